@@ -1,0 +1,40 @@
+/* limits.h - every maximum in one place. Anything from outside is held against one of these.
+ *
+ * Each says why it is what it is; `static_assert`s tie together those that depend on each other. */
+#pragma once
+
+#include <assert.h>
+
+#define KIB 1024ull
+#define MIB (1024ull * KIB)
+#define GIB (1024ull * MIB)
+
+/* HTTP in. A registry client's request is under 4 KiB; tokens of some identity providers reach 16. */
+#define LIMIT_HTTP_HEAD_BYTES   (32 * KIB) /* request line and headers together */
+#define LIMIT_HTTP_HEADERS      100        /* header lines of one request */
+#define LIMIT_HTTP_TARGET_BYTES (8 * KIB)
+#define LIMIT_HTTP_BODY_BYTES   (64 * KIB) /* request bodies that are read: small JSON commands */
+#define LIMIT_HTTP_DRAIN_BYTES  MIB        /* request bytes read and thrown away before closing */
+#define LIMIT_HTTP_TURN_BYTES   (2 * MIB)  /* sent for one connection in one wake-up: fairness */
+#define LIMIT_HTTP_REPLY_HEAD   (16 * KIB) /* status line and headers that we send */
+
+/* HTTP out. */
+#define LIMIT_UPSTREAM_HEAD_BYTES (64 * KIB)
+#define LIMIT_UPSTREAM_REDIRECTS  3
+#define LIMIT_TOKEN_BYTES         (64 * KIB) /* a token server's answer */
+#define LIMIT_MANIFEST_BYTES      (4 * MIB)  /* distribution-spec: registries accept at least this */
+#define LIMIT_RELAY_BYTES         (4 * MIB)  /* tag lists, referrers, error bodies */
+
+/* A layer in flight. */
+#define LIMIT_FILL_BLOCK_BYTES (256 * KIB) /* one buffer of received bytes */
+#define LIMIT_FILL_LAG_BYTES   (8 * MIB)   /* received, not yet written and hashed */
+#define LIMIT_FILLS            256         /* layers being fetched at once */
+
+/* Configuration. */
+#define LIMIT_CONFIG_BYTES  (256 * KIB)
+#define LIMIT_UPSTREAMS     64
+#define LIMIT_ALLOW_HOSTS   64
+#define LIMIT_AUTHZ_ENTRIES 65536 /* remembered decisions, each table */
+
+static_assert(LIMIT_FILL_LAG_BYTES >= 4 * LIMIT_FILL_BLOCK_BYTES, "a lag window of several blocks");
+static_assert(LIMIT_HTTP_TARGET_BYTES < LIMIT_HTTP_HEAD_BYTES, "a target fits in a head");

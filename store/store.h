@@ -1,0 +1,159 @@
+/* store.h - verified blobs on a disk, within a byte capacity.
+ *
+ * Why: a blob is here complete and verified, or not here at all. Nothing that happens to the process
+ * or the disk may break that: an ingest writes to `ingest/`, hashes, fsyncs, renames into `blobs/`,
+ * and is then indexed in LMDB; a crash at any instant loses at most what was not yet written.
+ *
+ *   PATH/lock                   flock: one process per store
+ *   PATH/blobs/sha256/ab/<hex>  complete, verified, read-only
+ *   PATH/ingest/sha256-<hex>    partial: a verified-to-be prefix; resumed by the next ingest
+ *   PATH/index/                 LMDB; rebuilt from blobs/ when missing or damaged
+ *   PATH/clean                  present only after an orderly close: holds the boot id
+ *
+ * Capacity: bytes of blobs and partials, each rounded up to 4 KiB, never exceed it, also while
+ * ingesting; space is reserved ahead and the coldest unpinned blobs (after idle partials) make room.
+ * A pinned blob is never evicted; one removed by name keeps its bytes counted until its last reader
+ * lets go.
+ *
+ * Threads: every function belongs to the loop's thread and returns quickly, but for those marked
+ * *any thread*, which may block on the disk and which one thread at a time may call per object. No
+ * thread is made here. Time is passed in: `now_ms`, Unix time. */
+#pragma once
+
+#include "proto/digest.h"
+#include "proto/err.h"
+
+#define STORE_SIZE_UNKNOWN UINT64_MAX
+#define STORE_MEDIA_MAX    255 /* a media type's length */
+#define STORE_SOURCE_MAX   511 /* where a blob came from: "upstream repository" */
+
+struct store;
+struct store_blob;   /* one reader's pin on a blob */
+struct store_ingest; /* one blob on its way in */
+
+struct store_options {
+    const char *path;   /* made, with parents one level up existing; mode 0700 */
+    u64 capacity_bytes; /* > 0 */
+    u64 now_ms;
+};
+
+/* What opening found and did, for the log. */
+struct store_opened {
+    bool index_rebuilt;       /* it was missing, damaged, or a power cut may have damaged it */
+    const char *rebuilt_why;  /* static; NULL when not rebuilt */
+    u64 blobs, bytes;         /* held */
+    u64 partials, partial_bytes;
+    u64 orphans_indexed;      /* complete files without an entry: hashed, then indexed or removed */
+    u64 entries_dropped;      /* entries without a file, or of another size */
+    u64 garbage_removed;      /* foreign or temporary files in our folders */
+};
+
+struct store_stats {
+    u64 capacity_bytes;
+    u64 blobs, blob_bytes;       /* complete; bytes are logical sizes */
+    u64 partial_bytes;           /* ingest/, running and idle */
+    u64 reserved_bytes;          /* promised to running ingests, beyond what is written */
+    u64 used_bytes;              /* what is held against the capacity: all of the above, rounded up */
+    u64 evicted_blobs, evicted_bytes;
+    u64 index_errors;
+};
+
+struct blob_info {
+    struct digest digest;
+    u64 size;
+    u64 stored_ms, used_ms, scrubbed_ms; /* scrubbed: last time its bytes were verified */
+    char media_type[STORE_MEDIA_MAX + 1];  /* "" for a layer, or when unknown */
+    char source[STORE_SOURCE_MAX + 1];     /* as given to the ingest; "" when unknown */
+};
+
+/* Opens or makes a store. Blocking; call before any thread exists (it forks a child to walk the index,
+ * since LMDB answers a damaged file with a signal). ERR_BUSY: another process has it. ERR_INVAL: the
+ * path is not ours to use, ERR_IO, ERR_NOSPACE; `why` (256 bytes) then says what to do. */
+must_use int store_open(struct store **out, const struct store_options *opt,
+                        struct store_opened *found, char why[256]);
+/* Syncs, marks clean, frees. No pin and no ingest may be left. */
+void store_close(struct store *s);
+
+void store_stats(const struct store *s, struct store_stats *out);
+
+/* Writes batched access times and anything else overdue; call about once a second. */
+void store_tick(struct store *s, u64 now_ms);
+/* *Any thread*: makes the index durable (mdb_env_sync); call after ticks. */
+void store_sync(struct store *s);
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+/* Is it held? ERR_NOTFOUND. Does not count as use. */
+must_use int store_lookup(struct store *s, const struct digest *d, struct blob_info *out);
+
+/* Opens a held blob for reading and keeps it from eviction. All pins of one blob share one
+ * descriptor. ERR_NOTFOUND (also when the file is gone: the entry is then dropped), ERR_FULL (out of
+ * descriptors), ERR_IO. */
+must_use int store_pin(struct store *s, const struct digest *d, u64 now_ms, struct store_blob **out);
+void store_unpin(struct store *s, struct store_blob *b);
+
+int store_blob_fd(const struct store_blob *b); /* borrowed until unpin; use pread only */
+u64 store_blob_size(const struct store_blob *b);
+const char *store_blob_media_type(const struct store_blob *b); /* borrowed until unpin */
+
+/* Calls `each` for every held blob until it returns false. `each` must not call the store. */
+void store_each(struct store *s, bool (*each)(void *arg, const struct blob_info *b), void *arg);
+
+/* Removes a blob by name, pinned or not (readers finish). ERR_NOTFOUND. */
+must_use int store_remove(struct store *s, const struct digest *d);
+
+/* --- ingesting ------------------------------------------------------------------------------ */
+
+struct store_ingest_options {
+    struct digest digest;
+    u64 size;               /* STORE_SIZE_UNKNOWN when the upstream did not say */
+    const char *media_type; /* copied; NULL for none */
+    const char *source;     /* copied; NULL for none */
+    u64 now_ms;
+};
+
+/* Reserves room and opens the partial file, resuming one left behind: store_ingest_written() then
+ * tells where to go on. ERR_EXISTS: held. ERR_BUSY: being ingested. ERR_FULL: no room can be made
+ * (serve through). ERR_NOSPACE, ERR_IO. */
+must_use int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
+                                struct store_ingest **out);
+
+/* For unknown sizes: promises room up to `size` bytes in all. ERR_FULL. */
+must_use int store_ingest_reserve(struct store_ingest *i, u64 size);
+
+/* *Any thread*: appends at store_ingest_written(). ERR_NOSPACE, ERR_IO: the prefix before the call is
+ * still good. ERR_TOOBIG beyond the reserved size. */
+must_use int store_ingest_write(struct store_ingest *i, const void *data, size_t len);
+/* Bytes in the file, as of the last finished write. Safe from the loop while a write runs. */
+u64 store_ingest_written(const struct store_ingest *i);
+/* For readers of a running ingest; borrowed until the ingest ends. */
+int store_ingest_fd(const struct store_ingest *i);
+
+/* *Any thread* (may run beside store_ingest_write): takes the next bytes into the hash. */
+void store_ingest_hash(struct store_ingest *i, const void *data, size_t len);
+/* *Any thread*: hashes what a resumed file already holds, from hashed() up to `end`. ERR_IO. */
+must_use int store_ingest_hash_file(struct store_ingest *i, u64 end);
+u64 store_ingest_hashed(const struct store_ingest *i);
+/* All bytes are hashed: do they match? 0 or ERR_CORRUPT. */
+must_use int store_ingest_verify(const struct store_ingest *i);
+
+/* *Any thread*: verified (else ERR_CORRUPT) and all written: fsync, rename into blobs/, fsync the
+ * folder. */
+must_use int store_ingest_seal(struct store_ingest *i);
+/* After a successful seal: indexes it. Takes `i` in any case. `*out` (may be NULL) is a pin. */
+must_use int store_ingest_commit(struct store_ingest *i, u64 now_ms, struct store_blob **out);
+/* Stops here; the file stays as a partial for a later resume. Takes `i`. */
+void store_ingest_keep(struct store_ingest *i);
+/* Wrong bytes or no wish for more: removes the file. Takes `i`. */
+void store_ingest_drop(struct store_ingest *i);
+
+/* --- scrubbing ------------------------------------------------------------------------------- */
+
+/* The held blob whose bytes were verified longest ago. ERR_NOTFOUND when empty. */
+must_use int store_scrub_next(struct store *s, struct blob_info *out);
+/* Notes that its bytes were found right. */
+void store_scrub_passed(struct store *s, const struct digest *d, u64 now_ms);
+/* *Any thread*: hashes an open blob, calling `pace` (may sleep, may return false to stop) after each
+ * MiB. 0, ERR_CORRUPT, ERR_IO, ERR_CANCELED. */
+must_use int store_verify_fd(int fd, const struct digest *d, u64 size, bool (*pace)(void *arg),
+                             void *arg);
