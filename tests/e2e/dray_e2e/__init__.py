@@ -1,0 +1,15 @@
+"""What the end-to-end tests stand on: real registries, real clients, real faults, one machine.
+
+    stage      a test's temporary folder, its processes, and their certain end
+    certs      a private CA and the certificates under it
+    images     real multi-layer images, made from this machine's own files
+    registry   Debian's docker-registry: open, Basic, Bearer; plain or TLS
+    tokens     a token server that the registry trusts
+    proxy      a recording reverse proxy that injects faults; also a fake upstream
+    wire       an HTTP client that sends and sees exactly what is on the wire
+    node       the daemon under test
+    clients    docker, ctr, skopeo
+    suite      how a test file becomes a ctest entry (skips by name)
+
+Standard library only. Everything listens on loopback, on ports the kernel picked.
+"""
