@@ -1,28 +1,36 @@
 /* config.h - what an operator says: the YAML file and the flags over it, checked and in real units.
  *
  * Every key has a default but `upstreams`. A flag has the name of its key ("--store.path DIR",
- * "--listen ADDR"); a list is given by repeating the flag. What is wrong is said with file, line, key
- * and what to write instead. */
+ * "--listen ADDR"); a list is given by repeating the flag. What is wrong is said with file, line,
+ * key and what to write instead. Upstreams stand in the file, or are given by "--upstream URL",
+ * which replaces those of the file. */
 #pragma once
+
+#include <stdio.h>
 
 #include "proto/err.h"
 #include "proto/limits.h"
 #include "runtime/conf.h"
 #include "runtime/log.h"
 
+#define CONFIG_DEFAULT_FILE "/etc/dray/node.yaml"
+
 struct upstream_config {
-    char *name;        /* what ?ns= names, and what logs say */
-    char *url;         /* "https://registry.example.org[/base]"; no trailing slash, no /v2 */
-    char *ca;          /* PEM bundle; NULL: the system's */
-    char *credentials; /* file with "user:password"; NULL: anonymous */
+    char *name;         /* what ?ns= names, and what logs say; unique in any case of letters */
+    char *url;          /* "https://registry.example.org[/base]"; no trailing slash, no /v2 */
+    char *ca;           /* PEM bundle; NULL: the system's */
+    char *credentials;  /* file with "user:password"; NULL: anonymous */
     char **allow_hosts; /* "host" or "host:port" that redirects and token realms may lead to */
     size_t n_allow_hosts;
 };
 
 struct node_config {
-    char *file; /* where it was read from; NULL when by flags alone */
-    char *name, *region, *rack;
-    char *listen, *advertise, *public_url;
+    char *file;                 /* where it was read from; NULL when by flags alone */
+    char *name, *region, *rack; /* rack may be "" */
+    char *listen;
+    bool listen_assumed; /* nothing said where to listen nor that plain HTTP is fine: loopback */
+    char *advertise;     /* default: listen, unless that is a wildcard: then NULL */
+    char *public_url; /* default: advertise as a URL; NULL when that is NULL. No trailing slash */
     char **seeds;
     size_t n_seeds;
     char *mesh_key, *tracker_key;
@@ -59,20 +67,51 @@ struct node_config {
 };
 
 struct config_flag {
-    const char *key;   /* "store.path" */
+    const char *key; /* "store.path"; "upstream" for --upstream URL */
     const char *value;
 };
 
-/* Reads `file` (NULL: defaults only), lays the flags over it, fills defaults, checks everything that can
- * be checked without opening sockets: addresses, URLs, that files named exist and are readable, that
- * keys and credentials are private, that a listener off loopback has TLS or plain_http. */
+/* Reads `file` (NULL: defaults only), lays the flags over it, fills defaults, checks everything
+ * that can be checked without opening sockets: addresses, URLs, that files named exist and are
+ * readable, that keys and credentials are private, that a listener off loopback has TLS or
+ * plain_http. On failure `*out` is empty and `why` says what to do. */
 must_use int config_load(struct node_config *out, const char *file, const struct config_flag *flags,
                          size_t n_flags, char why[CONF_WHY_MAX]);
 void config_fini(struct node_config *c);
 
-/* Every key with its default and one line of explanation, for --help and the README's table. */
+/* What is permitted but probably not meant. The `i`-th warning, counted from 0; false: no more. */
+bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX]);
+/* The values in force, a page for people. */
+void config_print(const struct node_config *c, FILE *to);
+
+/* Only where the daemon's Unix socket is, for commands that run as somebody who may not read keys:
+ * checks nothing else. Flags "admin.socket" and "store.path" count; `file` may be NULL. */
+must_use int config_socket(const char *file, const struct config_flag *flags, size_t n_flags,
+                           char path[CONF_WHY_MAX], char why[CONF_WHY_MAX]);
+
+/* One key of the config: how it is read, what it may be, how it is explained. */
+enum config_kind {
+    CONFIG_TEXT,
+    CONFIG_BOOL,
+    CONFIG_SIZE,     /* bytes */
+    CONFIG_RATE,     /* bytes per second */
+    CONFIG_DURATION, /* ms */
+    CONFIG_COUNT,
+    CONFIG_CHOICE, /* one of the words in `value`, separated by | */
+    CONFIG_TEXTS,  /* a list: the flag is repeated */
+    CONFIG_CIDRS,  /* a list of networks */
+    CONFIG_INSIDE, /* of a list's entry: in the file only */
+};
+
+/* For --help, the README's table, and config.c itself. */
 struct config_key {
     const char *key, *default_text, *help;
+    const char *value; /* how --help names the value; for CONFIG_CHOICE the words */
+    enum config_kind kind;
+    bool preset;            /* default_text is the value itself */
+    u64 min, max;           /* bounds of numbers */
+    size_t from, to, count; /* config.c's own: where the text stands, where the value and the number
+                               of a list's entries go */
 };
 extern const struct config_key config_keys[];
 extern const size_t config_keys_n;

@@ -1,0 +1,118 @@
+/* config_report.c - a config told back to its author: what is in force, and what may not be meant.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "node/config.h"
+#include "node/config_check.h"
+#include "node/ctl_table.h"
+
+/* --- warnings --------------------------------------------------------------------------------- */
+
+static bool warn_listen(const struct node_config *c, char *text) {
+    if (c->listen_assumed)
+        snprintf(
+            text, CONF_WHY_MAX,
+            "listens on %s only, which no other machine reaches; to serve a rack give tls.cert "
+            "and tls.key, or plain_http: true if the network is trusted",
+            c->listen);
+    return c->listen_assumed;
+}
+
+static bool warn_mesh(const struct node_config *c, char *text) {
+    snprintf(text, CONF_WHY_MAX,
+             "seeds are given, but this version has no mesh yet: the node works alone");
+    return c->n_seeds > 0;
+}
+
+static bool warn_tracker(const struct node_config *c, char *text) {
+    snprintf(text, CONF_WHY_MAX,
+             "tracker_key is given, but this version takes no tickets yet: clients are asked for "
+             "their own login");
+    return c->tracker_key != NULL;
+}
+
+static bool warn_capacity(const struct node_config *c, char *text) {
+    struct statvfs fs;
+    if (statvfs(c->store.path, &fs) != 0) return false;
+    u64 disk = (u64)fs.f_blocks * fs.f_frsize;
+    char capacity[TABLE_TEXT], size[TABLE_TEXT];
+    table_size(capacity, c->store.capacity_bytes);
+    table_size(size, disk);
+    snprintf(
+        text, CONF_WHY_MAX,
+        "store.capacity is %s, but the filesystem of %.200s has %s in all: it will run full, and "
+        "what does not fit is passed through without being kept",
+        capacity, c->store.path, size);
+    return c->store.capacity_bytes > disk;
+}
+
+static bool warn_passwords(const struct node_config *c, char *text) {
+    for (size_t i = 0; i < c->n_upstreams; i++) {
+        const struct upstream_config *u = &c->upstreams[i];
+        if (!u->credentials || check_is_https(u->url) || check_is_loopback(u->url)) continue;
+        snprintf(
+            text, CONF_WHY_MAX,
+            "upstream %s is asked over plain http: the password in its credentials can be read "
+            "on the way",
+            u->name);
+        return true;
+    }
+    return false;
+}
+
+bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX]) {
+    static bool (*const all[])(const struct node_config *, char *) = {
+        warn_listen, warn_mesh, warn_tracker, warn_capacity, warn_passwords,
+    };
+    for (size_t k = 0; k < countof(all); k++)
+        if (all[k](c, text) && i-- == 0) return true;
+    return false;
+}
+
+/* --- the page --------------------------------------------------------------------------------- */
+
+static void line(FILE *to, const char *key, const char *text) {
+    fprintf(to, "  %-10s %s\n", key, text);
+}
+
+static void duration(char out[TABLE_TEXT], u64 ms) {
+    if (ms % 1000)
+        snprintf(out, TABLE_TEXT, "%" PRIu64 "ms", ms);
+    else
+        table_age(out, ms / 1000);
+}
+
+static void print_upstream(FILE *to, const struct upstream_config *u, bool first) {
+    fprintf(to, "  %-10s %s  %s%s%s%s\n", first ? "upstreams" : "", u->name, u->url,
+            u->credentials ? "  with credentials" : "", u->ca ? "  own CA" : "",
+            first ? "  (default)" : "");
+}
+
+void config_print(const struct node_config *c, FILE *to) {
+    char text[CONF_WHY_MAX], size[TABLE_TEXT], a[TABLE_TEXT], b[TABLE_TEXT];
+    snprintf(text, sizeof(text), "%s, region %s%s%s", c->name, c->region, *c->rack ? ", rack " : "",
+             c->rack);
+    line(to, "name", text);
+    snprintf(text, sizeof(text), "%s, %s", c->listen,
+             c->tls.ca     ? "TLS with client certificates"
+             : c->tls.cert ? "TLS"
+                           : "plain HTTP");
+    line(to, "listen", text);
+    table_size(size, c->store.capacity_bytes);
+    snprintf(text, sizeof(text), "%.300s, at most %s", c->store.path, size);
+    line(to, "store", text);
+    duration(a, c->store.scrub_ms);
+    line(to, "scrub", c->store.scrub_ms ? a : "never");
+    for (size_t i = 0; i < c->n_upstreams; i++)
+        print_upstream(to, &c->upstreams[i], i == 0);
+    duration(a, c->authz.ttl_ms);
+    duration(b, c->authz.grace_ms);
+    snprintf(text, sizeof(text), "permissions count %s, %s more while a registry is away", a, b);
+    line(to, "authz", text);
+    snprintf(text, sizeof(text), "%.200s%s; %zu network%s without token", c->admin.socket,
+             c->admin.token ? ", token" : "", c->admin.n_allow, c->admin.n_allow == 1 ? "" : "s");
+    line(to, "admin", text);
+}
