@@ -1,10 +1,9 @@
 /* http_client.h - HTTP out: libcurl's multi socket interface on the loop.
  *
- * One transfer is one request to one URL: redirects are never followed here (node/upstream.c does, by
- * the design's rules), nothing is decoded, no proxy from the environment is used, no cookie is kept.
- * HTTP/1.1 only: with HTTP/2 a paused stream buffers 32 MiB in libcurl.
- * Connections are kept and reused. All callbacks run on the loop, never from inside a call into this
- * module. */
+ * One transfer is one request to one URL: redirects are never followed here (node/upstream.c does,
+ * by the design's rules), nothing is decoded, no proxy from the environment is used, no cookie is
+ * kept. HTTP/1.1 only: with HTTP/2 a paused stream buffers 32 MiB in libcurl. Connections are kept
+ * and reused. All callbacks run on the loop, never from inside a call into this module. */
 #pragma once
 
 #include <sys/socket.h>
@@ -20,7 +19,7 @@ struct http_response {
     u64 content_length; /* UINT64_MAX when not said */
     struct http_response_field {
         const char *name, *value; /* NUL-terminated, value trimmed */
-    } *fields;                    /* of the final response, in order, repeated ones repeated */
+    } * fields;                   /* of the final response, in order, repeated ones repeated */
     size_t n_fields;
 };
 
@@ -32,27 +31,28 @@ enum http_data_verdict { HTTP_DATA_TAKEN, HTTP_DATA_PAUSE };
 struct http_transfer_events {
     /* The final response's head (not 1xx). Once, before any data. `r` is borrowed for the call. */
     void (*head)(void *arg, const struct http_response *r);
-    /* Some of the body. HTTP_DATA_PAUSE: nothing of it was taken; the same bytes (perhaps more) come again
-     * after http_transfer_resume(). */
+    /* Some of the body. HTTP_DATA_PAUSE: nothing of it was taken; the same bytes (perhaps more)
+     * come again after http_transfer_resume(). */
     enum http_data_verdict (*data)(void *arg, const void *data, size_t len);
-    /* The end, once, and the last callback; the transfer is freed after it. err 0: the whole body came.
-     * ERR_EOF: cut short of Content-Length or chunked end. ERR_TIMEOUT, ERR_UNREACHABLE (resolve or
-     * connect), ERR_TLS, ERR_TOOBIG (head), ERR_DENIED (address not allowed), ERR_PROTO, ERR_IO.
-     * `why` is a sentence for the log (never holds headers or query). */
+    /* The end, once, and the last callback; the transfer is freed after it. err 0: the whole body
+     * came. ERR_EOF: cut short of Content-Length or chunked end. ERR_TIMEOUT, ERR_UNREACHABLE
+     * (resolve or connect), ERR_TLS, ERR_TOOBIG (head), ERR_DENIED (address not allowed),
+     * ERR_PROTO, ERR_IO. `why` is a sentence for the log (never holds headers or query). */
     void (*end)(void *arg, int err, const char *why);
 };
 
 struct http_transfer_options {
-    const char *method;         /* NULL: "GET". "HEAD" reads no body */
-    const char *url;            /* http or https, absolute */
-    const char *const *fields;  /* request header lines "Name: value"; copied */
+    const char *method;        /* NULL: "GET". "HEAD" reads no body */
+    const char *url;           /* http or https, absolute */
+    const char *const *fields; /* request header lines "Name: value"; copied. Sent are these, Host
+                                  and User-Agent: no Accept unless given */
     size_t n_fields;
-    const char *ca_file;        /* NULL: the system's */
-    u32 connect_timeout_ms;     /* 0: 5,000 */
-    u32 head_timeout_ms;        /* 0: 60,000: from start to the final head */
-    u32 stall_timeout_ms;       /* 0: 30,000: body bytes expected, not paused, none come */
-    /* Asked for each resolved address before connecting; NULL: all allowed. Called inside libcurl: must
-     * only look. */
+    const char *ca_file;    /* NULL: the system's */
+    u32 connect_timeout_ms; /* 0: 5,000 */
+    u32 head_timeout_ms;    /* 0: 60,000: from start to the final head */
+    u32 stall_timeout_ms;   /* 0: 30,000: body bytes expected, not paused, none come */
+    /* Asked for each resolved address before connecting; NULL: all allowed. Called inside libcurl:
+     * must only look. */
     bool (*allow)(void *arg, const struct sockaddr *address);
     struct http_transfer_events on;
     void *arg;
@@ -67,9 +67,12 @@ struct http_client_options {
 must_use int http_client_new(struct http_client **out, const struct http_client_options *opt);
 /* Cancels what runs (no callbacks), closes connections; frees itself on the loop. */
 void http_client_del(struct http_client *c);
+/* CA files may have changed (SIGHUP): transfers started from now on read them afresh, on
+ * connections of their own. Running transfers go on. */
+void http_client_reload(struct http_client *c);
 
-/* `opt` is copied. Fails only on ERR_NOMEM and ERR_INVAL (URL or field malformed); all else comes by
- * `end`. */
+/* `opt` is copied. Fails only on ERR_NOMEM and ERR_INVAL (URL or field malformed); all else comes
+ * by `end`. */
 must_use int http_transfer_start(struct http_client *c, const struct http_transfer_options *opt,
                                  struct http_transfer **out);
 /* After HTTP_DATA_PAUSE. Idempotent; data comes later, from the loop. */

@@ -1,0 +1,96 @@
+/* http_client_impl.h - what the three files of the HTTP client share; nobody else includes it.
+ *
+ * http_client.c           the loop: sockets, timers, the pump, deadlines, the end of the client
+ * http_client_transfer.c  one transfer: its options for libcurl, its callbacks, its result in words
+ * http_client_head.c      the lines of a response head, read strictly
+ *
+ * A transfer's life:
+ *
+ *   start() -> QUEUED --pump--> RUNNING --libcurl says done, or a deadline--> ENDED -> freed
+ *                 |                |
+ *                 +----cancel()----+--> CANCELED --pump--> freed
+ *
+ * Only the pump (an idle callback, so nothing of ours or libcurl's is on the stack) adds, resumes
+ * and removes: that is what makes every call of http_client.h safe from inside any callback. */
+#pragma once
+
+#include <curl/curl.h>
+
+#include "proto/limits.h"
+#include "runtime/http_client.h"
+
+/* The head of the response at hand: starts again at every status line, so that interim (1xx) heads
+ * leave nothing behind. */
+struct client_head {
+    char *text; /* name NUL value NUL name NUL … */
+    size_t len, cap;
+    size_t seen; /* bytes of all heads of this transfer, interim ones included */
+    struct http_response response;
+    bool started, complete;
+    const char *why; /* after an error: a literal */
+};
+
+void client_head_fini(struct client_head *h);
+/* One line as it came, line end included. 0: go on; 1: the final head is complete; ERR_TOOBIG,
+ * ERR_PROTO, ERR_NOMEM. Lines after a complete head are trailers: counted, otherwise ignored. */
+must_use int client_head_line(struct client_head *h, const char *line, size_t len);
+
+enum transfer_state { TRANSFER_QUEUED, TRANSFER_RUNNING, TRANSFER_CANCELED, TRANSFER_ENDED };
+
+struct http_transfer {
+    struct http_client *client;
+    struct http_transfer *next, *prev; /* all of the client's transfers */
+    struct http_transfer *work_next;   /* what waits for the pump */
+    bool in_work;
+    enum transfer_state state;
+    CURL *easy;
+    struct curl_slist *fields;
+    struct client_head head;
+    bool head_only; /* HEAD: no body follows */
+    bool paused;    /* the body's reader asked for a pause */
+    bool resume;    /* and now wants it to go on */
+    int fail;       /* our own reason to break off, 0: none */
+    const char *fail_why;
+    u64 started_ms, progress_ms;
+    u32 head_timeout_ms, stall_timeout_ms;
+    bool (*allow)(void *arg, const struct sockaddr *address);
+    unsigned opened; /* sockets opened to allowed addresses */
+    char denied[64]; /* the last address that was not */
+    struct http_transfer_events on;
+    void *arg;
+    char origin[280];            /* "https://host:port", for sentences */
+    char *ca;                    /* the CA file, NULL when libcurl has none */
+    bool own_ca;                 /* and it was named by the caller */
+    char error[CURL_ERROR_SIZE]; /* libcurl's own words */
+};
+
+#define CLIENT_SPARES 16
+
+struct http_client {
+    uv_loop_t *loop;
+    CURLM *multi;
+    CURLSH *share; /* TLS sessions, so that a new connection resumes whichever handle makes it */
+    char *user_agent;
+    uv_timer_t timer; /* libcurl's */
+    uv_timer_t sweep; /* head and stall deadlines */
+    uv_idle_t pump;
+    size_t handles; /* open libuv handles; the client is freed when the last one closes */
+    bool kicked;    /* libcurl wants to run at once */
+    bool closing;
+    unsigned generation;       /* counts http_client_reload() */
+    struct http_transfer *all; /* newest first */
+    struct http_transfer *work_first, *work_last;
+    CURL *spares[CLIENT_SPARES]; /* easy handles to use again */
+    size_t n_spares;
+};
+
+/* http_client.c */
+void http_client_queue(struct http_client *c, struct http_transfer *t);
+
+/* http_client_transfer.c */
+/* Tells `end` unless cancelled, and frees, now or in the pump. Never called from inside libcurl. */
+void http_transfer_finish(struct http_transfer *t, CURLcode code);
+void http_transfer_free(struct http_transfer *t);
+/* The pump's two steps. */
+void http_transfer_add(struct http_transfer *t);
+void http_transfer_unpause(struct http_transfer *t);
