@@ -167,9 +167,9 @@ static void content_range_lies_are_refused(void **state) {
         "lines 5-9/10",
         "5-9/10",
         "bytes 0-9/18446744073709551615",
-        "bytes 0-9/" HUGE_NUMBER,
-        "bytes 0-" HUGE_NUMBER "/*",
-        "bytes " HUGE_NUMBER "-" HUGE_NUMBER "/*",
+        ("bytes 0-9/" HUGE_NUMBER),
+        ("bytes 0-" HUGE_NUMBER "/*"),
+        ("bytes " HUGE_NUMBER "-" HUGE_NUMBER "/*"),
         "bytes 5-9/10, bytes 5-9/10",
     };
     for (size_t i = 0; i < countof(bad); i++) {
