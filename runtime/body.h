@@ -1,7 +1,8 @@
 /* body.h - what an answer is made of: bytes that a connection pulls when its socket can take them.
  *
- * Why: back-pressure for free (h2o's idea). A body never pushes; memory, a stored blob, a blob being
- * filled and an upstream all look alike to the connection, and are tested without a socket. */
+ * Why: back-pressure for free (h2o's idea). A body never pushes; memory, a stored blob, a blob
+ * being filled and an upstream all look alike to the connection, and are tested without a socket.
+ */
 #pragma once
 
 #include <sys/types.h>
@@ -11,11 +12,11 @@
 struct body;
 
 struct body_ops {
-    /* Shows the next bytes, at most `max` (> 0), without consuming them: `*data` is borrowed until the
-     * next call on this thread to any body, so it may stand in a buffer shared by all. Peeking again
-     * without advance shows the same bytes again (perhaps more of them).
-     * > 0: that many. 0: the end. ERR_AGAIN: nothing yet; whoever owns the body calls http_wake()
-     * when there is. Any other error: the answer is cut short, by FIN. */
+    /* Shows the next bytes, at most `max` (> 0), without consuming them: `*data` is borrowed until
+     * the next call on this thread to any body, so it may stand in a buffer shared by all. Peeking
+     * again without advance shows the same bytes again (perhaps more of them). > 0: that many. 0:
+     * the end. ERR_AGAIN: nothing yet; whoever owns the body calls http_wake() when there is. Any
+     * other error: the answer is cut short, by FIN. */
     ssize_t (*peek)(struct body *b, const void **data, size_t max);
     /* `n` bytes of what was shown are sent. */
     void (*advance)(struct body *b, size_t n);
@@ -29,6 +30,6 @@ struct body {
 
 /* A body of a copy of `len` bytes. NULL: out of memory. */
 struct body *body_copy(const void *data, size_t len);
-/* A body of `len` bytes at `data`, released by `release(arg)` at the end (may be NULL). NULL: out of
- * memory, and `release` was not called. */
+/* A body of `len` bytes at `data`, released by `release(arg)` at the end (may be NULL). NULL: out
+ * of memory, and `release` was not called. */
 struct body *body_borrow(const void *data, size_t len, void (*release)(void *arg), void *arg);

@@ -1,12 +1,13 @@
-/* http_server.h - HTTP/1.1 in: connections on the loop, parsed by llhttp, answered by pulled bodies.
+/* http_server.h - HTTP/1.1 in: connections on the loop, parsed by llhttp, answered by pulled
+ * bodies.
  *
  * Why our own layer: back-pressure, deadlines, FIN instead of RST, and memory per connection are
  * then ours to state (RFC 9110, 9112; strict wherever they allow strictness).
  *
- * A connection owns its non-blocking socket, one uv_poll_t and, if TLS, one SSL straight on the socket.
- * A request that is complete (small bodies included: up to LIMIT_HTTP_BODY_BYTES, else 413) becomes an
- * *exchange*, handed to the handler. The handler answers at once or later, exactly once. One exchange
- * per connection at a time; pipelined requests wait their turn.
+ * A connection owns its non-blocking socket, one uv_poll_t and, if TLS, one SSL straight on the
+ * socket. A request that is complete (small bodies included: up to LIMIT_HTTP_BODY_BYTES, else 413)
+ * becomes an *exchange*, handed to the handler. The handler answers at once or later, exactly once.
+ * One exchange per connection at a time; pipelined requests wait their turn.
  *
  * Deadlines: TLS handshake, whole head, idle keep-alive, request body, a minimum rate towards slow
  * readers. A client that leaves while its answer is still being prepared is noticed at once.
@@ -36,14 +37,22 @@ struct http_field {
     struct http_slice name, value; /* value without surrounding blanks */
 };
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS };
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_PATCH,
+    HTTP_DELETE,
+    HTTP_OPTIONS
+};
 
 struct http_request {
     enum http_method method;
     struct http_slice target; /* origin form, as sent: path and query */
     const struct http_field *fields;
     size_t n_fields;
-    struct http_slice body; /* empty when there is none */
+    struct http_slice body;      /* empty when there is none */
     const struct sockaddr *peer; /* AF_UNIX on a Unix listener */
     bool tls;
     bool local; /* came over a Unix socket: whoever may open it may do everything */
@@ -55,33 +64,34 @@ struct http_server_options {
     uv_loop_t *loop;
     http_handler handler;
     void *ctx;
-    unsigned max_connections;         /* accept pauses at it; default 4096 */
-    unsigned max_per_address;         /* default 1024 of one client address (a NATed office is one) */
-    u32 handshake_timeout_ms;         /* default 5,000 */
-    u32 head_timeout_ms;              /* default 10,000: first byte of a request to its blank line */
-    u32 idle_timeout_ms;              /* default 75,000: between requests */
-    u32 body_timeout_ms;              /* default 20,000: a whole request body */
-    u32 stall_timeout_ms;             /* default 60,000: a reader that takes nothing for so long */
-    u32 drain_timeout_ms;             /* default 2,000 */
+    unsigned max_connections; /* accept pauses at it; default 4096 */
+    unsigned max_per_address; /* default 1024 of one client address (a NATed office is one) */
+    u32 handshake_timeout_ms; /* default 5,000 */
+    u32 head_timeout_ms;      /* default 10,000: first byte of a request to its blank line */
+    u32 idle_timeout_ms;      /* default 75,000: between requests */
+    u32 body_timeout_ms;      /* default 20,000: a whole request body */
+    u32 stall_timeout_ms;     /* default 60,000: a reader that takes nothing for so long */
+    u32 drain_timeout_ms;     /* default 2,000 */
 };
 
 struct http_server_stats {
     u64 accepted, open;
     u64 requests;
-    u64 refused_limit;      /* over max_connections waits are not counted; over max_per_address are */
-    u64 bad_requests;       /* refused by the parser or our own rules */
-    u64 timeouts;           /* any deadline */
+    u64 refused_limit; /* over max_connections waits are not counted; over max_per_address are */
+    u64 bad_requests;  /* refused by the parser or our own rules */
+    u64 timeouts;      /* any deadline */
     u64 tls_failures;
-    u64 clients_left;       /* before the answer was complete */
-    u64 sent_bytes;         /* bodies and heads, before TLS */
+    u64 clients_left;  /* before the answer was complete */
+    u64 sent_bytes;    /* bodies and heads, before TLS */
+    u64 accept_pauses; /* accepting paused because descriptors or memory ran out */
 };
 
 /* Zeroes in `opt` mean the defaults. `opt` is copied. */
 must_use int http_server_new(struct http_server **out, const struct http_server_options *opt);
 
-/* "0.0.0.0:5000", "[::]:5000", "127.0.0.1:0". `tls` NULL for plain; borrowed until the server is gone,
- * and read anew for each connection (so that SIGHUP can swap certificates inside it).
- * `why` (256 bytes) gets the reason, ready for a log line. ERR_INVAL, ERR_BUSY (address in use),
+/* "0.0.0.0:5000", "[::]:5000", "127.0.0.1:0". `tls` NULL for plain; borrowed until the server is
+ * gone, and read anew for each connection (so that SIGHUP can swap certificates inside it). `why`
+ * (256 bytes) gets the reason, ready for a log line. ERR_INVAL, ERR_BUSY (address in use),
  * ERR_DENIED, ERR_IO. */
 must_use int http_listen_tcp(struct http_server *s, const char *address, struct tls_context *tls,
                              char why[256]);
@@ -91,6 +101,10 @@ must_use int http_listen_unix(struct http_server *s, const char *path, char why[
 u16 http_server_port(const struct http_server *s);
 
 void http_server_stats(const struct http_server *s, struct http_server_stats *out);
+/* Calls `each` for every reason to refuse a request, with how often: `reason` ("HEAD_LONG") is
+ * static. */
+void http_server_refusals(const struct http_server *s,
+                          void (*each)(void *arg, const char *reason, u64 count), void *arg);
 
 /* Stops accepting; idle connections close; running exchanges go on, each its connection's last.
  * `drained` is called once when no connection is left (perhaps at once). */
@@ -98,7 +112,8 @@ void http_server_drain(struct http_server *s, void (*drained)(void *arg), void *
 /* Closes everything now. Handles close on the loop; `gone` is called when all memory is freed. */
 void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg);
 
-/* --- an exchange ------------------------------------------------------------------------------- */
+/* --- an exchange -------------------------------------------------------------------------------
+ */
 
 /* Borrowed until the exchange ends. */
 const struct http_request *http_request(const struct http_exchange *x);
@@ -109,14 +124,16 @@ void http_peer_text(const struct http_request *r, char text[64]);
 
 /* How an exchange ended. */
 struct http_ended {
-    bool complete;   /* every byte of the answer was handed to the kernel */
-    u64 body_bytes;  /* of the answer's body sent */
-    int status;      /* 0: never answered */
+    bool complete;  /* every byte of the answer was handed to the kernel */
+    u64 body_bytes; /* of the answer's body sent */
+    int status;     /* 0: never answered */
 };
 
-/* `cb` is called exactly once: when the answer is sent, or cannot be any more because the client left
- * or the server closes. After it `x` is invalid; before it, x is valid. A body is closed just before. */
-void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e), void *arg);
+/* `cb` is called exactly once: when the answer is sent, or cannot be any more because the client
+ * left or the server closes. After it `x` is invalid; before it, x is valid. A body is closed just
+ * before. */
+void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e),
+                 void *arg);
 
 /* Adds a response field. A name or value with CR, LF or NUL, or what does not fit in
  * LIMIT_HTTP_REPLY_HEAD, is not added: ERR_INVAL, ERR_TOOBIG. Not for Content-Length,
@@ -127,13 +144,14 @@ int http_add_n(struct http_exchange *x, struct http_slice name, struct http_slic
 
 #define HTTP_LENGTH_UNKNOWN UINT64_MAX
 
-/* Answers. `body` is taken (NULL: none). `length`: the Content-Length; HTTP_LENGTH_UNKNOWN sends chunked
- * (HTTP/1.0: until close). For HEAD, 204 and 304 the head goes out with that Content-Length (unless
- * 204/304) and the body is closed unread. A body that ends before `length`, or fails: FIN, short. */
+/* Answers. `body` is taken (NULL: none). `length`: the Content-Length; HTTP_LENGTH_UNKNOWN sends
+ * chunked (HTTP/1.0: until close). For HEAD, 204 and 304 the head goes out with that Content-Length
+ * (unless 204/304) and the body is closed unread. A body that ends before `length`, or fails: FIN,
+ * short. */
 void http_reply(struct http_exchange *x, int status, struct body *body, u64 length);
 /* A whole small answer; `text` is copied. */
-void http_reply_text(struct http_exchange *x, int status, const char *content_type, const char *text,
-                     size_t len);
+void http_reply_text(struct http_exchange *x, int status, const char *content_type,
+                     const char *text, size_t len);
 /* An OCI error body. message, detail may be NULL. */
 void http_reply_oci(struct http_exchange *x, enum oci_code code, const char *message,
                     const char *detail);
@@ -141,8 +159,8 @@ void http_reply_oci(struct http_exchange *x, enum oci_code code, const char *mes
 void http_reply_oci_status(struct http_exchange *x, int status, enum oci_code code,
                            const char *message, const char *detail);
 
-/* The body, that said ERR_AGAIN, has bytes now (or an error). Cheap, idempotent, safe from anywhere on
- * the loop but from inside the body's own peek. */
+/* The body, that said ERR_AGAIN, has bytes now (or an error). Cheap, idempotent, safe from anywhere
+ * on the loop but from inside the body's own peek. */
 void http_wake(struct http_exchange *x);
 /* Bytes already handed to the kernel of this answer's body. */
 u64 http_sent(const struct http_exchange *x);

@@ -1,7 +1,8 @@
 /* tls.h - certificates for our listeners (OpenSSL).
  *
  * TLS 1.2 and newer, session resumption by ticket, ECDSA preferred when offered. A context can be
- * reloaded in place (SIGHUP): running connections keep the old certificate, new ones get the new. */
+ * reloaded in place (SIGHUP): running connections keep the old certificate, new ones get the new.
+ */
 #pragma once
 
 #include "proto/err.h"
@@ -12,12 +13,13 @@ typedef struct ssl_st SSL; /* OpenSSL's */
 struct tls_options {
     const char *cert; /* PEM chain, leaf first */
     const char *key;  /* PEM; refused when others than its owner can read or write it */
-    const char *ca;   /* PEM bundle to verify client certificates with; NULL: clients are not asked */
+    const char *ca; /* PEM bundle to verify client certificates with; NULL: clients are not asked */
 };
 
-/* ERR_IO, ERR_DENIED (key permissions), ERR_TLS (does not parse, key does not fit); `why` (256 bytes)
- * names the file and what to do. */
-must_use int tls_context_new(struct tls_context **out, const struct tls_options *opt, char why[256]);
+/* ERR_IO, ERR_DENIED (key permissions), ERR_TLS (does not parse, key does not fit); `why` (256
+ * bytes) names the file and what to do. */
+must_use int tls_context_new(struct tls_context **out, const struct tls_options *opt,
+                             char why[256]);
 /* Reads the same files again; on failure the old ones stay in force. */
 must_use int tls_context_reload(struct tls_context *t, char why[256]);
 /* A new server-side SSL for one connection, NULL when out of memory. */

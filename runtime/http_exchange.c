@@ -1,0 +1,124 @@
+/* http_exchange.c - one request, the handler's view of it, and its end.
+ *
+ * An exchange is one allocation that holds the request's head as received, its fields and a small
+ * reply's head: what a connection read is soon overwritten by the next one's reading. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "runtime/http_conn.h"
+
+static struct http_slice slice(const char *base, struct http_span s) {
+    return (struct http_slice){base + s.at, s.n};
+}
+
+static enum http_method method_of(struct http_slice text) {
+    static const struct {
+        const char *name;
+        enum http_method method;
+    } table[] = {{"GET", HTTP_GET},        {"HEAD", HTTP_HEAD},   {"POST", HTTP_POST},
+                 {"PUT", HTTP_PUT},        {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE},
+                 {"OPTIONS", HTTP_OPTIONS}};
+    for (size_t i = 0; i < countof(table); i++)
+        if (strlen(table[i].name) == text.n && memcmp(table[i].name, text.p, text.n) == 0)
+            return table[i].method;
+    assert(!"the parser lets no other method through");
+    return HTTP_GET;
+}
+
+static void request_fill(struct http_exchange *x, const struct http_head *head, const char *buf,
+                         size_t len) {
+    struct http_field *fields = (struct http_field *)(void *)x->memory;
+    char *text = x->memory + head->n_fields * sizeof(*fields);
+    memcpy(text, buf, len);
+    for (u16 i = 0; i < head->n_fields; i++) {
+        fields[i].name = slice(text, head->fields[i].name);
+        fields[i].value = slice(text, head->fields[i].value);
+    }
+    x->request.fields = fields;
+    x->request.n_fields = head->n_fields;
+    x->request.method = method_of(slice(text, head->method));
+    x->request.target = slice(text, head->target);
+    x->minor = head->minor;
+    x->keep_alive = head->keep_alive;
+    x->expect = head->expect_continue;
+}
+
+struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_head *head,
+                                        const char *buf, size_t len) {
+    static_assert(offsetof(struct http_exchange, memory) % _Alignof(struct http_field) == 0 ||
+                      sizeof(struct http_exchange) % _Alignof(struct http_field) == 0,
+                  "fields begin aligned");
+    size_t extra = head ? head->n_fields * sizeof(struct http_field) + len : 0;
+    struct http_exchange *x = malloc(sizeof(*x) + extra);
+    if (!x) return NULL;
+    memset(x, 0, offsetof(struct http_exchange, small));
+    x->conn = c;
+    x->out = x->small;
+    x->out_cap = sizeof(x->small);
+    x->out_at = x->out_len = HTTP_REPLY_LEAD;
+    x->minor = 1;
+    x->request.target = (struct http_slice){"", 0};
+    x->request.body = (struct http_slice){"", 0};
+    x->request.peer = &c->peer.sa;
+    x->request.tls = c->ssl != NULL;
+    x->request.local = c->local;
+    if (head) request_fill(x, head, buf, len);
+    return x;
+}
+
+int http_exchange_body(struct http_exchange *x, const char *data, size_t n) {
+    size_t have = x->request.body.n;
+    if (n > LIMIT_HTTP_BODY_BYTES - have) return ERR_TOOBIG;
+    if (have + n > x->in_body_cap) {
+        size_t cap = x->in_body_cap ? x->in_body_cap * 2 : 1024;
+        while (cap < have + n)
+            cap *= 2;
+        char *grown = realloc(x->in_body, cap);
+        if (!grown) return ERR_NOMEM;
+        x->in_body = grown;
+        x->in_body_cap = cap;
+    }
+    if (n > 0) memcpy(x->in_body + have, data, n);
+    if (x->in_body) x->request.body = (struct http_slice){x->in_body, have + n};
+    return 0;
+}
+
+void http_exchange_end(struct http_exchange *x, bool complete) {
+    struct http_conn *c = x->conn;
+    assert(c->x == x);
+    c->x = NULL; /* before the callback: it may delete the server */
+    if (x->body) x->body->ops->close(x->body);
+    struct http_ended e = {.complete = complete, .body_bytes = x->body_sent, .status = x->status};
+    if (x->on_end) x->on_end(x->on_end_arg, &e);
+    if (x->out != x->small) free(x->out);
+    free(x->in_body);
+    free(x);
+}
+
+const struct http_request *http_request(const struct http_exchange *x) {
+    return &x->request;
+}
+
+const struct http_slice *http_field(const struct http_request *r, const char *name) {
+    size_t n = strlen(name);
+    for (size_t i = 0; i < r->n_fields; i++)
+        if (r->fields[i].name.n == n && strncasecmp(r->fields[i].name.p, name, n) == 0)
+            return &r->fields[i].value;
+    return NULL;
+}
+
+void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e),
+                 void *arg) {
+    x->on_end = cb;
+    x->on_end_arg = arg;
+}
+
+u64 http_sent(const struct http_exchange *x) {
+    return x->body_sent;
+}
+
+void http_wake(struct http_exchange *x) {
+    if (x->status) http_conn_wake(x->conn);
+}
