@@ -1,8 +1,9 @@
 /* store.h - verified blobs on a disk, within a byte capacity.
  *
- * Why: a blob is here complete and verified, or not here at all. Nothing that happens to the process
- * or the disk may break that: an ingest writes to `ingest/`, hashes, fsyncs, renames into `blobs/`,
- * and is then indexed in LMDB; a crash at any instant loses at most what was not yet written.
+ * Why: a blob is here complete and verified, or not here at all. Nothing that happens to the
+ * process or the disk may break that: an ingest writes to `ingest/`, hashes, fsyncs, renames into
+ * `blobs/`, and is then indexed in LMDB; a crash at any instant loses at most what was not yet
+ * written.
  *
  *   PATH/lock                   flock: one process per store
  *   PATH/blobs/sha256/ab/<hex>  complete, verified, read-only
@@ -11,9 +12,9 @@
  *   PATH/clean                  present only after an orderly close: holds the boot id
  *
  * Capacity: bytes of blobs and partials, each rounded up to 4 KiB, never exceed it, also while
- * ingesting; space is reserved ahead and the coldest unpinned blobs (after idle partials) make room.
- * A pinned blob is never evicted; one removed by name keeps its bytes counted until its last reader
- * lets go.
+ * ingesting; space is reserved ahead and the coldest unpinned blobs (after idle partials) make
+ * room. A pinned blob is never evicted; one removed by name keeps its bytes counted until its last
+ * reader lets go.
  *
  * Threads: every function belongs to the loop's thread and returns quickly, but for those marked
  * *any thread*, which may block on the disk and which one thread at a time may call per object. No
@@ -39,21 +40,21 @@ struct store_options {
 
 /* What opening found and did, for the log. */
 struct store_opened {
-    bool index_rebuilt;       /* it was missing, damaged, or a power cut may have damaged it */
-    const char *rebuilt_why;  /* static; NULL when not rebuilt */
-    u64 blobs, bytes;         /* held */
+    bool index_rebuilt;      /* it was missing, damaged, or a power cut may have damaged it */
+    const char *rebuilt_why; /* static; NULL when not rebuilt */
+    u64 blobs, bytes;        /* held */
     u64 partials, partial_bytes;
-    u64 orphans_indexed;      /* complete files without an entry: hashed, then indexed or removed */
-    u64 entries_dropped;      /* entries without a file, or of another size */
-    u64 garbage_removed;      /* foreign or temporary files in our folders */
+    u64 orphans_indexed; /* complete files without an entry: hashed, then indexed or removed */
+    u64 entries_dropped; /* entries without a file, or of another size */
+    u64 garbage_removed; /* foreign or temporary files in our folders */
 };
 
 struct store_stats {
     u64 capacity_bytes;
-    u64 blobs, blob_bytes;       /* complete; bytes are logical sizes */
-    u64 partial_bytes;           /* ingest/, running and idle */
-    u64 reserved_bytes;          /* promised to running ingests, beyond what is written */
-    u64 used_bytes;              /* what is held against the capacity: all of the above, rounded up */
+    u64 blobs, blob_bytes; /* complete; bytes are logical sizes */
+    u64 partial_bytes;     /* ingest/, running and idle */
+    u64 reserved_bytes;    /* promised to running ingests, beyond what is written */
+    u64 used_bytes;        /* what is held against the capacity: all of the above, rounded up */
     u64 evicted_blobs, evicted_bytes;
     u64 index_errors;
 };
@@ -61,14 +62,15 @@ struct store_stats {
 struct blob_info {
     struct digest digest;
     u64 size;
-    u64 stored_ms, used_ms, scrubbed_ms; /* scrubbed: last time its bytes were verified */
-    char media_type[STORE_MEDIA_MAX + 1];  /* "" for a layer, or when unknown */
-    char source[STORE_SOURCE_MAX + 1];     /* as given to the ingest; "" when unknown */
+    u64 stored_ms, used_ms, scrubbed_ms;  /* scrubbed: last time its bytes were verified */
+    char media_type[STORE_MEDIA_MAX + 1]; /* "" for a layer, or when unknown */
+    char source[STORE_SOURCE_MAX + 1];    /* as given to the ingest; "" when unknown */
 };
 
-/* Opens or makes a store. Blocking; call before any thread exists (it forks a child to walk the index,
- * since LMDB answers a damaged file with a signal). ERR_BUSY: another process has it. ERR_INVAL: the
- * path is not ours to use, ERR_IO, ERR_NOSPACE; `why` (256 bytes) then says what to do. */
+/* Opens or makes a store. Blocking; call before any thread exists (it forks a child to walk the
+ * index, since LMDB answers a damaged file with a signal). ERR_BUSY: another process has it.
+ * ERR_INVAL: the path is not ours to use, ERR_IO, ERR_NOSPACE; `why` (256 bytes) then says what to
+ * do. */
 must_use int store_open(struct store **out, const struct store_options *opt,
                         struct store_opened *found, char why[256]);
 /* Syncs, marks clean, frees. No pin and no ingest may be left. */
@@ -81,15 +83,16 @@ void store_tick(struct store *s, u64 now_ms);
 /* *Any thread*: makes the index durable (mdb_env_sync); call after ticks. */
 void store_sync(struct store *s);
 
-/* --- reading ------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 /* Is it held? ERR_NOTFOUND. Does not count as use. */
 must_use int store_lookup(struct store *s, const struct digest *d, struct blob_info *out);
 
 /* Opens a held blob for reading and keeps it from eviction. All pins of one blob share one
- * descriptor. ERR_NOTFOUND (also when the file is gone: the entry is then dropped), ERR_FULL (out of
- * descriptors), ERR_IO. */
-must_use int store_pin(struct store *s, const struct digest *d, u64 now_ms, struct store_blob **out);
+ * descriptor. ERR_NOTFOUND (also when the file is gone: the entry is then dropped), ERR_FULL (out
+ * of descriptors), ERR_IO. */
+must_use int store_pin(struct store *s, const struct digest *d, u64 now_ms,
+                       struct store_blob **out);
 void store_unpin(struct store *s, struct store_blob *b);
 
 int store_blob_fd(const struct store_blob *b); /* borrowed until unpin; use pread only */
@@ -102,7 +105,7 @@ void store_each(struct store *s, bool (*each)(void *arg, const struct blob_info 
 /* Removes a blob by name, pinned or not (readers finish). ERR_NOTFOUND. */
 must_use int store_remove(struct store *s, const struct digest *d);
 
-/* --- ingesting ------------------------------------------------------------------------------ */
+/* --- ingesting --------------------------------------------------------------------------- */
 
 struct store_ingest_options {
     struct digest digest;
@@ -121,8 +124,8 @@ must_use int store_ingest_begin(struct store *s, const struct store_ingest_optio
 /* For unknown sizes: promises room up to `size` bytes in all. ERR_FULL. */
 must_use int store_ingest_reserve(struct store_ingest *i, u64 size);
 
-/* *Any thread*: appends at store_ingest_written(). ERR_NOSPACE, ERR_IO: the prefix before the call is
- * still good. ERR_TOOBIG beyond the reserved size. */
+/* *Any thread*: appends at store_ingest_written(). ERR_NOSPACE, ERR_IO: the prefix before the call
+ * is still good. ERR_TOOBIG beyond the reserved size. */
 must_use int store_ingest_write(struct store_ingest *i, const void *data, size_t len);
 /* Bytes in the file, as of the last finished write. Safe from the loop while a write runs. */
 u64 store_ingest_written(const struct store_ingest *i);
@@ -147,13 +150,13 @@ void store_ingest_keep(struct store_ingest *i);
 /* Wrong bytes or no wish for more: removes the file. Takes `i`. */
 void store_ingest_drop(struct store_ingest *i);
 
-/* --- scrubbing ------------------------------------------------------------------------------- */
+/* --- scrubbing --------------------------------------------------------------------------- */
 
 /* The held blob whose bytes were verified longest ago. ERR_NOTFOUND when empty. */
 must_use int store_scrub_next(struct store *s, struct blob_info *out);
 /* Notes that its bytes were found right. */
 void store_scrub_passed(struct store *s, const struct digest *d, u64 now_ms);
-/* *Any thread*: hashes an open blob, calling `pace` (may sleep, may return false to stop) after each
- * MiB. 0, ERR_CORRUPT, ERR_IO, ERR_CANCELED. */
+/* *Any thread*: hashes an open blob, calling `pace` (may sleep, may return false to stop) after
+ * each MiB. 0, ERR_CORRUPT, ERR_IO, ERR_CANCELED. */
 must_use int store_verify_fd(int fd, const struct digest *d, u64 size, bool (*pace)(void *arg),
                              void *arg);

@@ -1,0 +1,138 @@
+/* mark.c - the lock file, the boot id and the clean mark.
+ *
+ * The clean mark's removal is fsynced before the index is touched: were it to come back after a
+ * power cut, a damaged index would be trusted. */
+#include "store/mark.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define MARK_LINE_SIZE 128 /* the lock file's fixed length */
+#define MARK_BOOT_PATH "/proc/sys/kernel/random/boot_id"
+
+static void mark_read_boot(char boot[MARK_BOOT_SIZE])
+{
+    boot[0] = '\0';
+    int fd = open(MARK_BOOT_PATH, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = read(fd, boot, MARK_BOOT_SIZE - 1);
+    close(fd);
+    boot[n > 0 ? n : 0] = '\0';
+    boot[strcspn(boot, " \n")] = '\0';
+}
+
+/* Reads the lock file's line; pid 0 and boot "" for whatever it does not hold. */
+static void mark_read_line(int fd, long *pid, char boot[MARK_BOOT_SIZE])
+{
+    char line[MARK_LINE_SIZE + 1];
+    ssize_t n = pread(fd, line, MARK_LINE_SIZE, 0);
+    line[n > 0 ? n : 0] = '\0';
+    *pid = 0;
+    boot[0] = '\0';
+    static_assert(MARK_BOOT_SIZE == 64, "the width in the format below");
+    if (sscanf(line, "dray-store 1 pid %ld boot %63s", pid, boot) != 2 || strcmp(boot, "-") == 0)
+        boot[0] = '\0';
+}
+
+static int mark_write_line(int fd, const char *boot)
+{
+    char line[MARK_LINE_SIZE + 1];
+    int n = snprintf(line, sizeof(line), "dray-store 1 pid %ld boot %s", (long)getpid(),
+                     boot[0] ? boot : "-");
+    assert(n > 0 && n < MARK_LINE_SIZE);
+    memset(line + n, ' ', (size_t)(MARK_LINE_SIZE - n));
+    line[MARK_LINE_SIZE - 1] = '\n';
+    errno = ENOSPC; /* what a short write means */
+    if (pwrite(fd, line, MARK_LINE_SIZE, 0) != MARK_LINE_SIZE)
+        return layout_err(errno);
+    return fsync(fd) < 0 ? layout_err(errno) : 0;
+}
+
+static int mark_refusal(const struct layout *l, const char *what, int errnum, char why[LAYOUT_WHY])
+{
+    int err = layout_err(errnum);
+    if (errnum == EACCES || errnum == EISDIR || errnum == ELOOP || errnum == EPERM)
+        err = ERR_INVAL;
+    return layout_why(why, err, "store %.100s: cannot write its file '%s': %s: %s", l->path, what,
+                      strerror(errnum),
+                      err == ERR_NOSPACE ? "free some space on this disk"
+                                         : "check who owns it and the disk");
+}
+
+int mark_take(struct mark *m, const struct layout *l, const char *boot_id, char why[LAYOUT_WHY])
+{
+    memset(m, 0, sizeof(*m));
+    m->fresh = faccessat(l->root_fd, "lock", F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+    m->lock_fd = openat(l->root_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (m->lock_fd < 0)
+        return mark_refusal(l, "lock", errno, why);
+    long pid;
+    int locked = flock(m->lock_fd, LOCK_EX | LOCK_NB), errnum = errno;
+    mark_read_line(m->lock_fd, &pid, m->last_boot);
+    if (locked < 0) {
+        int err = mark_refusal(l, "lock", errnum, why);
+        if (errnum == EWOULDBLOCK)
+            err = layout_why(why, ERR_BUSY,
+                             "store %.100s is in use by process %ld: stop that one, or give this "
+                             "one a path of its own",
+                             l->path, pid);
+        mark_release(m);
+        return err;
+    }
+
+    if (boot_id)
+        snprintf(m->boot, sizeof(m->boot), "%s", boot_id);
+    else
+        mark_read_boot(m->boot);
+    m->same_boot = m->boot[0] && strcmp(m->boot, m->last_boot) == 0;
+    m->clean = faccessat(l->root_fd, "clean", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    /* Our pid at once, for whoever is refused; the boot only when the index is good for it. */
+    int rc = mark_write_line(m->lock_fd, m->last_boot);
+    if (rc < 0) {
+        rc = mark_refusal(l, "lock", errno, why);
+        mark_release(m);
+    }
+    return rc;
+}
+
+int mark_running(struct mark *m, const struct layout *l, char why[LAYOUT_WHY])
+{
+    if (unlinkat(l->root_fd, "clean", 0) < 0 && errno != ENOENT)
+        return mark_refusal(l, "clean", errno, why);
+    if (mark_write_line(m->lock_fd, m->boot) < 0)
+        return mark_refusal(l, "lock", errno, why);
+    if (fsync(l->root_fd) < 0)
+        return mark_refusal(l, "lock", errno, why);
+    return 0;
+}
+
+int mark_clean(struct mark *m, const struct layout *l)
+{
+    int fd = openat(l->root_fd, "clean.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                    0600);
+    if (fd < 0)
+        return layout_err(errno);
+    size_t len = strlen(m->boot);
+    bool ok = write(fd, m->boot, len) == (ssize_t)len && fsync(fd) == 0;
+    int rc = ok ? 0 : ERR_IO;
+    close(fd);
+    if (rc == 0 &&
+        (renameat(l->root_fd, "clean.tmp", l->root_fd, "clean") < 0 || fsync(l->root_fd) < 0))
+        rc = layout_err(errno);
+    if (rc < 0)
+        unlinkat(l->root_fd, "clean.tmp", 0);
+    return rc;
+}
+
+void mark_release(struct mark *m)
+{
+    if (m->lock_fd >= 0)
+        close(m->lock_fd);
+    m->lock_fd = -1;
+}

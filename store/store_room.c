@@ -1,0 +1,200 @@
+/* store_room.c - the capacity is a hard bound: what is counted, and what goes when room is needed.
+ *
+ * Room is made before it is promised, so nothing that is written later can exceed the capacity. And
+ * only when evicting will be enough: one layer too large for the store must not empty it first. A
+ * disk that is shorter than the capacity counts like the capacity: the coldest blobs go, so that a
+ * store configured too large keeps caching instead of freezing.
+ *
+ * Candidates are taken from the cold end of the index in windows, and the policy (evict.h) chooses
+ * among them. Blobs whose last use is not yet written to the index are passed over: they are hot.
+ */
+#include "store/evict.h"
+#include "store/store_state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define ROOM_WINDOW      64
+#define ROOM_DISK_MARGIN (1ull << 20) /* left on the disk for the index */
+
+u64 store_used(const struct store *s)
+{
+    return s->blob_used + s->ghost_used + s->idle_used + s->running_used;
+}
+
+/* --- idle partials ----------------------------------------------------------------------- */
+
+struct store_partial *store_partial_find(const struct store *s, const struct digest *d)
+{
+    struct table_node *n = table_find(&s->partials, d);
+    return n ? container_of(n, struct store_partial, node) : NULL;
+}
+
+void store_partial_add(struct store *s, struct store_partial *p)
+{
+    while (s->partials.count >= STORE_PARTIALS_MAX)
+        store_partial_drop(s, TAILQ_FIRST(&s->idle));
+    table_put(&s->partials, &p->node);
+    TAILQ_INSERT_TAIL(&s->idle, p, link);
+    s->idle_bytes += p->bytes;
+    s->idle_used += space_rounded(p->bytes);
+}
+
+void store_partial_take(struct store *s, struct store_partial *p)
+{
+    table_del(&s->partials, &p->node);
+    TAILQ_REMOVE(&s->idle, p, link);
+    s->idle_bytes -= p->bytes;
+    s->idle_used -= space_rounded(p->bytes);
+}
+
+void store_partial_drop(struct store *s, struct store_partial *p)
+{
+    /* A file that cannot be removed is found again when the store opens. */
+    (void)!layout_partial_unlink(&s->layout, &p->node.digest);
+    store_partial_take(s, p);
+    free(p);
+}
+
+/* --- candidates -------------------------------------------------------------------------- */
+
+struct room_window {
+    struct store *store;
+    struct evict_candidate list[ROOM_WINDOW];
+    size_t count;
+};
+
+static void room_add(struct room_window *w, const struct digest *d, u64 bytes, u64 used_ms,
+                     bool partial)
+{
+    w->list[w->count++] = (struct evict_candidate){
+        .digest = *d, .bytes = space_rounded(bytes), .used_ms = used_ms, .partial = partial};
+}
+
+static bool room_each_indexed(void *arg, const struct digest *d, u64 used_ms, u64 size)
+{
+    struct room_window *w = arg;
+    if (!table_find(&w->store->pins, d) && !pending_find(&w->store->pending, d))
+        room_add(w, d, size, used_ms, false);
+    return w->count < ROOM_WINDOW;
+}
+
+/* Blobs that could not be indexed yet. */
+static bool room_each_put(void *arg, const struct blob_info *info)
+{
+    struct room_window *w = arg;
+    if (!table_find(&w->store->pins, &info->digest))
+        room_add(w, &info->digest, info->size, info->used_ms, false);
+    return w->count < ROOM_WINDOW;
+}
+
+/* Up to a window of what may go: partials, then the coldest of the index, then what the index could
+ * not take. */
+static void room_fill(struct room_window *w)
+{
+    struct store_partial *p;
+    w->count = 0;
+    TAILQ_FOREACH(p, &w->store->idle, link)
+    {
+        room_add(w, &p->node.digest, p->bytes, p->kept_ms, true);
+        if (w->count == ROOM_WINDOW)
+            return;
+    }
+    /* An index that cannot be read offers nothing, and counts its error. */
+    (void)!index_ordered(w->store->index, INDEX_USED, room_each_indexed, w);
+    if (w->count == 0)
+        pending_each_put(&w->store->pending, room_each_put, w);
+}
+
+static bool room_evict_one(struct store *s, const struct evict_candidate *c)
+{
+    if (c->partial) {
+        struct store_partial *p = store_partial_find(s, &c->digest);
+        assert(p);
+        store_partial_drop(s, p);
+        return true;
+    }
+    struct blob_info info;
+    if (pending_get(&s->pending, &c->digest, &info) < 0)
+        return false;
+    if (store_forget(s, &c->digest, info.size) < 0)
+        return false;
+    s->evicted_blobs++;
+    s->evicted_bytes += info.size;
+    return true;
+}
+
+/* Evicts `bytes` (rounded ones). ERR_FULL when nothing more may or can go. */
+static int room_evict(struct store *s, u64 bytes)
+{
+    struct room_window w = {.store = s};
+    u64 freed = 0;
+    bool flushed = false;
+    int rc = 0;
+    while (rc == 0 && freed < bytes) {
+        room_fill(&w);
+        if (w.count == 0 && !flushed && s->pending.notes.count > 0) {
+            /* All that is left was used a moment ago: write that down, and look again. */
+            flushed = pending_flush_all(&s->pending) == 0;
+            rc = flushed ? 0 : ERR_FULL;
+            continue;
+        }
+        size_t taken, gone = 0;
+        evict_choose(w.list, w.count, bytes - freed, &taken);
+        for (size_t i = 0; i < taken; i++) {
+            if (!room_evict_one(s, &w.list[i]))
+                continue;
+            freed += w.list[i].bytes;
+            gone++;
+        }
+        if (gone == 0)
+            rc = ERR_FULL;
+        /* The entries of what went are written together; failing that, at the next tick. */
+        (void)!pending_flush(&s->pending, PENDING_TICK_MAX);
+    }
+    return rc;
+}
+
+/* --- promises ---------------------------------------------------------------------------- */
+
+/* Promised to running ingests, beyond what they wrote. */
+static u64 room_promised(const struct store *s)
+{
+    u64 bytes = 0;
+    struct table_node *n = NULL;
+    while ((n = table_next(&s->ingests, n))) {
+        const struct store_ingest *i = container_of(n, struct store_ingest, node);
+        bytes += atomic_load(&i->reserved) - atomic_load(&i->written);
+    }
+    return bytes;
+}
+
+int store_room_make(struct store *s, u64 bytes, u64 there)
+{
+    assert(there <= bytes);
+    u64 used = store_used(s);
+    assert(s->pinned_used <= s->blob_used);
+    u64 evictable = s->blob_used - s->pinned_used + s->idle_used;
+    if (bytes > s->capacity_bytes)
+        return ERR_FULL;
+    u64 over = used + bytes > s->capacity_bytes ? used + bytes - s->capacity_bytes : 0;
+    if (over > evictable)
+        return ERR_FULL;
+
+    u64 free_bytes = layout_free_bytes(&s->layout);
+    u64 want = bytes - there + room_promised(s) + ROOM_DISK_MARGIN;
+    u64 lack = want > free_bytes ? want - free_bytes : 0;
+    if (lack > evictable)
+        return ERR_NOSPACE;
+    u64 evict = over > lack ? over : lack;
+    int rc = evict > 0 ? room_evict(s, evict) : 0;
+    assert(rc < 0 || store_used(s) + bytes <= s->capacity_bytes);
+    return rc;
+}
+
+void store_room_fit(struct store *s)
+{
+    u64 used = store_used(s);
+    if (used > s->capacity_bytes)
+        (void)!room_evict(s, used - s->capacity_bytes);
+}

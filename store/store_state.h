@@ -1,0 +1,122 @@
+/* store_state.h - what a store is, for the files that make it up.
+ *
+ *   store.c         reading: look-up, pins, removal, ticks
+ *   store_open.c    opening and closing
+ *   store_room.c    the capacity: what is counted, what must go
+ *   ingest.c        blobs on their way in
+ *   scrub.c         verifying what is held
+ *
+ * What is counted against the capacity, each file rounded up (space.h):
+ *
+ *   blob_used      complete blobs, by name
+ *   ghost_used     removed blobs that a reader still holds
+ *   idle_used      partials that nobody fills
+ *   running_used   running ingests, at what they were promised
+ *
+ * pinned_used is the part of blob_used that may not be evicted now. */
+#pragma once
+
+#include "store/hash.h"
+#include "store/index.h"
+#include "store/layout.h"
+#include "store/mark.h"
+#include "store/pending.h"
+#include "store/space.h"
+#include "store/store.h"
+#include "store/table.h"
+
+#include <sys/queue.h>
+
+#define STORE_PARTIALS_MAX 1024  /* idle ones; the oldest go first */
+#define STORE_INGESTS_MAX  1024  /* running ones */
+#define STORE_TRIM_MS      60000 /* how often the index's pages are given back */
+
+/* A partial that nobody fills. */
+struct store_partial {
+    struct table_node node;
+    TAILQ_ENTRY(store_partial) link; /* by age, oldest first */
+    u64 bytes;                       /* the file's length */
+    u64 kept_ms;
+};
+
+TAILQ_HEAD(store_partials, store_partial);
+
+/* A blob that somebody reads. */
+struct store_blob {
+    struct table_node node; /* in `pins` unless removed */
+    int fd;
+    u64 size;
+    size_t refs;
+    bool removed; /* by name: a ghost */
+    char media_type[STORE_MEDIA_MAX + 1];
+};
+
+struct store {
+    struct layout layout;
+    struct mark mark;
+    struct index *index;
+    struct pending pending;
+    struct table pins, ingests, partials;
+    struct store_partials idle;
+
+    u64 capacity_bytes;
+    u64 blobs, blob_bytes; /* complete; logical */
+    u64 idle_bytes;        /* logical */
+    u64 blob_used, pinned_used, ghost_used, idle_used, running_used;
+    size_t ghosts;
+    u64 evicted_blobs, evicted_bytes;
+    u64 now_ms, trimmed_ms; /* as of the last tick or opening */
+};
+
+struct store_ingest {
+    struct table_node node; /* in `ingests` */
+    struct store *store;
+    struct digest digest;
+    int fd;
+    u64 begun_ms;
+    _Atomic u64 reserved; /* logical; written never exceeds it */
+    _Atomic u64 written, hashed;
+    _Atomic bool broken; /* the file may not hold what was written: not to be kept */
+    bool moved;          /* it stands in blobs/ */
+    bool sealed;         /* and is known to be durable */
+    struct hasher hasher;
+    char media_type[STORE_MEDIA_MAX + 1];
+    char source[STORE_SOURCE_MAX + 1];
+};
+
+/* For tests: stands in for the kernel's answers. All zero is the real thing. */
+struct store_hooks {
+    const char *boot_id; /* NULL: the kernel's */
+    u64 map_bytes;       /* the index's largest size; 0: INDEX_MAP_BYTES */
+};
+
+must_use int store_open_hooked(struct store **out, const struct store_options *opt,
+                               const struct store_hooks *hooks, struct store_opened *found,
+                               char why[256]);
+
+/* --- store.c ----------------------------------------------------------------------------- */
+
+/* A pin on `d` with an open descriptor, which it takes. NULL without memory (the descriptor then
+ * stays the caller's). */
+struct store_blob *store_pin_new(struct store *s, const struct digest *d, int fd, u64 size,
+                                 const char *media_type);
+/* Takes a blob out: its file, its entry, its bytes from the count (which a reader still holds).
+ * ERR_NOMEM, ERR_IO: it stays. */
+must_use int store_forget(struct store *s, const struct digest *d, u64 size);
+
+/* --- store_room.c ------------------------------------------------------------------------ */
+
+u64 store_used(const struct store *s);
+/* Makes room for `bytes` (rounded) more, of which `there` are on the disk already, evicting only
+ * when that will suffice. ERR_FULL: the capacity is taken by what must stay; ERR_NOSPACE: the disk
+ * is. */
+must_use int store_room_make(struct store *s, u64 bytes, u64 there);
+/* Evicts until the capacity holds; best effort. */
+void store_room_fit(struct store *s);
+/* Enters an idle partial. Takes `p`. */
+void store_partial_add(struct store *s, struct store_partial *p);
+/* Takes one out of the books: `p` is the caller's, its file stays. */
+void store_partial_take(struct store *s, struct store_partial *p);
+/* Removes one with its file. Frees `p`. */
+void store_partial_drop(struct store *s, struct store_partial *p);
+struct store_partial *store_partial_find(const struct store *s, const struct digest *d);
