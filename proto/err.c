@@ -5,7 +5,8 @@
  */
 #include "proto/err.h"
 
-const char *err_name(int err) {
+const char *err_name(int err)
+{
     switch (err) {
     case ERR_OK: return "ERR_OK";
 #define X(name, number, text)                                                                      \
@@ -16,7 +17,8 @@ const char *err_name(int err) {
     return "ERR_UNKNOWN";
 }
 
-const char *err_text(int err) {
+const char *err_text(int err)
+{
     switch (err) {
     case ERR_OK: return "no error";
 #define X(name, number, text)                                                                      \

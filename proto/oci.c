@@ -13,7 +13,8 @@
 #include <assert.h>
 #include <string.h>
 
-const char *oci_code_name(enum oci_code code) {
+const char *oci_code_name(enum oci_code code)
+{
     switch (code) {
 #define X(name, status, text)                                                                      \
     case OCI_##name: return #name;
@@ -23,7 +24,8 @@ const char *oci_code_name(enum oci_code code) {
     return "UNKNOWN";
 }
 
-const char *oci_code_text(enum oci_code code) {
+const char *oci_code_text(enum oci_code code)
+{
     switch (code) {
 #define X(name, status, text)                                                                      \
     case OCI_##name: return text;
@@ -33,7 +35,8 @@ const char *oci_code_text(enum oci_code code) {
     return "unknown error";
 }
 
-int oci_code_status(enum oci_code code) {
+int oci_code_status(enum oci_code code)
+{
     switch (code) {
 #define X(name, status, text)                                                                      \
     case OCI_##name: return status;
@@ -43,52 +46,67 @@ int oci_code_status(enum oci_code code) {
     return 500;
 }
 
-static bool is_lower_or_digit(char c) {
+static bool is_lower_or_digit(char c)
+{
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
 /* Length of the separator at the start of `s` ("." "_" "__" or dashes), 0 when there is none. */
-static size_t separator_len(const char *s, size_t len) {
-    if (s[0] == '.') return 1;
-    if (s[0] == '_') return len > 1 && s[1] == '_' ? 2 : 1;
+static size_t separator_len(const char *s, size_t len)
+{
+    if (s[0] == '.')
+        return 1;
+    if (s[0] == '_')
+        return len > 1 && s[1] == '_' ? 2 : 1;
     size_t n = 0;
     while (n < len && s[n] == '-')
         n++;
     return n;
 }
 
-static bool component_valid(const char *s, size_t len) {
+static bool component_valid(const char *s, size_t len)
+{
     size_t i = 0;
     while (i < len) {
         size_t start = i;
         while (i < len && is_lower_or_digit(s[i]))
             i++;
-        if (i == start) return false;
-        if (i == len) return true;
+        if (i == start)
+            return false;
+        if (i == len)
+            return true;
         size_t separator = separator_len(s + i, len - i);
-        if (separator == 0) return false;
+        if (separator == 0)
+            return false;
         i += separator;
     }
     return false; /* empty, or it ends in a separator */
 }
 
-bool oci_name_valid(const char *name, size_t len) {
-    if (len == 0 || len > OCI_NAME_MAX) return false;
+bool oci_name_valid(const char *name, size_t len)
+{
+    if (len == 0 || len > OCI_NAME_MAX)
+        return false;
     for (size_t start = 0;;) {
         const char *slash = memchr(name + start, '/', len - start);
         size_t end = slash ? (size_t)(slash - name) : len;
-        if (!component_valid(name + start, end - start)) return false;
-        if (!slash) return true;
+        if (!component_valid(name + start, end - start))
+            return false;
+        if (!slash)
+            return true;
         start = end + 1;
     }
 }
 
-bool oci_tag_valid(const char *tag, size_t len) {
-    if (len == 0 || len > OCI_TAG_MAX) return false;
+bool oci_tag_valid(const char *tag, size_t len)
+{
+    if (len == 0 || len > OCI_TAG_MAX)
+        return false;
     for (size_t i = 0; i < len; i++) {
         char c = tag[i];
         bool word = is_lower_or_digit(c) || (c >= 'A' && c <= 'Z') || c == '_';
-        if (!word && (i == 0 || (c != '.' && c != '-'))) return false;
+        if (!word && (i == 0 || (c != '.' && c != '-')))
+            return false;
     }
     return true;
 }
@@ -102,7 +120,8 @@ struct writer {
     bool full;
 };
 
-static void put(struct writer *w, const char *bytes, size_t len) {
+static void put(struct writer *w, const char *bytes, size_t len)
+{
     if (w->full || len > w->limit - w->used) {
         w->full = true;
         return;
@@ -113,10 +132,13 @@ static void put(struct writer *w, const char *bytes, size_t len) {
 
 /* Length of the UTF-8 character at `s`, 0 when it is not one (RFC 3629: no overlong forms, no
  * surrogates, nothing over U+10FFFF). Stops at the text's NUL by itself. */
-static size_t utf8_len(const unsigned char *s) {
-    if (s[0] < 0x80) return 1;
+static size_t utf8_len(const unsigned char *s)
+{
+    if (s[0] < 0x80)
+        return 1;
     size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
+    if (s[0] < 0xc2 || s[0] > 0xf4)
+        return 0;
     unsigned char low = 0x80, high = 0xbf; /* what the second byte may be */
     if (s[0] == 0xe0)
         low = 0xa0;
@@ -126,14 +148,17 @@ static size_t utf8_len(const unsigned char *s) {
         low = 0x90;
     else if (s[0] == 0xf4)
         high = 0x8f;
-    if (s[1] < low || s[1] > high) return 0;
+    if (s[1] < low || s[1] > high)
+        return 0;
     for (size_t i = 2; i < len; i++) {
-        if (s[i] < 0x80 || s[i] > 0xbf) return 0;
+        if (s[i] < 0x80 || s[i] > 0xbf)
+            return 0;
     }
     return len;
 }
 
-static void put_escaped(struct writer *w, const char *text) {
+static void put_escaped(struct writer *w, const char *text)
+{
     static const char hex[] = "0123456789abcdef";
     const unsigned char *s = (const unsigned char *)text;
     while (*s && !w->full) {
@@ -157,13 +182,15 @@ static void put_escaped(struct writer *w, const char *text) {
 }
 
 size_t oci_error_body(char *buf, size_t cap, enum oci_code code, const char *message,
-                      const char *detail) {
+                      const char *detail)
+{
     static const char head[] = "{\"errors\":[{\"code\":\"", between[] = "\",\"message\":\"",
                       and_detail[] = "\",\"detail\":\"", tail[] = "\"}]}";
     assert(buf && cap >= 256);
     /* What must follow is kept free until its turn, so that the body is always closed. */
     size_t reserve = sizeof tail; /* its NUL is ours too */
-    if (detail) reserve += sizeof and_detail - 1;
+    if (detail)
+        reserve += sizeof and_detail - 1;
     struct writer w = {.buf = buf, .limit = cap - reserve};
     put(&w, head, sizeof head - 1);
     const char *name = oci_code_name(code);

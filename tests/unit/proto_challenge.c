@@ -9,11 +9,13 @@
 #include "proto/challenge.h"
 #include "proto/err.h"
 
-static int parse(struct challenge *c, const char *value) {
+static int parse(struct challenge *c, const char *value)
+{
     return challenge_parse(c, value, strlen(value));
 }
 
-static void registries_as_they_are(void **state) {
+static void registries_as_they_are(void **state)
+{
     (void)state;
     struct challenge c;
     assert_int_equal(parse(&c, "Bearer realm=\"https://auth.docker.io/token\",service=\"registry."
@@ -31,7 +33,8 @@ static void registries_as_they_are(void **state) {
     assert_string_equal(c.scope, "");
 }
 
-static void form_is_free(void **state) {
+static void form_is_free(void **state)
+{
     (void)state;
     static const char *const same[] = {
         "Bearer realm=\"https://a/t\",service=\"s v\",scope=\"x,y\"",
@@ -42,7 +45,8 @@ static void form_is_free(void **state) {
     };
     for (size_t i = 0; i < countof(same); i++) {
         struct challenge c;
-        if (parse(&c, same[i]) != 0) fail_msg("refused: %s", same[i]);
+        if (parse(&c, same[i]) != 0)
+            fail_msg("refused: %s", same[i]);
         assert_int_equal(c.scheme, CHALLENGE_BEARER);
         assert_string_equal(c.realm, "https://a/t");
         assert_string_equal(c.service, "s v");
@@ -59,7 +63,8 @@ static void form_is_free(void **state) {
     assert_int_equal(c.scheme, CHALLENGE_BASIC);
 }
 
-static void bearer_is_preferred_and_the_first_of_each(void **state) {
+static void bearer_is_preferred_and_the_first_of_each(void **state)
+{
     (void)state;
     static const char *const offers[] = {
         "Basic realm=\"b\", Bearer realm=\"https://a/t\"",
@@ -84,7 +89,8 @@ static void bearer_is_preferred_and_the_first_of_each(void **state) {
     assert_string_equal(c.realm, "first");
 }
 
-static void nothing_we_speak_is_not_found(void **state) {
+static void nothing_we_speak_is_not_found(void **state)
+{
     (void)state;
     static const char *const none[] = {"",
                                        "  ",
@@ -100,14 +106,16 @@ static void nothing_we_speak_is_not_found(void **state) {
     for (size_t i = 0; i < countof(none); i++) {
         struct challenge c, nothing = {0};
         memset(&c, 0xff, sizeof c);
-        if (parse(&c, none[i]) != ERR_NOTFOUND) fail_msg("not ERR_NOTFOUND: %s", none[i]);
+        if (parse(&c, none[i]) != ERR_NOTFOUND)
+            fail_msg("not ERR_NOTFOUND: %s", none[i]);
         assert_memory_equal(&c, &nothing, sizeof c);
     }
     struct challenge c;
     assert_int_equal(challenge_parse(&c, NULL, 0), ERR_NOTFOUND);
 }
 
-static void bad_syntax_is_refused(void **state) {
+static void bad_syntax_is_refused(void **state)
+{
     (void)state;
     static const char *const bad[] = {
         "Bearer realm=\"https://a/t",
@@ -135,14 +143,16 @@ static void bad_syntax_is_refused(void **state) {
     };
     for (size_t i = 0; i < countof(bad); i++) {
         struct challenge c, nothing = {0};
-        if (parse(&c, bad[i]) != ERR_INVAL) fail_msg("not ERR_INVAL: %s", bad[i]);
+        if (parse(&c, bad[i]) != ERR_INVAL)
+            fail_msg("not ERR_INVAL: %s", bad[i]);
         assert_memory_equal(&c, &nothing, sizeof c);
     }
     struct challenge c;
     assert_int_equal(challenge_parse(&c, "Basic realm=\"a\0b\"", 17), ERR_INVAL);
 }
 
-static void long_text_fits_or_is_refused(void **state) {
+static void long_text_fits_or_is_refused(void **state)
+{
     (void)state;
     char value[4096], realm[CHALLENGE_TEXT_MAX + 1];
     struct challenge c;
@@ -166,7 +176,8 @@ static void long_text_fits_or_is_refused(void **state) {
     assert_string_equal(c.realm, "x");
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registries_as_they_are),
         cmocka_unit_test(form_is_free),

@@ -13,11 +13,13 @@
 #define SHA256_TEXT "sha256:" HEX32 HEX32
 #define SHA512_TEXT "sha512:" HEX32 HEX32 HEX32 HEX32
 
-static int parse(struct digest *d, const char *text) {
+static int parse(struct digest *d, const char *text)
+{
     return digest_parse(d, text, strlen(text));
 }
 
-static void both_algorithms_read_back(void **state) {
+static void both_algorithms_read_back(void **state)
+{
     (void)state;
     const struct {
         const char *text;
@@ -41,7 +43,8 @@ static void both_algorithms_read_back(void **state) {
     }
 }
 
-static void only_len_characters_are_read(void **state) {
+static void only_len_characters_are_read(void **state)
+{
     (void)state;
     struct digest d;
     assert_int_equal(digest_parse(&d, SHA256_TEXT "/and more", 71), 0);
@@ -50,7 +53,8 @@ static void only_len_characters_are_read(void **state) {
     assert_int_equal(digest_parse(&d, NULL, 0), ERR_INVAL);
 }
 
-static void malformed_is_refused_and_names_nothing(void **state) {
+static void malformed_is_refused_and_names_nothing(void **state)
+{
     (void)state;
     static const char *const bad[] = {
         "",
@@ -83,14 +87,16 @@ static void malformed_is_refused_and_names_nothing(void **state) {
     for (size_t i = 0; i < countof(bad); i++) {
         struct digest d, nothing = {0};
         memset(&d, 0xff, sizeof d);
-        if (parse(&d, bad[i]) != ERR_INVAL) fail_msg("accepted: %s", bad[i]);
+        if (parse(&d, bad[i]) != ERR_INVAL)
+            fail_msg("accepted: %s", bad[i]);
         assert_memory_equal(&d, &nothing, sizeof d);
     }
     struct digest d;
     assert_int_equal(digest_parse(&d, "sha256:" HEX32 "\0" HEX32, 71), ERR_INVAL);
 }
 
-static void unknown_algorithms_are_told_apart_from_nonsense(void **state) {
+static void unknown_algorithms_are_told_apart_from_nonsense(void **state)
+{
     (void)state;
     static const char *const unknown[] = {
         "md5:d41d8cd98f00b204e9800998ecf8427e",
@@ -103,12 +109,14 @@ static void unknown_algorithms_are_told_apart_from_nonsense(void **state) {
     };
     for (size_t i = 0; i < countof(unknown); i++) {
         struct digest d, nothing = {0};
-        if (parse(&d, unknown[i]) != ERR_UNSUPPORTED) fail_msg("not told apart: %s", unknown[i]);
+        if (parse(&d, unknown[i]) != ERR_UNSUPPORTED)
+            fail_msg("not told apart: %s", unknown[i]);
         assert_memory_equal(&d, &nothing, sizeof d);
     }
 }
 
-static void equality_is_of_algorithm_and_bytes(void **state) {
+static void equality_is_of_algorithm_and_bytes(void **state)
+{
     (void)state;
     struct digest a, b;
     assert_int_equal(parse(&a, SHA256_TEXT), 0);
@@ -121,7 +129,8 @@ static void equality_is_of_algorithm_and_bytes(void **state) {
     assert_false(digest_equal(&a, &b));
 }
 
-static void the_hash_takes_every_byte_and_the_seed(void **state) {
+static void the_hash_takes_every_byte_and_the_seed(void **state)
+{
     (void)state;
     struct digest a;
     assert_int_equal(parse(&a, SHA512_TEXT), 0);
@@ -135,7 +144,8 @@ static void the_hash_takes_every_byte_and_the_seed(void **state) {
     }
 }
 
-static void names_of_algorithms(void **state) {
+static void names_of_algorithms(void **state)
+{
     (void)state;
     assert_string_equal(digest_alg_name(DIGEST_SHA256), "sha256");
     assert_string_equal(digest_alg_name(DIGEST_SHA512), "sha512");
@@ -145,7 +155,8 @@ static void names_of_algorithms(void **state) {
     assert_int_equal(digest_size((enum digest_alg)77), 0);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_algorithms_read_back),
         cmocka_unit_test(only_len_characters_are_read),

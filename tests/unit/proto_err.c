@@ -15,7 +15,8 @@ static const int codes[] = {ERR_OK,
 #undef X
 };
 
-static void names_are_the_enum(void **state) {
+static void names_are_the_enum(void **state)
+{
     (void)state;
     assert_string_equal(err_name(ERR_TIMEOUT), "ERR_TIMEOUT");
     assert_string_equal(err_text(ERR_TIMEOUT), "took too long");
@@ -23,7 +24,8 @@ static void names_are_the_enum(void **state) {
     assert_string_equal(err_name(-20), "ERR_UNSUPPORTED");
 }
 
-static void every_code_is_distinct_and_negative(void **state) {
+static void every_code_is_distinct_and_negative(void **state)
+{
     (void)state;
     for (size_t i = 0; i < countof(codes); i++) {
         assert_true(i == 0 ? codes[i] == 0 : codes[i] < 0);
@@ -36,7 +38,8 @@ static void every_code_is_distinct_and_negative(void **state) {
     }
 }
 
-static void any_int_is_answered(void **state) {
+static void any_int_is_answered(void **state)
+{
     (void)state;
     const int strange[] = {1, -21, -1000, INT_MAX, INT_MIN};
     for (size_t i = 0; i < countof(strange); i++) {
@@ -45,7 +48,8 @@ static void any_int_is_answered(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_the_enum),
         cmocka_unit_test(every_code_is_distinct_and_negative),

@@ -8,7 +8,8 @@
 
 #include "proto/oci.h"
 
-static void names(void **state) {
+static void names(void **state)
+{
     (void)state;
     static const char *const good[] = {
         "a",    "0",   "alpine", "library/alpine", "a/b/c/d", "a.b", "a_b",
@@ -20,10 +21,12 @@ static void names(void **state) {
         "..",   ".",     "a\\b", "\xc3\xa9", "a\x01", "a+b", "a/-b",   "a/b-",
     };
     for (size_t i = 0; i < countof(good); i++) {
-        if (!oci_name_valid(good[i], strlen(good[i]))) fail_msg("refused: %s", good[i]);
+        if (!oci_name_valid(good[i], strlen(good[i])))
+            fail_msg("refused: %s", good[i]);
     }
     for (size_t i = 0; i < countof(bad); i++) {
-        if (oci_name_valid(bad[i], strlen(bad[i]))) fail_msg("accepted: %s", bad[i]);
+        if (oci_name_valid(bad[i], strlen(bad[i])))
+            fail_msg("accepted: %s", bad[i]);
     }
     assert_false(oci_name_valid("a\0b", 3));
     char longest[OCI_NAME_MAX + 1];
@@ -32,16 +35,19 @@ static void names(void **state) {
     assert_false(oci_name_valid(longest, OCI_NAME_MAX + 1));
 }
 
-static void tags(void **state) {
+static void tags(void **state)
+{
     (void)state;
     static const char *const good[] = {"latest", "3-stable", "V1.0_x", "_", "0", "A.-._"};
     static const char *const bad[] = {"",     ".x",       "-x",  "a:b", "a/b",  "a b",
                                       "a%20", "\xc3\xa9", "a+b", "a@b", "a\x7f"};
     for (size_t i = 0; i < countof(good); i++) {
-        if (!oci_tag_valid(good[i], strlen(good[i]))) fail_msg("refused: %s", good[i]);
+        if (!oci_tag_valid(good[i], strlen(good[i])))
+            fail_msg("refused: %s", good[i]);
     }
     for (size_t i = 0; i < countof(bad); i++) {
-        if (oci_tag_valid(bad[i], strlen(bad[i]))) fail_msg("accepted: %s", bad[i]);
+        if (oci_tag_valid(bad[i], strlen(bad[i])))
+            fail_msg("accepted: %s", bad[i]);
     }
     char longest[OCI_TAG_MAX + 1];
     memset(longest, 't', sizeof longest);
@@ -49,7 +55,8 @@ static void tags(void **state) {
     assert_false(oci_tag_valid(longest, OCI_TAG_MAX + 1));
 }
 
-static void codes(void **state) {
+static void codes(void **state)
+{
     (void)state;
     assert_string_equal(oci_code_name(OCI_BLOB_UNKNOWN), "BLOB_UNKNOWN");
     assert_int_equal(oci_code_status(OCI_BLOB_UNKNOWN), 404);
@@ -63,7 +70,8 @@ static void codes(void **state) {
     assert_string_equal(oci_code_text(strange), "unknown error");
 }
 
-static void error_bodies(void **state) {
+static void error_bodies(void **state)
+{
     (void)state;
     char body[512];
     const char *want = "{\"errors\":[{\"code\":\"BLOB_UNKNOWN\",\"message\":\"blob unknown to "
@@ -76,7 +84,8 @@ static void error_bodies(void **state) {
     assert_string_equal(body, want);
 }
 
-static void error_bodies_are_escaped(void **state) {
+static void error_bodies_are_escaped(void **state)
+{
     (void)state;
     char body[512];
     (void)oci_error_body(body, sizeof body, OCI_UNKNOWN, "\"\\\n\x01\x7f</s>",
@@ -100,7 +109,8 @@ static void error_bodies_are_escaped(void **state) {
 
 /* Every length of text at every size of buffer: the body is closed, and never cut inside an escape
  * or a character. */
-static void error_bodies_are_cut_whole(void **state) {
+static void error_bodies_are_cut_whole(void **state)
+{
     (void)state;
     const char *const units[] = {"x", "\"", "\x01", "\xc3\xa9", "\xff"};
     const size_t escaped[] = {1, 2, 6, 2, 3};
@@ -118,7 +128,8 @@ static void error_bodies_are_cut_whole(void **state) {
             assert_non_null(at = strstr(body, "\",\"detail\":\"\"}]}"));
             size_t shown = (size_t)(at - strstr(body, "\"message\":\"")) - 11;
             assert_int_equal(shown % escaped[u], 0);
-            if (cap < sizeof body) assert_int_equal(body[cap], '!');
+            if (cap < sizeof body)
+                assert_int_equal(body[cap], '!');
 
             len = oci_error_body(body, cap, OCI_UNKNOWN, "short", text); /* detail goes first */
             assert_non_null(strstr(body, "\"message\":\"short\",\"detail\":\""));
@@ -128,7 +139,8 @@ static void error_bodies_are_cut_whole(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
         cmocka_unit_test(tags),

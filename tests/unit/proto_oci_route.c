@@ -14,11 +14,13 @@
 #define SHA256_TEXT "sha256:" HEX32 HEX32
 #define SHA512_TEXT "sha512:" HEX32 HEX32 HEX32 HEX32
 
-static int parse(struct oci_route *r, const char *target, enum oci_code *code) {
+static int parse(struct oci_route *r, const char *target, enum oci_code *code)
+{
     return oci_route_parse(r, target, strlen(target), code);
 }
 
-static void routes(void **state) {
+static void routes(void **state)
+{
     (void)state;
     static const struct {
         const char *target;
@@ -53,10 +55,12 @@ static void routes(void **state) {
         struct oci_route r;
         struct digest want = {0};
         enum oci_code code;
-        if (parse(&r, rows[i].target, &code) != 0) fail_msg("refused: %s", rows[i].target);
+        if (parse(&r, rows[i].target, &code) != 0)
+            fail_msg("refused: %s", rows[i].target);
         if (rows[i].digest)
             assert_int_equal(digest_parse(&want, rows[i].digest, strlen(rows[i].digest)), 0);
-        if (r.kind != rows[i].kind) fail_msg("%s: kind %d", rows[i].target, (int)r.kind);
+        if (r.kind != rows[i].kind)
+            fail_msg("%s: kind %d", rows[i].target, (int)r.kind);
         assert_string_equal(r.name, rows[i].name);
         assert_string_equal(r.tag, rows[i].tag);
         assert_true(digest_equal(&r.digest, &want));
@@ -64,7 +68,8 @@ static void routes(void **state) {
     }
 }
 
-static void escapes_are_decoded_once(void **state) {
+static void escapes_are_decoded_once(void **state)
+{
     (void)state;
     struct oci_route r;
     enum oci_code code;
@@ -80,7 +85,8 @@ static void escapes_are_decoded_once(void **state) {
     assert_int_equal(code, OCI_DIGEST_INVALID);
 }
 
-static void refusals_name_their_part(void **state) {
+static void refusals_name_their_part(void **state)
+{
     (void)state;
     static const struct {
         const char *target;
@@ -124,7 +130,8 @@ static void refusals_name_their_part(void **state) {
         memset(&r, 0xff, sizeof r);
         if (parse(&r, rows[i].target, &code) != ERR_INVAL)
             fail_msg("not ERR_INVAL: %s", rows[i].target);
-        if (code != rows[i].code) fail_msg("%s: %s", rows[i].target, oci_code_name(code));
+        if (code != rows[i].code)
+            fail_msg("%s: %s", rows[i].target, oci_code_name(code));
         assert_memory_equal(&r, &nothing, sizeof r);
     }
     struct oci_route r;
@@ -132,7 +139,8 @@ static void refusals_name_their_part(void **state) {
     assert_int_equal(oci_route_parse(&r, "/v2/a\0b/tags/list", 17, &code), ERR_INVAL);
 }
 
-static void everything_else_is_no_route(void **state) {
+static void everything_else_is_no_route(void **state)
+{
     (void)state;
     static const char *const none[] = {
         "",
@@ -161,7 +169,8 @@ static void everything_else_is_no_route(void **state) {
     for (size_t i = 0; i < countof(none); i++) {
         struct oci_route r;
         enum oci_code code;
-        if (parse(&r, none[i], &code) != ERR_NOTFOUND) fail_msg("not ERR_NOTFOUND: %s", none[i]);
+        if (parse(&r, none[i], &code) != ERR_NOTFOUND)
+            fail_msg("not ERR_NOTFOUND: %s", none[i]);
         assert_int_equal(r.kind, OCI_ROUTE_NONE);
     }
     struct oci_route r;
@@ -169,7 +178,8 @@ static void everything_else_is_no_route(void **state) {
     assert_int_equal(oci_route_parse(&r, NULL, 0, &code), ERR_NOTFOUND);
 }
 
-static void ns_is_taken_out_of_the_query(void **state) {
+static void ns_is_taken_out_of_the_query(void **state)
+{
     (void)state;
     static const struct {
         const char *query, *ns, *rest;
@@ -194,14 +204,16 @@ static void ns_is_taken_out_of_the_query(void **state) {
         enum oci_code code;
         char target[512];
         snprintf(target, sizeof target, "/v2/a/tags/list?%s", rows[i].query);
-        if (parse(&r, target, &code) != 0) fail_msg("refused: %s", target);
+        if (parse(&r, target, &code) != 0)
+            fail_msg("refused: %s", target);
         assert_int_equal(r.kind, OCI_ROUTE_TAGS);
         assert_string_equal(r.ns, rows[i].ns);
         assert_string_equal(r.query, rows[i].rest);
     }
 }
 
-static void bad_queries_are_refused(void **state) {
+static void bad_queries_are_refused(void **state)
+{
     (void)state;
     static const char *const bad[] = {
         "ns=",          "ns",       "ns=a&ns=a",        "ns=a&%6e%73=b", "ns=a/b",      "ns=a%2Fb",
@@ -215,13 +227,15 @@ static void bad_queries_are_refused(void **state) {
         enum oci_code code;
         char target[512];
         snprintf(target, sizeof target, "/v2/a/manifests/x?%s", bad[i]);
-        if (parse(&r, target, &code) != ERR_INVAL) fail_msg("not ERR_INVAL: %s", target);
+        if (parse(&r, target, &code) != ERR_INVAL)
+            fail_msg("not ERR_INVAL: %s", target);
         assert_int_equal(code, OCI_NAME_INVALID);
         assert_memory_equal(&r, &nothing, sizeof r);
     }
 }
 
-static void lengths_are_bounded(void **state) {
+static void lengths_are_bounded(void **state)
+{
     (void)state;
     struct oci_route r;
     enum oci_code code;
@@ -252,7 +266,8 @@ static void lengths_are_bounded(void **state) {
     assert_int_equal(oci_route_parse(&r, target, head + 3 + OCI_NS_MAX + 1, &code), ERR_INVAL);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes),
         cmocka_unit_test(escapes_are_decoded_once),

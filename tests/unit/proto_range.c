@@ -18,7 +18,8 @@ struct row {
     u64 first, last; /* of a RANGE_PART */
 };
 
-static void check(const struct row *rows, size_t n) {
+static void check(const struct row *rows, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
         struct byte_range r = {.first = 99, .last = 99};
         enum range_kind kind = range_parse(rows[i].value, strlen(rows[i].value), rows[i].size, &r);
@@ -31,7 +32,8 @@ static void check(const struct row *rows, size_t n) {
     }
 }
 
-static void one_range_is_honoured(void **state) {
+static void one_range_is_honoured(void **state)
+{
     (void)state;
     const struct row rows[] = {
         {"bytes=0-", 3000, RANGE_PART, 0, 2999},
@@ -48,7 +50,8 @@ static void one_range_is_honoured(void **state) {
     check(rows, countof(rows));
 }
 
-static void what_reaches_past_the_end_is_clamped(void **state) {
+static void what_reaches_past_the_end_is_clamped(void **state)
+{
     (void)state;
     const struct row rows[] = {
         {"bytes=2000-5000", 3000, RANGE_PART, 2000, 2999},
@@ -61,7 +64,8 @@ static void what_reaches_past_the_end_is_clamped(void **state) {
     check(rows, countof(rows));
 }
 
-static void what_cannot_be_met_is_416(void **state) {
+static void what_cannot_be_met_is_416(void **state)
+{
     (void)state;
     const struct row rows[] = {
         {"bytes=500-0", 3000, RANGE_UNMET, 0, 0},
@@ -79,7 +83,8 @@ static void what_cannot_be_met_is_416(void **state) {
     check(rows, countof(rows));
 }
 
-static void spaces_case_and_empty_elements_are_tolerated(void **state) {
+static void spaces_case_and_empty_elements_are_tolerated(void **state)
+{
     (void)state;
     const struct row rows[] = {
         {"BYTES=1-2", 10, RANGE_PART, 1, 2},    {"  Bytes=1-2\t", 10, RANGE_PART, 1, 2},
@@ -89,7 +94,8 @@ static void spaces_case_and_empty_elements_are_tolerated(void **state) {
     check(rows, countof(rows));
 }
 
-static void several_and_nonsense_are_ignored(void **state) {
+static void several_and_nonsense_are_ignored(void **state)
+{
     (void)state;
     static const char *const ignored[] = {
         "",
@@ -132,7 +138,8 @@ static void several_and_nonsense_are_ignored(void **state) {
     assert_true(r.first == 1 && r.last == 2);
 }
 
-static void content_range_is_read(void **state) {
+static void content_range_is_read(void **state)
+{
     (void)state;
     struct byte_range r;
     u64 size;
@@ -144,7 +151,8 @@ static void content_range_is_read(void **state) {
     assert_true(r.first == 5 && r.last == 9 && size == UINT64_MAX);
 }
 
-static void content_range_lies_are_refused(void **state) {
+static void content_range_lies_are_refused(void **state)
+{
     (void)state;
     static const char *const bad[] = {
         "",
@@ -181,7 +189,8 @@ static void content_range_lies_are_refused(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_range_is_honoured),
         cmocka_unit_test(what_reaches_past_the_end_is_clamped),
