@@ -29,32 +29,38 @@
 #define STALL_TIMEOUT_MS   30000
 #define READ_BLOCK_BYTES   65536L /* larger blocks cost memory per transfer and gain nothing */
 #define KEEPALIVE_S        30L
-#define WHY_MAX            512
+#define WHY_MAX            1024
 
 /* What the caller gives, checked
  * ------------------------------------------------------------------- */
 
-static bool url_is_plain(const char *url) {
+static bool url_is_plain(const char *url)
+{
     size_t len = strlen(url);
     size_t at = strncasecmp(url, "https://", 8) == 0  ? 8
                 : strncasecmp(url, "http://", 7) == 0 ? 7
                                                       : 0;
 
-    if (at == 0 || len > URL_MAX) return false;
+    if (at == 0 || len > URL_MAX)
+        return false;
     /* Three slashes would be read as two by libcurl and as an empty host by others. */
-    if (url[at] == '/' || url[at] == '\0') return false;
+    if (url[at] == '/' || url[at] == '\0')
+        return false;
     for (size_t i = 0; i < len; i++)
-        if ((u8)url[i] <= 0x20 || (u8)url[i] >= 0x7f || url[i] == '\\') return false;
+        if ((u8)url[i] <= 0x20 || (u8)url[i] >= 0x7f || url[i] == '\\')
+            return false;
     return true;
 }
 
 /* Checks with libcurl's own parser, and keeps scheme, host and port for sentences. */
-static int read_url(const char *url, char *origin, size_t cap) {
+static int read_url(const char *url, char *origin, size_t cap)
+{
     CURLU *u = curl_url();
     char *scheme = NULL, *host = NULL, *port = NULL;
     int err = ERR_INVAL;
 
-    if (u == NULL) return ERR_NOMEM;
+    if (u == NULL)
+        return ERR_NOMEM;
     if (url_is_plain(url) &&
         curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK &&
         curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
@@ -69,68 +75,84 @@ static int read_url(const char *url, char *origin, size_t cap) {
     return err;
 }
 
-static bool is_token(const char *s, size_t len) {
+static bool is_token(const char *s, size_t len)
+{
     static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
     return len > 0 && strspn(s, token) >= len;
 }
 
-static int add_line(struct curl_slist **list, const char *line) {
+static int add_line(struct curl_slist **list, const char *line)
+{
     struct curl_slist *more = curl_slist_append(*list, line);
 
-    if (more == NULL) return ERR_NOMEM;
+    if (more == NULL)
+        return ERR_NOMEM;
     *list = more;
     return 0;
 }
 
-static int add_field(struct curl_slist **list, const char *field, bool *is_accept) {
+static int add_field(struct curl_slist **list, const char *field, bool *is_accept)
+{
     const char *colon = strchr(field, ':');
     char *empty;
     int err;
 
-    if (colon == NULL || !is_token(field, (size_t)(colon - field))) return ERR_INVAL;
-    if (strlen(field) > FIELD_MAX) return ERR_INVAL;
+    if (colon == NULL || !is_token(field, (size_t)(colon - field)))
+        return ERR_INVAL;
+    if (strlen(field) > FIELD_MAX)
+        return ERR_INVAL;
     for (const u8 *c = (const u8 *)colon; *c != '\0'; c++)
-        if ((*c < 0x20 && *c != '\t') || *c == 0x7f) return ERR_INVAL;
-    if (colon - field == 6 && strncasecmp(field, "Accept", 6) == 0) *is_accept = true;
-    if (colon[1 + strspn(colon + 1, " \t")] != '\0') return add_line(list, field);
+        if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
+            return ERR_INVAL;
+    if (colon - field == 6 && strncasecmp(field, "Accept", 6) == 0)
+        *is_accept = true;
+    if (colon[1 + strspn(colon + 1, " \t")] != '\0')
+        return add_line(list, field);
     /* libcurl reads "Name:" as "do not send it" and "Name;" as the empty value meant here. */
     empty = strdup(field);
-    if (empty == NULL) return ERR_NOMEM;
+    if (empty == NULL)
+        return ERR_NOMEM;
     strcpy(empty + (colon - field), ";");
     err = add_line(list, empty);
     free(empty);
     return err;
 }
 
-static int read_fields(struct http_transfer *t, const struct http_transfer_options *opt) {
+static int read_fields(struct http_transfer *t, const struct http_transfer_options *opt)
+{
     bool is_accept = false;
     int err = add_line(&t->fields, "Expect:");
 
     for (size_t i = 0; i < opt->n_fields && err == 0; i++)
         err = add_field(&t->fields, opt->fields[i], &is_accept);
-    if (err == 0 && !is_accept) err = add_line(&t->fields, "Accept:");
+    if (err == 0 && !is_accept)
+        err = add_line(&t->fields, "Accept:");
     return err;
 }
 
 /* libcurl's callbacks
  * ------------------------------------------------------------------------------ */
 
-static int break_off(struct http_transfer *t, int err, const char *why) {
+static int break_off(struct http_transfer *t, int err, const char *why)
+{
     t->fail = err;
     t->fail_why = why;
     return 0; /* "nothing taken": libcurl ends the transfer */
 }
 
-static size_t on_header(char *line, size_t size, size_t len, void *arg) {
+static size_t on_header(char *line, size_t size, size_t len, void *arg)
+{
     struct http_transfer *t = arg;
     int err;
 
     assert(size == 1);
-    if (t->state != TRANSFER_RUNNING) return 0;
+    if (t->state != TRANSFER_RUNNING)
+        return 0;
     err = client_head_line(&t->head, line, len);
-    if (err < 0) return (size_t)break_off(t, err, t->head.why);
+    if (err < 0)
+        return (size_t)break_off(t, err, t->head.why);
     if (err == 1) {
         t->progress_ms = uv_now(t->client->loop);
         t->on.head(t->arg, &t->head.response);
@@ -138,13 +160,17 @@ static size_t on_header(char *line, size_t size, size_t len, void *arg) {
     return t->state == TRANSFER_RUNNING ? len : 0;
 }
 
-static size_t on_body(char *data, size_t size, size_t len, void *arg) {
+static size_t on_body(char *data, size_t size, size_t len, void *arg)
+{
     struct http_transfer *t = arg;
 
     assert(size == 1);
-    if (t->state != TRANSFER_RUNNING) return 0;
-    if (!t->head.complete) return (size_t)break_off(t, ERR_PROTO, "a body came before its head");
-    if (len == 0) return 0;
+    if (t->state != TRANSFER_RUNNING)
+        return 0;
+    if (!t->head.complete)
+        return (size_t)break_off(t, ERR_PROTO, "a body came before its head");
+    if (len == 0)
+        return 0;
     t->progress_ms = uv_now(t->client->loop);
     if (t->on.data(t->arg, data, len) == HTTP_DATA_PAUSE) {
         t->paused = true;
@@ -153,29 +179,36 @@ static size_t on_body(char *data, size_t size, size_t len, void *arg) {
     return t->state == TRANSFER_RUNNING ? len : 0;
 }
 
-static bool allowed(struct http_transfer *t, const struct sockaddr *sa) {
+static bool allowed(struct http_transfer *t, const struct sockaddr *sa)
+{
     const void *raw = sa->sa_family == AF_INET6
                           ? (const void *)&((const struct sockaddr_in6 *)sa)->sin6_addr
                           : (const void *)&((const struct sockaddr_in *)sa)->sin_addr;
 
-    if (t->allow == NULL || t->allow(t->arg, sa)) return true;
-    if (inet_ntop(sa->sa_family, raw, t->denied, sizeof(t->denied)) == NULL) strcpy(t->denied, "?");
+    if (t->allow == NULL || t->allow(t->arg, sa))
+        return true;
+    if (inet_ntop(sa->sa_family, raw, t->denied, sizeof(t->denied)) == NULL)
+        strcpy(t->denied, "?");
     return false;
 }
 
-static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
     struct http_transfer *t = arg;
     int fd;
 
     (void)purpose;
-    if (t->state != TRANSFER_RUNNING || !allowed(t, &address->addr)) return CURL_SOCKET_BAD;
+    if (t->state != TRANSFER_RUNNING || !allowed(t, &address->addr))
+        return CURL_SOCKET_BAD;
     fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd >= 0) t->opened++;
+    if (fd >= 0)
+        t->opened++;
     return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /* The connection is there, perhaps kept from another transfer; the request has not been sent. */
-static int on_ready(void *arg, char *peer, char *local, int peer_port, int local_port) {
+static int on_ready(void *arg, char *peer, char *local, int peer_port, int local_port)
+{
     struct http_transfer *t = arg;
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((u16)peer_port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((u16)peer_port)};
@@ -183,13 +216,16 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
 
     (void)local;
     (void)local_port;
-    if (t->allow == NULL) return CURL_PREREQFUNC_OK;
+    if (t->allow == NULL)
+        return CURL_PREREQFUNC_OK;
     if (inet_pton(AF_INET, peer, &v4.sin_addr) == 1)
         ok = allowed(t, (struct sockaddr *)&v4);
     else if (inet_pton(AF_INET6, peer, &v6.sin6_addr) == 1)
         ok = allowed(t, (struct sockaddr *)&v6);
-    if (ok) return CURL_PREREQFUNC_OK;
-    if (t->denied[0] == '\0') strcpy(t->denied, "?");
+    if (ok)
+        return CURL_PREREQFUNC_OK;
+    if (t->denied[0] == '\0')
+        strcpy(t->denied, "?");
     t->opened = 0;
     return CURL_PREREQFUNC_ABORT;
 }
@@ -200,24 +236,28 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
 /* After http_client_reload() the same file is spelled with one more slash (or "./"): libcurl caches
  * CA stores, TLS sessions and connections by the file's name, so another spelling reads it afresh.
  */
-static char *spell_ca(unsigned generation, const char *file) {
+static char *spell_ca(unsigned generation, const char *file)
+{
     const char *more = file[0] == '/' ? "/" : "./";
     unsigned n = generation % 64;
     char *out = malloc(strlen(file) + n * strlen(more) + 1);
 
-    if (out == NULL) return NULL;
+    if (out == NULL)
+        return NULL;
     *out = '\0';
     while (n-- > 0)
         strcat(out, more);
     return strcat(out, file);
 }
 
-static int set_tls(struct http_transfer *t, const char *ca_file) {
+static int set_tls(struct http_transfer *t, const char *ca_file)
+{
     char *file = (char *)ca_file;
     char *spelled;
     int bad;
 
-    if (file == NULL) curl_easy_getinfo(t->easy, CURLINFO_CAINFO, &file);
+    if (file == NULL)
+        curl_easy_getinfo(t->easy, CURLINFO_CAINFO, &file);
     t->own_ca = ca_file != NULL;
     bad = curl_easy_setopt(t->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     /* No directory beside the file: only what the file holds is trusted, and libcurl caches what it
@@ -233,7 +273,8 @@ static int set_tls(struct http_transfer *t, const char *ca_file) {
     return bad ? ERR_NOMEM : 0;
 }
 
-static int set_request(struct http_transfer *t, const struct http_transfer_options *opt) {
+static int set_request(struct http_transfer *t, const struct http_transfer_options *opt)
+{
     CURL *e = t->easy;
     int bad;
 
@@ -252,7 +293,8 @@ static int set_request(struct http_transfer *t, const struct http_transfer_optio
     return bad ? ERR_NOMEM : 0;
 }
 
-static int set_behaviour(struct http_transfer *t, u32 connect_timeout_ms) {
+static int set_behaviour(struct http_transfer *t, u32 connect_timeout_ms)
+{
     CURL *e = t->easy;
     int bad;
 
@@ -286,31 +328,36 @@ struct outcome {
     const char *words; /* NULL: libcurl's own */
 };
 
-static struct outcome connection_outcome(const struct http_transfer *t) {
+static struct outcome connection_outcome(const struct http_transfer *t)
+{
     if (t->denied[0] != '\0' && t->opened == 0)
         return (struct outcome){ERR_DENIED, "its address is not permitted"};
     return (struct outcome){ERR_UNREACHABLE, NULL};
 }
 
 /* libcurl's "failure when receiving" covers three things that its sentence or errno tell apart. */
-static struct outcome receive_outcome(const struct http_transfer *t) {
+static struct outcome receive_outcome(const struct http_transfer *t)
+{
     long os_errno = 0;
 
     if (strstr(t->error, "chunked-encoding") != NULL)
         return (struct outcome){ERR_PROTO, "its chunked coding is malformed"};
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &os_errno);
-    if (os_errno == 0) return (struct outcome){ERR_EOF, "it closed the connection too early"};
+    if (os_errno == 0)
+        return (struct outcome){ERR_EOF, "it closed the connection too early"};
     return (struct outcome){ERR_IO, strerror((int)os_errno)};
 }
 
-static struct outcome curl_outcome(const struct http_transfer *t, CURLcode code) {
+static struct outcome curl_outcome(const struct http_transfer *t, CURLcode code)
+{
     switch ((int)code) {
     case CURLE_OK: return (struct outcome){0, "done"};
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
     case CURLE_OPERATION_TIMEDOUT: return connection_outcome(t);
     case CURLE_ABORTED_BY_CALLBACK:
-        if (t->denied[0] != '\0') return connection_outcome(t);
+        if (t->denied[0] != '\0')
+            return connection_outcome(t);
         return (struct outcome){ERR_IO, "broken off"};
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
@@ -339,16 +386,19 @@ static struct outcome curl_outcome(const struct http_transfer *t, CURLcode code)
     }
 }
 
-static int outcome(const struct http_transfer *t, CURLcode code, char why[WHY_MAX]) {
+static int outcome(const struct http_transfer *t, CURLcode code, char why[WHY_MAX])
+{
     struct outcome o = {t->fail, t->fail_why};
     const char *between = "", *after = "";
 
-    if (o.err == 0) o = curl_outcome(t, code);
+    if (o.err == 0)
+        o = curl_outcome(t, code);
     if (o.err == 0) {
         snprintf(why, WHY_MAX, "%s: done", t->origin);
         return 0;
     }
-    if (o.words == NULL) o.words = t->error[0] != '\0' ? t->error : curl_easy_strerror(code);
+    if (o.words == NULL)
+        o.words = t->error[0] != '\0' ? t->error : curl_easy_strerror(code);
     if (o.err == ERR_TLS && t->ca != NULL) {
         between = t->own_ca ? "; trusted is what stands in " : "; trusted are the system's CAs, ";
         after = t->ca;
@@ -356,26 +406,32 @@ static int outcome(const struct http_transfer *t, CURLcode code, char why[WHY_MA
         between = o.err == ERR_DENIED ? ": " : "; not permitted: ";
         after = t->denied;
     }
-    snprintf(why, WHY_MAX, "%s: %s%s%s", t->origin, o.words, between, after);
+    snprintf(why, WHY_MAX, "%s: %s%s%.400s", t->origin, o.words, between, after);
     for (char *c = why; *c != '\0'; c++)
-        if ((u8)*c < 0x20 || *c == 0x7f) *c = ' ';
+        if ((u8)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
     return o.err;
 }
 
 /* A transfer's life
  * -------------------------------------------------------------------------------- */
 
-static CURL *easy_get(struct http_client *c) {
+static CURL *easy_get(struct http_client *c)
+{
     CURL *easy;
 
-    if (c->n_spares > 0) return c->spares[--c->n_spares];
+    if (c->n_spares > 0)
+        return c->spares[--c->n_spares];
     easy = curl_easy_init();
-    if (easy != NULL) curl_easy_setopt(easy, CURLOPT_SHARE, c->share);
+    if (easy != NULL)
+        curl_easy_setopt(easy, CURLOPT_SHARE, c->share);
     return easy;
 }
 
-static void easy_put(struct http_client *c, CURL *easy) {
-    if (easy == NULL) return;
+static void easy_put(struct http_client *c, CURL *easy)
+{
+    if (easy == NULL)
+        return;
     if (c->n_spares == CLIENT_SPARES) {
         curl_easy_cleanup(easy);
         return;
@@ -384,16 +440,19 @@ static void easy_put(struct http_client *c, CURL *easy) {
     c->spares[c->n_spares++] = easy;
 }
 
-void http_transfer_free(struct http_transfer *t) {
+void http_transfer_free(struct http_transfer *t)
+{
     struct http_client *c = t->client;
 
     assert(!t->in_work);
-    if (t->easy != NULL) curl_multi_remove_handle(c->multi, t->easy);
+    if (t->easy != NULL)
+        curl_multi_remove_handle(c->multi, t->easy);
     if (t->prev != NULL)
         t->prev->next = t->next;
     else if (c->all == t)
         c->all = t->next;
-    if (t->next != NULL) t->next->prev = t->prev;
+    if (t->next != NULL)
+        t->next->prev = t->prev;
     easy_put(c, t->easy);
     curl_slist_free_all(t->fields);
     client_head_fini(&t->head);
@@ -401,43 +460,52 @@ void http_transfer_free(struct http_transfer *t) {
     free(t);
 }
 
-void http_transfer_finish(struct http_transfer *t, CURLcode code) {
+void http_transfer_finish(struct http_transfer *t, CURLcode code)
+{
     char why[WHY_MAX];
     int err;
 
-    if (t->state == TRANSFER_CANCELED || t->state == TRANSFER_ENDED) return;
+    if (t->state == TRANSFER_CANCELED || t->state == TRANSFER_ENDED)
+        return;
     err = outcome(t, code, why);
     t->state = TRANSFER_ENDED;
     curl_multi_remove_handle(t->client->multi, t->easy);
     t->on.end(t->arg, err, why);
-    if (!t->in_work) http_transfer_free(t); /* else the pump, which has it listed, does */
+    if (!t->in_work)
+        http_transfer_free(t); /* else the pump, which has it listed, does */
 }
 
-void http_transfer_add(struct http_transfer *t) {
+void http_transfer_add(struct http_transfer *t)
+{
     t->state = TRANSFER_RUNNING;
     if (curl_multi_add_handle(t->client->multi, t->easy) != CURLM_OK)
         http_transfer_finish(t, CURLE_OUT_OF_MEMORY);
 }
 
-void http_transfer_unpause(struct http_transfer *t) {
+void http_transfer_unpause(struct http_transfer *t)
+{
     CURLcode code;
 
     t->resume = t->paused = false;
     t->progress_ms = uv_now(t->client->loop);
     code = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* may call on_body() */
-    if (code != CURLE_OK) http_transfer_finish(t, code);
+    if (code != CURLE_OK)
+        http_transfer_finish(t, code);
 }
 
 int http_transfer_start(struct http_client *c, const struct http_transfer_options *opt,
-                        struct http_transfer **out) {
+                        struct http_transfer **out)
+{
     struct http_transfer *t;
     int err;
 
     assert(out != NULL && opt->url != NULL && !c->closing);
     assert(opt->on.head != NULL && opt->on.data != NULL && opt->on.end != NULL);
-    if (opt->method != NULL && !is_token(opt->method, strlen(opt->method))) return ERR_INVAL;
+    if (opt->method != NULL && !is_token(opt->method, strlen(opt->method)))
+        return ERR_INVAL;
     t = calloc(1, sizeof(*t));
-    if (t == NULL) return ERR_NOMEM;
+    if (t == NULL)
+        return ERR_NOMEM;
     t->client = c;
     t->on = opt->on;
     t->arg = opt->arg;
@@ -447,33 +515,42 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
     t->stall_timeout_ms = opt->stall_timeout_ms == 0 ? STALL_TIMEOUT_MS : opt->stall_timeout_ms;
     t->started_ms = uv_now(c->loop);
     err = read_url(opt->url, t->origin, sizeof(t->origin));
-    if (err == 0) err = read_fields(t, opt);
-    if (err == 0 && (t->easy = easy_get(c)) == NULL) err = ERR_NOMEM;
-    if (err == 0) err = set_request(t, opt);
+    if (err == 0)
+        err = read_fields(t, opt);
+    if (err == 0 && (t->easy = easy_get(c)) == NULL)
+        err = ERR_NOMEM;
+    if (err == 0)
+        err = set_request(t, opt);
     if (err == 0)
         err = set_behaviour(t, opt->connect_timeout_ms == 0 ? CONNECT_TIMEOUT_MS
                                                             : opt->connect_timeout_ms);
-    if (err == 0) err = set_tls(t, opt->ca_file);
+    if (err == 0)
+        err = set_tls(t, opt->ca_file);
     if (err != 0) {
         http_transfer_free(t);
         return err;
     }
     t->next = c->all;
-    if (c->all != NULL) c->all->prev = t;
+    if (c->all != NULL)
+        c->all->prev = t;
     c->all = t;
     http_client_queue(c, t);
     *out = t;
     return 0;
 }
 
-void http_transfer_resume(struct http_transfer *t) {
-    if (t->state != TRANSFER_RUNNING || !t->paused || t->resume) return;
+void http_transfer_resume(struct http_transfer *t)
+{
+    if (t->state != TRANSFER_RUNNING || !t->paused || t->resume)
+        return;
     t->resume = true;
     http_client_queue(t->client, t);
 }
 
-void http_transfer_cancel(struct http_transfer *t) {
-    if (t->state == TRANSFER_ENDED || t->state == TRANSFER_CANCELED) return;
+void http_transfer_cancel(struct http_transfer *t)
+{
+    if (t->state == TRANSFER_ENDED || t->state == TRANSFER_CANCELED)
+        return;
     t->state = TRANSFER_CANCELED;
     http_client_queue(t->client, t);
 }
