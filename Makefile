@@ -44,7 +44,7 @@ build:
 
 demo: build
 	@.ci/deps demo
-	@tests/demo/run $(build)/dray-node
+	@python3 tests/demo/demo.py --node $(build)/dray-node
 
 test:
 	@.ci/deps build test

@@ -1,7 +1,7 @@
 /* challenge.h - what a registry asks for in WWW-Authenticate (RFC 9110, section 11.6.1).
  *
- * Reads the first Bearer or Basic challenge of one header value, which may hold several, with quoted
- * strings, escapes and any parameter order. Unknown schemes are passed over. */
+ * Reads the first Bearer or Basic challenge of one header value, which may hold several, with
+ * quoted strings, escapes and any parameter order. Unknown schemes are passed over. */
 #pragma once
 
 #include "proto/types.h"

@@ -22,8 +22,8 @@ struct digest {
     u8 bytes[DIGEST_BYTES_MAX]; /* the hash; what the algorithm leaves over is zero */
 };
 
-/* Reads the text form, exactly `len` characters. ERR_INVAL when malformed, ERR_UNSUPPORTED when well
- * formed (spec grammar) but of an algorithm unknown here; `*d` is then all zero. */
+/* Reads the text form, exactly `len` characters. ERR_INVAL when malformed, ERR_UNSUPPORTED when
+ * well formed (spec grammar) but of an algorithm unknown here; `*d` is then all zero. */
 must_use int digest_parse(struct digest *d, const char *text, size_t len);
 
 /* Writes the text form with its NUL; returns its length. `d` must name something. */

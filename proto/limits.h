@@ -9,7 +9,8 @@
 #define MIB (1024ull * KIB)
 #define GIB (1024ull * MIB)
 
-/* HTTP in. A registry client's request is under 4 KiB; tokens of some identity providers reach 16. */
+/* HTTP in. A registry client's request is under 4 KiB; tokens of some identity providers reach 16.
+ */
 #define LIMIT_HTTP_HEAD_BYTES   (32 * KIB) /* request line and headers together */
 #define LIMIT_HTTP_HEADERS      100        /* header lines of one request */
 #define LIMIT_HTTP_TARGET_BYTES (8 * KIB)
@@ -22,8 +23,8 @@
 #define LIMIT_UPSTREAM_HEAD_BYTES (64 * KIB)
 #define LIMIT_UPSTREAM_REDIRECTS  3
 #define LIMIT_TOKEN_BYTES         (64 * KIB) /* a token server's answer */
-#define LIMIT_MANIFEST_BYTES      (4 * MIB)  /* distribution-spec: registries accept at least this */
-#define LIMIT_RELAY_BYTES         (4 * MIB)  /* tag lists, referrers, error bodies */
+#define LIMIT_MANIFEST_BYTES      (4 * MIB) /* distribution-spec: registries accept at least this */
+#define LIMIT_RELAY_BYTES         (4 * MIB) /* tag lists, referrers, error bodies */
 
 /* A layer in flight. */
 #define LIMIT_FILL_BLOCK_BYTES (256 * KIB) /* one buffer of received bytes */

@@ -58,17 +58,17 @@ enum oci_route_kind {
 
 struct oci_route {
     enum oci_route_kind kind;
-    char name[OCI_NAME_MAX + 1];    /* repository; "" for ping and catalog */
-    char tag[OCI_TAG_MAX + 1];      /* manifest by tag; "" when by digest */
-    struct digest digest;           /* blob, referrers, manifest by digest */
-    char ns[OCI_NS_MAX + 1];        /* upstream named by ?ns=, decoded; "" when absent */
-    char query[OCI_QUERY_MAX + 1];  /* the query without ns, still encoded; "" when none */
+    char name[OCI_NAME_MAX + 1];   /* repository; "" for ping and catalog */
+    char tag[OCI_TAG_MAX + 1];     /* manifest by tag; "" when by digest */
+    struct digest digest;          /* blob, referrers, manifest by digest */
+    char ns[OCI_NS_MAX + 1];       /* upstream named by ?ns=, decoded; "" when absent */
+    char query[OCI_QUERY_MAX + 1]; /* the query without ns, still encoded; "" when none */
 };
 
 /* Reads a request target (origin form: path and query, `len` characters). Escapes are decoded once;
  * %00, encoded slashes and anything outside the grammar are refused.
- * ERR_NOTFOUND: no such route. ERR_INVAL: `*code` says what to answer (NAME_INVALID, DIGEST_INVALID,
- * MANIFEST_INVALID for a bad tag, UNSUPPORTED for an unknown digest algorithm). */
+ * ERR_NOTFOUND: no such route. ERR_INVAL: `*code` says what to answer (NAME_INVALID,
+ * DIGEST_INVALID, MANIFEST_INVALID for a bad tag, UNSUPPORTED for an unknown digest algorithm). */
 must_use int oci_route_parse(struct oci_route *r, const char *target, size_t len,
                              enum oci_code *code);
 

@@ -17,10 +17,11 @@ struct byte_range {
     u64 last; /* inclusive, < size */
 };
 
-/* Reads a Range header's value (`len` characters, not NUL-terminated) against a blob of `size` bytes.
+/* Reads a Range header's value (`len` characters, not NUL-terminated) against a blob of `size`
+ * bytes.
  * `*r` is set for RANGE_PART, and to the whole blob for RANGE_NONE when size > 0. */
 enum range_kind range_parse(const char *value, size_t len, u64 size, struct byte_range *r);
 
-/* What a server answered in Content-Range: "bytes 5-9/10". `*size` is UINT64_MAX when the total is given as an asterisk.
- * ERR_INVAL when malformed, or first > last, or last >= size. */
+/* What a server answered in Content-Range: "bytes 5-9/10". `*size` is UINT64_MAX when the total is
+ * given as an asterisk. ERR_INVAL when malformed, or first > last, or last >= size. */
 must_use int range_parse_content(const char *value, size_t len, struct byte_range *r, u64 *size);
