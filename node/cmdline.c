@@ -13,14 +13,16 @@
 
 static const char *const commands[] = {"status", "why", "purge", "keygen", "help", "version"};
 
-static const struct config_key *find_key(const char *name, size_t len) {
+static const struct config_key *find_key(const char *name, size_t len)
+{
     for (size_t i = 0; i < config_keys_n; i++)
         if (strlen(config_keys[i].key) == len && memcmp(config_keys[i].key, name, len) == 0)
             return &config_keys[i];
     return NULL;
 }
 
-static int unknown_word(const char *word, char why[CONF_WHY_MAX]) {
+static int unknown_word(const char *word, char why[CONF_WHY_MAX])
+{
     struct suggest s;
     suggest_init(&s, word);
     for (size_t i = 0; i < countof(commands); i++)
@@ -33,13 +35,15 @@ static int unknown_word(const char *word, char why[CONF_WHY_MAX]) {
     if (s.best)
         snprintf(why, CONF_WHY_MAX, "%.80s: unknown command; did you mean %s?", word, s.best);
     else
-        snprintf(why, CONF_WHY_MAX, "%.80s: unknown command; see dray-node --help", word);
+        snprintf(why, CONF_WHY_MAX, "%.80s: unknown %s; see dray-node --help", word,
+                 *word == '-' ? "flag" : "command");
     return ERR_INVAL;
 }
 
 /* Finds the value of the flag at argv[*i], moving on if it is the next word. */
 static int flag_value(int argc, char **argv, int *i, bool alone, const char **value,
-                      char why[CONF_WHY_MAX]) {
+                      char why[CONF_WHY_MAX])
+{
     const char *equals = strchr(argv[*i], '=');
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
     if (equals)
@@ -55,7 +59,8 @@ static int flag_value(int argc, char **argv, int *i, bool alone, const char **va
     return 0;
 }
 
-static int unknown_flag(const char *name, size_t len, char why[CONF_WHY_MAX]) {
+static int unknown_flag(const char *name, size_t len, char why[CONF_WHY_MAX])
+{
     static const char *const others[] = {"config", "check-config", "help", "version", "upstream"};
     char word[64];
     struct suggest s;
@@ -64,7 +69,8 @@ static int unknown_flag(const char *name, size_t len, char why[CONF_WHY_MAX]) {
     for (size_t i = 0; i < countof(others); i++)
         suggest_offer(&s, others[i]);
     for (size_t i = 0; i < config_keys_n; i++)
-        if (config_keys[i].kind != CONFIG_INSIDE) suggest_offer(&s, config_keys[i].key);
+        if (config_keys[i].kind != CONFIG_INSIDE)
+            suggest_offer(&s, config_keys[i].key);
     if (strcmp(word, "socket") == 0)
         snprintf(why, CONF_WHY_MAX,
                  "--socket: belongs to status, why and purge; did you mean --admin.socket?");
@@ -78,7 +84,8 @@ static int unknown_flag(const char *name, size_t len, char why[CONF_WHY_MAX]) {
     return ERR_INVAL;
 }
 
-static int parse_flag(struct cmdline *c, int argc, char **argv, int *i, char why[CONF_WHY_MAX]) {
+static int parse_flag(struct cmdline *c, int argc, char **argv, int *i, char why[CONF_WHY_MAX])
+{
     const char *name = argv[*i] + 2, *value;
     size_t len = strcspn(name, "=");
     const struct config_key *k = find_key(name, len);
@@ -87,7 +94,8 @@ static int parse_flag(struct cmdline *c, int argc, char **argv, int *i, char why
     if (!config && !upstream && (!k || k->kind == CONFIG_INSIDE))
         return unknown_flag(name, len, why);
     int rc = flag_value(argc, argv, i, k && k->kind == CONFIG_BOOL, &value, why);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (config) {
         c->config = value;
         return 0;
@@ -100,7 +108,8 @@ static int parse_flag(struct cmdline *c, int argc, char **argv, int *i, char why
     return 0;
 }
 
-int cmdline_parse(struct cmdline *c, int argc, char **argv, char why[CONF_WHY_MAX]) {
+int cmdline_parse(struct cmdline *c, int argc, char **argv, char why[CONF_WHY_MAX])
+{
     memset(c, 0, sizeof(*c));
     why[0] = 0;
     if (argc > 1 && ctl_is_command(argv[1])) {
@@ -124,17 +133,22 @@ int cmdline_parse(struct cmdline *c, int argc, char **argv, char why[CONF_WHY_MA
             return unknown_word(a, why);
         else {
             int rc = parse_flag(c, argc, argv, &i, why);
-            if (rc) return rc;
+            if (rc)
+                return rc;
         }
-        if (c->action == CMDLINE_HELP || c->action == CMDLINE_VERSION) return 0;
+        if (c->action == CMDLINE_HELP || c->action == CMDLINE_VERSION)
+            return 0;
     }
     return 0;
 }
 
-const char *cmdline_config(const struct cmdline *c) {
-    if (c->config) return c->config;
+const char *cmdline_config(const struct cmdline *c)
+{
+    if (c->config)
+        return c->config;
     for (size_t i = 0; i < c->n_flags; i++)
-        if (strcmp(c->flags[i].key, "upstream") == 0) return NULL;
+        if (strcmp(c->flags[i].key, "upstream") == 0)
+            return NULL;
     return access(CONFIG_DEFAULT_FILE, F_OK) == 0 ? CONFIG_DEFAULT_FILE : NULL;
 }
 
@@ -142,7 +156,8 @@ const char *cmdline_config(const struct cmdline *c) {
 
 /* "  --store.path DIR     where layers are kept [/var/lib/dray]"; the default moves to a line of
  * its own when it does not fit. */
-static void help_line(FILE *to, const char *left, const char *help, const char *usual) {
+static void help_line(FILE *to, const char *left, const char *help, const char *usual)
+{
     size_t used = strlen(left);
     if (used + 1 > HELP_COLUMN)
         fprintf(to, "%s\n%*s", left, HELP_COLUMN, "");
@@ -158,7 +173,8 @@ static void help_line(FILE *to, const char *left, const char *help, const char *
     fputc('\n', to);
 }
 
-static void help_keys(FILE *to) {
+static void help_keys(FILE *to)
+{
     char left[80];
     fputs("Flags, which are also the keys of the config file [default]:\n", to);
     help_line(to, "  --config FILE", "the YAML file to read; flags override it",
@@ -169,7 +185,8 @@ static void help_keys(FILE *to) {
               NULL);
     for (size_t i = 0; i < config_keys_n; i++) {
         const struct config_key *k = &config_keys[i];
-        if (k->kind == CONFIG_INSIDE) continue;
+        if (k->kind == CONFIG_INSIDE)
+            continue;
         snprintf(left, sizeof(left), "  --%s%s%s", k->key, k->value ? " " : "",
                  k->value ? k->value : "");
         help_line(to, left, k->help, k->default_text);
@@ -177,13 +194,15 @@ static void help_keys(FILE *to) {
     fputs("\nIn the file only, for each registry:\n", to);
     for (size_t i = 0; i < config_keys_n; i++) {
         const struct config_key *k = &config_keys[i];
-        if (k->kind != CONFIG_INSIDE) continue;
+        if (k->kind != CONFIG_INSIDE)
+            continue;
         snprintf(left, sizeof(left), "  %s", k->key);
         help_line(to, left, k->help, k->default_text);
     }
 }
 
-void cmdline_help(FILE *to) {
+void cmdline_help(FILE *to)
+{
     fputs(
         "dray-node: a cache for container layers, one per rack. Machines pull through it with their\n"
         "own logins; the central registry decides each pull, and each layer crosses the long line "
@@ -205,10 +224,11 @@ void cmdline_help(FILE *to) {
         "\n",
         to);
     help_keys(to);
-    fputs("\n"
-          "SIZE: 500GiB, 20GB. RATE: 200MiB/s. TIME: 60s, 5m, 12h, 7d. NET: 10.20.0.0/16. Lists: "
-          "repeat the flag.\n"
-          "Signals: HUP re-reads certificates, keys and credentials; TERM finishes what runs, a "
-          "second one stops.\n",
-          to);
+    fputs(
+        "\n"
+        "SIZE: 500GiB, 20GB. RATE: 200MiB/s. TIME: 60s, 5m, 12h, 7d. NET: 10.20.0.0/16.\n"
+        "A flag that is a list in the file (seeds, serves, admin.allow) is repeated.\n"
+        "Signals: HUP re-reads certificates, keys and credentials; TERM lets running answers end, "
+        "a second\none stops at once.\n",
+        to);
 }

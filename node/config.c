@@ -6,6 +6,7 @@
  * first thing wrong ends the load: one clear sentence beats a page. */
 #include "node/config.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -22,13 +23,15 @@
  */
 
 /* 80% of the filesystem that would hold the store, or of its nearest folder that is there. */
-static u64 usual_capacity(const char *path) {
+static u64 usual_capacity(const char *path)
+{
     char at[PATH_LONGEST + 2];
     struct statvfs fs;
     snprintf(at, sizeof(at), "%s", path);
     while (statvfs(at, &fs) != 0) {
         char *slash = strrchr(at, '/');
-        if (slash == at) slash++;
+        if (slash == at)
+            slash++;
         if (!slash || !*slash) /* relative, or the root itself */
             return CAPACITY_MOST;
         *slash = 0;
@@ -38,22 +41,27 @@ static u64 usual_capacity(const char *path) {
     return most < CAPACITY_MOST ? most : CAPACITY_MOST;
 }
 
-static int default_store(const struct loader *l) {
+static int default_store(const struct loader *l)
+{
     struct node_config *c = l->out;
     int rc = 0;
     if (!c->store.path) {
         const char *state = getenv("STATE_DIRECTORY"); /* systemd's; may list several with : */
         rc = config_set_text(l, &c->store.path, state && *state == '/' ? state : "/var/lib/dray");
-        if (!rc) c->store.path[strcspn(c->store.path, ":")] = 0;
+        if (!rc)
+            c->store.path[strcspn(c->store.path, ":")] = 0;
     }
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (strlen(c->store.path) > PATH_LONGEST)
         return config_refuse(l, "store.path", "is too long; write at most %d characters",
                              PATH_LONGEST);
-    if (c->store.capacity_bytes == 0) c->store.capacity_bytes = usual_capacity(c->store.path);
+    if (c->store.capacity_bytes == 0)
+        c->store.capacity_bytes = usual_capacity(c->store.path);
     if (!c->admin.socket) {
         c->admin.socket = malloc(strlen(c->store.path) + sizeof("/dray.sock"));
-        if (!c->admin.socket) return config_no_memory(l);
+        if (!c->admin.socket)
+            return config_no_memory(l);
         sprintf(c->admin.socket, "%s/dray.sock", c->store.path);
     }
     if (strlen(c->admin.socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
@@ -64,10 +72,13 @@ static int default_store(const struct loader *l) {
     return rc;
 }
 
-static int default_name(const struct loader *l) {
-    char host[LOGIN_NAME_MAX];
-    if (l->out->name) return 0;
-    if (gethostname(host, sizeof(host)) != 0) host[0] = 0;
+static int default_name(const struct loader *l)
+{
+    char host[HOST_NAME_MAX + 1];
+    if (l->out->name)
+        return 0;
+    if (gethostname(host, sizeof(host)) != 0)
+        host[0] = 0;
     host[sizeof(host) - 1] = 0;
     if (check_label(host))
         return config_refuse(l, "name",
@@ -76,14 +87,17 @@ static int default_name(const struct loader *l) {
     return config_set_text(l, &l->out->name, host);
 }
 
-static int default_admin_allow(const struct loader *l) {
+static int default_admin_allow(const struct loader *l)
+{
     static const char *const usual[] = {"127.0.0.0/8", "::1"};
     struct node_config *c = l->out;
     /* `allow: []` means nobody. */
-    if (c->admin.n_allow || (l->file && conf_line_of(l->file, "admin.allow"))) return 0;
+    if (c->admin.n_allow || (l->file && conf_line_of(l->file, "admin.allow")))
+        return 0;
     free(c->admin.allow);
     c->admin.allow = calloc(countof(usual), sizeof(*c->admin.allow));
-    if (!c->admin.allow) return config_no_memory(l);
+    if (!c->admin.allow)
+        return config_no_memory(l);
     for (size_t i = 0; i < countof(usual); i++) {
         int rc = cidr_parse(usual[i], &c->admin.allow[i]);
         assert(rc == 0);
@@ -95,17 +109,20 @@ static int default_admin_allow(const struct loader *l) {
 /* --- checks -------------------------------------------------------------------------------------
  */
 
-static int check_listener(const struct loader *l) {
+static int check_listener(const struct loader *l)
+{
     struct node_config *c = l->out;
     struct listen_kind kind;
     bool safe = c->tls.cert || c->plain_http;
     c->listen_assumed = !c->listen && !safe;
     if (!c->listen) {
         int rc = config_set_text(l, &c->listen, safe ? "0.0.0.0:5000" : "127.0.0.1:5000");
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     const char *bad = check_listen(c->listen, &kind);
-    if (bad) return config_refuse_value(l, "listen", c->listen, bad);
+    if (bad)
+        return config_refuse_value(l, "listen", c->listen, bad);
     if (!kind.loopback && !safe) {
         const char *port = strrchr(c->listen, ':') + 1;
         return config_refuse(
@@ -120,28 +137,34 @@ static int check_listener(const struct loader *l) {
     }
     if (c->advertise && (bad = check_endpoint(c->advertise)) != NULL)
         return config_refuse_value(l, "advertise", c->advertise, bad);
-    if (!c->advertise && !kind.wildcard) return config_set_text(l, &c->advertise, c->listen);
+    if (!c->advertise && !kind.wildcard)
+        return config_set_text(l, &c->advertise, c->listen);
     return 0;
 }
 
-static int check_public_url(const struct loader *l) {
+static int check_public_url(const struct loader *l)
+{
     struct node_config *c = l->out;
     if (c->public_url) {
         const char *bad = check_url(c->public_url, false);
-        if (bad) return config_refuse_value(l, "public_url", c->public_url, bad);
+        if (bad)
+            return config_refuse_value(l, "public_url", c->public_url, bad);
         for (size_t n = strlen(c->public_url); c->public_url[n - 1] == '/'; n--)
             c->public_url[n - 1] = 0;
         return 0;
     }
-    if (!c->advertise) return 0;
+    if (!c->advertise)
+        return 0;
     size_t size = strlen(c->advertise) + sizeof("https://");
     c->public_url = malloc(size);
-    if (!c->public_url) return config_no_memory(l);
+    if (!c->public_url)
+        return config_no_memory(l);
     snprintf(c->public_url, size, "%s://%s", c->tls.cert ? "https" : "http", c->advertise);
     return 0;
 }
 
-static int check_tls(const struct loader *l) {
+static int check_tls(const struct loader *l)
+{
     const struct node_config *c = l->out;
     if (c->tls.cert && !c->tls.key)
         return config_refuse(l, "tls.cert", "needs its private key; give tls.key too");
@@ -154,7 +177,8 @@ static int check_tls(const struct loader *l) {
     return 0;
 }
 
-static int check_files(const struct loader *l) {
+static int check_files(const struct loader *l)
+{
     const struct node_config *c = l->out;
     const struct {
         const char *key, *path;
@@ -170,12 +194,14 @@ static int check_files(const struct loader *l) {
     char why[CONF_WHY_MAX];
     for (size_t i = 0; i < countof(files); i++) {
         const char *bad = files[i].path ? files[i].check(files[i].path, why) : NULL;
-        if (bad) return config_refuse_value(l, files[i].key, files[i].path, bad);
+        if (bad)
+            return config_refuse_value(l, files[i].key, files[i].path, bad);
     }
     return 0;
 }
 
-static int check_mesh(const struct loader *l) {
+static int check_mesh(const struct loader *l)
+{
     const struct node_config *c = l->out;
     if (c->n_seeds && !c->mesh_key)
         return config_refuse(l, "seeds",
@@ -184,10 +210,12 @@ static int check_mesh(const struct loader *l) {
     return 0;
 }
 
-static int check_labels(const struct loader *l) {
+static int check_labels(const struct loader *l)
+{
     const struct node_config *c = l->out;
     const char *bad = check_label(c->name);
-    if (bad) return config_refuse_value(l, "name", c->name, bad);
+    if (bad)
+        return config_refuse_value(l, "name", c->name, bad);
     if ((bad = check_label(c->region)) != NULL)
         return config_refuse_value(l, "region", c->region, bad);
     if (*c->rack && (bad = check_label(c->rack)) != NULL)
@@ -198,7 +226,8 @@ static int check_labels(const struct loader *l) {
 /* --- load and free ------------------------------------------------------------------------------
  */
 
-static int load_raw(struct loader *l) {
+static int load_raw(struct loader *l)
+{
     int rc = config_check_flags(l);
     if (!rc && l->file) {
         void *data = NULL;
@@ -208,7 +237,8 @@ static int load_raw(struct loader *l) {
     return rc;
 }
 
-static int resolve(struct loader *l) {
+static int resolve(struct loader *l)
+{
     static int (*const steps[])(const struct loader *) = {
         config_apply_upstreams,
         default_name,
@@ -223,30 +253,38 @@ static int resolve(struct loader *l) {
     };
     for (size_t i = 0; i < config_keys_n; i++) {
         int rc = config_apply_key(l, &config_keys[i]);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     for (size_t i = 0; i < countof(steps); i++) {
         int rc = steps[i](l);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     return 0;
 }
 
 int config_load(struct node_config *out, const char *file, const struct config_flag *flags,
-                size_t n_flags, char why[CONF_WHY_MAX]) {
+                size_t n_flags, char why[CONF_WHY_MAX])
+{
     struct loader l = {out, NULL, file, flags, n_flags, why};
     memset(out, 0, sizeof(*out));
     why[0] = 0;
     int rc = load_raw(&l);
-    if (!rc && file) rc = config_set_text(&l, &out->file, file);
-    if (!rc) rc = resolve(&l);
-    if (l.raw) conf_free(&config_schema, l.raw);
-    if (rc) config_fini(out);
+    if (!rc && file)
+        rc = config_set_text(&l, &out->file, file);
+    if (!rc)
+        rc = resolve(&l);
+    if (l.raw)
+        conf_free(&config_schema, l.raw);
+    if (rc)
+        config_fini(out);
     return rc;
 }
 
 int config_socket(const char *file, const struct config_flag *flags, size_t n_flags,
-                  char path[CONF_WHY_MAX], char why[CONF_WHY_MAX]) {
+                  char path[CONF_WHY_MAX], char why[CONF_WHY_MAX])
+{
     struct node_config c = {0};
     struct loader l = {&c, NULL, file, flags, n_flags, why};
     int rc = load_raw(&l);
@@ -254,14 +292,18 @@ int config_socket(const char *file, const struct config_flag *flags, size_t n_fl
         if (strcmp(config_keys[i].key, "store.path") == 0 ||
             strcmp(config_keys[i].key, "admin.socket") == 0)
             rc = config_apply_key(&l, &config_keys[i]);
-    if (!rc) rc = default_store(&l);
-    if (!rc) snprintf(path, CONF_WHY_MAX, "%s", c.admin.socket);
-    if (l.raw) conf_free(&config_schema, l.raw);
+    if (!rc)
+        rc = default_store(&l);
+    if (!rc)
+        snprintf(path, CONF_WHY_MAX, "%s", c.admin.socket);
+    if (l.raw)
+        conf_free(&config_schema, l.raw);
     config_fini(&c);
     return rc;
 }
 
-void config_fini(struct node_config *c) {
+void config_fini(struct node_config *c)
+{
     char *texts[] = {c->file,      c->name,       c->region,     c->rack,         c->listen,
                      c->advertise, c->public_url, c->mesh_key,   c->tracker_key,  c->tls.cert,
                      c->tls.key,   c->tls.ca,     c->store.path, c->admin.socket, c->admin.token};

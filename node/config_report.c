@@ -11,7 +11,8 @@
 
 /* --- warnings --------------------------------------------------------------------------------- */
 
-static bool warn_listen(const struct node_config *c, char *text) {
+static bool warn_listen(const struct node_config *c, char *text)
+{
     if (c->listen_assumed)
         snprintf(
             text, CONF_WHY_MAX,
@@ -21,26 +22,30 @@ static bool warn_listen(const struct node_config *c, char *text) {
     return c->listen_assumed;
 }
 
-static bool warn_mesh(const struct node_config *c, char *text) {
+static bool warn_mesh(const struct node_config *c, char *text)
+{
     snprintf(text, CONF_WHY_MAX,
              "seeds are given, but this version has no mesh yet: the node works alone");
     return c->n_seeds > 0;
 }
 
-static bool warn_tracker(const struct node_config *c, char *text) {
+static bool warn_tracker(const struct node_config *c, char *text)
+{
     snprintf(text, CONF_WHY_MAX,
              "tracker_key is given, but this version takes no tickets yet: clients are asked for "
              "their own login");
     return c->tracker_key != NULL;
 }
 
-static bool warn_capacity(const struct node_config *c, char *text) {
+static bool warn_capacity(const struct node_config *c, char *text)
+{
     struct statvfs fs;
-    if (statvfs(c->store.path, &fs) != 0) return false;
+    if (statvfs(c->store.path, &fs) != 0)
+        return false;
     u64 disk = (u64)fs.f_blocks * fs.f_frsize;
     char capacity[TABLE_TEXT], size[TABLE_TEXT];
-    table_size(capacity, c->store.capacity_bytes);
-    table_size(size, disk);
+    ctl_table_size(capacity, c->store.capacity_bytes);
+    ctl_table_size(size, disk);
     snprintf(
         text, CONF_WHY_MAX,
         "store.capacity is %s, but the filesystem of %.200s has %s in all: it will run full, and "
@@ -49,10 +54,12 @@ static bool warn_capacity(const struct node_config *c, char *text) {
     return c->store.capacity_bytes > disk;
 }
 
-static bool warn_passwords(const struct node_config *c, char *text) {
+static bool warn_passwords(const struct node_config *c, char *text)
+{
     for (size_t i = 0; i < c->n_upstreams; i++) {
         const struct upstream_config *u = &c->upstreams[i];
-        if (!u->credentials || check_is_https(u->url) || check_is_loopback(u->url)) continue;
+        if (!u->credentials || check_is_https(u->url) || check_is_loopback(u->url))
+            continue;
         snprintf(
             text, CONF_WHY_MAX,
             "upstream %s is asked over plain http: the password in its credentials can be read "
@@ -63,35 +70,41 @@ static bool warn_passwords(const struct node_config *c, char *text) {
     return false;
 }
 
-bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX]) {
+bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX])
+{
     static bool (*const all[])(const struct node_config *, char *) = {
         warn_listen, warn_mesh, warn_tracker, warn_capacity, warn_passwords,
     };
     for (size_t k = 0; k < countof(all); k++)
-        if (all[k](c, text) && i-- == 0) return true;
+        if (all[k](c, text) && i-- == 0)
+            return true;
     return false;
 }
 
 /* --- the page --------------------------------------------------------------------------------- */
 
-static void line(FILE *to, const char *key, const char *text) {
+static void line(FILE *to, const char *key, const char *text)
+{
     fprintf(to, "  %-10s %s\n", key, text);
 }
 
-static void duration(char out[TABLE_TEXT], u64 ms) {
+static void duration(char out[TABLE_TEXT], u64 ms)
+{
     if (ms % 1000)
         snprintf(out, TABLE_TEXT, "%" PRIu64 "ms", ms);
     else
-        table_age(out, ms / 1000);
+        ctl_table_age(out, ms / 1000);
 }
 
-static void print_upstream(FILE *to, const struct upstream_config *u, bool first) {
+static void print_upstream(FILE *to, const struct upstream_config *u, bool first)
+{
     fprintf(to, "  %-10s %s  %s%s%s%s\n", first ? "upstreams" : "", u->name, u->url,
             u->credentials ? "  with credentials" : "", u->ca ? "  own CA" : "",
             first ? "  (default)" : "");
 }
 
-void config_print(const struct node_config *c, FILE *to) {
+void config_print(const struct node_config *c, FILE *to)
+{
     char text[CONF_WHY_MAX], size[TABLE_TEXT], a[TABLE_TEXT], b[TABLE_TEXT];
     snprintf(text, sizeof(text), "%s, region %s%s%s", c->name, c->region, *c->rack ? ", rack " : "",
              c->rack);
@@ -101,7 +114,7 @@ void config_print(const struct node_config *c, FILE *to) {
              : c->tls.cert ? "TLS"
                            : "plain HTTP");
     line(to, "listen", text);
-    table_size(size, c->store.capacity_bytes);
+    ctl_table_size(size, c->store.capacity_bytes);
     snprintf(text, sizeof(text), "%.300s, at most %s", c->store.path, size);
     line(to, "store", text);
     duration(a, c->store.scrub_ms);

@@ -10,7 +10,7 @@
 
 /* --- numbers ---------------------------------------------------------------------------------- */
 
-void table_size(char out[TABLE_TEXT], u64 bytes) {
+void ctl_table_size(char out[TABLE_TEXT], u64 bytes) {
     static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     if (bytes < 1024) {
         snprintf(out, TABLE_TEXT, "%" PRIu64 " B", bytes);
@@ -24,12 +24,12 @@ void table_size(char out[TABLE_TEXT], u64 bytes) {
     snprintf(out, TABLE_TEXT, "%.1f %s", n, units[unit]);
 }
 
-void table_rate(char out[TABLE_TEXT], u64 bytes_per_s) {
-    table_size(out, bytes_per_s);
+void ctl_table_rate(char out[TABLE_TEXT], u64 bytes_per_s) {
+    ctl_table_size(out, bytes_per_s);
     strcat(out, "/s");
 }
 
-void table_age(char out[TABLE_TEXT], u64 s) {
+void ctl_table_age(char out[TABLE_TEXT], u64 s) {
     if (s < 60)
         snprintf(out, TABLE_TEXT, "%" PRIu64 "s", s);
     else if (s < 3600)
@@ -40,14 +40,14 @@ void table_age(char out[TABLE_TEXT], u64 s) {
         snprintf(out, TABLE_TEXT, "%" PRIu64 "d%02" PRIu64 "h", s / 86400, s / 3600 % 24);
 }
 
-void table_percent(char out[TABLE_TEXT], u64 part, u64 whole) {
+void ctl_table_percent(char out[TABLE_TEXT], u64 part, u64 whole) {
     if (whole == 0)
         snprintf(out, TABLE_TEXT, "-");
     else
         snprintf(out, TABLE_TEXT, "%.1f%%", 100.0 * (double)part / (double)whole);
 }
 
-void table_count(char out[TABLE_TEXT], u64 n) {
+void ctl_table_count(char out[TABLE_TEXT], u64 n) {
     char plain[TABLE_TEXT];
     int len = snprintf(plain, sizeof(plain), "%" PRIu64, n);
     char *to = out;
@@ -58,7 +58,7 @@ void table_count(char out[TABLE_TEXT], u64 n) {
     *to = 0;
 }
 
-void table_bar(char out[TABLE_TEXT], unsigned width, u64 part, u64 whole) {
+void ctl_table_bar(char out[TABLE_TEXT], unsigned width, u64 part, u64 whole) {
     assert(width >= 1 && width + 3 <= TABLE_TEXT);
     double share = whole == 0 ? 0 : part >= whole ? 1 : (double)part / (double)whole;
     unsigned full = (unsigned)(share * width);
@@ -69,7 +69,7 @@ void table_bar(char out[TABLE_TEXT], unsigned width, u64 part, u64 whole) {
     out[2 + width] = 0;
 }
 
-bool table_time(const char *text, u64 *unix_s) {
+bool ctl_table_time(const char *text, u64 *unix_s) {
     struct tm tm;
     memset(&tm, 0, sizeof(tm));
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -96,7 +96,7 @@ static size_t character(const u8 *p) {
     return p[0] == 0xc2 && p[1] < 0xa0 ? 0 : n;
 }
 
-void table_clean(char *out, size_t cap, const char *text) {
+void ctl_table_clean(char *out, size_t cap, const char *text) {
     assert(cap >= 4);
     size_t n = 0, whole = 0; /* whole: where "..." would still fit */
     for (const u8 *p = (const u8 *)text; *p;) {
@@ -125,7 +125,7 @@ static size_t width_of(const char *text) {
 
 /* --- tables ----------------------------------------------------------------------------------- */
 
-bool table_init(struct table *t, const char *right) {
+bool ctl_table_init(struct ctl_table *t, const char *right) {
     memset(t, 0, sizeof(*t));
     t->columns = strlen(right);
     assert(t->columns >= 1 && t->columns <= TABLE_COLUMNS);
@@ -135,22 +135,22 @@ bool table_init(struct table *t, const char *right) {
     return t->cells != NULL;
 }
 
-void table_fini(struct table *t) {
+void ctl_table_fini(struct ctl_table *t) {
     free(t->cells);
     t->cells = NULL;
 }
 
-void table_add(struct table *t, const char *const *texts) {
+void ctl_table_add(struct ctl_table *t, const char *const *texts) {
     if (t->rows == TABLE_ROWS) {
         t->left_out++;
         return;
     }
     for (size_t c = 0; c < t->columns; c++)
-        table_clean(t->cells[t->rows * t->columns + c], TABLE_CELL, texts[c]);
+        ctl_table_clean(t->cells[t->rows * t->columns + c], TABLE_CELL, texts[c]);
     t->rows++;
 }
 
-static void print_row(const struct table *t, size_t row, const size_t *widths, FILE *to) {
+static void print_row(const struct ctl_table *t, size_t row, const size_t *widths, FILE *to) {
     for (size_t c = 0; c < t->columns; c++) {
         const char *cell = t->cells[row * t->columns + c];
         int pad = (int)(widths[c] - width_of(cell));
@@ -163,7 +163,7 @@ static void print_row(const struct table *t, size_t row, const size_t *widths, F
     }
 }
 
-void table_print(const struct table *t, FILE *to, const char *indent, const char *before,
+void ctl_table_print(const struct ctl_table *t, FILE *to, const char *indent, const char *before,
                  const char *after) {
     size_t widths[TABLE_COLUMNS] = {0};
     for (size_t i = 0; i < t->rows * t->columns; i++) {

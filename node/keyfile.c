@@ -2,6 +2,7 @@
  * overwritten, and never readable by others, not even for a moment. */
 #include "node/keyfile.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>

@@ -1,0 +1,77 @@
+/* answer.c - see answer.h. */
+#include "node/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+const char *answer_field(const struct answer *a, const char *name)
+{
+    for (size_t i = 0; i < a->n_fields; i++)
+        if (strcasecmp(a->fields[i].name, name) == 0)
+            return a->fields[i].value;
+    return NULL;
+}
+
+void answer_init(struct answer *a)
+{
+    memset(a, 0, sizeof(*a));
+    a->content_length = UINT64_MAX;
+}
+
+int answer_head(struct answer *a, const struct http_response *r, bool redirected)
+{
+    a->status = r->status;
+    a->redirected = redirected;
+    a->content_length = r->content_length;
+    size_t bytes = 0;
+    for (size_t i = 0; i < r->n_fields; i++)
+        bytes += strlen(r->fields[i].name) + strlen(r->fields[i].value) + 2;
+    a->fields = calloc(r->n_fields + 1, sizeof(*a->fields));
+    a->text = malloc(bytes + 1);
+    if (!a->fields || !a->text)
+        return ERR_NOMEM;
+    char *p = a->text;
+    for (size_t i = 0; i < r->n_fields; i++) {
+        a->fields[i].name = p;
+        p = stpcpy(p, r->fields[i].name) + 1;
+        a->fields[i].value = p;
+        p = stpcpy(p, r->fields[i].value) + 1;
+    }
+    a->n_fields = r->n_fields;
+    return 0;
+}
+
+int answer_data(struct answer *a, const void *data, size_t len, size_t max)
+{
+    if (len > max - a->len)
+        return ERR_TOOBIG;
+    if (a->len + len > a->cap) {
+        size_t cap = a->cap ? a->cap * 2 : 4096;
+        while (cap < a->len + len)
+            cap *= 2;
+        u8 *grown = realloc(a->body, cap);
+        if (!grown)
+            return ERR_NOMEM;
+        a->body = grown;
+        a->cap = cap;
+    }
+    memcpy(a->body + a->len, data, len);
+    a->len += len;
+    return 0;
+}
+
+void answer_end(struct answer *a, int err, const char *why)
+{
+    a->err = err;
+    snprintf(a->why, sizeof(a->why), "%s", why);
+}
+
+void answer_fini(struct answer *a)
+{
+    free(a->fields);
+    free(a->text);
+    free(a->body);
+    answer_init(a);
+}

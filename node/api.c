@@ -1,0 +1,192 @@
+/* api.c - what operators ask of a running node: health, metrics, status, why, purge.
+ *
+ * /healthz and /readyz are for anyone. /metrics and /api need the Unix socket, an address in admin.allow, or
+ * the admin token ("Authorization: Bearer TOKEN"). Answers are JSON; their names are relied upon by
+ * dray-node status, dashboards and scripts (docs/operations.md). */
+#include <jansson.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "node/clock.h"
+#include "node/node_internal.h"
+#include "node/report.h"
+#include "proto/limits.h"
+#include "runtime/log.h"
+
+/* --- answers ------------------------------------------------------------------------------------- */
+
+static void reply_json(struct node *n, struct http_exchange *x, int status, json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    json_decref(value);
+    node_count(n, ROUTE_API, text ? status : 503);
+    if (text)
+        http_reply_text(x, status, "application/json", text, strlen(text));
+    else
+        http_reply_oci(x, OCI_UNAVAILABLE, "out of memory", NULL);
+    free(text);
+}
+
+static void reply_plain(struct node *n, struct http_exchange *x, int status, const char *text)
+{
+    node_count(n, ROUTE_HEALTH, status);
+    http_reply_text(x, status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+static void refuse(struct node *n, struct http_exchange *x, enum oci_code code, const char *message)
+{
+    node_count(n, ROUTE_API, oci_code_status(code));
+    http_reply_oci(x, code, message, NULL);
+}
+
+/* --- who may ask ---------------------------------------------------------------------------------- */
+
+static bool token_matches(const struct node *n, const struct http_slice *auth)
+{
+    static const char scheme[] = "Bearer ";
+    size_t skip = sizeof(scheme) - 1, len = strlen(n->admin_token);
+    if (!auth || len == 0 || auth->n != skip + len || strncasecmp(auth->p, scheme, skip) != 0)
+        return false;
+    return sodium_memcmp(auth->p + skip, n->admin_token, len) == 0;
+}
+
+static bool may_ask(const struct node *n, const struct http_request *r)
+{
+    if (r->local)
+        return true;
+    for (size_t i = 0; i < n->config->admin.n_allow; i++)
+        if (cidr_has(&n->config->admin.allow[i], r->peer))
+            return true;
+    return token_matches(n, http_field(r, "Authorization"));
+}
+
+/* --- the endpoints ---------------------------------------------------------------------------------- */
+
+static void healthz(struct node *n, struct http_exchange *x) { reply_plain(n, x, 200, "ok\n"); }
+
+static void readyz(struct node *n, struct http_exchange *x)
+{
+    if (n->ready)
+        reply_plain(n, x, 200, "ready\n");
+    else
+        reply_plain(n, x, 503, "not ready\n");
+}
+
+static void metrics(struct node *n, struct http_exchange *x)
+{
+    char *text;
+    size_t len;
+    if (metrics_render(n->metrics, &text, &len)) {
+        refuse(n, x, OCI_UNAVAILABLE, "out of memory");
+        return;
+    }
+    node_count(n, ROUTE_API, 200);
+    http_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", text, len);
+    free(text);
+}
+
+static void status(struct node *n, struct http_exchange *x) { reply_json(n, x, 200, report_status(n)); }
+
+static void members(struct node *n, struct http_exchange *x)
+{
+    reply_json(n, x, 200, report_members(n));
+}
+
+static void why(struct node *n, struct http_exchange *x, const char *text, size_t len)
+{
+    struct digest d;
+    if (digest_parse(&d, text, len)) {
+        refuse(n, x, OCI_DIGEST_INVALID, "give a digest such as sha256:<64 hex digits>");
+        return;
+    }
+    reply_json(n, x, 200, report_blob(n, &d));
+}
+
+static void purge(struct node *n, struct http_exchange *x)
+{
+    const struct http_slice body = http_request(x)->body;
+    struct digest d = {0};
+    struct blob_info held;
+    json_t *asked = json_loadb(body.n ? body.p : "", body.n, JSON_REJECT_DUPLICATES, NULL);
+    json_t *text = json_object_get(asked, "digest");
+    int rc = json_is_string(text)
+                 ? digest_parse(&d, json_string_value(text), json_string_length(text))
+                 : ERR_INVAL;
+    json_decref(asked);
+    if (rc) {
+        refuse(n, x, OCI_DIGEST_INVALID, "the body must be {\"digest\": \"sha256:<64 hex digits>\"}");
+        return;
+    }
+    memo_forget(n->memo, &d);
+    if (store_lookup(n->store, &d, &held) || store_remove(n->store, &d)) {
+        refuse(n, x, OCI_BLOB_UNKNOWN, "this node does not hold it");
+        return;
+    }
+    char digest[DIGEST_TEXT_SIZE];
+    digest_format(&d, digest);
+    log_with(LOG_INFO, "purged", LOG_STR("digest", digest), LOG_NUM("bytes", held.size));
+    history_note(n->history, &d, "purged", "by command");
+    reply_json(n, x, 200,
+               json_pack("{s:s, s:b, s:I}", "digest", digest, "removed", 1, "bytes",
+                         (json_int_t)held.size));
+}
+
+/* --- routes -------------------------------------------------------------------------------------------- */
+
+static bool is(struct http_slice path, const char *text)
+{
+    return path.n == strlen(text) && memcmp(path.p, text, path.n) == 0;
+}
+
+static void api(struct node *n, struct http_exchange *x, struct http_slice path)
+{
+    static const char blobs[] = "/api/v1/blobs/";
+    const struct http_request *r = http_request(x);
+    bool get = r->method == HTTP_GET || r->method == HTTP_HEAD;
+    size_t skip = sizeof(blobs) - 1;
+    if (!may_ask(n, r)) {
+        http_add(x, "WWW-Authenticate", "Bearer realm=\"dray admin\"");
+        refuse(n, x, OCI_UNAUTHORIZED,
+               "send the admin token, ask from an address in admin.allow, or use the Unix socket");
+    } else if (is(path, "/api/v1/purge")) {
+        if (r->method == HTTP_POST)
+            purge(n, x);
+        else
+            refuse(n, x, OCI_UNSUPPORTED, "use POST");
+    } else if (!get) {
+        refuse(n, x, OCI_UNSUPPORTED, "use GET");
+    } else if (is(path, "/metrics")) {
+        metrics(n, x);
+    } else if (is(path, "/api/v1/status")) {
+        status(n, x);
+    } else if (is(path, "/api/v1/members")) {
+        members(n, x);
+    } else if (path.n > skip && memcmp(path.p, blobs, skip) == 0) {
+        why(n, x, path.p + skip, path.n - skip);
+    } else {
+        refuse(n, x, OCI_NAME_UNKNOWN, "no such endpoint: see docs/operations.md");
+    }
+}
+
+void api_begin(struct node *n, struct http_exchange *x)
+{
+    const struct http_request *r = http_request(x);
+    struct http_slice path = r->target;
+    const char *query = memchr(path.p, '?', path.n);
+    bool get = r->method == HTTP_GET || r->method == HTTP_HEAD;
+    if (query)
+        path.n = (size_t)(query - path.p);
+    if (get && is(path, "/healthz")) {
+        healthz(n, x);
+    } else if (get && is(path, "/readyz")) {
+        readyz(n, x);
+    } else if (is(path, "/metrics") || (path.n >= 5 && memcmp(path.p, "/api/", 5) == 0)) {
+        api(n, x, path);
+    } else {
+        node_count(n, ROUTE_OTHER, 404);
+        http_reply_oci_status(x, 404, OCI_NAME_UNKNOWN,
+                              "nothing here: registry clients use /v2/, operators /api/v1/status", NULL);
+    }
+}

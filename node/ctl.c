@@ -1,0 +1,308 @@
+/* ctl.c - see ctl.h. One blocking request with libcurl over the Unix socket: a command may wait.
+ *
+ * Which socket: --socket, else what the daemon's own config says (--config, or the usual file),
+ * else the usual store's. The config is only searched for that key, so that a user who may open the
+ * socket needs no right to read keys. */
+#include "node/ctl.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "node/config.h"
+#include "node/ctl_print.h"
+#include "node/ctl_table.h"
+#include "node/suggest.h"
+#include "proto/digest.h"
+
+#define ANSWER_MAX  (4 * MIB) /* a status with LIMIT_FILLS fetches is well below */
+#define ANSWER_S    30L       /* a purge of a large blob on a busy disk */
+#define EXIT_FAILED 1
+#define EXIT_USAGE  2
+
+static const char *const commands[] = {"status", "why", "purge"};
+
+struct command {
+    const char *name, *config, *socket, *digest_arg;
+    struct config_flag flags[2];
+    size_t n_flags;
+    bool json, help;
+    char digest[DIGEST_TEXT_SIZE];
+    char path[CONF_WHY_MAX]; /* of the socket */
+};
+
+bool ctl_is_command(const char *word)
+{
+    for (size_t i = 0; i < countof(commands); i++)
+        if (strcmp(word, commands[i]) == 0)
+            return true;
+    return false;
+}
+
+static void usage(FILE *to)
+{
+    fputs("usage: dray-node status            what the node serves, fetches and keeps\n"
+          "       dray-node why DIGEST        everything it knows about one blob\n"
+          "       dray-node purge DIGEST      forget one blob; the next pull fetches it again\n"
+          "DIGEST is sha256:... as `docker manifest inspect` or an X-Dray log line names it.\n"
+          "Each takes\n"
+          "  --json           print what the node says, unchanged\n"
+          "  --socket PATH    the node's Unix socket, when it is not the one the config names\n"
+          "  --config FILE    the node's config [" CONFIG_DEFAULT_FILE "]\n",
+          to);
+}
+
+/* --- what was typed --------------------------------------------------------------------------- */
+
+/* The value of --NAME VALUE or --NAME=VALUE at argv[*i]; NULL when that is another flag. */
+static const char *value_of(const char *name, int argc, char **argv, int *i)
+{
+    size_t n = strlen(name);
+    if (strncmp(argv[*i], name, n) != 0)
+        return NULL;
+    if (argv[*i][n] == '=')
+        return argv[*i] + n + 1;
+    if (argv[*i][n] || *i + 1 == argc)
+        return NULL;
+    return argv[++*i];
+}
+
+static int unknown(const struct command *c, const char *word)
+{
+    static const char *const known[] = {"--json", "--socket", "--config", "--help"};
+    struct suggest s;
+    suggest_init(&s, word);
+    for (size_t i = 0; i < countof(known); i++)
+        suggest_offer(&s, known[i]);
+    if (s.best && strcmp(s.best, word) == 0)
+        fprintf(stderr, "dray-node %s: %s needs a value\n", c->name, word);
+    else if (s.best)
+        fprintf(stderr, "dray-node %s: %.80s is not known here; did you mean %s?\n", c->name, word,
+                s.best);
+    else
+        fprintf(stderr, "dray-node %s: %.80s is not known here; see dray-node %s --help\n", c->name,
+                word, c->name);
+    return EXIT_USAGE;
+}
+
+static int parse(struct command *c, int argc, char **argv)
+{
+    c->name = argv[0];
+    for (int i = 1; i < argc; i++) {
+        const char *v;
+        if (strcmp(argv[i], "--json") == 0)
+            c->json = true;
+        else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            c->help = true;
+        else if ((v = value_of("--socket", argc, argv, &i)) != NULL)
+            c->socket = v;
+        else if ((v = value_of("--config", argc, argv, &i)) != NULL)
+            c->config = v;
+        else if ((v = value_of("--store.path", argc, argv, &i)) != NULL)
+            c->flags[0] = (struct config_flag){"store.path", v}, c->n_flags = 1;
+        else if (argv[i][0] != '-' && !c->digest_arg && strcmp(c->name, "status") != 0)
+            c->digest_arg = argv[i];
+        else
+            return unknown(c, argv[i]);
+    }
+    return 0;
+}
+
+/* Takes the 64 hex characters alone, too. */
+static int read_digest(struct command *c)
+{
+    struct digest d;
+    if (!c->digest_arg) {
+        fprintf(stderr, "dray-node %s: which? give a digest, sha256:...\n", c->name);
+        return EXIT_USAGE;
+    }
+    int n = snprintf(c->digest, sizeof(c->digest), "%s%s",
+                     strlen(c->digest_arg) == 64 ? "sha256:" : "", c->digest_arg);
+    if (n < (int)sizeof(c->digest) && digest_parse(&d, c->digest, (size_t)n) == 0)
+        return 0;
+    fprintf(stderr,
+            "dray-node %s: %.80s is not a digest; it reads sha256: and 64 characters of 0-9a-f\n",
+            c->name, c->digest_arg);
+    return EXIT_USAGE;
+}
+
+static int find_socket(struct command *c)
+{
+    char why[CONF_WHY_MAX];
+    if (c->socket) {
+        snprintf(c->path, sizeof(c->path), "%s", c->socket);
+        return 0;
+    }
+    const char *file = c->config;
+    if (!file && !c->n_flags && access(CONFIG_DEFAULT_FILE, R_OK) == 0)
+        file = CONFIG_DEFAULT_FILE;
+    if (config_socket(file, c->flags, c->n_flags, c->path, why) == 0)
+        return 0;
+    fprintf(stderr, "dray-node %s: %s\n(or name the socket with --socket PATH)\n", c->name, why);
+    return EXIT_FAILED;
+}
+
+/* --- asking ----------------------------------------------------------------------------------- */
+
+struct ctl_answer {
+    char *text;
+    size_t len;
+    long status;
+};
+
+static size_t on_data(char *data, size_t one, size_t n, void *arg)
+{
+    struct ctl_answer *a = arg;
+    (void)one; /* always 1 */
+    char *more = a->len + n <= ANSWER_MAX ? realloc(a->text, a->len + n + 1) : NULL;
+    if (!more)
+        return 0; /* curl then ends with CURLE_WRITE_ERROR */
+    a->text = more;
+    memcpy(a->text + a->len, data, n);
+    a->len += n;
+    a->text[a->len] = 0;
+    return n;
+}
+
+static void say_no_answer(const struct command *c, CURLcode code, long os_error)
+{
+    if (code == CURLE_COULDNT_CONNECT && (os_error == EACCES || os_error == EPERM))
+        fprintf(stderr,
+                "dray-node %s: %s may not be opened by you; run this as root or as the node's "
+                "user\n",
+                c->name, c->path);
+    else if (code == CURLE_COULDNT_CONNECT || code == CURLE_BAD_FUNCTION_ARGUMENT)
+        fprintf(stderr,
+                "dray-node %s: no dray-node answers at %s: is it running? try `systemctl status "
+                "dray-node`, or give --socket\n",
+                c->name, c->path);
+    else if (code == CURLE_OPERATION_TIMEDOUT)
+        fprintf(stderr, "dray-node %s: the node at %s did not answer within %ld s\n", c->name,
+                c->path, ANSWER_S);
+    else
+        fprintf(stderr, "dray-node %s: the node at %s broke off: %s\n", c->name, c->path,
+                curl_easy_strerror(code));
+}
+
+/* `body` NULL: GET, else POST. Says on stderr what went wrong. */
+static int ask(const struct command *c, const char *target, const char *body, struct ctl_answer *a)
+{
+    char url[64 + DIGEST_TEXT_SIZE];
+    struct curl_slist *fields = NULL;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    long os_error = 0;
+    memset(a, 0, sizeof(*a));
+    CURL *curl = curl_easy_init();
+    if (!curl)
+        goto out;
+    snprintf(url, sizeof(url), "http://dray%s", target);
+    fields = curl_slist_append(NULL, "Content-Type: application/json");
+    if (!fields)
+        goto out;
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, ANSWER_S);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, a);
+    if (body) {
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    }
+    /* Refused when the path does not fit in a socket's address. */
+    code = curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->path);
+    if (code == CURLE_OK)
+        code = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &os_error);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &a->status);
+out:
+    curl_slist_free_all(fields);
+    curl_easy_cleanup(curl);
+    if (code == CURLE_OK)
+        return 0;
+    say_no_answer(c, code, os_error);
+    return EXIT_FAILED;
+}
+
+/* A refusal in the registry's own form: {"errors":[{"code","message"}]}. */
+static int say_refused(const struct command *c, const struct ctl_answer *a, const json_t *json)
+{
+    const json_t *first = json_array_get(json_object_get(json, "errors"), 0);
+    const char *message = json_string_value(json_object_get(first, "message"));
+    char clean[300];
+    ctl_table_clean(clean, sizeof(clean), message ? message : "no reason given");
+    if (a->status == 404 && c->digest[0])
+        fprintf(stderr, "dray-node %s: %s is not held by this node\n", c->name, c->digest);
+    else
+        fprintf(stderr, "dray-node %s: refused (%ld): %s\n", c->name, a->status, clean);
+    return EXIT_FAILED;
+}
+
+static bool colour_wanted(void)
+{
+    const char *no = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+}
+
+static int print(const struct command *c, const struct ctl_answer *a)
+{
+    json_error_t error;
+    json_t *json = a->text ? json_loadb(a->text, a->len, JSON_REJECT_DUPLICATES, &error) : NULL;
+    int exit_code = 0;
+    if (a->status != 200) {
+        if (c->json && json)
+            printf("%s\n", a->text);
+        exit_code = say_refused(c, a, json);
+    } else if (!json_is_object(json)) {
+        fprintf(stderr, "dray-node %s: what answers at %s is no dray-node of this version\n",
+                c->name, c->path);
+        exit_code = EXIT_FAILED;
+    } else if (c->json)
+        printf("%s\n", a->text);
+    else if (strcmp(c->name, "status") == 0)
+        ctl_print_status(json, stdout, colour_wanted());
+    else if (strcmp(c->name, "why") == 0)
+        ctl_print_why(json, (u64)time(NULL), stdout, colour_wanted());
+    else
+        ctl_print_purge(json, stdout);
+    json_decref(json);
+    if (fflush(stdout) != 0 && !exit_code)
+        exit_code = EXIT_FAILED;
+    return exit_code;
+}
+
+int ctl_main(int argc, char **argv)
+{
+    struct command c = {0};
+    struct ctl_answer a = {0};
+    char target[40 + DIGEST_TEXT_SIZE], body[40 + DIGEST_TEXT_SIZE];
+    int rc = parse(&c, argc, argv);
+    if (!rc && c.help) {
+        usage(stdout);
+        return 0;
+    }
+    bool purge = strcmp(c.name, "purge") == 0;
+    if (!rc && strcmp(c.name, "status") != 0)
+        rc = read_digest(&c);
+    if (!rc)
+        rc = find_socket(&c);
+    if (rc)
+        return rc;
+    /* A digest that parsed needs no escaping. */
+    snprintf(target, sizeof(target), "/api/v1/%s%s",
+             purge         ? "purge"
+             : c.digest[0] ? "blobs/"
+                           : "status",
+             purge ? "" : c.digest);
+    snprintf(body, sizeof(body), "{\"digest\":\"%s\"}", c.digest);
+    rc = ask(&c, target, purge ? body : NULL, &a);
+    if (!rc)
+        rc = print(&c, &a);
+    free(a.text);
+    return rc;
+}

@@ -1,0 +1,152 @@
+/* fill_body.c - readers of a running fill; see fill.h.
+ *
+ * A reader stands at an offset. What is near the end comes from the ring, without a copy; what has left
+ * the ring comes from the file. The last byte of a blob is shown only when its digest was found right. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "node/file_view.h"
+#include "node/fill_internal.h"
+
+struct fill_body {
+    struct body body;
+    struct fill *fill;
+    struct fill_body *prev, *next;
+    u64 pos, end; /* end UINT64_MAX: as far as it goes */
+    void (*wake)(void *arg);
+    void *arg;
+    struct file_view *view;
+};
+
+/* One past the last byte that may be shown. */
+static u64 visible(const struct fill *f)
+{
+    if (f->state == FILL_SOUND)
+        return f->received;
+    return f->received > 0 ? f->received - (f->size == STORE_SIZE_UNKNOWN || f->received == f->size)
+                           : 0;
+}
+
+static void on_view(void *arg)
+{
+    struct fill_body *b = arg;
+    b->wake(b->arg);
+}
+
+static ssize_t from_file(struct fill_body *b, u64 until, size_t max, const void **data)
+{
+    struct fill *f = b->fill;
+    int fd = f->blob ? store_blob_fd(f->blob) : f->ingest ? store_ingest_fd(f->ingest) : -1;
+    if (fd < 0)
+        return ERR_IO;
+    if (!f->blob && until > f->written)
+        until = f->written;
+    assert(b->pos < until);
+    if (!b->view) {
+        b->view = file_view_new(f->set->opt.disk, on_view, b);
+        if (!b->view)
+            return ERR_NOMEM;
+    }
+    u64 n = until - b->pos;
+    return file_view_peek(b->view, fd, b->pos, n < max ? (size_t)n : max, data);
+}
+
+static ssize_t peek(struct body *body, const void **data, size_t max)
+{
+    struct fill_body *b = container_of(body, struct fill_body, body);
+    struct fill *f = b->fill;
+    if (f->state == FILL_FAILED)
+        return ERR_IO;
+    u64 until = visible(f);
+    if (until > b->end)
+        until = b->end;
+    if (b->pos >= until) {
+        bool over = b->pos >= b->end || (f->state == FILL_SOUND && b->pos >= f->received);
+        return over ? 0 : ERR_AGAIN;
+    }
+    if (b->pos < f->ring.first)
+        return from_file(b, until, max, data);
+    size_t n;
+    *data = ring_at(&f->ring, b->pos, until, &n);
+    return (ssize_t)(n < max ? n : max);
+}
+
+static void advance(struct body *body, size_t n)
+{
+    struct fill_body *b = container_of(body, struct fill_body, body);
+    b->pos += n;
+    /* Serving through, the slowest reader sets the pace of the upstream. */
+    if (b->fill->frozen && b->fill->paused)
+        sink_pace(b->fill);
+}
+
+static void body_close(struct body *body)
+{
+    struct fill_body *b = container_of(body, struct fill_body, body);
+    struct fill *f = b->fill;
+    if (b->prev)
+        b->prev->next = b->next;
+    else
+        f->bodies = b->next;
+    if (b->next)
+        b->next->prev = b->prev;
+    f->n_bodies--;
+    file_view_del(b->view);
+    free(b);
+    fill_hold(f);
+    if (f->frozen && f->n_bodies == 0 && !f->waiters && f->state < FILL_SOUND) {
+        fill_fail(f, ERR_CANCELED, "nobody is left to serve through");
+    } else if (f->frozen) {
+        sink_pace(f);
+    }
+    fill_release(f);
+}
+
+static const struct body_ops ops = {peek, advance, body_close};
+
+struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg)
+{
+    struct fill_body *b = calloc(1, sizeof(*b));
+    if (!b)
+        return NULL;
+    b->body.ops = &ops;
+    b->fill = f;
+    b->pos = first;
+    b->end = end;
+    b->wake = wake;
+    b->arg = arg;
+    b->next = f->bodies;
+    if (b->next)
+        b->next->prev = b;
+    f->bodies = b;
+    f->n_bodies++;
+    return &b->body;
+}
+
+void bodies_wake(struct fill *f)
+{
+    fill_hold(f);
+    for (struct fill_body *b = f->bodies, *next; b; b = next) {
+        next = b->next;
+        b->wake(b->arg);
+    }
+    fill_release(f);
+}
+
+u64 bodies_slowest(const struct fill *f)
+{
+    u64 slowest = UINT64_MAX;
+    for (const struct fill_body *b = f->bodies; b; b = b->next) {
+        u64 needs = b->pos < f->written && f->ingest ? f->written : b->pos;
+        if (needs < slowest)
+            slowest = needs;
+    }
+    return slowest < f->received ? slowest : f->received;
+}
+
+bool body_can_start(const struct fill *f, u64 first)
+{
+    if (first >= f->ring.first)
+        return true;
+    return (f->blob || f->ingest) && f->ring.first <= f->written;
+}

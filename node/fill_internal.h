@@ -1,0 +1,118 @@
+/* fill_internal.h - what the files of fill share: fill.c asks and receives, fill_sink.c hashes, writes and
+ * commits, fill_body.c feeds readers. */
+#pragma once
+
+#include <uv.h>
+
+#include "node/fill.h"
+#include "node/ring.h"
+#include "store/hash.h"
+
+#define FILL_ALTERNATES 4  /* rights kept for a resume, beside the one in use */
+#define SPAN_IOVS       16 /* blocks one job takes at most: 4 MiB */
+#define FILL_WINDOW     (2 * MIB) /* recent bytes kept for followers, beyond what jobs still need */
+
+enum fill_state { FILL_ASKING, FILL_STREAMING, FILL_CHECKING, FILL_SOUND, FILL_FAILED };
+
+struct fill_right {
+    struct upstream *upstream;
+    char *repository, *authorization;
+    bool own;
+};
+
+/* A stretch of the ring that a pool thread works on. */
+struct span_job {
+    struct job job;
+    struct fill *fill;
+    struct iovec iov[SPAN_IOVS];
+    int n_iov;
+    u64 end; /* stream offset after it */
+    int rc;
+    bool running;
+};
+
+struct fills {
+    struct fills_options opt;
+    struct fill *first; /* all, newest first */
+    size_t n;
+    struct ring_cache cache;
+    u64 *fetched_bytes, *corrupt, *resumed, *unkept;
+    struct histogram *fetch_seconds;
+};
+
+struct fill {
+    struct fills *set;
+    struct fill *prev, *next;
+    struct digest digest;
+    char text[DIGEST_TEXT_SIZE];
+    enum fill_state state;
+    bool listed;  /* found by fill_join */
+    bool closing;
+    unsigned holds; /* callbacks that may drop the last reference are under way */
+
+    /* asking */
+    struct fill_right right; /* in use */
+    struct fill_right alternates[FILL_ALTERNATES];
+    size_t n_alternates;
+    struct upstream_call *call;
+    bool refusing; /* the running answer is a refusal, being collected */
+    bool redirected;
+    struct answer refusal;
+    u64 skip; /* bytes of a 200 that a resume did not want */
+    unsigned attempts; /* without progress */
+    uv_timer_t retry;
+
+    /* receiving */
+    u64 size;     /* STORE_SIZE_UNKNOWN */
+    u64 received; /* == ring.end */
+    struct ring ring;
+    bool paused;
+
+    /* sinks */
+    struct store_ingest *ingest; /* NULL: nothing is kept */
+    struct store_blob *blob;     /* after the commit */
+    bool frozen;     /* the file takes no more: serve-through from here on */
+    bool keep_partial;
+    bool sealed;
+    u64 written;     /* of the stream, in the file */
+    u64 prefix;      /* bytes a former run left in the file, to be hashed from there */
+    u64 hashed;
+    struct hasher hasher; /* without an ingest */
+    struct span_job write, hash;
+    struct job seal;
+    bool seal_running;
+    int seal_rc;
+
+    /* who wants it */
+    struct fill_waiter *waiters;
+    struct fill_body *bodies;
+    unsigned n_bodies;
+
+    u64 started_ms, progress_ms, log_ms, log_received, bytes_per_s;
+};
+
+/* fill.c */
+void fill_fail(struct fill *f, int err, const char *why);
+void fill_unlist(struct fill *f);
+void fill_maybe_free(struct fill *f);
+static inline void fill_hold(struct fill *f) { f->holds++; }
+static inline void fill_release(struct fill *f)
+{
+    f->holds--;
+    fill_maybe_free(f);
+}
+
+/* fill_sink.c */
+int sink_open_partial(struct fill *f); /* before the request */
+void sink_open(struct fill *f);        /* the size is known */
+bool sink_has_room(const struct fill *f, size_t len);
+void sink_reserve(struct fill *f, size_t len); /* sizes unknown: before appending */
+void sink_pump(struct fill *f);                /* after anything changed */
+void sink_pace(struct fill *f); /* readers moved on: drop, and let the upstream go on */
+bool sink_idle(const struct fill *f);
+u64 sink_lag_max(const struct fill *f);
+
+/* fill_body.c */
+void bodies_wake(struct fill *f);
+u64 bodies_slowest(const struct fill *f); /* the ring offset that some reader still needs */
+bool body_can_start(const struct fill *f, u64 first);

@@ -1,0 +1,97 @@
+/* manifest.c - see manifest.h. */
+#include "node/manifest.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "proto/limits.h"
+
+/* Go's JSON, which registries use, matches keys in any case and folds some letters outside ASCII: an object
+ * in which that could matter is not read at all. */
+static bool keys_are_plain(json_t *object)
+{
+    static const char *const known[] = {"config", "layers", "digest", "urls", "manifests"};
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        for (const char *c = key; *c; c++)
+            if ((unsigned char)*c >= 0x80)
+                return false;
+        for (size_t i = 0; i < countof(known); i++)
+            if (strcasecmp(key, known[i]) == 0 && strcmp(key, known[i]) != 0)
+                return false;
+    }
+    return true;
+}
+
+static int blob_of(json_t *descriptor, struct digest *out)
+{
+    json_t *text = json_object_get(descriptor, "digest");
+    if (!json_is_object(descriptor) || !keys_are_plain(descriptor) || !json_is_string(text))
+        return ERR_INVAL;
+    return digest_parse(out, json_string_value(text), json_string_length(text));
+}
+
+static bool is_image(const char *media_type)
+{
+    static const char *const types[] = {
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+    };
+    for (size_t i = 0; i < countof(types); i++) {
+        size_t n = strlen(types[i]);
+        char after = strncmp(media_type, types[i], n) == 0 ? media_type[n] : 'x';
+        if (after == '\0' || after == ';' || after == ' ')
+            return true;
+    }
+    return false;
+}
+
+/* Every digest, found before any is told: a document is taken whole or not at all. */
+static int collect(json_t *root, struct digest *found, size_t *n)
+{
+    json_t *config = json_object_get(root, "config"), *layers = json_object_get(root, "layers");
+    if (!json_is_object(root) || !keys_are_plain(root) || json_object_get(root, "manifests") ||
+        !json_is_array(layers))
+        return ERR_INVAL;
+    if (json_array_size(layers) > MANIFEST_BLOBS_MAX)
+        return ERR_TOOBIG;
+    int rc = blob_of(config, &found[0]);
+    *n = 1;
+    size_t i;
+    json_t *layer;
+    json_array_foreach(layers, i, layer)
+    {
+        if (rc == 0)
+            rc = blob_of(layer, &found[*n]);
+        if (rc == 0 && !json_object_get(layer, "urls"))
+            *n += 1;
+    }
+    return rc;
+}
+
+int manifest_blobs(const char *media_type, const void *json, size_t len,
+                   void (*each)(void *arg, const struct digest *d), void *arg)
+{
+    if (!is_image(media_type))
+        return ERR_INVAL;
+    if (len > LIMIT_MANIFEST_BYTES)
+        return ERR_TOOBIG;
+    struct digest *found = calloc(MANIFEST_BLOBS_MAX + 2, sizeof(*found));
+    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
+    size_t n = 0;
+    int rc = !found ? ERR_NOMEM : collect(root, found, &n);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        each(arg, &found[i]);
+    json_decref(root);
+    free(found);
+    return rc;
+}
+
+bool manifest_is_schema1(const char *media_type)
+{
+    return strncmp(media_type, "application/vnd.docker.distribution.manifest.v1", 47) == 0;
+}

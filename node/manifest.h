@@ -1,0 +1,24 @@
+/* manifest.h - which blobs a manifest makes part of its repository.
+ *
+ * OCI image-spec manifest.md and Docker schema 2: the config and the layers, but for those with `urls`
+ * (foreign layers, kept elsewhere). An index's children and a `subject` are mere mentions: naming a digest
+ * does not make it one's own.
+ *
+ * A registry checks, when a manifest is pushed, that its blobs are in the repository. What we read must
+ * therefore be what it read: only the two image manifest types count, and a document that another parser
+ * could read differently (keys that differ in case only, non-ASCII keys, duplicates, an index and an image
+ * in one) teaches nothing. */
+#pragma once
+
+#include "proto/digest.h"
+#include "proto/err.h"
+
+#define MANIFEST_BLOBS_MAX 1024 /* more layers than any runtime mounts */
+
+/* Calls `each` for every config and layer without urls, or not at all: ERR_INVAL: not such a manifest;
+ * ERR_TOOBIG. */
+must_use int manifest_blobs(const char *media_type, const void *json, size_t len,
+                            void (*each)(void *arg, const struct digest *d), void *arg);
+
+/* Docker's schema 1, whose digest is not that of its bytes: relayed, never kept. */
+bool manifest_is_schema1(const char *media_type);

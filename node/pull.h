@@ -1,0 +1,59 @@
+/* pull.h - one registry request being answered, shared by the files of pull.
+ *
+ * A pull lives as long as its exchange: when the client leaves, everything it waits for is left, and it is
+ * freed. pull.c tells routes apart and relays; pull_blob.c serves layers; pull_manifest.c manifests. */
+#pragma once
+
+#include "node/node_internal.h"
+#include "proto/oci.h"
+
+#define PULL_FIELDS_MAX 16 /* Accept lines forwarded */
+
+struct pull {
+    struct node *node;
+    struct http_exchange *x;
+    struct oci_route route;
+    enum route kind;
+    bool head; /* HEAD, not GET */
+    struct upstream *up;
+    char *authorization; /* NULL: none was sent */
+    struct authz_user user;
+    char *fields[PULL_FIELDS_MAX]; /* "Accept: ..." as sent, in order */
+    size_t n_fields;
+    u8 accept_hash[16];
+
+    struct upstream_ask *ask;
+    struct question_waiter question;
+    struct fill_waiter fill;
+    u64 size;  /* of the blob, once known; UINT64_MAX */
+    bool asked_for_size;
+
+    /* for the audit line */
+    u64 started_ns;
+    enum source source;
+    bool layer; /* an answer with a layer's bytes began */
+    u64 expected;
+};
+
+/* Answers with the registry's own words. */
+void pull_relay(struct pull *p, const struct answer *a);
+/* 503: the registry is away and nothing may be served without it. */
+void pull_unavailable(struct pull *p, const char *why);
+/* 502: the registry answered what cannot be passed on. */
+void pull_bad_gateway(struct pull *p, const char *why);
+void pull_error(struct pull *p, enum oci_code code, const char *message, const char *detail);
+/* The common fields of an answer from the store or a fill. */
+void pull_add_source(struct pull *p, enum source source);
+void pull_reply(struct pull *p, int status, struct body *body, u64 length);
+/* Sends this request on to the upstream with the user's Authorization; `cb` gets the answer. False: answered
+ * already with an error. */
+bool pull_forward(struct pull *p, const char *method,
+                  void (*cb)(void *arg, const struct answer *a));
+/* Wakes the exchange: for bodies. `arg` is the exchange. */
+void pull_wake(void *arg);
+/* Both facts at once. */
+void pull_grant(struct pull *p, const struct digest *d);
+enum authz_answer pull_check(struct pull *p);
+
+void pull_blob(struct pull *p);
+void pull_manifest(struct pull *p);

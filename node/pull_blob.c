@@ -1,0 +1,237 @@
+/* pull_blob.c - a layer, or a part of it: permission first, then from the store, else by a fill.
+ *
+ * Nothing tells an asker without permission whether a blob is held: who is not known to be permitted is
+ * judged by one request to the registry with the user's own Authorization, made alike in either case (on
+ * a cold miss without credentials of our own that request is the fetch itself, which asks and answers at
+ * once). */
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "node/blob_body.h"
+#include "node/clock.h"
+#include "node/pull.h"
+#include "proto/range.h"
+
+static void serve(struct pull *p);
+static void ask(struct pull *p);
+
+static const char away_text[] = "it does not answer, and nothing lately granted covers this";
+
+/* --- the answer --------------------------------------------------------------------------------------- */
+
+/* Which part of `size` bytes is asked for. A Range under an If-Range that does not name this digest, or of a
+ * blob of unknown size, is no Range. */
+static enum range_kind wanted(struct pull *p, u64 size, struct byte_range *part)
+{
+    const struct http_request *r = http_request(p->x);
+    const struct http_slice *range = http_field(r, "Range");
+    const struct http_slice *condition = http_field(r, "If-Range");
+    char digest[DIGEST_TEXT_SIZE];
+    size_t n = digest_format(&p->route.digest, digest);
+    if (!range || p->head || size == UINT64_MAX)
+        return RANGE_NONE;
+    if (condition && !(condition->n == n + 2 && memcmp(condition->p + 1, digest, n) == 0))
+        return RANGE_NONE;
+    return range_parse(range->p, range->n, size, part);
+}
+
+static void add_fields(struct pull *p, enum source source)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    digest_format(&p->route.digest, digest);
+    http_add(p->x, "Content-Type", "application/octet-stream");
+    http_add(p->x, "Docker-Content-Digest", "%s", digest);
+    http_add(p->x, "Docker-Distribution-Api-Version", "registry/2.0");
+    http_add(p->x, "ETag", "\"%s\"", digest);
+    http_add(p->x, "Accept-Ranges", "bytes");
+    pull_add_source(p, source);
+}
+
+/* From either place: a pinned blob (taken) or a fill. */
+static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 size)
+{
+    struct node *n = p->node;
+    struct byte_range part = {0, 0};
+    enum range_kind kind = wanted(p, size, &part);
+    enum source source = pin ? SOURCE_STORE : fill_is_kept(f) ? SOURCE_ORIGIN : SOURCE_STREAM;
+    struct body *body = NULL;
+    u64 first = 0, end = size;
+    if (kind == RANGE_UNMET) {
+        if (pin)
+            store_unpin(n->store, pin);
+        http_add(p->x, "Content-Range", "bytes */%" PRIu64, size);
+        pull_error(p, OCI_RANGE_INVALID, NULL, NULL);
+        return;
+    }
+    if (kind == RANGE_PART) {
+        first = part.first;
+        end = part.last + 1;
+    }
+    if (p->head && pin)
+        store_unpin(n->store, pin);
+    else if (pin)
+        body = blob_body(n->store, pin, n->disk, first, end, pull_wake, p->x);
+    else if (!p->head)
+        body = fill_body(f, first, end, pull_wake, p->x);
+    if (!body && !p->head) {
+        if (pin)
+            store_unpin(n->store, pin);
+        pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
+        return;
+    }
+    add_fields(p, source);
+    p->layer = !p->head;
+    p->expected = end == UINT64_MAX ? 0 : end - first;
+    if (kind == RANGE_PART)
+        http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first, part.last,
+                 size);
+    pull_reply(p, kind == RANGE_PART ? 206 : 200, body,
+               size == STORE_SIZE_UNKNOWN ? HTTP_LENGTH_UNKNOWN : end - first);
+}
+
+/* --- a fill ------------------------------------------------------------------------------------------------ */
+
+static void on_ready(struct fill_waiter *w, struct fill *f)
+{
+    struct pull *p = container_of(w, struct pull, fill);
+    if (!w->proven && !(fill_was_redirected(f) && !upstream_redirect_proves(p->up)))
+        pull_grant(p, &p->route.digest);
+    reply(p, NULL, f, fill_size(f));
+}
+
+static void on_failed(struct fill_waiter *w, int err, const char *why, const struct answer *refusal)
+{
+    struct pull *p = container_of(w, struct pull, fill);
+    if (refusal && refusal->status < 500) {
+        *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
+        pull_relay(p, refusal);
+    } else if (refusal) {
+        pull_unavailable(p, "it answers with a server error");
+    } else if (err == ERR_PROTO || err == ERR_DENIED || err == ERR_TOOBIG) {
+        pull_bad_gateway(p, why);
+    } else {
+        pull_unavailable(p, why);
+    }
+}
+
+static void fetch(struct pull *p, bool proven)
+{
+    p->fill.ready = on_ready;
+    p->fill.failed = on_failed;
+    struct fill_source src = {
+        .upstream = p->up,
+        .repository = p->route.name,
+        .authorization = p->authorization,
+        .own = proven && upstream_has_credentials(p->up),
+        .proven = proven,
+    };
+    int rc = fill_join(p->node->fills, &p->route.digest, &src, &p->fill);
+    if (rc == ERR_AGAIN)
+        ask(p);
+    else if (rc)
+        pull_unavailable(p, err_text(rc));
+}
+
+/* --- permission ---------------------------------------------------------------------------------------------- */
+
+static bool serve_held(struct pull *p)
+{
+    struct store_blob *pin;
+    if (store_pin(p->node->store, &p->route.digest, wall_ms(), &pin))
+        return false;
+    reply(p, pin, NULL, store_blob_size(pin));
+    return true;
+}
+
+/* Permitted. */
+static void serve(struct pull *p)
+{
+    if (serve_held(p))
+        return;
+    if (!p->head) {
+        fetch(p, true);
+    } else if (p->size != UINT64_MAX) {
+        add_fields(p, SOURCE_ORIGIN);
+        pull_reply(p, 200, NULL, p->size);
+    } else if (!p->asked_for_size) {
+        ask(p); /* its answer tells the size too */
+    } else {
+        pull_bad_gateway(p, "it does not say how large the layer is");
+    }
+}
+
+/* The registry is away: what was granted lately, and is held. */
+static void serve_grace(struct pull *p, const char *why)
+{
+    if (pull_check(p) != AUTHZ_UNKNOWN) {
+        *p->node->authz_count[AUTHZ_COUNT_GRACE] += 1;
+        if (serve_held(p))
+            return;
+    }
+    pull_unavailable(p, why);
+}
+
+static void on_answer(struct question_waiter *w, const struct answer *a)
+{
+    struct pull *p = container_of(w, struct pull, question);
+    p->asked_for_size = true;
+    switch (question_verdict(p->up, a, &p->size)) {
+    case VERDICT_ALLOWED:
+        pull_grant(p, &p->route.digest);
+        serve(p);
+        return;
+    case VERDICT_ALLOWED_ONCE:
+        serve(p);
+        return;
+    case VERDICT_REFUSED:
+        *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
+        if (a->err)
+            pull_bad_gateway(p, a->why);
+        else
+            pull_relay(p, a);
+        return;
+    case VERDICT_AWAY:
+        serve_grace(p, a->err ? a->why : "it answers with a server error");
+        return;
+    }
+}
+
+static void ask(struct pull *p)
+{
+    struct question_text text = {
+        .upstream = p->up,
+        .repository = p->route.name,
+        .authorization = p->authorization,
+        .user = p->user,
+        .digest = p->route.digest,
+    };
+    p->question.answered = on_answer;
+    *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;
+    int rc = question_ask(p->node->questions, &text, &p->question);
+    if (rc)
+        pull_unavailable(p, err_text(rc));
+}
+
+void pull_blob(struct pull *p)
+{
+    struct blob_info held;
+    enum authz_answer known = pull_check(p);
+    if (known == AUTHZ_GRANTED) {
+        *p->node->authz_count[AUTHZ_COUNT_REMEMBERED] += 1;
+        serve(p);
+        return;
+    }
+    if (upstream_is_away(p->up) && known == AUTHZ_GRACE) {
+        serve_grace(p, away_text);
+        return;
+    }
+    bool cold = store_lookup(p->node->store, &p->route.digest, &held) != 0;
+    if (cold && !p->head && !upstream_has_credentials(p->up) &&
+        !fill_is_streaming(p->node->fills, &p->route.digest)) {
+        *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;
+        fetch(p, false);
+        return;
+    }
+    ask(p);
+}
