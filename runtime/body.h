@@ -14,9 +14,10 @@ struct body;
 struct body_ops {
     /* Shows the next bytes, at most `max` (> 0), without consuming them: `*data` is borrowed until
      * the next call on this thread to any body, so it may stand in a buffer shared by all. Peeking
-     * again without advance shows the same bytes again (perhaps more of them). > 0: that many. 0:
-     * the end. ERR_AGAIN: nothing yet; whoever owns the body calls http_wake() when there is. Any
-     * other error: the answer is cut short, by FIN. */
+     * again without advance shows the same bytes again (perhaps more of them).
+     *
+     * > 0: that many. 0: the end. ERR_AGAIN: nothing yet; whoever owns the body calls http_wake()
+     * when there is. Any other error: the answer is cut short, by FIN. */
     ssize_t (*peek)(struct body *b, const void **data, size_t max);
     /* `n` bytes of what was shown are sent. */
     void (*advance)(struct body *b, size_t n);

@@ -21,7 +21,8 @@
 
 #include "runtime/http_conn.h"
 
-static void enter(struct http_conn *c, enum http_conn_state next) {
+static void enter(struct http_conn *c, enum http_conn_state next)
+{
     static const u16 legal[] = {
         [HTTP_CONN_HANDSHAKE] = 1 << HTTP_CONN_HEAD | 1 << HTTP_CONN_SENDING,
         [HTTP_CONN_HEAD] = 1 << HTTP_CONN_BODY | 1 << HTTP_CONN_EXCHANGE | 1 << HTTP_CONN_SENDING |
@@ -38,46 +39,53 @@ static void enter(struct http_conn *c, enum http_conn_state next) {
     c->state = next;
 }
 
-static u64 after(const struct http_conn *c, u32 ms) {
+static u64 after(const struct http_conn *c, u32 ms)
+{
     return uv_now(c->server->loop) + ms;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static void on_poll(uv_poll_t *handle, int status, int events);
 
-static void set_mask(struct http_conn *c, int mask) {
-    if (mask == c->mask) return;
+static void set_mask(struct http_conn *c, int mask)
+{
+    if (mask == c->mask)
+        return;
     c->mask = mask;
     int rc = uv_poll_start(&c->poll, mask, on_poll);
     assert(rc == 0);
 }
 
 /* Waits for `need`. Readable and gone are reported together where that saves a change. */
-static void want(struct http_conn *c, int need) {
+static void want(struct http_conn *c, int need)
+{
     const int both = UV_READABLE | UV_DISCONNECT;
-    if ((need & both) == need && c->mask == both) return;
+    if ((need & both) == need && c->mask == both)
+        return;
     set_mask(c, need == UV_READABLE ? both : need);
 }
 
-void http_conn_wake(struct http_conn *c) {
+void http_conn_wake(struct http_conn *c)
+{
     if (c->running)
         c->woken = true;
     else if (c->state != HTTP_CONN_SENDING || c->waiting) /* else it waits for its socket */
         http_conn_queue(c);
 }
 
-void http_conn_queue(struct http_conn *c) {
-    if (c->state == HTTP_CONN_CLOSED || c->running || !http_link_alone(&c->queue)) return;
+void http_conn_queue(struct http_conn *c)
+{
+    if (c->state == HTTP_CONN_CLOSED || c->running || !http_link_alone(&c->queue))
+        return;
     http_link_add(&c->server->ready, &c->queue);
     http_server_hurry(c->server);
 }
 
-/* --- the end ------------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
-static void on_closed(uv_handle_t *handle) {
+static void on_closed(uv_handle_t *handle)
+{
     struct http_conn *c = container_of((uv_poll_t *)handle, struct http_conn, poll);
     http_link_remove(&c->link);
     struct http_server *s = c->server;
@@ -86,10 +94,13 @@ static void on_closed(uv_handle_t *handle) {
     http_server_handle_closed(s);
 }
 
-void http_conn_close(struct http_conn *c) {
-    if (c->state == HTTP_CONN_CLOSED) return;
+void http_conn_close(struct http_conn *c)
+{
+    if (c->state == HTTP_CONN_CLOSED)
+        return;
     enter(c, HTTP_CONN_CLOSED);
-    if (c->x) http_exchange_end(c->x, false);
+    if (c->x)
+        http_exchange_end(c->x, false);
     http_link_remove(&c->queue);
     uv_close((uv_handle_t *)&c->poll, on_closed);
     SSL_free(c->ssl);
@@ -100,107 +111,33 @@ void http_conn_close(struct http_conn *c) {
 }
 
 /* The client is gone. */
-static void left(struct http_conn *c) {
-    if (c->x) c->server->stats.clients_left++;
+static void left(struct http_conn *c)
+{
+    if (c->x)
+        c->server->stats.clients_left++;
     http_conn_close(c);
 }
 
-static void say_goodbye(struct http_conn *c) {
+static void say_goodbye(struct http_conn *c)
+{
     enter(c, HTTP_CONN_FAREWELL);
     c->view_len = 0;
     c->taken = 0;
     c->deadline = after(c, c->server->opt.drain_timeout_ms);
 }
 
-/* --- input --------------------------------------------------------------------------------------
- */
-
-/* Moves what is not read yet into memory of the connection's own, with room for more. */
-static int keep(struct http_conn *c, u32 room) {
-    u32 need = c->view_len + room;
-    if (c->kept && c->view != c->in) {
-        memmove(c->in, c->view, c->view_len);
-        c->view = c->in;
-    }
-    if (need > c->in_cap) {
-        u32 cap = c->in_cap ? c->in_cap : 1024;
-        while (cap < need)
-            cap *= 2;
-        char *grown = realloc(c->in, cap);
-        if (!grown) return ERR_NOMEM;
-        if (c->kept) c->view = grown;
-        c->in = grown;
-        c->in_cap = cap;
-    }
-    if (!c->kept && c->view_len > 0) memcpy(c->in, c->view, c->view_len);
-    c->kept = true;
-    c->view = c->in;
-    return 0;
-}
-
-/* Nothing of the shared buffer may be needed after this turn. */
-static void settle_input(struct http_conn *c) {
-    if (c->view_len > 0) {
-        if (!c->kept && keep(c, 0) != 0) http_conn_close(c);
-        return;
-    }
-    free(c->in);
-    c->in = NULL;
-    c->in_cap = 0;
-    c->kept = false;
-    c->view = NULL;
-}
-
-/* Reads more behind the view. > 0; 0 the end; ERR_AGAIN: waiting is arranged; other: broken. */
-static ssize_t fill(struct http_conn *c) {
-    int need = UV_READABLE;
-    if (!c->readable && !http_io_pending(c)) {
-        want(c, UV_READABLE);
-        return ERR_AGAIN;
-    }
-    char *to = c->server->input;
-    size_t room = sizeof(c->server->input);
-    if (c->view_len > 0) {
-        u32 more = c->view_len < 2048 ? 2048 : c->view_len;
-        int rc = keep(c, more);
-        if (rc) return rc;
-        to = c->in + c->view_len;
-        room = c->in_cap - c->view_len;
-        if (room > HTTP_READ_BYTES) room = HTTP_READ_BYTES;
-    } else {
-        c->view = to;
-        c->kept = false;
-    }
-    ssize_t n = http_io_read(c, to, room, &need);
-    if (n == ERR_AGAIN) {
-        c->readable = false;
-        want(c, need);
-        return n;
-    }
-    if (n > 0) {
-        c->view_len += (u32)n;
-        if ((size_t)n < room && !c->ssl) c->readable = false;
-    }
-    return n;
-}
-
-static void consume(struct http_conn *c, size_t n) {
-    assert(n <= c->view_len);
-    c->view += n;
-    c->view_len -= (u32)n;
-}
-
-/* --- requests -----------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 /* Answers what is no request, or will not become one, and lets the connection end. */
-static void refuse(struct http_conn *c, enum http_refusal why) {
+static void refuse(struct http_conn *c, enum http_refusal why)
+{
     c->server->refused[why]++;
     if (http_refusal_status(why) == 408)
         c->server->stats.timeouts++;
     else
         c->server->stats.bad_requests++;
-    if (!c->x) c->x = http_exchange_new(c, NULL, NULL, 0);
+    if (!c->x)
+        c->x = http_exchange_new(c, NULL, NULL, 0);
     if (!c->x) {
         http_conn_close(c);
         return;
@@ -213,7 +150,8 @@ static void refuse(struct http_conn *c, enum http_refusal why) {
                           NULL);
 }
 
-static void hand_over(struct http_conn *c) {
+static void hand_over(struct http_conn *c)
+{
     struct http_server *s = c->server;
     enter(c, HTTP_CONN_EXCHANGE);
     c->deadline = 0;
@@ -225,7 +163,8 @@ static void hand_over(struct http_conn *c) {
 
 /* A body up to LIMIT_HTTP_BODY_BYTES is read for the handler; that of a GET or HEAD means nothing
  * (RFC 9110 section 9.3.1) and is thrown away. */
-static enum http_refusal expect_body(struct http_conn *c, const struct http_head *h) {
+static enum http_refusal expect_body(struct http_conn *c, const struct http_head *h)
+{
     enum http_method m = c->x->request.method;
     c->discard = m == HTTP_GET || m == HTTP_HEAD;
     c->chunked = h->chunked;
@@ -236,14 +175,17 @@ static enum http_refusal expect_body(struct http_conn *c, const struct http_head
     return h->content_length > max ? HTTP_REFUSE_BODY_LONG : HTTP_REFUSE_NONE;
 }
 
-static void say_continue(struct http_conn *c) {
+static void say_continue(struct http_conn *c)
+{
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     /* Everything sent before has been taken by the kernel, so 25 bytes fit or the client is broken.
      */
-    if (http_io_write(c, text, sizeof(text) - 1, NULL, 0) != (ssize_t)sizeof(text) - 1) left(c);
+    if (http_io_write(c, text, sizeof(text) - 1, NULL, 0) != (ssize_t)sizeof(text) - 1)
+        left(c);
 }
 
-static bool begin_request(struct http_conn *c, size_t head_len) {
+static bool begin_request(struct http_conn *c, size_t head_len)
+{
     struct http_server *s = c->server;
     enum http_refusal why = HTTP_REFUSE_NONE;
     if (http_head_parse(&s->head, &c->scan, c->view, head_len, &why) != 0) {
@@ -255,7 +197,7 @@ static bool begin_request(struct http_conn *c, size_t head_len) {
         http_conn_close(c);
         return false;
     }
-    consume(c, head_len);
+    http_input_consume(c, head_len);
     c->scan = (struct http_scan){0};
     if (!s->head.chunked && s->head.content_length == 0) {
         hand_over(c);
@@ -268,25 +210,38 @@ static bool begin_request(struct http_conn *c, size_t head_len) {
     }
     enter(c, HTTP_CONN_BODY);
     c->deadline = after(c, s->opt.body_timeout_ms);
-    if (c->x->expect && c->view_len == 0) say_continue(c);
+    if (c->x->expect && c->view_len == 0)
+        say_continue(c);
     return true;
 }
 
 /* The handler or the body has the next word; meanwhile the client may leave. */
-static void wait_owner(struct http_conn *c) {
+static void wait_owner(struct http_conn *c)
+{
     c->waiting = true;
     want(c, UV_DISCONNECT);
 }
 
-static void next_turn(struct http_conn *c) {
+static void next_turn(struct http_conn *c)
+{
     http_link_add(&c->server->ready, &c->queue);
     http_server_hurry(c->server);
 }
 
-/* --- steps: true means go on --------------------------------------------------------------------
- */
+/* Reads more. > 0: there is more; ERR_AGAIN: waiting is arranged; else there is nothing to come. */
+static ssize_t fill(struct http_conn *c)
+{
+    int need = UV_READABLE;
+    ssize_t n = http_input_fill(c, &need);
+    if (n == ERR_AGAIN)
+        want(c, need);
+    return n;
+}
 
-static bool step_head(struct http_conn *c) {
+/* --- steps: true means go on ------------------------------------------------------------------ */
+
+static bool step_head(struct http_conn *c)
+{
     struct http_server *s = c->server;
     size_t head_len = 0;
     enum http_refusal why = HTTP_REFUSE_NONE;
@@ -296,7 +251,8 @@ static bool step_head(struct http_conn *c) {
     }
     if (c->view_len > 0) {
         int rc = http_head_scan(&c->scan, c->view, c->view_len, &head_len, &why);
-        if (rc == 0) return begin_request(c, head_len);
+        if (rc == 0)
+            return begin_request(c, head_len);
         if (rc == ERR_PROTO) {
             refuse(c, why);
             return true;
@@ -304,17 +260,20 @@ static bool step_head(struct http_conn *c) {
     }
     bool first = c->view_len == 0;
     ssize_t n = fill(c);
-    if (n == ERR_AGAIN) return false;
+    if (n == ERR_AGAIN)
+        return false;
     if (n <= 0) {
         left(c);
         return false;
     }
-    if (first) c->deadline = after(c, s->opt.head_timeout_ms);
+    if (first)
+        c->deadline = after(c, s->opt.head_timeout_ms);
     return true;
 }
 
 /* Takes what stands in the view. 0: more must come, or `*done`. */
-static int take_body(struct http_conn *c, bool *done, enum http_refusal *why) {
+static int take_body(struct http_conn *c, bool *done, enum http_refusal *why)
+{
     size_t used = c->view_len, n = used;
     const char *data = c->view;
     *why = HTTP_REFUSE_BODY_LONG;
@@ -325,18 +284,21 @@ static int take_body(struct http_conn *c, bool *done, enum http_refusal *why) {
         }
         *done = c->chunk.state == HTTP_CHUNK_DONE;
     } else {
-        if (used > c->body_left) used = n = (size_t)c->body_left;
+        if (used > c->body_left)
+            used = n = (size_t)c->body_left;
         c->body_left -= used;
         *done = c->body_left == 0;
     }
     c->taken += used;
-    if (c->taken > LIMIT_HTTP_DRAIN_BYTES) return ERR_TOOBIG;
+    if (c->taken > LIMIT_HTTP_DRAIN_BYTES)
+        return ERR_TOOBIG;
     int rc = c->discard ? 0 : http_exchange_body(c->x, data, n);
-    consume(c, used);
+    http_input_consume(c, used);
     return rc;
 }
 
-static bool step_body(struct http_conn *c) {
+static bool step_body(struct http_conn *c)
+{
     enum http_refusal why;
     while (c->view_len > 0) {
         bool done = false;
@@ -355,16 +317,20 @@ static bool step_body(struct http_conn *c) {
         }
     }
     ssize_t n = fill(c);
-    if (n == ERR_AGAIN) return false;
-    if (n <= 0) left(c);
+    if (n == ERR_AGAIN)
+        return false;
+    if (n <= 0)
+        left(c);
     return n > 0;
 }
 
-static void finish(struct http_conn *c, bool complete) {
+static void finish(struct http_conn *c, bool complete)
+{
     bool close_after = c->x->close;
     c->complete = complete;
     http_exchange_end(c->x, complete);
-    if (c->state == HTTP_CONN_CLOSED) return; /* its owner deleted the server */
+    if (c->state == HTTP_CONN_CLOSED)
+        return; /* its owner deleted the server */
     if (close_after || !complete || c->server->draining) {
         say_goodbye(c);
         return;
@@ -375,13 +341,16 @@ static void finish(struct http_conn *c, bool complete) {
 }
 
 /* A window of time in which the reader must take HTTP_STALL_BYTES. */
-static void watch_stall(struct http_conn *c) {
-    if (c->deadline && c->x->body_sent - c->stall_sent < HTTP_STALL_BYTES) return;
+static void watch_stall(struct http_conn *c)
+{
+    if (c->deadline && c->x->body_sent - c->stall_sent < HTTP_STALL_BYTES)
+        return;
     c->stall_sent = c->x->body_sent;
     c->deadline = after(c, c->server->opt.stall_timeout_ms);
 }
 
-static bool step_sending(struct http_conn *c) {
+static bool step_sending(struct http_conn *c)
+{
     c->woken = false;
     switch (http_send(c->x)) {
     case HTTP_SENT_ALL: finish(c, true); return true;
@@ -404,7 +373,8 @@ static bool step_sending(struct http_conn *c) {
     return false;
 }
 
-static bool step_farewell(struct http_conn *c) {
+static bool step_farewell(struct http_conn *c)
+{
     int need = UV_WRITABLE;
     if (http_io_farewell(c, &need) == ERR_AGAIN) {
         want(c, need);
@@ -416,7 +386,8 @@ static bool step_farewell(struct http_conn *c) {
 }
 
 /* Closing with unread bytes would send RST, which destroys what the client has not read yet. */
-static bool step_linger(struct http_conn *c) {
+static bool step_linger(struct http_conn *c)
+{
     SSL *ssl = c->ssl;
     int need;
     c->ssl = NULL; /* what still comes need not be understood */
@@ -427,7 +398,8 @@ static bool step_linger(struct http_conn *c) {
         want(c, UV_READABLE);
         return false;
     }
-    if (n > 0) c->taken += (u64)n;
+    if (n > 0)
+        c->taken += (u64)n;
     if (n <= 0 || c->taken > LIMIT_HTTP_DRAIN_BYTES) {
         http_conn_close(c);
         return false;
@@ -435,7 +407,8 @@ static bool step_linger(struct http_conn *c) {
     return true;
 }
 
-static bool step_handshake(struct http_conn *c) {
+static bool step_handshake(struct http_conn *c)
+{
     int need = UV_READABLE;
     int rc = http_io_handshake(c, &need);
     if (rc == ERR_AGAIN) {
@@ -459,7 +432,8 @@ static bool step_handshake(struct http_conn *c) {
     return false;
 }
 
-static bool step(struct http_conn *c) {
+static bool step(struct http_conn *c)
+{
     switch (c->state) {
     case HTTP_CONN_HANDSHAKE: return step_handshake(c);
     case HTTP_CONN_HEAD: return step_head(c);
@@ -479,23 +453,26 @@ static bool step(struct http_conn *c) {
     return false;
 }
 
-void http_conn_run(struct http_conn *c) {
+void http_conn_run(struct http_conn *c)
+{
     assert(!c->running);
-    if (c->state == HTTP_CONN_CLOSED) return;
+    if (c->state == HTTP_CONN_CLOSED)
+        return;
     c->running = true;
     c->waiting = false;
     c->turn_bytes = LIMIT_HTTP_TURN_BYTES;
     c->turn_requests = HTTP_TURN_REQUESTS;
     while (step(c))
         ;
-    if (c->state != HTTP_CONN_CLOSED) settle_input(c);
+    if (c->state != HTTP_CONN_CLOSED && http_input_settle(c) != 0)
+        http_conn_close(c);
     c->running = false;
 }
 
-/* --- what happens to it -------------------------------------------------------------------------
- */
+/* --- what happens to it ----------------------------------------------------------------------- */
 
-static void on_poll(uv_poll_t *handle, int status, int events) {
+static void on_poll(uv_poll_t *handle, int status, int events)
+{
     struct http_conn *c = container_of(handle, struct http_conn, poll);
     if (status < 0) {
         left(c);
@@ -510,9 +487,11 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
         set_mask(c, UV_DISCONNECT);
         return;
     }
-    if (events & (UV_READABLE | UV_DISCONNECT)) c->readable = true;
+    if (events & (UV_READABLE | UV_DISCONNECT))
+        c->readable = true;
     if (c->state == HTTP_CONN_HANDSHAKE) {
-        if (!http_link_alone(&c->queue)) return;
+        if (!http_link_alone(&c->queue))
+            return;
         http_link_add(&c->server->handshakes, &c->queue);
         http_server_hurry(c->server);
         return;
@@ -521,7 +500,8 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
     http_conn_run(c);
 }
 
-void http_conn_expire(struct http_conn *c) {
+void http_conn_expire(struct http_conn *c)
+{
     c->deadline = 0;
     switch (c->state) {
     case HTTP_CONN_HEAD:
@@ -552,7 +532,8 @@ void http_conn_expire(struct http_conn *c) {
     http_conn_queue(c);
 }
 
-void http_conn_drain(struct http_conn *c) {
+void http_conn_drain(struct http_conn *c)
+{
     if (c->state == HTTP_CONN_HANDSHAKE) {
         http_conn_close(c);
     } else if (c->state == HTTP_CONN_HEAD && c->view_len == 0) {
@@ -562,7 +543,8 @@ void http_conn_drain(struct http_conn *c) {
 }
 
 int http_conn_open(struct http_server *s, int fd, const union http_sockaddr *peer,
-                   struct tls_context *tls, bool local, struct http_address *address) {
+                   struct tls_context *tls, bool local, struct http_address *address)
+{
     struct http_conn *c = calloc(1, sizeof(*c));
     if (!c) {
         close(fd);
@@ -573,9 +555,12 @@ int http_conn_open(struct http_server *s, int fd, const union http_sockaddr *pee
     c->peer = *peer;
     c->local = local;
     http_link_init(&c->queue);
-    if (tls && !(c->ssl = tls_context_accept(tls))) goto failed;
-    if (c->ssl && SSL_set_fd(c->ssl, fd) != 1) goto failed;
-    if (uv_poll_init(s->loop, &c->poll, fd) != 0) goto failed;
+    if (tls && !(c->ssl = tls_context_accept(tls)))
+        goto failed;
+    if (c->ssl && SSL_set_fd(c->ssl, fd) != 1)
+        goto failed;
+    if (uv_poll_init(s->loop, &c->poll, fd) != 0)
+        goto failed;
     s->handles++;
     http_link_add(&s->conns, &c->link);
     s->stats.open++;

@@ -3,6 +3,7 @@
  *   http_server.c    listeners, accepting, limits, timers, the end
  *   http_address.c   addresses: read, printed, counted
  *   http_conn.c      one connection's states
+ *   http_input.c     what it has read and not yet understood
  *   http_io.c        its socket, with or without TLS
  *   http_parse.c, http_chunk.c   what its bytes mean
  *   http_exchange.c  a request and its handler
@@ -44,19 +45,23 @@ struct http_link {
     struct http_link *prev, *next;
 };
 
-static inline void http_link_init(struct http_link *l) {
+static inline void http_link_init(struct http_link *l)
+{
     l->prev = l->next = l;
 }
-static inline bool http_link_alone(const struct http_link *l) {
+static inline bool http_link_alone(const struct http_link *l)
+{
     return l->next == l;
 }
-static inline void http_link_add(struct http_link *list, struct http_link *l) {
+static inline void http_link_add(struct http_link *list, struct http_link *l)
+{
     l->prev = list->prev;
     l->next = list;
     list->prev->next = l;
     list->prev = l;
 }
-static inline void http_link_remove(struct http_link *l) {
+static inline void http_link_remove(struct http_link *l)
+{
     l->prev->next = l->next;
     l->next->prev = l->prev;
     http_link_init(l);
@@ -68,8 +73,7 @@ union http_sockaddr {
     struct sockaddr_in6 v6;
 };
 
-/* --- the server ---------------------------------------------------------------------------------
- */
+/* --- the server ------------------------------------------------------------------------------- */
 
 struct http_address { /* a client address and its connections */
     struct http_address *next;
@@ -126,8 +130,7 @@ void http_server_handle_closed(struct http_server *s);
 /* "Tue, 24 Nov 2026 10:00:00 GMT", kept for a second. */
 const char *http_server_date(struct http_server *s);
 
-/* --- addresses ----------------------------------------------------------------------------------
- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 /* Reads "host:port" with a numeric host. ERR_INVAL. */
 must_use int http_address_parse(const char *text, union http_sockaddr *out, socklen_t *len);
@@ -139,8 +142,7 @@ must_use int http_address_take(struct http_server *s, const struct sockaddr *a, 
                                struct http_address **out);
 void http_address_give(struct http_server *s, struct http_address *a);
 
-/* --- a connection -------------------------------------------------------------------------------
- */
+/* --- a connection ----------------------------------------------------------------------------- */
 
 enum http_conn_state {
     HTTP_CONN_HANDSHAKE, /* TLS */
@@ -191,7 +193,7 @@ struct http_conn {
     bool waiting;          /* for the handler or the body: a client that leaves ends it */
     bool woken;            /* http_wake() came while running */
     bool chunked, discard; /* of the request body */
-    bool local;
+    bool local, verified;
     bool complete; /* the last answer went out whole: TLS may say close_notify */
 };
 
@@ -211,8 +213,15 @@ void http_conn_drain(struct http_conn *c);
 /* Closes at once; an exchange ends incomplete. */
 void http_conn_close(struct http_conn *c);
 
-/* --- its socket ---------------------------------------------------------------------------------
- */
+/* --- its input -------------------------------------------------------------------------------- */
+
+/* Reads more behind the view. > 0; 0 the end; ERR_AGAIN: wait for `*need`; other: broken. */
+ssize_t http_input_fill(struct http_conn *c, int *need);
+void http_input_consume(struct http_conn *c, size_t n);
+/* Nothing of the shared buffer is needed after this. ERR_NOMEM. */
+must_use int http_input_settle(struct http_conn *c);
+
+/* --- its socket ------------------------------------------------------------------------------- */
 
 /* > 0: bytes. 0: the other side has ended. ERR_AGAIN: `*need` is UV_READABLE or UV_WRITABLE.
  * ERR_IO. */
@@ -229,8 +238,7 @@ must_use int http_io_handshake(struct http_conn *c, int *need);
  * ERR_AGAIN. */
 must_use int http_io_farewell(struct http_conn *c, int *need);
 
-/* --- an exchange --------------------------------------------------------------------------------
- */
+/* --- an exchange ------------------------------------------------------------------------------ */
 
 struct http_exchange {
     struct http_conn *conn;

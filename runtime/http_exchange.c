@@ -9,11 +9,13 @@
 
 #include "runtime/http_conn.h"
 
-static struct http_slice slice(const char *base, struct http_span s) {
+static struct http_slice slice(const char *base, struct http_span s)
+{
     return (struct http_slice){base + s.at, s.n};
 }
 
-static enum http_method method_of(struct http_slice text) {
+static enum http_method method_of(struct http_slice text)
+{
     static const struct {
         const char *name;
         enum http_method method;
@@ -28,7 +30,8 @@ static enum http_method method_of(struct http_slice text) {
 }
 
 static void request_fill(struct http_exchange *x, const struct http_head *head, const char *buf,
-                         size_t len) {
+                         size_t len)
+{
     struct http_field *fields = (struct http_field *)(void *)x->memory;
     char *text = x->memory + head->n_fields * sizeof(*fields);
     memcpy(text, buf, len);
@@ -46,13 +49,15 @@ static void request_fill(struct http_exchange *x, const struct http_head *head, 
 }
 
 struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_head *head,
-                                        const char *buf, size_t len) {
+                                        const char *buf, size_t len)
+{
     static_assert(offsetof(struct http_exchange, memory) % _Alignof(struct http_field) == 0 ||
                       sizeof(struct http_exchange) % _Alignof(struct http_field) == 0,
                   "fields begin aligned");
     size_t extra = head ? head->n_fields * sizeof(struct http_field) + len : 0;
     struct http_exchange *x = malloc(sizeof(*x) + extra);
-    if (!x) return NULL;
+    if (!x)
+        return NULL;
     memset(x, 0, offsetof(struct http_exchange, small));
     x->conn = c;
     x->out = x->small;
@@ -64,44 +69,57 @@ struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_h
     x->request.peer = &c->peer.sa;
     x->request.tls = c->ssl != NULL;
     x->request.local = c->local;
-    if (head) request_fill(x, head, buf, len);
+    x->request.verified = c->verified;
+    if (head)
+        request_fill(x, head, buf, len);
     return x;
 }
 
-int http_exchange_body(struct http_exchange *x, const char *data, size_t n) {
+int http_exchange_body(struct http_exchange *x, const char *data, size_t n)
+{
     size_t have = x->request.body.n;
-    if (n > LIMIT_HTTP_BODY_BYTES - have) return ERR_TOOBIG;
+    if (n > LIMIT_HTTP_BODY_BYTES - have)
+        return ERR_TOOBIG;
     if (have + n > x->in_body_cap) {
         size_t cap = x->in_body_cap ? x->in_body_cap * 2 : 1024;
         while (cap < have + n)
             cap *= 2;
         char *grown = realloc(x->in_body, cap);
-        if (!grown) return ERR_NOMEM;
+        if (!grown)
+            return ERR_NOMEM;
         x->in_body = grown;
         x->in_body_cap = cap;
     }
-    if (n > 0) memcpy(x->in_body + have, data, n);
-    if (x->in_body) x->request.body = (struct http_slice){x->in_body, have + n};
+    if (n > 0)
+        memcpy(x->in_body + have, data, n);
+    if (x->in_body)
+        x->request.body = (struct http_slice){x->in_body, have + n};
     return 0;
 }
 
-void http_exchange_end(struct http_exchange *x, bool complete) {
+void http_exchange_end(struct http_exchange *x, bool complete)
+{
     struct http_conn *c = x->conn;
     assert(c->x == x);
     c->x = NULL; /* before the callback: it may delete the server */
-    if (x->body) x->body->ops->close(x->body);
+    if (x->body)
+        x->body->ops->close(x->body);
     struct http_ended e = {.complete = complete, .body_bytes = x->body_sent, .status = x->status};
-    if (x->on_end) x->on_end(x->on_end_arg, &e);
-    if (x->out != x->small) free(x->out);
+    if (x->on_end)
+        x->on_end(x->on_end_arg, &e);
+    if (x->out != x->small)
+        free(x->out);
     free(x->in_body);
     free(x);
 }
 
-const struct http_request *http_request(const struct http_exchange *x) {
+const struct http_request *http_request(const struct http_exchange *x)
+{
     return &x->request;
 }
 
-const struct http_slice *http_field(const struct http_request *r, const char *name) {
+const struct http_slice *http_field(const struct http_request *r, const char *name)
+{
     size_t n = strlen(name);
     for (size_t i = 0; i < r->n_fields; i++)
         if (r->fields[i].name.n == n && strncasecmp(r->fields[i].name.p, name, n) == 0)
@@ -110,15 +128,19 @@ const struct http_slice *http_field(const struct http_request *r, const char *na
 }
 
 void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e),
-                 void *arg) {
+                 void *arg)
+{
     x->on_end = cb;
     x->on_end_arg = arg;
 }
 
-u64 http_sent(const struct http_exchange *x) {
+u64 http_sent(const struct http_exchange *x)
+{
     return x->body_sent;
 }
 
-void http_wake(struct http_exchange *x) {
-    if (x->status) http_conn_wake(x->conn);
+void http_wake(struct http_exchange *x)
+{
+    if (x->status)
+        http_conn_wake(x->conn);
 }

@@ -13,12 +13,14 @@
 
 #include "runtime/http_conn.h"
 
-static bool would_block(int e) {
+static bool would_block(int e)
+{
     return e == EAGAIN || e == EWOULDBLOCK;
 }
 
 /* What a failed SSL call means. 0 stands for the orderly end. */
-static int ssl_result(struct http_conn *c, int rc, int *need) {
+static int ssl_result(struct http_conn *c, int rc, int *need)
+{
     switch (SSL_get_error(c->ssl, rc)) {
     case SSL_ERROR_WANT_READ: *need = UV_READABLE; return ERR_AGAIN;
     case SSL_ERROR_WANT_WRITE: *need = UV_WRITABLE; return ERR_AGAIN;
@@ -27,7 +29,8 @@ static int ssl_result(struct http_conn *c, int rc, int *need) {
     }
 }
 
-ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, int *need) {
+ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, int *need)
+{
     *need = UV_READABLE;
     if (c->ssl) {
         ERR_clear_error();
@@ -36,28 +39,35 @@ ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, int *need) {
     }
     for (;;) {
         ssize_t rc = recv(c->fd, buf, n, 0);
-        if (rc >= 0) return rc;
-        if (errno == EINTR) continue;
+        if (rc >= 0)
+            return rc;
+        if (errno == EINTR)
+            continue;
         return would_block(errno) ? ERR_AGAIN : ERR_IO;
     }
 }
 
 static ssize_t plain_write(struct http_conn *c, const char *head, size_t head_n, const void *data,
-                           size_t n) {
+                           size_t n)
+{
     struct iovec iov[2] = {{(void *)(uintptr_t)head, head_n}, {(void *)(uintptr_t)data, n}};
     struct msghdr m = {.msg_iov = head_n ? iov : iov + 1, .msg_iovlen = head_n && n ? 2 : 1};
     for (;;) {
         ssize_t rc = sendmsg(c->fd, &m, MSG_NOSIGNAL);
-        if (rc >= 0) return rc;
-        if (errno == EINTR) continue;
+        if (rc >= 0)
+            return rc;
+        if (errno == EINTR)
+            continue;
         return would_block(errno) ? ERR_AGAIN : ERR_IO;
     }
 }
 
 ssize_t http_io_write(struct http_conn *c, const char *head, size_t head_n, const void *data,
-                      size_t n) {
+                      size_t n)
+{
     assert(head_n + n > 0);
-    if (!c->ssl) return plain_write(c, head, head_n, data, n);
+    if (!c->ssl)
+        return plain_write(c, head, head_n, data, n);
     if (head_n && n) { /* one record for both, else a small answer costs two packets */
         char *scratch = c->server->scratch;
         size_t room = sizeof(c->server->scratch);
@@ -73,30 +83,40 @@ ssize_t http_io_write(struct http_conn *c, const char *head, size_t head_n, cons
     }
     ERR_clear_error();
     int rc = SSL_write(c->ssl, data, n > INT32_MAX ? INT32_MAX : (int)n);
-    if (rc > 0) return rc;
+    if (rc > 0)
+        return rc;
     /* With renegotiation off, writing never waits for reading. */
     int need = 0;
     rc = ssl_result(c, rc, &need);
     return rc == ERR_AGAIN && need == UV_WRITABLE ? ERR_AGAIN : ERR_IO;
 }
 
-bool http_io_pending(const struct http_conn *c) {
+bool http_io_pending(const struct http_conn *c)
+{
     return c->ssl && SSL_pending(c->ssl) > 0;
 }
 
-int http_io_handshake(struct http_conn *c, int *need) {
+int http_io_handshake(struct http_conn *c, int *need)
+{
     ERR_clear_error();
     int rc = SSL_accept(c->ssl);
-    if (rc == 1) return 0;
+    if (rc == 1) {
+        /* A client without a certificate verifies too: it must have shown one. */
+        c->verified =
+            SSL_get0_peer_certificate(c->ssl) && SSL_get_verify_result(c->ssl) == X509_V_OK;
+        return 0;
+    }
     rc = ssl_result(c, rc, need);
-    if (rc == ERR_AGAIN) return rc;
+    if (rc == ERR_AGAIN)
+        return rc;
     unsigned long e = ERR_peek_error();
     bool plain = ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_HTTP_REQUEST;
     ERR_clear_error();
     return plain ? ERR_PROTO : ERR_TLS;
 }
 
-int http_io_farewell(struct http_conn *c, int *need) {
+int http_io_farewell(struct http_conn *c, int *need)
+{
     if (c->ssl && c->complete) {
         ERR_clear_error();
         int rc = SSL_shutdown(c->ssl);

@@ -18,7 +18,8 @@ static_assert(HTTP_REPLY_SMALL > HTTP_REPLY_LEAD + HTTP_REPLY_TAIL + 2, "room fo
 #define OCI_BODY_MAX 2048
 
 /* RFC 9110 section 15, those that a registry's answers use. */
-static const char *status_text(int status) {
+static const char *status_text(int status)
+{
     switch (status) {
     case 200: return "OK";
     case 201: return "Created";
@@ -59,81 +60,99 @@ static const char *status_text(int status) {
     }
 }
 
-/* --- fields -------------------------------------------------------------------------------------
- */
+/* --- fields ----------------------------------------------------------------------------------- */
 
-static bool name_valid(struct http_slice s) {
+static bool name_valid(struct http_slice s)
+{
     for (size_t i = 0; i < s.n; i++) {
         u8 c = (u8)s.p[i];
-        if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c)) return false;
+        if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c))
+            return false;
     }
     return s.n > 0;
 }
 
-static bool value_valid(struct http_slice s) {
+static bool value_valid(struct http_slice s)
+{
     for (size_t i = 0; i < s.n; i++) {
         u8 c = (u8)s.p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) return false;
+        if ((c < 0x20 && c != '\t') || c == 0x7f)
+            return false;
     }
     return true;
 }
 
 /* The connection writes these itself. */
-static bool reserved(struct http_slice name) {
+static bool reserved(struct http_slice name)
+{
     static const char *const names[] = {"content-length", "transfer-encoding", "connection", "date",
                                         "server",         "keep-alive"};
     for (size_t i = 0; i < countof(names); i++)
-        if (strlen(names[i]) == name.n && strncasecmp(names[i], name.p, name.n) == 0) return true;
+        if (strlen(names[i]) == name.n && strncasecmp(names[i], name.p, name.n) == 0)
+            return true;
     return false;
 }
 
 /* Makes room for `n` more bytes of fields, and what comes after them. */
-static int reserve(struct http_exchange *x, size_t n) {
+static int reserve(struct http_exchange *x, size_t n)
+{
     size_t need = x->out_len + n + 2 + HTTP_REPLY_TAIL;
-    if (x->out_len + n + 2 > LIMIT_HTTP_REPLY_HEAD) return ERR_TOOBIG;
-    if (need <= x->out_cap) return 0;
+    if (x->out_len + n + 2 > LIMIT_HTTP_REPLY_HEAD)
+        return ERR_TOOBIG;
+    if (need <= x->out_cap)
+        return 0;
     size_t cap = x->out_cap;
     while (cap < need)
         cap *= 2;
     char *grown = realloc(x->out == x->small ? NULL : x->out, cap);
-    if (!grown) return ERR_NOMEM;
-    if (x->out == x->small) memcpy(grown, x->small, x->out_len);
+    if (!grown)
+        return ERR_NOMEM;
+    if (x->out == x->small)
+        memcpy(grown, x->small, x->out_len);
     x->out = grown;
     x->out_cap = (u32)cap;
     return 0;
 }
 
-int http_add_n(struct http_exchange *x, struct http_slice name, struct http_slice value) {
+int http_add_n(struct http_exchange *x, struct http_slice name, struct http_slice value)
+{
     assert(x->status == 0);
-    assert(!reserved(name));
-    if (!name_valid(name) || !value_valid(value)) return ERR_INVAL;
-    if (name.n > LIMIT_HTTP_REPLY_HEAD || value.n > LIMIT_HTTP_REPLY_HEAD) return ERR_TOOBIG;
+    if (reserved(name) || !name_valid(name) || !value_valid(value))
+        return ERR_INVAL;
+    if (name.n > LIMIT_HTTP_REPLY_HEAD || value.n > LIMIT_HTTP_REPLY_HEAD)
+        return ERR_TOOBIG;
     int rc = reserve(x, name.n + value.n + 4);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     char *p = x->out + x->out_len;
     memcpy(p, name.p, name.n);
     p += name.n;
     memcpy(p, ": ", 2);
     p += 2;
-    if (value.n > 0) memcpy(p, value.p, value.n);
+    if (value.n > 0)
+        memcpy(p, value.p, value.n);
     p += value.n;
     memcpy(p, "\r\n", 2);
     x->out_len += (u32)(name.n + value.n + 4);
     return 0;
 }
 
-int http_add(struct http_exchange *x, const char *name, const char *format, ...) {
+int http_add(struct http_exchange *x, const char *name, const char *format, ...)
+{
     char small[512];
     char *text = small, *owned = NULL;
     va_list args;
     va_start(args, format);
     int n = vsnprintf(small, sizeof(small), format, args);
     va_end(args);
-    if (n < 0) return ERR_INVAL;
+    if (n < 0)
+        return ERR_INVAL;
     if ((size_t)n >= sizeof(small)) {
-        if ((size_t)n > LIMIT_HTTP_REPLY_HEAD) return ERR_TOOBIG;
+        if ((size_t)n > LIMIT_HTTP_REPLY_HEAD)
+            return ERR_TOOBIG;
         text = owned = malloc((size_t)n + 1);
-        if (!owned) return ERR_NOMEM;
+        if (!owned)
+            return ERR_NOMEM;
         va_start(args, format);
         (void)vsnprintf(owned, (size_t)n + 1, format, args);
         va_end(args);
@@ -144,11 +163,11 @@ int http_add(struct http_exchange *x, const char *name, const char *format, ...)
     return rc;
 }
 
-/* --- the answer ---------------------------------------------------------------------------------
- */
+/* --- the answer ------------------------------------------------------------------------------- */
 
 /* Status line and the connection's own fields, into the lead. */
-static void put_lead(struct http_exchange *x, bool has_length, u64 length) {
+static void put_lead(struct http_exchange *x, bool has_length, u64 length)
+{
     char lead[HTTP_REPLY_LEAD], framing[48] = "";
     const char *ends = "";
     if (has_length)
@@ -169,19 +188,24 @@ static void put_lead(struct http_exchange *x, bool has_length, u64 length) {
     x->out_len += 2;
 }
 
-void http_reply(struct http_exchange *x, int status, struct body *body, u64 length) {
+void http_reply(struct http_exchange *x, int status, struct body *body, u64 length)
+{
     assert(x->status == 0);
-    assert(status >= 200 && status <= 599);
+    if (status < 200 || status > 599)
+        status = 502;
     struct http_conn *c = x->conn;
     bool bare = status == 204 || status == 304;
     bool bodiless = bare || x->request.method == HTTP_HEAD;
     x->status = status;
     x->body = body;
-    if (!body && !bodiless) length = 0;
-    if (!x->keep_alive || c->server->draining) x->close = true;
+    if (!body && !bodiless)
+        length = 0;
+    if (!x->keep_alive || c->server->draining)
+        x->close = true;
     if (length == HTTP_LENGTH_UNKNOWN && !bodiless) {
         x->chunked = x->minor == 1;
-        if (!x->chunked) x->close = true; /* HTTP/1.0: the end is the end of the connection */
+        if (!x->chunked)
+            x->close = true; /* HTTP/1.0: the end is the end of the connection */
     }
     x->left = bodiless ? 0 : length;
     put_lead(x, !bare && length != HTTP_LENGTH_UNKNOWN, length);
@@ -189,24 +213,28 @@ void http_reply(struct http_exchange *x, int status, struct body *body, u64 leng
 }
 
 void http_reply_text(struct http_exchange *x, int status, const char *content_type,
-                     const char *text, size_t len) {
+                     const char *text, size_t len)
+{
     struct body *body = body_copy(text, len);
     if (!body) {
         http_reply(x, 500, NULL, 0);
         return;
     }
-    if (content_type) (void)http_add(x, "Content-Type", "%s", content_type);
+    if (content_type)
+        (void)http_add(x, "Content-Type", "%s", content_type);
     http_reply(x, status, body, len);
 }
 
 void http_reply_oci_status(struct http_exchange *x, int status, enum oci_code code,
-                           const char *message, const char *detail) {
+                           const char *message, const char *detail)
+{
     char text[OCI_BODY_MAX];
     size_t n = oci_error_body(text, sizeof(text), code, message, detail);
     http_reply_text(x, status, "application/json", text, n);
 }
 
 void http_reply_oci(struct http_exchange *x, enum oci_code code, const char *message,
-                    const char *detail) {
+                    const char *detail)
+{
     http_reply_oci_status(x, oci_code_status(code), code, message, detail);
 }

@@ -12,31 +12,38 @@
 /* What a body is asked for at once: enough to make system calls cheap, little enough to be fair. */
 #define PEEK_MAX (256 * KIB)
 
-static void out_put(struct http_exchange *x, const char *text, size_t n) {
+static void out_put(struct http_exchange *x, const char *text, size_t n)
+{
     assert(x->out_len + n <= x->out_cap);
     memcpy(x->out + x->out_len, text, n);
     x->out_len += (u32)n;
 }
 
-static void out_chunk_size(struct http_exchange *x, size_t n) {
+static void out_chunk_size(struct http_exchange *x, size_t n)
+{
     char size[20];
     int len = snprintf(size, sizeof(size), "%zx\r\n", n);
     out_put(x, size, (size_t)len);
     x->chunk_left = n;
 }
 
-static void body_over(struct http_exchange *x) {
+static void body_over(struct http_exchange *x)
+{
     x->body_ended = true;
     if (x->left == HTTP_LENGTH_UNKNOWN) {
-        if (x->chunked) out_put(x, "0\r\n\r\n", 5);
+        if (x->chunked)
+            out_put(x, "0\r\n\r\n", 5);
         x->left = 0;
     }
-    if (x->left > 0) x->cut = true;
+    if (x->left > 0)
+        x->cut = true;
 }
 
 /* Shows the next of the body: > 0 bytes, 0 when nothing more will come, ERR_AGAIN. */
-static ssize_t show(struct http_exchange *x, const void **data) {
-    if (x->body_ended) return 0;
+static ssize_t show(struct http_exchange *x, const void **data)
+{
+    if (x->body_ended)
+        return 0;
     if (!x->body || x->left == 0) {
         assert(!x->chunked || !x->body);
         body_over(x);
@@ -44,7 +51,8 @@ static ssize_t show(struct http_exchange *x, const void **data) {
     }
     size_t max = x->left < PEEK_MAX ? (size_t)x->left : (size_t)PEEK_MAX;
     ssize_t n = x->body->ops->peek(x->body, data, max);
-    if (n == ERR_AGAIN) return n;
+    if (n == ERR_AGAIN)
+        return n;
     if (n < 0) {
         x->body_ended = x->cut = true;
         return 0;
@@ -56,14 +64,17 @@ static ssize_t show(struct http_exchange *x, const void **data) {
         return 0;
     }
     if (x->chunked) {
-        if (x->chunk_left == 0) out_chunk_size(x, (size_t)n);
-        if ((size_t)n > x->chunk_left) n = (ssize_t)x->chunk_left;
+        if (x->chunk_left == 0)
+            out_chunk_size(x, (size_t)n);
+        if ((size_t)n > x->chunk_left)
+            n = (ssize_t)x->chunk_left;
     }
     return n;
 }
 
 /* `w` bytes of `out` and the body went out. */
-static void sent(struct http_exchange *x, size_t w) {
+static void sent(struct http_exchange *x, size_t w)
+{
     size_t head = x->out_len - x->out_at;
     x->conn->server->stats.sent_bytes += w;
     x->conn->turn_bytes -= w < x->conn->turn_bytes ? w : x->conn->turn_bytes;
@@ -73,35 +84,45 @@ static void sent(struct http_exchange *x, size_t w) {
     }
     x->out_at = x->out_len = 0;
     w -= head;
-    if (w == 0) return;
+    if (w == 0)
+        return;
     x->body->ops->advance(x->body, w);
     x->body_sent += w;
-    if (x->left != HTTP_LENGTH_UNKNOWN) x->left -= w;
+    if (x->left != HTTP_LENGTH_UNKNOWN)
+        x->left -= w;
     if (x->chunked) {
         x->chunk_left -= w;
-        if (x->chunk_left == 0) out_put(x, "\r\n", 2);
+        if (x->chunk_left == 0)
+            out_put(x, "\r\n", 2);
     }
 }
 
-enum http_sent http_send(struct http_exchange *x) {
+enum http_sent http_send(struct http_exchange *x)
+{
     struct http_conn *c = x->conn;
     for (;;) {
-        if (c->turn_bytes == 0) return HTTP_SENT_TURN;
+        if (c->turn_bytes == 0)
+            return HTTP_SENT_TURN;
         const void *data = NULL;
         ssize_t n = show(x, &data);
         bool waiting = n == ERR_AGAIN;
-        if (waiting) n = 0;
+        if (waiting)
+            n = 0;
         assert(n >= 0);
         size_t head = x->out_len - x->out_at;
         if (head + (size_t)n == 0) {
-            if (waiting) return HTTP_SENT_BODY;
+            if (waiting)
+                return HTTP_SENT_BODY;
             return x->cut ? HTTP_SENT_CUT : HTTP_SENT_ALL;
         }
         ssize_t w = http_io_write(c, x->out + x->out_at, head, data, (size_t)n);
-        if (w == ERR_AGAIN) return HTTP_SENT_SOCKET;
-        if (w < 0) return x->cut ? HTTP_SENT_CUT : HTTP_SENT_LEFT;
+        if (w == ERR_AGAIN)
+            return HTTP_SENT_SOCKET;
+        if (w < 0)
+            return x->cut ? HTTP_SENT_CUT : HTTP_SENT_LEFT;
         sent(x, (size_t)w);
         /* A plain socket that took part of it is full; asking again would only be told so. */
-        if ((size_t)w < head + (size_t)n && !c->ssl) return HTTP_SENT_SOCKET;
+        if ((size_t)w < head + (size_t)n && !c->ssl)
+            return HTTP_SENT_SOCKET;
     }
 }

@@ -26,37 +26,43 @@
 static void on_listener(uv_poll_t *handle, int status, int events);
 static void on_sweep(uv_timer_t *t);
 
-/* --- accepting ----------------------------------------------------------------------------------
- */
+/* --- accepting -------------------------------------------------------------------------------- */
 
-static bool may_accept(const struct http_server *s) {
+static bool may_accept(const struct http_server *s)
+{
     return !s->draining && !s->accept_at && s->stats.open < s->opt.max_connections;
 }
 
-static void poll_listeners(struct http_server *s) {
+static void poll_listeners(struct http_server *s)
+{
     bool on = may_accept(s);
     for (struct http_listener *l = s->listeners; l; l = l->next) {
-        if (l->closed || l->polling == on) continue;
+        if (l->closed || l->polling == on)
+            continue;
         l->polling = on;
         int rc = on ? uv_poll_start(&l->poll, UV_READABLE, on_listener) : uv_poll_stop(&l->poll);
         assert(rc == 0);
     }
 }
 
-static void sweep_start(struct http_server *s) {
-    if (uv_is_active((uv_handle_t *)&s->sweep)) return;
+static void sweep_start(struct http_server *s)
+{
+    if (uv_is_active((uv_handle_t *)&s->sweep))
+        return;
     int rc = uv_timer_start(&s->sweep, on_sweep, s->sweep_ms, s->sweep_ms);
     assert(rc == 0);
 }
 
-static void pause_accept(struct http_server *s) {
+static void pause_accept(struct http_server *s)
+{
     s->accept_at = uv_now(s->loop) + HTTP_ACCEPT_PAUSE_MS;
     poll_listeners(s);
     sweep_start(s);
 }
 
 /* One address has enough connections. A best effort to say so: nothing is waited for. */
-static void turn_away(struct http_server *s, int fd, bool tls) {
+static void turn_away(struct http_server *s, int fd, bool tls)
+{
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
                                "Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
     s->stats.refused_limit++;
@@ -68,7 +74,8 @@ static void turn_away(struct http_server *s, int fd, bool tls) {
     close(fd);
 }
 
-static void welcome(struct http_listener *l, int fd, union http_sockaddr *peer) {
+static void welcome(struct http_listener *l, int fd, union http_sockaddr *peer)
+{
     struct http_server *s = l->server;
     struct http_address *address;
     s->stats.accepted++;
@@ -87,7 +94,8 @@ static void welcome(struct http_listener *l, int fd, union http_sockaddr *peer) 
 }
 
 /* False: enough for this turn. */
-static bool accept_one(struct http_listener *l) {
+static bool accept_one(struct http_listener *l)
+{
     union http_sockaddr peer;
     struct sockaddr_storage from = {0};
     socklen_t len = sizeof(from);
@@ -95,20 +103,22 @@ static bool accept_one(struct http_listener *l) {
     if (fd >= 0) {
         memset(&peer, 0, sizeof(peer));
         memcpy(&peer, &from, sizeof(peer));
-        if (l->path) peer.sa.sa_family = AF_UNIX;
+        if (l->path)
+            peer.sa.sa_family = AF_UNIX;
         welcome(l, fd, &peer);
         return true;
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        l->server->stats.accept_pauses++;
-        pause_accept(l->server);
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
         return false;
-    }
-    return true; /* that connection was gone again: the next */
+    if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO || errno == EPERM)
+        return true; /* that connection was gone again: the next */
+    l->server->stats.accept_pauses++;
+    pause_accept(l->server);
+    return false;
 }
 
-static void on_listener(uv_poll_t *handle, int status, int events) {
+static void on_listener(uv_poll_t *handle, int status, int events)
+{
     (void)events;
     struct http_listener *l = container_of(handle, struct http_listener, poll);
     if (status < 0) {
@@ -121,20 +131,23 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
     poll_listeners(l->server);
 }
 
-/* --- turns of the loop --------------------------------------------------------------------------
- */
+/* --- turns of the loop ------------------------------------------------------------------------ */
 
-static void on_idle(uv_idle_t *idle) {
+static void on_idle(uv_idle_t *idle)
+{
     (void)idle;
 }
 
-void http_server_hurry(struct http_server *s) {
-    if (s->deleting || uv_is_active((uv_handle_t *)&s->idle)) return;
+void http_server_hurry(struct http_server *s)
+{
+    if (s->deleting || uv_is_active((uv_handle_t *)&s->idle))
+        return;
     int rc = uv_idle_start(&s->idle, on_idle);
     assert(rc == 0);
 }
 
-static void run_some(struct http_link *list, unsigned max) {
+static void run_some(struct http_link *list, unsigned max)
+{
     /* Those that queue themselves again wait for the next turn. */
     struct http_link now;
     http_link_init(&now);
@@ -150,7 +163,8 @@ static void run_some(struct http_link *list, unsigned max) {
     }
 }
 
-static void on_check(uv_check_t *check) {
+static void on_check(uv_check_t *check)
+{
     struct http_server *s = container_of(check, struct http_server, check);
     run_some(&s->handshakes, HTTP_TURN_HANDSHAKES);
     run_some(&s->ready, s->opt.max_connections);
@@ -158,24 +172,29 @@ static void on_check(uv_check_t *check) {
         uv_idle_stop(&s->idle);
 }
 
-static void on_sweep(uv_timer_t *t) {
+static void on_sweep(uv_timer_t *t)
+{
     struct http_server *s = container_of(t, struct http_server, sweep);
     u64 now = uv_now(s->loop);
     /* A closed connection stays in the list until its handle is closed, in a later phase of the
      * loop: `next` stays valid whatever an expiry leads to. */
     for (struct http_link *l = s->conns.next; l != &s->conns; l = l->next) {
         struct http_conn *c = container_of(l, struct http_conn, link);
-        if (c->deadline && now >= c->deadline) http_conn_expire(c);
-        if (s->deleting) return;
+        if (c->deadline && now >= c->deadline)
+            http_conn_expire(c);
+        if (s->deleting)
+            return;
     }
     if (s->accept_at && now >= s->accept_at) {
         s->accept_at = 0;
         poll_listeners(s);
     }
-    if (s->stats.open == 0 && !s->accept_at) uv_timer_stop(&s->sweep);
+    if (s->stats.open == 0 && !s->accept_at)
+        uv_timer_stop(&s->sweep);
 }
 
-const char *http_server_date(struct http_server *s) {
+const char *http_server_date(struct http_server *s)
+{
     struct timespec now;
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
     if (now.tv_sec != s->date_at) {
@@ -187,21 +206,25 @@ const char *http_server_date(struct http_server *s) {
     return s->date;
 }
 
-/* --- listening ----------------------------------------------------------------------------------
- */
+/* --- listening -------------------------------------------------------------------------------- */
 
-static int listen_failed(int fd, const char *what, const char *address, char why[256]) {
+static int listen_failed(int fd, const char *what, const char *address, char why[256])
+{
     int e = errno;
     snprintf(why, 256, "%s %s: %s", what, address, strerror(e));
-    if (fd >= 0) close(fd);
-    if (e == EADDRINUSE) return ERR_BUSY;
-    if (e == EACCES || e == EPERM) return ERR_DENIED;
+    if (fd >= 0)
+        close(fd);
+    if (e == EADDRINUSE)
+        return ERR_BUSY;
+    if (e == EACCES || e == EPERM)
+        return ERR_DENIED;
     return ERR_IO;
 }
 
 /* Takes `fd`, which listens. */
 static int listener_add(struct http_server *s, int fd, struct tls_context *tls,
-                        struct http_listener **out) {
+                        struct http_listener **out)
+{
     struct http_listener *l = calloc(1, sizeof(*l));
     if (!l) {
         close(fd);
@@ -223,7 +246,8 @@ static int listener_add(struct http_server *s, int fd, struct tls_context *tls,
 }
 
 int http_listen_tcp(struct http_server *s, const char *address, struct tls_context *tls,
-                    char why[256]) {
+                    char why[256])
+{
     union http_sockaddr a;
     socklen_t len;
     struct http_listener *l;
@@ -235,7 +259,8 @@ int http_listen_tcp(struct http_server *s, const char *address, struct tls_conte
         return ERR_INVAL;
     }
     int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return listen_failed(fd, "cannot make a socket for", address, why);
+    if (fd < 0)
+        return listen_failed(fd, "cannot make a socket for", address, why);
     /* Accepted sockets inherit TCP_NODELAY. [::] takes IPv4 too, whatever the system's default. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
@@ -250,21 +275,25 @@ int http_listen_tcp(struct http_server *s, const char *address, struct tls_conte
         snprintf(why, 256, "cannot listen at %s: %s", address, err_text(rc));
         return rc;
     }
-    if (s->port == 0) s->port = ntohs(a.sa.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
+    if (s->port == 0)
+        s->port = ntohs(a.sa.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
     poll_listeners(s);
     return 0;
 }
 
 /* A socket file without anyone behind it is removed. 0: it may be bound again. */
-static int replace_stale(const struct sockaddr_un *a, char why[256]) {
+static int replace_stale(const struct sockaddr_un *a, char why[256])
+{
     struct stat st;
-    if (lstat(a->sun_path, &st) != 0) return errno == ENOENT ? 0 : ERR_IO;
+    if (lstat(a->sun_path, &st) != 0)
+        return errno == ENOENT ? 0 : ERR_IO;
     if (!S_ISSOCK(st.st_mode)) {
         snprintf(why, 256, "%s is there and is not a socket", a->sun_path);
         return ERR_BUSY;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return listen_failed(fd, "cannot make a socket for", a->sun_path, why);
+    if (fd < 0)
+        return listen_failed(fd, "cannot make a socket for", a->sun_path, why);
     int rc = connect(fd, (const struct sockaddr *)a, sizeof(*a));
     int e = errno;
     close(fd);
@@ -278,7 +307,8 @@ static int replace_stale(const struct sockaddr_un *a, char why[256]) {
     return 0;
 }
 
-int http_listen_unix(struct http_server *s, const char *path, char why[256]) {
+int http_listen_unix(struct http_server *s, const char *path, char why[256])
+{
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     struct http_listener *l;
     struct stat st;
@@ -288,11 +318,13 @@ int http_listen_unix(struct http_server *s, const char *path, char why[256]) {
                  sizeof(a.sun_path) - 1);
         return ERR_INVAL;
     }
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     int rc = replace_stale(&a, why);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return listen_failed(fd, "cannot make a socket for", path, why);
+    if (fd < 0)
+        return listen_failed(fd, "cannot make a socket for", path, why);
     /* Linux gives the file the socket's own mode: at no moment is it open to others. */
     if (fchmod(fd, 0600) != 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0 ||
         listen(fd, SOMAXCONN) != 0 || lstat(path, &st) != 0)
@@ -300,7 +332,8 @@ int http_listen_unix(struct http_server *s, const char *path, char why[256]) {
     char *copy = strdup(path);
     rc = copy ? listener_add(s, fd, NULL, &l) : ERR_NOMEM;
     if (rc) {
-        if (!copy) close(fd);
+        if (!copy)
+            close(fd);
         free(copy);
         unlink(path);
         snprintf(why, 256, "cannot listen at %s: %s", path, err_text(rc));
@@ -313,11 +346,13 @@ int http_listen_unix(struct http_server *s, const char *path, char why[256]) {
     return 0;
 }
 
-u16 http_server_port(const struct http_server *s) {
+u16 http_server_port(const struct http_server *s)
+{
     return s->port;
 }
 
-static void on_listener_closed(uv_handle_t *handle) {
+static void on_listener_closed(uv_handle_t *handle)
+{
     struct http_listener *l = container_of((uv_poll_t *)handle, struct http_listener, poll);
     struct http_server *s = l->server;
     struct http_listener **link = &s->listeners;
@@ -329,10 +364,12 @@ static void on_listener_closed(uv_handle_t *handle) {
     http_server_handle_closed(s);
 }
 
-static void close_listeners(struct http_server *s) {
+static void close_listeners(struct http_server *s)
+{
     struct stat st;
     for (struct http_listener *l = s->listeners; l; l = l->next) {
-        if (l->closed) continue;
+        if (l->closed)
+            continue;
         l->closed = true;
         uv_close((uv_handle_t *)&l->poll, on_listener_closed);
         close(l->fd);
@@ -343,14 +380,16 @@ static void close_listeners(struct http_server *s) {
     }
 }
 
-/* --- life ---------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
-static void set_default(unsigned *value, unsigned standard) {
-    if (*value == 0) *value = standard;
+static void set_default(unsigned *value, unsigned standard)
+{
+    if (*value == 0)
+        *value = standard;
 }
 
-static void set_defaults(struct http_server *s) {
+static void set_defaults(struct http_server *s)
+{
     struct http_server_options *o = &s->opt;
     set_default(&o->max_connections, 4096);
     set_default(&o->max_per_address, 1024);
@@ -364,14 +403,18 @@ static void set_defaults(struct http_server *s) {
                        o->body_timeout_ms,      o->stall_timeout_ms, o->drain_timeout_ms};
     s->sweep_ms = SWEEP_MS_MAX;
     for (size_t i = 0; i < countof(all); i++)
-        if (all[i] / 4 < s->sweep_ms) s->sweep_ms = all[i] / 4;
-    if (s->sweep_ms < SWEEP_MS_MIN) s->sweep_ms = SWEEP_MS_MIN;
+        if (all[i] / 4 < s->sweep_ms)
+            s->sweep_ms = all[i] / 4;
+    if (s->sweep_ms < SWEEP_MS_MIN)
+        s->sweep_ms = SWEEP_MS_MIN;
 }
 
-int http_server_new(struct http_server **out, const struct http_server_options *opt) {
+int http_server_new(struct http_server **out, const struct http_server_options *opt)
+{
     assert(opt->loop && opt->handler);
     struct http_server *s = calloc(1, sizeof(*s));
-    if (!s) return ERR_NOMEM;
+    if (!s)
+        return ERR_NOMEM;
     s->loop = opt->loop;
     s->opt = *opt;
     set_defaults(s);
@@ -391,32 +434,40 @@ int http_server_new(struct http_server **out, const struct http_server_options *
     return 0;
 }
 
-void http_server_stats(const struct http_server *s, struct http_server_stats *out) {
+void http_server_stats(const struct http_server *s, struct http_server_stats *out)
+{
     *out = s->stats;
 }
 
 void http_server_refusals(const struct http_server *s,
-                          void (*each)(void *arg, const char *reason, u64 count), void *arg) {
+                          void (*each)(void *arg, const char *reason, u64 count), void *arg)
+{
     for (int r = HTTP_REFUSE_NONE + 1; r < HTTP_REFUSALS; r++)
         each(arg, http_refusal_name((enum http_refusal)r), s->refused[r]);
 }
 
-static void maybe_drained(struct http_server *s) {
-    if (!s->draining || s->deleting || s->stats.open > 0 || !s->drained) return;
+static void maybe_drained(struct http_server *s)
+{
+    if (!s->draining || s->deleting || s->stats.open > 0 || !s->drained)
+        return;
     void (*drained)(void *arg) = s->drained;
     s->drained = NULL;
     drained(s->drained_arg);
 }
 
-void http_server_closed(struct http_server *s) {
+void http_server_closed(struct http_server *s)
+{
     assert(s->stats.open > 0);
     s->stats.open--;
-    if (s->deleting) return;
-    if (s->stats.open + 1 == s->opt.max_connections) poll_listeners(s);
+    if (s->deleting)
+        return;
+    if (s->stats.open + 1 == s->opt.max_connections)
+        poll_listeners(s);
     maybe_drained(s);
 }
 
-void http_server_drain(struct http_server *s, void (*drained)(void *arg), void *arg) {
+void http_server_drain(struct http_server *s, void (*drained)(void *arg), void *arg)
+{
     assert(!s->deleting && !s->draining);
     s->draining = true;
     close_listeners(s);
@@ -428,29 +479,37 @@ void http_server_drain(struct http_server *s, void (*drained)(void *arg), void *
     maybe_drained(s);
 }
 
-void http_server_handle_closed(struct http_server *s) {
+void http_server_handle_closed(struct http_server *s)
+{
     assert(s->handles > 0);
-    if (--s->handles > 0) return;
+    if (--s->handles > 0)
+        return;
     void (*gone)(void *arg) = s->gone;
     void *arg = s->gone_arg;
     free(s);
-    if (gone) gone(arg);
+    if (gone)
+        gone(arg);
 }
 
-static void on_timer_closed(uv_handle_t *h) {
+static void on_timer_closed(uv_handle_t *h)
+{
     http_server_handle_closed(container_of((uv_timer_t *)h, struct http_server, sweep));
 }
 
-static void on_check_closed(uv_handle_t *h) {
+static void on_check_closed(uv_handle_t *h)
+{
     http_server_handle_closed(container_of((uv_check_t *)h, struct http_server, check));
 }
 
-static void on_idle_closed(uv_handle_t *h) {
+static void on_idle_closed(uv_handle_t *h)
+{
     http_server_handle_closed(container_of((uv_idle_t *)h, struct http_server, idle));
 }
 
-void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg) {
-    if (!s) return;
+void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg)
+{
+    if (!s)
+        return;
     assert(!s->deleting);
     s->deleting = true;
     s->gone = gone;

@@ -9,10 +9,21 @@
  * becomes an *exchange*, handed to the handler. The handler answers at once or later, exactly once.
  * One exchange per connection at a time; pipelined requests wait their turn.
  *
+ * Callbacks (handler, end of an exchange) run from the loop, never from inside a call into this
+ * module but for http_server_del(), which ends what runs. An answer given inside the handler is
+ * sent as soon as the handler returns, one given later at the end of that turn of the loop.
+ *
  * Deadlines: TLS handshake, whole head, idle keep-alive, request body, a minimum rate towards slow
- * readers. A client that leaves while its answer is still being prepared is noticed at once.
- * Hostile input is answered 400/408/413/414/431/501/505 with an OCI error body, counted by reason,
- * and the connection closed by FIN after draining.
+ * readers. A client that leaves while its answer is still being prepared is noticed at once: by its
+ * FIN or RST. One that only shut down its sending side looks the same (no registry client does so):
+ * it gets answers that are ready when its request is read, however large, but none that must be
+ * waited for.
+ *
+ * Hostile input is answered 400/408/413/414/417/431/501/505 with an OCI error body, counted
+ * by reason, and the connection closed by FIN after draining. What RFC 9112 would let pass but is
+ * refused here: absolute and asterisk targets (this is no proxy), chunk extensions and trailers,
+ * transfer codings but `chunked`, a repeated Content-Length even if equal. The body of a GET or
+ * HEAD is read and ignored. An offered protocol upgrade is ignored.
  *
  * Single-threaded: everything on the loop. Nothing blocks. */
 #pragma once
@@ -55,7 +66,8 @@ struct http_request {
     struct http_slice body;      /* empty when there is none */
     const struct sockaddr *peer; /* AF_UNIX on a Unix listener */
     bool tls;
-    bool local; /* came over a Unix socket: whoever may open it may do everything */
+    bool verified; /* TLS: the client showed a certificate that the listener's `ca` has signed */
+    bool local;    /* came over a Unix socket: whoever may open it may do everything */
 };
 
 typedef void (*http_handler)(void *ctx, struct http_exchange *x);
@@ -65,7 +77,7 @@ struct http_server_options {
     http_handler handler;
     void *ctx;
     unsigned max_connections; /* accept pauses at it; default 4096 */
-    unsigned max_per_address; /* default 1024 of one client address (a NATed office is one) */
+    unsigned max_per_address; /* default 1024; of one IPv4 address (an office is one) or IPv6 /64 */
     u32 handshake_timeout_ms; /* default 5,000 */
     u32 head_timeout_ms;      /* default 10,000: first byte of a request to its blank line */
     u32 idle_timeout_ms;      /* default 75,000: between requests */
@@ -89,13 +101,14 @@ struct http_server_stats {
 /* Zeroes in `opt` mean the defaults. `opt` is copied. */
 must_use int http_server_new(struct http_server **out, const struct http_server_options *opt);
 
-/* "0.0.0.0:5000", "[::]:5000", "127.0.0.1:0". `tls` NULL for plain; borrowed until the server is
- * gone, and read anew for each connection (so that SIGHUP can swap certificates inside it). `why`
- * (256 bytes) gets the reason, ready for a log line. ERR_INVAL, ERR_BUSY (address in use),
- * ERR_DENIED, ERR_IO. */
+/* "0.0.0.0:5000", "[::]:5000", "127.0.0.1:0": numeric. [::] takes IPv4 too. `tls` NULL for plain;
+ * borrowed until the server is gone, and read anew for each connection (so that SIGHUP can swap
+ * certificates inside it). `why` (256 bytes) gets the reason, ready for a log line. ERR_INVAL,
+ * ERR_BUSY (address in use), ERR_DENIED, ERR_IO. */
 must_use int http_listen_tcp(struct http_server *s, const char *address, struct tls_context *tls,
                              char why[256]);
-/* Mode 0600. A stale socket file is replaced, a living one refused (ERR_BUSY). */
+/* Mode 0600. A stale socket file is replaced, a living one refused (ERR_BUSY). The file is
+ * removed when the listener closes. */
 must_use int http_listen_unix(struct http_server *s, const char *path, char why[256]);
 /* The port of the first TCP listener (for ":0"); 0 when none. */
 u16 http_server_port(const struct http_server *s);
@@ -109,11 +122,11 @@ void http_server_refusals(const struct http_server *s,
 /* Stops accepting; idle connections close; running exchanges go on, each its connection's last.
  * `drained` is called once when no connection is left (perhaps at once). */
 void http_server_drain(struct http_server *s, void (*drained)(void *arg), void *arg);
-/* Closes everything now. Handles close on the loop; `gone` is called when all memory is freed. */
+/* Closes everything now; a `drained` that has not been called will not be. Handles close on the
+ * loop; `gone` is called when all memory is freed. */
 void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg);
 
-/* --- an exchange -------------------------------------------------------------------------------
- */
+/* --- an exchange ------------------------------------------------------------------------------ */
 
 /* Borrowed until the exchange ends. */
 const struct http_request *http_request(const struct http_exchange *x);
@@ -135,19 +148,21 @@ struct http_ended {
 void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e),
                  void *arg);
 
-/* Adds a response field. A name or value with CR, LF or NUL, or what does not fit in
- * LIMIT_HTTP_REPLY_HEAD, is not added: ERR_INVAL, ERR_TOOBIG. Not for Content-Length,
- * Transfer-Encoding, Connection, Date: these are the connection's. */
+/* Adds a response field, before the reply. A name that is no token, a value with CR, LF, NUL or
+ * another control character, or what does not fit in LIMIT_HTTP_REPLY_HEAD, is not added:
+ * ERR_INVAL, ERR_TOOBIG. Content-Length, Transfer-Encoding, Connection, Keep-Alive, Date and Server
+ * are the connection's: ERR_INVAL too. */
 int http_add(struct http_exchange *x, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int http_add_n(struct http_exchange *x, struct http_slice name, struct http_slice value);
 
 #define HTTP_LENGTH_UNKNOWN UINT64_MAX
 
-/* Answers. `body` is taken (NULL: none). `length`: the Content-Length; HTTP_LENGTH_UNKNOWN sends
- * chunked (HTTP/1.0: until close). For HEAD, 204 and 304 the head goes out with that Content-Length
- * (unless 204/304) and the body is closed unread. A body that ends before `length`, or fails: FIN,
- * short. */
+/* Answers; `status` is 200 to 599 (anything else, as a confused upstream may say, becomes 502).
+ * `body` is taken (NULL: none). `length`: the Content-Length; HTTP_LENGTH_UNKNOWN sends chunked
+ * (HTTP/1.0: until close). For HEAD, 204 and 304 the head goes out with that Content-Length (unless
+ * 204/304) and the body is closed unread. A body that ends before `length`, or fails: what there
+ * was, then FIN; over TLS without close_notify, which only a whole answer gets. */
 void http_reply(struct http_exchange *x, int status, struct body *body, u64 length);
 /* A whole small answer; `text` is copied. */
 void http_reply_text(struct http_exchange *x, int status, const char *content_type,
@@ -160,7 +175,7 @@ void http_reply_oci_status(struct http_exchange *x, int status, enum oci_code co
                            const char *message, const char *detail);
 
 /* The body, that said ERR_AGAIN, has bytes now (or an error). Cheap, idempotent, safe from anywhere
- * on the loop but from inside the body's own peek. */
+ * on the loop, even from inside the body's own calls. */
 void http_wake(struct http_exchange *x);
 /* Bytes already handed to the kernel of this answer's body. */
 u64 http_sent(const struct http_exchange *x);

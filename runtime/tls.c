@@ -20,7 +20,8 @@ struct tls_context {
 };
 
 __attribute__((format(printf, 3, 4))) static int fail(char why[256], int err, const char *format,
-                                                      ...) {
+                                                      ...)
+{
     va_list args;
     va_start(args, format);
     vsnprintf(why, 256, format, args);
@@ -29,16 +30,19 @@ __attribute__((format(printf, 3, 4))) static int fail(char why[256], int err, co
     return err;
 }
 
-static const char *reason(void) {
+static const char *reason(void)
+{
     const char *r = ERR_reason_error_string(ERR_peek_last_error());
     return r ? r : "unknown error";
 }
 
 /* Keys must be their owner's alone. Looks at the open file, so that nobody can swap it. */
-static int open_key(const char *path, FILE **out, char why[256]) {
+static int open_key(const char *path, FILE **out, char why[256])
+{
     struct stat st;
     FILE *f = fopen(path, "re");
-    if (!f) return fail(why, ERR_IO, "%.128s: %s", path, strerror(errno));
+    if (!f)
+        return fail(why, ERR_IO, "%.128s: %s", path, strerror(errno));
     if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode)) {
         fclose(f);
         return fail(why, ERR_IO, "%.128s: not a file", path);
@@ -53,15 +57,18 @@ static int open_key(const char *path, FILE **out, char why[256]) {
 }
 
 /* A daemon has nobody to ask for a password. */
-static int no_password(char *buf, int size, int writing, void *arg) {
+static int no_password(char *buf, int size, int writing, void *arg)
+{
     (void)buf, (void)size, (void)writing, (void)arg;
     return -1;
 }
 
-static int load_key(SSL_CTX *ctx, const char *path, char why[256]) {
+static int load_key(SSL_CTX *ctx, const char *path, char why[256])
+{
     FILE *f = NULL;
     int rc = open_key(path, &f, why);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, no_password, NULL);
     fclose(f);
     if (!key)
@@ -76,9 +83,11 @@ static int load_key(SSL_CTX *ctx, const char *path, char why[256]) {
     return 0;
 }
 
-static int load_cert(SSL_CTX *ctx, const char *path, char why[256]) {
+static int load_cert(SSL_CTX *ctx, const char *path, char why[256])
+{
     FILE *f = fopen(path, "re");
-    if (!f) return fail(why, ERR_IO, "%.128s: %s", path, strerror(errno));
+    if (!f)
+        return fail(why, ERR_IO, "%.128s: %s", path, strerror(errno));
     fclose(f);
     if (SSL_CTX_use_certificate_chain_file(ctx, path) != 1)
         return fail(why, ERR_TLS, "%.128s: not a certificate chain in PEM form (%.64s)", path,
@@ -87,9 +96,11 @@ static int load_cert(SSL_CTX *ctx, const char *path, char why[256]) {
 }
 
 /* Clients may show a certificate; one that they show must be the CA's. */
-static int load_ca(SSL_CTX *ctx, const char *path, char why[256]) {
+static int load_ca(SSL_CTX *ctx, const char *path, char why[256])
+{
     FILE *f = fopen(path, "re");
-    if (!f) return fail(why, ERR_IO, "%.128s: %s", path, strerror(errno));
+    if (!f)
+        return fail(why, ERR_IO, "%.128s: %s", path, strerror(errno));
     fclose(f);
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(path);
     if (!names || SSL_CTX_load_verify_file(ctx, path) != 1) {
@@ -103,7 +114,8 @@ static int load_ca(SSL_CTX *ctx, const char *path, char why[256]) {
 
 /* HTTP/1.1 alone is spoken; who insists on something else is told so. */
 static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen,
-                       const unsigned char *in, unsigned int inlen, void *arg) {
+                       const unsigned char *in, unsigned int inlen, void *arg)
+{
     static const unsigned char ours[] = "\x08http/1.1";
     unsigned char *picked;
     (void)ssl, (void)arg;
@@ -114,7 +126,8 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *outle
     return SSL_TLSEXT_ERR_OK;
 }
 
-static int settings(SSL_CTX *ctx) {
+static int settings(SSL_CTX *ctx)
+{
     static const unsigned char id[] = "dray";
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -131,13 +144,18 @@ static int settings(SSL_CTX *ctx) {
                : ERR_TLS;
 }
 
-static int load(const struct tls_context *t, SSL_CTX **out, char why[256]) {
+static int load(const struct tls_context *t, SSL_CTX **out, char why[256])
+{
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-    if (!ctx) return fail(why, ERR_NOMEM, "out of memory");
+    if (!ctx)
+        return fail(why, ERR_NOMEM, "out of memory");
     int rc = settings(ctx) == 0 ? 0 : fail(why, ERR_TLS, "OpenSSL: %.64s", reason());
-    if (!rc) rc = load_cert(ctx, t->cert, why);
-    if (!rc) rc = load_key(ctx, t->key, why);
-    if (!rc && t->ca) rc = load_ca(ctx, t->ca, why);
+    if (!rc)
+        rc = load_cert(ctx, t->cert, why);
+    if (!rc)
+        rc = load_key(ctx, t->key, why);
+    if (!rc && t->ca)
+        rc = load_ca(ctx, t->ca, why);
     if (rc) {
         SSL_CTX_free(ctx);
         return rc;
@@ -148,15 +166,19 @@ static int load(const struct tls_context *t, SSL_CTX **out, char why[256]) {
 }
 
 /* OpenSSL writes to sockets without MSG_NOSIGNAL. */
-static void ignore_sigpipe(void) {
+static void ignore_sigpipe(void)
+{
     struct sigaction now;
-    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL) signal(SIGPIPE, SIG_IGN);
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
 }
 
-int tls_context_new(struct tls_context **out, const struct tls_options *opt, char why[256]) {
+int tls_context_new(struct tls_context **out, const struct tls_options *opt, char why[256])
+{
     assert(opt->cert && opt->key);
     struct tls_context *t = calloc(1, sizeof(*t));
-    if (!t) return fail(why, ERR_NOMEM, "out of memory");
+    if (!t)
+        return fail(why, ERR_NOMEM, "out of memory");
     t->cert = strdup(opt->cert);
     t->key = strdup(opt->key);
     t->ca = opt->ca ? strdup(opt->ca) : NULL;
@@ -171,23 +193,28 @@ int tls_context_new(struct tls_context **out, const struct tls_options *opt, cha
     return 0;
 }
 
-int tls_context_reload(struct tls_context *t, char why[256]) {
+int tls_context_reload(struct tls_context *t, char why[256])
+{
     SSL_CTX *fresh;
     int rc = load(t, &fresh, why);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     SSL_CTX_free(t->ctx);
     t->ctx = fresh;
     return 0;
 }
 
-SSL *tls_context_accept(struct tls_context *t) {
+SSL *tls_context_accept(struct tls_context *t)
+{
     SSL *ssl = SSL_new(t->ctx);
-    if (ssl) SSL_set_accept_state(ssl);
+    if (ssl)
+        SSL_set_accept_state(ssl);
     ERR_clear_error();
     return ssl;
 }
 
-i64 tls_context_expires_s(const struct tls_context *t) {
+i64 tls_context_expires_s(const struct tls_context *t)
+{
     int days = 0, seconds = 0;
     const X509 *cert = SSL_CTX_get0_certificate(t->ctx);
     if (!cert || ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) != 1) {
@@ -197,8 +224,10 @@ i64 tls_context_expires_s(const struct tls_context *t) {
     return (i64)days * 86400 + seconds;
 }
 
-void tls_context_del(struct tls_context *t) {
-    if (!t) return;
+void tls_context_del(struct tls_context *t)
+{
+    if (!t)
+        return;
     SSL_CTX_free(t->ctx);
     free(t->cert);
     free(t->key);

@@ -13,11 +13,14 @@ typedef struct ssl_st SSL; /* OpenSSL's */
 struct tls_options {
     const char *cert; /* PEM chain, leaf first */
     const char *key;  /* PEM; refused when others than its owner can read or write it */
+    /* Verifies client certificates: asked for, not insisted on; one that does not verify ends the
+     * handshake, one that does is told of in http_request.verified. */
     const char *ca; /* PEM bundle to verify client certificates with; NULL: clients are not asked */
 };
 
 /* ERR_IO, ERR_DENIED (key permissions), ERR_TLS (does not parse, key does not fit); `why` (256
- * bytes) names the file and what to do. */
+ * bytes) names the file and what to do. Ignores SIGPIPE, unless a handler is set: OpenSSL can raise
+ * it. */
 must_use int tls_context_new(struct tls_context **out, const struct tls_options *opt,
                              char why[256]);
 /* Reads the same files again; on failure the old ones stay in force. */
