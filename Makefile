@@ -44,7 +44,7 @@ build:
 
 demo: build
 	@.ci/deps demo
-	@python3 tests/demo/demo.py --node $(build)/dray-node
+	@/usr/bin/python3 -B tests/demo/demo.py --node $(build)/dray-node
 
 test:
 	@.ci/deps build test
@@ -52,7 +52,7 @@ test:
 
 bench: build
 	@.ci/deps bench
-	@python3 tests/bench/bench.py --node $(build)/dray-node --load $(build)/dray-load \
+	@/usr/bin/python3 -B tests/bench/bench.py --node $(build)/dray-node --load $(build)/dray-load \
 		--fill $(build)/dray-fill-store --out docs/benchmarks.md
 
 lint:
