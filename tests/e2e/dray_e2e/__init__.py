@@ -7,6 +7,7 @@
     tokens     a token server that the registry trusts
     proxy      a recording reverse proxy that injects faults; also a fake upstream
     wire       an HTTP client that sends and sees exactly what is on the wire
+    readers    clients that read a blob in the background
     node       the daemon under test
     clients    docker, ctr, skopeo
     suite      how a test file becomes a ctest entry (skips by name)

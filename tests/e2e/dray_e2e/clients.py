@@ -11,12 +11,13 @@ import os
 import re
 import shutil
 import subprocess
+import unittest
 
 from .stage import wait_for
 
 
-class Unavailable(Exception):
-    """This client cannot run on this machine."""
+class Unavailable(unittest.SkipTest):
+    """This client cannot run on this machine: whoever wanted it is skipped, with the reason."""
 
 
 def find(*names):
@@ -97,6 +98,18 @@ class Skopeo:
             with open(os.path.join(folder, digest.split(":")[1]), "rb") as f:
                 got = "sha256:" + hashlib.sha256(f.read()).hexdigest()
             assert got == digest, f"{digest} holds {got}"
+
+    @staticmethod
+    def verify_index(folder, index):
+        with open(os.path.join(folder, "manifest.json"), "rb") as f:
+            assert f.read() == index.manifest, "another index"
+        for image in index.images:
+            name = image.digest.split(":")[1] + ".manifest.json"
+            with open(os.path.join(folder, name), "rb") as f:
+                assert f.read() == image.manifest, f"another manifest of {image.architecture}"
+            for digest, data in image.blobs().items():
+                with open(os.path.join(folder, digest.split(":")[1]), "rb") as f:
+                    assert f.read() == data, f"other bytes in {digest}"
 
 
 class Containerd:

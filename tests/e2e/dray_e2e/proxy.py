@@ -278,6 +278,10 @@ class Proxy:
     def blob_gets(self, digest="", since=0):
         return self.requests("GET", "/blobs/" + re.escape(digest), since)
 
+    def fetches(self, digest="", since=0):
+        """Those that fetch a layer; a GET of its first byte alone is only a question of permission."""
+        return [r for r in self.blob_gets(digest, since) if r.range != "bytes=0-0"]
+
     def mark(self):
         """A position for `since`."""
         with self._lock:

@@ -18,6 +18,12 @@ def basic(user, password):
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+def reset(sock):
+    """Leaves with RST, as a killed client does."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
 class Reply:
     """An answer whose body may still be on its way."""
 
@@ -146,9 +152,7 @@ class Reply:
             pass
 
     def reset(self):
-        """Leaves with RST, as a killed client does."""
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+        reset(self._sock)
 
 
 class Answer:
