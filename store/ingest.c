@@ -127,6 +127,12 @@ int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
     return 0;
 }
 
+u64 store_partial_size(const struct store *s, const struct digest *d)
+{
+    const struct store_partial *p = store_partial_find(s, d);
+    return p ? p->bytes : 0;
+}
+
 int store_ingest_reserve(struct store_ingest *i, u64 size)
 {
     struct store *s = i->store;

@@ -121,6 +121,9 @@ struct store_ingest_options {
 must_use int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
                                 struct store_ingest **out);
 
+/* Bytes of an idle partial of this digest, which the next ingest would resume; 0: none. */
+u64 store_partial_size(const struct store *s, const struct digest *d);
+
 /* For unknown sizes: promises room up to `size` bytes in all. ERR_FULL. */
 must_use int store_ingest_reserve(struct store_ingest *i, u64 size);
 
