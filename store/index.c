@@ -21,7 +21,7 @@
 static char index_built[] = "built"; /* LMDB's type for keys is not const; never written */
 static const char *const index_names[INDEX_DBS] = {"blobs", "used", "scrub", "state"};
 
-/* --- encoding ---------------------------------------------------------------------------- */
+/* --- encoding -------------------------------------------------------------------------------- */
 
 u64 index_sum(u64 sum, const void *data, size_t len)
 {
@@ -133,7 +133,7 @@ int index_value_read(const struct digest *d, const void *value, size_t len, bool
     return 0;
 }
 
-/* --- opening ----------------------------------------------------------------------------- */
+/* --- opening --------------------------------------------------------------------------------- */
 
 /* LMDB's own errors are negative, those of the system positive. */
 static int index_err(int rc)
@@ -254,7 +254,7 @@ void index_trim(struct index *ix)
         (void)madvise(ix->map, ix->map_bytes, MADV_DONTNEED);
 }
 
-/* --- look-ups and batches ---------------------------------------------------------------- */
+/* --- look-ups and batches -------------------------------------------------------------------- */
 
 /* The batch when there is one, else the reader, renewed; NULL when LMDB refuses. */
 static MDB_txn *index_read_begin(struct index *ix)
@@ -384,7 +384,7 @@ int index_mark_built(struct index *ix)
     return rc == 0 ? 0 : index_batch_failed(ix, rc);
 }
 
-/* --- walks ------------------------------------------------------------------------------- */
+/* --- walks ----------------------------------------------------------------------------------- */
 
 int index_each(struct index *ix, bool (*each)(void *arg, const struct blob_info *b), void *arg)
 {

@@ -73,7 +73,7 @@ struct index_totals {
 /* Walks everything there is; only in a process that may die. ERR_CORRUPT, ERR_IO. */
 must_use int index_audit(struct index *ix, struct index_totals *out);
 
-/* --- encoding, shared with index_audit.c ------------------------------------------------- */
+/* --- encoding, shared with index_audit.c ----------------------------------------------------- */
 
 #define INDEX_KEY_MAX   (1 + DIGEST_BYTES_MAX)
 #define INDEX_ORDER_MAX (8 + INDEX_KEY_MAX)

@@ -17,6 +17,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,9 +84,9 @@ static struct store_ingest *ingest_new(struct store *s, const struct store_inges
     hasher_init(&i->hasher, opt->digest.alg);
     /* A cut media type would be a wrong one; a cut source still tells where to look. */
     if (opt->media_type && strlen(opt->media_type) <= STORE_MEDIA_MAX)
-        strcpy(i->media_type, opt->media_type);
+        snprintf(i->media_type, sizeof(i->media_type), "%s", opt->media_type);
     if (opt->source)
-        strncpy(i->source, opt->source, STORE_SOURCE_MAX);
+        snprintf(i->source, sizeof(i->source), "%s", opt->source);
     return i;
 }
 
@@ -150,7 +151,7 @@ int store_ingest_reserve(struct store_ingest *i, u64 size)
     return 0;
 }
 
-/* --- any thread -------------------------------------------------------------------------- */
+/* --- any thread ------------------------------------------------------------------------------ */
 
 int store_ingest_write(struct store_ingest *i, const void *data, size_t len)
 {
@@ -249,7 +250,7 @@ int store_ingest_seal(struct store_ingest *i)
     return rc;
 }
 
-/* --- ends -------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------ */
 
 /* Out of the books, its descriptor closed unless it was taken (-1). Frees `i`. */
 static void ingest_end(struct store_ingest *i)
@@ -274,8 +275,8 @@ int store_ingest_commit(struct store_ingest *i, u64 now_ms, struct store_blob **
                              .stored_ms = now_ms,
                              .used_ms = now_ms,
                              .scrubbed_ms = now_ms};
-    strcpy(info.media_type, i->media_type);
-    strcpy(info.source, i->source);
+    memcpy(info.media_type, i->media_type, sizeof(info.media_type));
+    memcpy(info.source, i->source, sizeof(info.source));
     int rc = pending_put(&s->pending, &info);
     if (rc < 0) {
         store_ingest_drop(i);
@@ -327,5 +328,7 @@ void store_ingest_drop(struct store_ingest *i)
     (void)!layout_partial_unlink(&s->layout, &i->digest);
     if (i->moved)
         (void)!layout_blob_unlink(&s->layout, &i->digest);
+    grave_bury(&s->grave, i->fd, atomic_load(&i->written));
+    i->fd = -1;
     ingest_end(i);
 }

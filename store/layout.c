@@ -84,7 +84,7 @@ int layout_open(struct layout *l, const char *path, char why[LAYOUT_WHY])
     if (strlen(path) > LAYOUT_PATH_MAX)
         return layout_why(why, ERR_INVAL, "the store's path is longer than %d bytes: shorten it",
                           LAYOUT_PATH_MAX);
-    strcpy(l->path, path);
+    snprintf(l->path, sizeof(l->path), "%s", path);
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return layout_refusal(l, "", errno, why);
     l->root_fd = open(path, LAYOUT_DIR_FLAGS);
@@ -237,6 +237,22 @@ int layout_publish(struct layout *l, const struct digest *d, int fd, bool *moved
 out:
     close(prefix_fd);
     return rc == ERR_NOTFOUND ? ERR_IO : rc;
+}
+
+int layout_blob_open(const struct layout *l, const struct digest *d)
+{
+    char name[LAYOUT_NAME_SIZE];
+    layout_blob_name(d, name);
+    int fd = openat(l->alg_fd[d->alg], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? layout_err(errno) : fd;
+}
+
+int layout_partial_open(const struct layout *l, const struct digest *d)
+{
+    char name[LAYOUT_NAME_SIZE];
+    layout_partial_name(d, name);
+    int fd = openat(l->ingest_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? layout_err(errno) : fd;
 }
 
 static int layout_unlink(int dir_fd, const char *name)

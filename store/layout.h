@@ -50,6 +50,9 @@ bool layout_partial_parse(struct digest *d, const char *name);
  */
 must_use int layout_publish(struct layout *l, const struct digest *d, int fd, bool *moved);
 
+/* A held blob's descriptor for reading; ERR_NOTFOUND, ERR_FULL, ERR_IO. */
+must_use int layout_blob_open(const struct layout *l, const struct digest *d);
+must_use int layout_partial_open(const struct layout *l, const struct digest *d);
 /* Gone or never there: 0. ERR_IO else. */
 must_use int layout_blob_unlink(const struct layout *l, const struct digest *d);
 must_use int layout_partial_unlink(const struct layout *l, const struct digest *d);

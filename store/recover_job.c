@@ -27,7 +27,7 @@ struct recover {
     u64 batched;
 };
 
-/* --- one file of blobs/ ------------------------------------------------------------------ */
+/* --- one file of blobs/ ---------------------------------------------------------------------- */
 
 static u64 recover_ms(const struct timespec *ts)
 {
@@ -148,7 +148,7 @@ static int recover_rebuild_file(struct recover *r, int dir_fd, const char *name,
     return rc;
 }
 
-/* --- all of blobs/ ----------------------------------------------------------------------- */
+/* --- all of blobs/ --------------------------------------------------------------------------- */
 
 /* Opens a folder for reading its entries; the descriptor given stays the caller's. */
 static DIR *recover_opendir(int at_fd, const char *name)
@@ -227,7 +227,7 @@ static int recover_scan(struct recover *r)
     return rc;
 }
 
-/* --- entries without a file -------------------------------------------------------------- */
+/* --- entries without a file ------------------------------------------------------------------ */
 
 struct recover_missing {
     const struct layout *layout;
@@ -279,7 +279,7 @@ static int recover_drop_missing(struct recover *r)
     return rc;
 }
 
-/* --- the jobs ---------------------------------------------------------------------------- */
+/* --- the jobs -------------------------------------------------------------------------------- */
 
 static int recover_check(struct recover *r)
 {

@@ -7,8 +7,8 @@
 #include "store/store_state.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -47,6 +47,7 @@ void store_tick(struct store *s, u64 now_ms)
 void store_sync(struct store *s)
 {
     (void)!index_sync(s->index); /* counted */
+    grave_empty(&s->grave);
 }
 
 int store_lookup(struct store *s, const struct digest *d, struct blob_info *out)
@@ -54,7 +55,7 @@ int store_lookup(struct store *s, const struct digest *d, struct blob_info *out)
     return pending_get(&s->pending, d, out);
 }
 
-/* --- pins -------------------------------------------------------------------------------- */
+/* --- pins ------------------------------------------------------------------------------------ */
 
 static struct store_blob *store_pin_find(const struct store *s, const struct digest *d)
 {
@@ -72,8 +73,7 @@ struct store_blob *store_pin_new(struct store *s, const struct digest *d, int fd
     b->fd = fd;
     b->size = size;
     b->refs = 1;
-    assert(strlen(media_type) <= STORE_MEDIA_MAX);
-    strcpy(b->media_type, media_type);
+    snprintf(b->media_type, sizeof(b->media_type), "%s", media_type);
     table_put(&s->pins, &b->node);
     s->pinned_used += space_rounded(size);
     /* Readers read ahead in windows of their own; the kernel's would double them. */
@@ -84,12 +84,10 @@ struct store_blob *store_pin_new(struct store *s, const struct digest *d, int fd
 /* Opens a held blob's file, which must be of its size. ERR_NOTFOUND: there is no such file. */
 static int store_pin_open(struct store *s, const struct blob_info *info, int *fd)
 {
-    char name[LAYOUT_NAME_SIZE];
     struct stat st;
-    layout_blob_name(&info->digest, name);
-    *fd = openat(s->layout.alg_fd[info->digest.alg], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *fd = layout_blob_open(&s->layout, &info->digest);
     if (*fd < 0)
-        return layout_err(errno);
+        return *fd;
     if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode) && (u64)st.st_size == info->size)
         return 0;
     close(*fd);
@@ -142,7 +140,10 @@ void store_unpin(struct store *s, struct store_blob *b)
         s->pinned_used -= space_rounded(b->size);
         table_del(&s->pins, &b->node);
     }
-    close(b->fd);
+    if (b->removed)
+        grave_bury(&s->grave, b->fd, b->size);
+    else
+        close(b->fd);
     free(b);
 }
 
@@ -161,7 +162,7 @@ const char *store_blob_media_type(const struct store_blob *b)
     return b->media_type;
 }
 
-/* --- walking ----------------------------------------------------------------------------- */
+/* --- walking --------------------------------------------------------------------------------- */
 
 struct store_walk {
     struct store *store;
@@ -197,7 +198,7 @@ void store_each(struct store *s, bool (*each)(void *arg, const struct blob_info 
     index_trim(s->index);
 }
 
-/* --- removing ---------------------------------------------------------------------------- */
+/* --- removing -------------------------------------------------------------------------------- */
 
 int store_forget(struct store *s, const struct digest *d, u64 size)
 {
@@ -210,7 +211,12 @@ int store_forget(struct store *s, const struct digest *d, u64 size)
     rc = pending_del(&s->pending, d);
     if (rc < 0)
         return rc;
+    /* A reader's descriptor keeps the file as it is; else ours does, until it is buried. */
+    struct store_blob *b = store_pin_find(s, d);
+    int fd = b || size < GRAVE_BYTES_LEAST ? -1 : layout_blob_open(&s->layout, d);
     rc = layout_blob_unlink(&s->layout, d);
+    if (fd >= 0)
+        grave_bury(&s->grave, fd, size);
     if (rc < 0) {
         (void)!pending_put(&s->pending, &info);
         return rc;
@@ -219,7 +225,6 @@ int store_forget(struct store *s, const struct digest *d, u64 size)
     s->blobs--;
     s->blob_bytes -= size;
     s->blob_used -= space_rounded(size);
-    struct store_blob *b = store_pin_find(s, d);
     if (b) {
         table_del(&s->pins, &b->node);
         b->removed = true;

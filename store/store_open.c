@@ -21,7 +21,7 @@
 
 static_assert(LAYOUT_WHY == 256, "the length of `why` in store.h");
 
-/* --- partials ---------------------------------------------------------------------------- */
+/* --- partials -------------------------------------------------------------------------------- */
 
 struct open_partials {
     struct store_partial **list;
@@ -114,7 +114,7 @@ static int open_partials_scan(struct store *s, struct store_opened *found)
     return rc;
 }
 
-/* --- opening ----------------------------------------------------------------------------- */
+/* --- opening --------------------------------------------------------------------------------- */
 
 static void open_free(struct store *s)
 {
@@ -132,6 +132,7 @@ static void open_free(struct store *s)
     if (s->partials.slots)
         table_fini(&s->partials);
     index_close(s->index);
+    grave_fini(&s->grave);
     mark_release(&s->mark);
     layout_close(&s->layout);
     free(s);
@@ -191,11 +192,13 @@ int store_open_hooked(struct store **out, const struct store_options *opt,
     if (!s)
         return layout_why(why, ERR_NOMEM, "not enough memory to open the store");
     TAILQ_INIT(&s->idle);
+    grave_init(&s->grave);
     s->mark.lock_fd = -1;
     s->capacity_bytes = opt->capacity_bytes;
     s->now_ms = s->trimmed_ms = opt->now_ms;
     int rc = layout_open(&s->layout, opt->path, why);
     if (rc < 0) {
+        grave_fini(&s->grave);
         free(s);
         return rc;
     }
@@ -232,18 +235,16 @@ int store_open(struct store **out, const struct store_options *opt, struct store
     return store_open_hooked(out, opt, &real, found, why);
 }
 
-/* --- closing ----------------------------------------------------------------------------- */
+/* --- closing --------------------------------------------------------------------------------- */
 
 /* Partials have to survive a power cut from now on. */
 static int close_sync_partials(struct store *s)
 {
     struct store_partial *p;
-    char name[LAYOUT_NAME_SIZE];
     int rc = 0;
     TAILQ_FOREACH(p, &s->idle, link)
     {
-        layout_partial_name(&p->node.digest, name);
-        int fd = openat(s->layout.ingest_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        int fd = layout_partial_open(&s->layout, &p->node.digest);
         if (fd < 0 || fsync(fd) < 0)
             rc = ERR_IO;
         if (fd >= 0)

@@ -22,7 +22,7 @@ u64 store_used(const struct store *s)
     return s->blob_used + s->ghost_used + s->idle_used + s->running_used;
 }
 
-/* --- idle partials ----------------------------------------------------------------------- */
+/* --- idle partials --------------------------------------------------------------------------- */
 
 struct store_partial *store_partial_find(const struct store *s, const struct digest *d)
 {
@@ -50,13 +50,16 @@ void store_partial_take(struct store *s, struct store_partial *p)
 
 void store_partial_drop(struct store *s, struct store_partial *p)
 {
+    int fd = p->bytes < GRAVE_BYTES_LEAST ? -1 : layout_partial_open(&s->layout, &p->node.digest);
     /* A file that cannot be removed is found again when the store opens. */
     (void)!layout_partial_unlink(&s->layout, &p->node.digest);
+    if (fd >= 0)
+        grave_bury(&s->grave, fd, p->bytes);
     store_partial_take(s, p);
     free(p);
 }
 
-/* --- candidates -------------------------------------------------------------------------- */
+/* --- candidates ------------------------------------------------------------------------------ */
 
 struct room_window {
     struct store *store;
@@ -155,7 +158,7 @@ static int room_evict(struct store *s, u64 bytes)
     return rc;
 }
 
-/* --- promises ---------------------------------------------------------------------------- */
+/* --- promises -------------------------------------------------------------------------------- */
 
 /* Promised to running ingests, beyond what they wrote. */
 static u64 room_promised(const struct store *s)
@@ -167,6 +170,13 @@ static u64 room_promised(const struct store *s)
         bytes += atomic_load(&i->reserved) - atomic_load(&i->written);
     }
     return bytes;
+}
+
+/* How much less than `want` bytes the disk has. */
+static u64 room_lack(const struct store *s, u64 want)
+{
+    u64 free_bytes = layout_free_bytes(&s->layout);
+    return want > free_bytes ? want - free_bytes : 0;
 }
 
 int store_room_make(struct store *s, u64 bytes, u64 there)
@@ -181,13 +191,15 @@ int store_room_make(struct store *s, u64 bytes, u64 there)
     if (over > evictable)
         return ERR_FULL;
 
-    u64 free_bytes = layout_free_bytes(&s->layout);
-    u64 want = bytes - there + room_promised(s) + ROOM_DISK_MARGIN;
-    u64 lack = want > free_bytes ? want - free_bytes : 0;
+    u64 want = bytes - there + room_promised(s) + ROOM_DISK_MARGIN, lack = room_lack(s, want);
+    if (lack > 0 && grave_empty(&s->grave))
+        lack = room_lack(s, want);
     if (lack > evictable)
         return ERR_NOSPACE;
     u64 evict = over > lack ? over : lack;
     int rc = evict > 0 ? room_evict(s, evict) : 0;
+    if (lack > 0)
+        grave_empty(&s->grave); /* slow, but the disk needs it now */
     assert(rc < 0 || store_used(s) + bytes <= s->capacity_bytes);
     return rc;
 }

@@ -16,6 +16,7 @@
  * pinned_used is the part of blob_used that may not be evicted now. */
 #pragma once
 
+#include "store/grave.h"
 #include "store/hash.h"
 #include "store/index.h"
 #include "store/layout.h"
@@ -56,6 +57,7 @@ struct store {
     struct mark mark;
     struct index *index;
     struct pending pending;
+    struct grave grave;
     struct table pins, ingests, partials;
     struct store_partials idle;
 
@@ -94,7 +96,7 @@ must_use int store_open_hooked(struct store **out, const struct store_options *o
                                const struct store_hooks *hooks, struct store_opened *found,
                                char why[256]);
 
-/* --- store.c ----------------------------------------------------------------------------- */
+/* --- store.c --------------------------------------------------------------------------------- */
 
 /* A pin on `d` with an open descriptor, which it takes. NULL without memory (the descriptor then
  * stays the caller's). */
@@ -104,7 +106,7 @@ struct store_blob *store_pin_new(struct store *s, const struct digest *d, int fd
  * ERR_NOMEM, ERR_IO: it stays. */
 must_use int store_forget(struct store *s, const struct digest *d, u64 size);
 
-/* --- store_room.c ------------------------------------------------------------------------ */
+/* --- store_room.c ---------------------------------------------------------------------------- */
 
 u64 store_used(const struct store *s);
 /* Makes room for `bytes` (rounded) more, of which `there` are on the disk already, evicting only
