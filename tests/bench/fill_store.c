@@ -24,23 +24,27 @@
 #define TINY_BYTES 64
 
 /* These stand before libc's for everything linked into this program. */
-int fsync(int fd) {
+int fsync(int fd)
+{
     (void)fd;
     return 0;
 }
 
-int fdatasync(int fd) {
+int fdatasync(int fd)
+{
     (void)fd;
     return 0;
 }
 
-static u64 wall_ms(void) {
+static u64 wall_ms(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (u64)t.tv_sec * 1000 + (u64)t.tv_nsec / 1000000;
 }
 
-static int fill_one(struct store *s, unsigned long n) {
+static int fill_one(struct store *s, unsigned long n)
+{
     char text[TINY_BYTES + 1];
     int len = snprintf(text, sizeof(text), "tiny blob %050lu\n", n);
     assert(len > 0 && len < (int)sizeof(text));
@@ -51,13 +55,15 @@ static int fill_one(struct store *s, unsigned long n) {
     hash_bytes(DIGEST_SHA256, text, (size_t)len, &opt.digest);
     struct store_ingest *i = NULL;
     int err = store_ingest_begin(s, &opt, &i);
-    if (err) return err;
+    if (err)
+        return err;
     err = store_ingest_write(i, text, (size_t)len);
     if (!err) {
         store_ingest_hash(i, text, (size_t)len);
         err = store_ingest_verify(i);
     }
-    if (!err) err = store_ingest_seal(i);
+    if (!err)
+        err = store_ingest_seal(i);
     if (err) {
         store_ingest_drop(i);
         return err;
@@ -65,7 +71,8 @@ static int fill_one(struct store *s, unsigned long n) {
     return store_ingest_commit(i, opt.now_ms, NULL);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     char *end = NULL;
     unsigned long count = argc == 3 ? strtoul(argv[2], &end, 10) : 0;
     if (!count || *end) {
@@ -84,7 +91,8 @@ int main(int argc, char **argv) {
     unsigned long n = 0;
     for (; n < count && !err; n++) {
         err = fill_one(s, n);
-        if (n % 1000 == 999) store_tick(s, wall_ms());
+        if (n % 1000 == 999)
+            store_tick(s, wall_ms());
     }
     struct store_stats stats;
     store_stats(s, &stats);

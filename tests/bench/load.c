@@ -11,10 +11,7 @@
  * Not here: TLS, chunked bodies, names (addresses are IPv4 literals), the truth of the bytes
  * (bench.py checks digests outside the timed part).
  *
- *   connect all, then start the clock     --once: every connection fetches each URL once, at one
- * moment IDLE -> HEAD -> BODY -> IDLE ...      --requests K: K in all, --seconds S: until then
- *             \       \
- *              `-------`--> DONE          finished, or failed
+ * All connections are open before the clock starts.
  *
  * Without --rate, epoll says who is readable. With --rate a connection is a slow reader: every 20
  * ms it may take its share and no more, with a small receive buffer, so that the server has to
@@ -99,13 +96,15 @@ struct load {
     char *copy;
 };
 
-static uint64_t now_ns(void) {
+static uint64_t now_ns(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {
+__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     fputs("dray-load: ", stderr);
@@ -115,36 +114,45 @@ __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *form
     exit(2);
 }
 
-static void samples_add(struct samples *s, uint64_t ns) {
-    if (s->n == MAX_SAMPLES) return;
+static void samples_add(struct samples *s, uint64_t ns)
+{
+    if (s->n == MAX_SAMPLES)
+        return;
     if (s->n == s->cap) {
         s->cap = s->cap ? 2 * s->cap : 4096;
         s->us = realloc(s->us, s->cap * sizeof(*s->us));
-        if (!s->us) die("out of memory");
+        if (!s->us)
+            die("out of memory");
     }
     uint64_t us = ns / 1000;
     s->us[s->n++] = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
-static int samples_order(const void *a, const void *b) {
+static int samples_order(const void *a, const void *b)
+{
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return (x > y) - (x < y);
 }
 
-static void samples_sort(struct samples *s) {
-    if (s->n) qsort(s->us, s->n, sizeof(*s->us), samples_order);
+static void samples_sort(struct samples *s)
+{
+    if (s->n)
+        qsort(s->us, s->n, sizeof(*s->us), samples_order);
 }
 
 /* Seconds at quantile `q`, nearest rank; the samples must be sorted. */
-static double samples_at(const struct samples *s, double q) {
-    if (!s->n) return 0;
+static double samples_at(const struct samples *s, double q)
+{
+    if (!s->n)
+        return 0;
     size_t i = (size_t)(q * (double)s->n);
     return (double)s->us[i < s->n ? i : s->n - 1] / 1e6;
 }
 
 /* --- one connection --------------------------------------------------------------------------- */
 
-static void conn_close(struct load *l, struct conn *c) {
+static void conn_close(struct load *l, struct conn *c)
+{
     assert(c->state != STATE_DONE);
     c->state = STATE_DONE;
     close(c->fd);
@@ -153,7 +161,8 @@ static void conn_close(struct load *l, struct conn *c) {
 }
 
 __attribute__((format(printf, 3, 4))) static void conn_fail(struct load *l, struct conn *c,
-                                                            const char *format, ...) {
+                                                            const char *format, ...)
+{
     l->errors++;
     if (l->errors <= SHOWN_ERRORS) {
         va_list args;
@@ -168,15 +177,19 @@ __attribute__((format(printf, 3, 4))) static void conn_fail(struct load *l, stru
 
 /* Loopback and idle listeners: a blocking connect is immediate, and none is part of a timed answer.
  */
-static void conn_open(struct load *l, struct conn *c) {
+static void conn_open(struct load *l, struct conn *c)
+{
     int one = 1, small = SLOW_RCVBUF;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0) die("socket: %s", strerror(errno));
-    if (l->rate) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    if (c->fd < 0)
+        die("socket: %s", strerror(errno));
+    if (l->rate)
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     if (connect(c->fd, (struct sockaddr *)&l->server, sizeof(l->server)) != 0)
         die("connect to %s: %s", l->host, strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0) die("fcntl: %s", strerror(errno));
+    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+        die("fcntl: %s", strerror(errno));
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
     if (!l->rate && epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0)
         die("epoll_ctl: %s", strerror(errno));
@@ -184,7 +197,8 @@ static void conn_open(struct load *l, struct conn *c) {
     c->fresh = true;
 }
 
-static void conn_send(struct load *l, struct conn *c) {
+static void conn_send(struct load *l, struct conn *c)
+{
     assert(c->state == STATE_IDLE);
     char request[MAX_REQUEST], range[64] = "";
     if (l->range_step)
@@ -192,19 +206,23 @@ static void conn_send(struct load *l, struct conn *c) {
                  (unsigned long long)(l->range_step * c->id));
     int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n",
                      l->paths[c->url], l->host, l->headers, range);
-    if (n < 0 || (size_t)n >= sizeof(request)) die("request too long: %s", l->paths[c->url]);
+    if (n < 0 || (size_t)n >= sizeof(request))
+        die("request too long: %s", l->paths[c->url]);
     c->head_len = 0;
     c->started = c->close_after = false;
     c->start_ns = now_ns();
     c->state = STATE_HEAD;
     ssize_t sent = send(c->fd, request, (size_t)n, MSG_NOSIGNAL);
     /* A kept-alive socket that the server just closed: the read that follows tells, and reopens. */
-    if (sent < 0 && !c->fresh && (errno == EPIPE || errno == ECONNRESET)) return;
-    if (sent != n) conn_fail(l, c, "send: %s", sent < 0 ? strerror(errno) : "short");
+    if (sent < 0 && !c->fresh && (errno == EPIPE || errno == ECONNRESET))
+        return;
+    if (sent != n)
+        conn_fail(l, c, "send: %s", sent < 0 ? strerror(errno) : "short");
 }
 
 /* Begins the connection's next request, or ends it when there is none. */
-static void conn_next(struct load *l, struct conn *c) {
+static void conn_next(struct load *l, struct conn *c)
+{
     assert(c->state == STATE_IDLE);
     bool more = l->once ? c->asked < l->n_urls : !l->requests || l->begun < l->requests;
     if (!more) {
@@ -217,13 +235,15 @@ static void conn_next(struct load *l, struct conn *c) {
     conn_send(l, c);
 }
 
-static void conn_reopen(struct load *l, struct conn *c) {
+static void conn_reopen(struct load *l, struct conn *c)
+{
     close(c->fd);
     l->reconnects++;
     conn_open(l, c);
 }
 
-static void conn_complete(struct load *l, struct conn *c) {
+static void conn_complete(struct load *l, struct conn *c)
+{
     assert(c->state == STATE_BODY && c->left == 0);
     uint64_t now = now_ns();
     samples_add(&l->latency, now - c->start_ns);
@@ -231,12 +251,14 @@ static void conn_complete(struct load *l, struct conn *c) {
     l->last_ns = now;
     c->state = STATE_IDLE;
     c->fresh = false;
-    if (c->close_after) conn_reopen(l, c);
+    if (c->close_after)
+        conn_reopen(l, c);
     conn_next(l, c);
 }
 
 /* `n` more body bytes are here. */
-static void conn_took(struct load *l, struct conn *c, uint64_t n) {
+static void conn_took(struct load *l, struct conn *c, uint64_t n)
+{
     assert(n <= c->left);
     if (n && !c->started) {
         c->started = true;
@@ -247,7 +269,8 @@ static void conn_took(struct load *l, struct conn *c, uint64_t n) {
 }
 
 /* The value of a header line in c->head, or NULL. The head ends with a NUL. */
-static const char *head_field(const char *head, const char *name) {
+static const char *head_field(const char *head, const char *name)
+{
     size_t n = strlen(name);
     for (const char *line = strstr(head, "\r\n"); line; line = strstr(line, "\r\n")) {
         line += 2;
@@ -260,15 +283,18 @@ static const char *head_field(const char *head, const char *name) {
 }
 
 /* Reads the head; `end` is where the body begins in c->head. False: failed, and said so. */
-static bool conn_head(struct load *l, struct conn *c, size_t end) {
+static bool conn_head(struct load *l, struct conn *c, size_t end)
+{
     c->head[end - 2] = '\0'; /* the blank line's CR LF ends the text */
-    unsigned status = 0, expected = l->range_step ? 206 : 200;
-    if (sscanf(c->head, "HTTP/1.%*1u %3u", &status) != 1) {
+    unsigned long status = 0, expected = l->range_step ? 206 : 200;
+    if (strncmp(c->head, "HTTP/1.", 7) == 0 && strlen(c->head) > 9)
+        status = strtoul(c->head + 9, NULL, 10);
+    if (!status) {
         conn_fail(l, c, "not an HTTP/1 answer");
         return false;
     }
     if (status != expected) {
-        conn_fail(l, c, "status %u, expected %u", status, expected);
+        conn_fail(l, c, "status %lu, expected %lu", status, expected);
         return false;
     }
     const char *length = head_field(c->head, "content-length");
@@ -284,10 +310,13 @@ static bool conn_head(struct load *l, struct conn *c, size_t end) {
 }
 
 /* What one read gave: bytes, 0 for the end, -1 for "not now", -2 when the connection failed. */
-static ssize_t conn_recv(struct load *l, struct conn *c, char *into, size_t max, int flags) {
+static ssize_t conn_recv(struct load *l, struct conn *c, char *into, size_t max, int flags)
+{
     ssize_t n = recv(c->fd, into, max, flags);
-    if (n > 0) return n;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return -1;
+    if (n > 0)
+        return n;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return -1;
     if (c->state == STATE_HEAD && c->head_len == 0 && !c->fresh) {
         conn_reopen(l, c); /* closed while idle, as a server may: ask again, once per socket */
         conn_send(l, c);
@@ -302,9 +331,11 @@ static ssize_t conn_recv(struct load *l, struct conn *c, char *into, size_t max,
     return -2;
 }
 
-static ssize_t conn_read_head(struct load *l, struct conn *c) {
+static ssize_t conn_read_head(struct load *l, struct conn *c)
+{
     ssize_t n = conn_recv(l, c, c->head + c->head_len, HEAD_BYTES - 1 - c->head_len, 0);
-    if (n < 0) return n;
+    if (n < 0)
+        return n;
     c->head_len += (size_t)n;
     c->head[c->head_len] = '\0';
     char *blank = memmem(c->head, c->head_len, "\r\n\r\n", 4);
@@ -316,7 +347,8 @@ static ssize_t conn_read_head(struct load *l, struct conn *c) {
         return n;
     }
     size_t end = (size_t)(blank - c->head) + 4;
-    if (!conn_head(l, c, end)) return -2;
+    if (!conn_head(l, c, end))
+        return -2;
     size_t body = c->head_len - end;
     if (body > c->left) {
         conn_fail(l, c, "%zu bytes beyond Content-Length", body - (size_t)c->left);
@@ -326,38 +358,49 @@ static ssize_t conn_read_head(struct load *l, struct conn *c) {
     return n;
 }
 
-static ssize_t conn_read_body(struct load *l, struct conn *c, size_t max) {
-    if (max > c->left) max = (size_t)c->left;
+static ssize_t conn_read_body(struct load *l, struct conn *c, size_t max)
+{
+    if (max > c->left)
+        max = (size_t)c->left;
     ssize_t n;
     if (l->discard)
         n = conn_recv(l, c, NULL, max, MSG_TRUNC);
     else
         n = conn_recv(l, c, l->copy, max < COPY_BYTES ? max : COPY_BYTES, 0);
-    if (n > 0) conn_took(l, c, (uint64_t)n);
+    if (n > 0)
+        conn_took(l, c, (uint64_t)n);
     return n;
 }
 
 /* Takes what is there, at most `budget` body bytes; returns what is left of the budget. */
-static size_t conn_read(struct load *l, struct conn *c, size_t budget) {
+static size_t conn_read(struct load *l, struct conn *c, size_t budget)
+{
     while (budget && c->state != STATE_DONE) {
         uint64_t asked = c->asked;
         ssize_t n = c->state == STATE_HEAD ? conn_read_head(l, c) : conn_read_body(l, c, budget);
-        if (n < 0) break;
+        if (n < 0)
+            break;
         l->progress_ns = now_ns();
         budget -= (size_t)n < budget ? (size_t)n : budget;
-        if (c->state == STATE_BODY && c->left == 0) conn_complete(l, c);
-        if (c->asked != asked) break; /* a new request: its answer wakes us */
+        if (c->state == STATE_BODY && c->left == 0)
+            conn_complete(l, c);
+        if (c->asked != asked)
+            break; /* a new request: its answer wakes us */
         /* A small read emptied the socket: epoll is level-triggered, spare the EAGAIN. */
-        if (!l->rate && n < 32768 && c->state == STATE_BODY) break;
+        if (!l->rate && n < 32768 && c->state == STATE_BODY)
+            break;
     }
     return budget;
 }
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
-static bool load_over(struct load *l, uint64_t now) {
-    if (!l->open || (l->end_ns && now >= l->end_ns)) return true;
-    if (now - l->progress_ns < (uint64_t)(l->timeout * 1e9)) return false;
+static bool load_over(struct load *l, uint64_t now)
+{
+    if (!l->open || (l->end_ns && now >= l->end_ns))
+        return true;
+    if (now - l->progress_ns < (uint64_t)(l->timeout * 1e9))
+        return false;
     for (unsigned i = 0; i < l->connections; i++) {
         if (l->conns[i].state != STATE_DONE)
             conn_fail(l, &l->conns[i], "nothing came for %.0f s", l->timeout);
@@ -365,26 +408,32 @@ static bool load_over(struct load *l, uint64_t now) {
     return true;
 }
 
-static void load_run_fast(struct load *l) {
+static void load_run_fast(struct load *l)
+{
     struct epoll_event events[256];
     while (!load_over(l, now_ns())) {
         int n = epoll_wait(l->epoll, events, 256, 50);
-        if (n < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
+        if (n < 0 && errno != EINTR)
+            die("epoll_wait: %s", strerror(errno));
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
-            if (c->state != STATE_DONE) conn_read(l, c, TURN_BYTES);
+            if (c->state != STATE_DONE)
+                conn_read(l, c, TURN_BYTES);
         }
     }
 }
 
-static void load_run_slow(struct load *l) {
+static void load_run_slow(struct load *l)
+{
     uint64_t share = l->rate * TICK_NS / 1000000000u, next = now_ns();
     while (!load_over(l, now_ns())) {
         for (unsigned i = 0; i < l->connections; i++) {
             struct conn *c = &l->conns[i];
-            if (c->state == STATE_DONE) continue;
+            if (c->state == STATE_DONE)
+                continue;
             c->credit += share;
-            if (c->credit > l->rate) c->credit = l->rate; /* at most one second is saved up */
+            if (c->credit > l->rate)
+                c->credit = l->rate; /* at most one second is saved up */
             c->credit = conn_read(l, c, (size_t)c->credit);
         }
         next += TICK_NS;
@@ -394,28 +443,33 @@ static void load_run_slow(struct load *l) {
     }
 }
 
-static void load_run(struct load *l) {
+static void load_run(struct load *l)
+{
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->conns = calloc(l->connections, sizeof(*l->conns));
     l->copy = malloc(COPY_BYTES);
-    if (l->epoll < 0 || !l->conns || !l->copy) die("out of memory or descriptors");
+    if (l->epoll < 0 || !l->conns || !l->copy)
+        die("out of memory or descriptors");
     l->open = l->connections;
     for (unsigned i = 0; i < l->connections; i++) {
         l->conns[i].id = i;
         conn_open(l, &l->conns[i]);
     }
     l->start_ns = l->last_ns = l->progress_ns = now_ns();
-    if (l->seconds > 0) l->end_ns = l->start_ns + (uint64_t)(l->seconds * 1e9);
+    if (l->seconds > 0)
+        l->end_ns = l->start_ns + (uint64_t)(l->seconds * 1e9);
     for (unsigned i = 0; i < l->connections; i++)
         conn_next(l, &l->conns[i]);
     if (l->rate)
         load_run_slow(l);
     else
         load_run_fast(l);
-    if (l->end_ns) l->last_ns = now_ns();
+    if (l->end_ns)
+        l->last_ns = now_ns();
 }
 
-static void load_print(struct load *l) {
+static void load_print(struct load *l)
+{
     double seconds = (double)(l->last_ns - l->start_ns) / 1e9;
     samples_sort(&l->latency);
     samples_sort(&l->first);
@@ -446,13 +500,16 @@ static const char usage[] =
     "  --timeout S       silence of all connections that is an error; default 120\n"
     "exit: 0, 1 when anything failed, 2 for a wrong command line or an unreachable server\n";
 
-static void load_url(struct load *l, const char *url) {
+static void load_url(struct load *l, const char *url)
+{
     char host[64];
     int used = 0;
     if (sscanf(url, "http://%63[0-9.:]%n", host, &used) != 1 || url[used] != '/')
         die("not http://ADDRESS:PORT/path: %s", url);
-    if (l->n_urls == MAX_URLS) die("more than %d URLs", MAX_URLS);
-    if (l->n_urls && strcmp(host, l->host) != 0) die("URLs of two servers: %s, %s", l->host, host);
+    if (l->n_urls == MAX_URLS)
+        die("more than %d URLs", MAX_URLS);
+    if (l->n_urls && strcmp(host, l->host) != 0)
+        die("URLs of two servers: %s, %s", l->host, host);
     memcpy(l->host, host, sizeof(host));
     l->paths[l->n_urls++] = url + used;
     char *colon = strchr(host, ':');
@@ -467,7 +524,8 @@ static void load_url(struct load *l, const char *url) {
         die("not an IPv4 address and port: %s", url);
 }
 
-static double number(const char *what, const char *text, double min, double max) {
+static double number(const char *what, const char *text, double min, double max)
+{
     char *end;
     double v = strtod(text, &end);
     if (end == text || *end || !(v >= min && v <= max))
@@ -475,15 +533,18 @@ static double number(const char *what, const char *text, double min, double max)
     return v;
 }
 
-static void load_header(struct load *l, const char *line) {
+static void load_header(struct load *l, const char *line)
+{
     size_t used = strlen(l->headers), n = strlen(line);
     if (!strchr(line, ':') || strpbrk(line, "\r\n"))
         die("--header '%s': expected 'Name: value'", line);
-    if (used + n + 3 > sizeof(l->headers)) die("more than %d bytes of headers", MAX_HEADERS);
+    if (used + n + 3 > sizeof(l->headers))
+        die("more than %d bytes of headers", MAX_HEADERS);
     snprintf(l->headers + used, sizeof(l->headers) - used, "%s\r\n", line);
 }
 
-static void load_options(struct load *l, int argc, char **argv) {
+static void load_options(struct load *l, int argc, char **argv)
+{
     static const struct option options[] = {{"connections", required_argument, NULL, 'c'},
                                             {"requests", required_argument, NULL, 'n'},
                                             {"seconds", required_argument, NULL, 's'},
@@ -522,7 +583,8 @@ static void load_options(struct load *l, int argc, char **argv) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     static struct load l;
     load_options(&l, argc, argv);
     struct rlimit files;

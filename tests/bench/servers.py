@@ -4,7 +4,8 @@ Why: every contender has to be started, warmed, asked and stopped in the same wa
 own under one temporary directory, on a free port of 127.0.0.1.
 
 Guarantee: whatever ends the run (success, an error, Ctrl-C, SIGTERM) stops every process started here
-and removes the directory; a child whose parent was killed outright gets SIGTERM from the kernel.
+and removes the directory. If the run itself is killed outright, the kernel sends its children SIGTERM,
+and the next run removes the directory.
 
 A contender is one of the classes below: start(), stop(), url(path), and the pids whose CPU and memory
 are counted. What it is configured to do stands in its class, in full, so that a reader can judge
@@ -67,11 +68,25 @@ def _process_tree(pid):
     return tree
 
 
+def _own_folder(base):
+    return tempfile.mkdtemp(prefix=f"dray-bench-{os.getpid()}-", dir=base)
+
+
+def _remove_orphans(base):
+    """What a run left behind that was killed outright."""
+    for entry in os.listdir(base) if os.path.isdir(base) else []:
+        found = re.match(r"dray-bench-(\d+)-", entry)
+        if found and not os.path.exists(f"/proc/{found.group(1)}"):
+            shutil.rmtree(os.path.join(base, entry), ignore_errors=True)
+
+
 class Site:
     """The temporary directory and everything that runs in it. Use as a context manager."""
 
     def __init__(self, base):
-        self.root = tempfile.mkdtemp(prefix="dray-bench-", dir=base)
+        for place in (base, "/dev/shm"):
+            _remove_orphans(place)
+        self.root = _own_folder(base)
         os.chmod(self.root, 0o755)  # workers that drop privileges look in
         self.servers = []
         self.removed = []  # directories elsewhere, to be removed as well
@@ -392,9 +407,10 @@ class Varnish(Server):
     package = "varnish"
 
     def command(self):
-        # Its log is a shared-memory file: Debian users have it on tmpfs too.
+        # Its log is a shared-memory file, here on tmpfs. No jail: dropping privileges would also drop
+        # the wish to end with us.
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.dir
-        self.work = tempfile.mkdtemp(prefix="dray-bench-varnish-", dir=base)
+        self.work = _own_folder(base)
         os.chmod(self.work, 0o755)
         self.site.removed.append(self.work)
         vcl = self.write("bench.vcl", f"""vcl 4.1;
@@ -402,7 +418,7 @@ backend default {{ .host = "127.0.0.1"; .port = "{self.origin.port}"; }}
 sub vcl_backend_response {{ set beresp.ttl = 1h; }}
 """)
         return ["varnishd", "-F", "-n", self.work, "-a", self.address, "-f", vcl, "-s", "malloc,2G",
-                "-T", "none"]
+                "-T", "none", "-j", "none"]
 
     def stop(self):
         super().stop()
