@@ -9,7 +9,7 @@
 #include "node/config_check.h"
 #include "node/ctl_table.h"
 
-/* --- warnings --------------------------------------------------------------------------------- */
+/* --- warnings -------------------------------------------------------------------------------- */
 
 static bool warn_listen(const struct node_config *c, char *text)
 {
@@ -81,19 +81,27 @@ bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MA
     return false;
 }
 
-/* --- the page --------------------------------------------------------------------------------- */
+/* --- the page -------------------------------------------------------------------------------- */
 
 static void line(FILE *to, const char *key, const char *text)
 {
     fprintf(to, "  %-10s %s\n", key, text);
 }
 
+/* As one would write it: in the largest unit that fits. */
 static void duration(char out[TABLE_TEXT], u64 ms)
 {
-    if (ms % 1000)
-        snprintf(out, TABLE_TEXT, "%" PRIu64 "ms", ms);
+    static const struct {
+        u64 ms;
+        const char *unit;
+    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    size_t i = 0;
+    while (i + 1 < countof(units) && ms % units[i].ms)
+        i++;
+    if (ms == 0)
+        snprintf(out, TABLE_TEXT, "0s");
     else
-        ctl_table_age(out, ms / 1000);
+        snprintf(out, TABLE_TEXT, "%" PRIu64 "%s", ms / units[i].ms, units[i].unit);
 }
 
 static void print_upstream(FILE *to, const struct upstream_config *u, bool first)
@@ -115,10 +123,10 @@ void config_print(const struct node_config *c, FILE *to)
                            : "plain HTTP");
     line(to, "listen", text);
     ctl_table_size(size, c->store.capacity_bytes);
-    snprintf(text, sizeof(text), "%.300s, at most %s", c->store.path, size);
-    line(to, "store", text);
     duration(a, c->store.scrub_ms);
-    line(to, "scrub", c->store.scrub_ms ? a : "never");
+    snprintf(text, sizeof(text), "%.300s, at most %s, verified %s%s", c->store.path, size,
+             c->store.scrub_ms ? "every " : "never", c->store.scrub_ms ? a : "");
+    line(to, "store", text);
     for (size_t i = 0; i < c->n_upstreams; i++)
         print_upstream(to, &c->upstreams[i], i == 0);
     duration(a, c->authz.ttl_ms);

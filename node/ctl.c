@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,7 +50,7 @@ static void usage(FILE *to)
     fputs("usage: dray-node status            what the node serves, fetches and keeps\n"
           "       dray-node why DIGEST        everything it knows about one blob\n"
           "       dray-node purge DIGEST      forget one blob; the next pull fetches it again\n"
-          "DIGEST is sha256:... as `docker manifest inspect` or an X-Dray log line names it.\n"
+          "DIGEST is sha256:..., as a manifest or the node's log names it.\n"
           "Each takes\n"
           "  --json           print what the node says, unchanged\n"
           "  --socket PATH    the node's Unix socket, when it is not the one the config names\n"
@@ -57,7 +58,7 @@ static void usage(FILE *to)
           to);
 }
 
-/* --- what was typed --------------------------------------------------------------------------- */
+/* --- what was typed -------------------------------------------------------------------------- */
 
 /* The value of --NAME VALUE or --NAME=VALUE at argv[*i]; NULL when that is another flag. */
 static const char *value_of(const char *name, int argc, char **argv, int *i)
@@ -135,6 +136,11 @@ static int find_socket(struct command *c)
 {
     char why[CONF_WHY_MAX];
     if (c->socket) {
+        if (strlen(c->socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+            fprintf(stderr, "dray-node %s: --socket: longer than a socket's name can be (107)\n",
+                    c->name);
+            return EXIT_FAILED;
+        }
         snprintf(c->path, sizeof(c->path), "%s", c->socket);
         return 0;
     }
@@ -147,7 +153,7 @@ static int find_socket(struct command *c)
     return EXIT_FAILED;
 }
 
-/* --- asking ----------------------------------------------------------------------------------- */
+/* --- asking ---------------------------------------------------------------------------------- */
 
 struct ctl_answer {
     char *text;
@@ -176,7 +182,7 @@ static void say_no_answer(const struct command *c, CURLcode code, long os_error)
                 "dray-node %s: %s may not be opened by you; run this as root or as the node's "
                 "user\n",
                 c->name, c->path);
-    else if (code == CURLE_COULDNT_CONNECT || code == CURLE_BAD_FUNCTION_ARGUMENT)
+    else if (code == CURLE_COULDNT_CONNECT)
         fprintf(stderr,
                 "dray-node %s: no dray-node answers at %s: is it running? try `systemctl status "
                 "dray-node`, or give --socket\n",
@@ -213,7 +219,6 @@ static int ask(const struct command *c, const char *target, const char *body, st
         curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
     }
-    /* Refused when the path does not fit in a socket's address. */
     code = curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->path);
     if (code == CURLE_OK)
         code = curl_easy_perform(curl);
