@@ -52,6 +52,7 @@ struct http_transfer {
     int fail;       /* our own reason to break off, 0: none */
     const char *fail_why;
     u64 started_ms, progress_ms;
+    u64 received; /* bytes of the body that were taken */
     u32 head_timeout_ms, stall_timeout_ms;
     bool (*allow)(void *arg, const struct sockaddr *address);
     unsigned opened; /* sockets opened to allowed addresses */

@@ -176,6 +176,7 @@ static size_t on_body(char *data, size_t size, size_t len, void *arg)
         t->paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
+    t->received += len;
     return t->state == TRANSFER_RUNNING ? len : 0;
 }
 
@@ -348,10 +349,24 @@ static struct outcome receive_outcome(const struct http_transfer *t)
     return (struct outcome){ERR_IO, strerror((int)os_errno)};
 }
 
+/* libcurl is content when a server hangs up in the middle of a head, so "done" is checked here: a
+ * head, and after it as many bytes as it said. */
+static struct outcome done_outcome(const struct http_transfer *t)
+{
+    const struct http_response *r = &t->head.response;
+    bool bodiless = t->head_only || r->status == 204 || r->status == 304;
+
+    if (!t->head.complete)
+        return (struct outcome){ERR_EOF, "it closed the connection in the head of its answer"};
+    if (!bodiless && r->content_length != UINT64_MAX && t->received != r->content_length)
+        return (struct outcome){ERR_EOF, "its body ended too early"};
+    return (struct outcome){0, "done"};
+}
+
 static struct outcome curl_outcome(const struct http_transfer *t, CURLcode code)
 {
     switch ((int)code) {
-    case CURLE_OK: return (struct outcome){0, "done"};
+    case CURLE_OK: return done_outcome(t);
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
     case CURLE_OPERATION_TIMEDOUT: return connection_outcome(t);
