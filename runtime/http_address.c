@@ -81,7 +81,7 @@ void http_peer_text(const struct http_request *r, char text[64])
     }
 }
 
-/* --- how many connections an address has ------------------------------------------------------ */
+/* --- how many connections an address has ----------------------------------------------------- */
 
 static bool key_of(const struct sockaddr *a, u8 key[16])
 {

@@ -44,7 +44,7 @@ static u64 after(const struct http_conn *c, u32 ms)
     return uv_now(c->server->loop) + ms;
 }
 
-/* --- waiting ---------------------------------------------------------------------------------- */
+/* --- waiting --------------------------------------------------------------------------------- */
 
 static void on_poll(uv_poll_t *handle, int status, int events);
 
@@ -82,7 +82,7 @@ void http_conn_queue(struct http_conn *c)
     http_server_hurry(c->server);
 }
 
-/* --- the end ---------------------------------------------------------------------------------- */
+/* --- the end --------------------------------------------------------------------------------- */
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -126,7 +126,7 @@ static void say_goodbye(struct http_conn *c)
     c->deadline = after(c, c->server->opt.drain_timeout_ms);
 }
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests -------------------------------------------------------------------------------- */
 
 /* Answers what is no request, or will not become one, and lets the connection end. */
 static void refuse(struct http_conn *c, enum http_refusal why)
@@ -238,7 +238,7 @@ static ssize_t fill(struct http_conn *c)
     return n;
 }
 
-/* --- steps: true means go on ------------------------------------------------------------------ */
+/* --- steps: true means go on ----------------------------------------------------------------- */
 
 static bool step_head(struct http_conn *c)
 {
@@ -469,7 +469,7 @@ void http_conn_run(struct http_conn *c)
     c->running = false;
 }
 
-/* --- what happens to it ----------------------------------------------------------------------- */
+/* --- what happens to it ---------------------------------------------------------------------- */
 
 static void on_poll(uv_poll_t *handle, int status, int events)
 {

@@ -73,7 +73,7 @@ union http_sockaddr {
     struct sockaddr_in6 v6;
 };
 
-/* --- the server ------------------------------------------------------------------------------- */
+/* --- the server ------------------------------------------------------------------------------ */
 
 struct http_address { /* a client address and its connections */
     struct http_address *next;
@@ -130,7 +130,7 @@ void http_server_handle_closed(struct http_server *s);
 /* "Tue, 24 Nov 2026 10:00:00 GMT", kept for a second. */
 const char *http_server_date(struct http_server *s);
 
-/* --- addresses -------------------------------------------------------------------------------- */
+/* --- addresses ------------------------------------------------------------------------------- */
 
 /* Reads "host:port" with a numeric host. ERR_INVAL. */
 must_use int http_address_parse(const char *text, union http_sockaddr *out, socklen_t *len);
@@ -142,7 +142,7 @@ must_use int http_address_take(struct http_server *s, const struct sockaddr *a, 
                                struct http_address **out);
 void http_address_give(struct http_server *s, struct http_address *a);
 
-/* --- a connection ----------------------------------------------------------------------------- */
+/* --- a connection ---------------------------------------------------------------------------- */
 
 enum http_conn_state {
     HTTP_CONN_HANDSHAKE, /* TLS */
@@ -213,7 +213,7 @@ void http_conn_drain(struct http_conn *c);
 /* Closes at once; an exchange ends incomplete. */
 void http_conn_close(struct http_conn *c);
 
-/* --- its input -------------------------------------------------------------------------------- */
+/* --- its input ------------------------------------------------------------------------------- */
 
 /* Reads more behind the view. > 0; 0 the end; ERR_AGAIN: wait for `*need`; other: broken. */
 ssize_t http_input_fill(struct http_conn *c, int *need);
@@ -221,7 +221,7 @@ void http_input_consume(struct http_conn *c, size_t n);
 /* Nothing of the shared buffer is needed after this. ERR_NOMEM. */
 must_use int http_input_settle(struct http_conn *c);
 
-/* --- its socket ------------------------------------------------------------------------------- */
+/* --- its socket ------------------------------------------------------------------------------ */
 
 /* > 0: bytes. 0: the other side has ended. ERR_AGAIN: `*need` is UV_READABLE or UV_WRITABLE.
  * ERR_IO. */
@@ -238,7 +238,7 @@ must_use int http_io_handshake(struct http_conn *c, int *need);
  * ERR_AGAIN. */
 must_use int http_io_farewell(struct http_conn *c, int *need);
 
-/* --- an exchange ------------------------------------------------------------------------------ */
+/* --- an exchange ----------------------------------------------------------------------------- */
 
 struct http_exchange {
     struct http_conn *conn;
@@ -262,7 +262,7 @@ struct http_exchange {
     bool body_ended; /* nothing more is to be peeked */
     bool cut;        /* the body failed: what is queued goes out, then FIN */
     char small[HTTP_REPLY_SMALL];
-    char memory[]; /* the request's head, its fields before it */
+    _Alignas(struct http_field) char memory[]; /* the request's head, its fields before it */
 };
 
 /* A request of its own memory. `head` NULL: none was understood. NULL: out of memory. */

@@ -51,9 +51,6 @@ static void request_fill(struct http_exchange *x, const struct http_head *head, 
 struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_head *head,
                                         const char *buf, size_t len)
 {
-    static_assert(offsetof(struct http_exchange, memory) % _Alignof(struct http_field) == 0 ||
-                      sizeof(struct http_exchange) % _Alignof(struct http_field) == 0,
-                  "fields begin aligned");
     size_t extra = head ? head->n_fields * sizeof(struct http_field) + len : 0;
     struct http_exchange *x = malloc(sizeof(*x) + extra);
     if (!x)

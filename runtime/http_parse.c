@@ -46,7 +46,7 @@ static int refuse(enum http_refusal *why, enum http_refusal r)
     return ERR_PROTO;
 }
 
-/* --- lines ------------------------------------------------------------------------------------ */
+/* --- lines ----------------------------------------------------------------------------------- */
 
 /* A CR LF ends at byte `at`. Returns whether it was the blank line. */
 static bool scan_line_end(struct http_scan *s, u32 at, bool *too_many)
@@ -115,7 +115,7 @@ int http_head_scan(struct http_scan *s, const char *buf, size_t len, size_t *hea
     return *why ? ERR_PROTO : ERR_AGAIN;
 }
 
-/* --- the request line ------------------------------------------------------------------------- */
+/* --- the request line ------------------------------------------------------------------------ */
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
 
@@ -135,13 +135,16 @@ static bool is_digit(char c)
 /* RFC 9110 section 5.6.2. */
 static bool is_token(const char *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        char c = p[i];
-        if (is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-            continue;
-        if (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c))
+    static const bool tchar[256] = {
+        ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['!'] = true,
+        ['#'] = true,         ['$'] = true,         ['%'] = true,         ['&'] = true,
+        ['\''] = true,        ['*'] = true,         ['+'] = true,         ['-'] = true,
+        ['.'] = true,         ['^'] = true,         ['_'] = true,         ['`'] = true,
+        ['|'] = true,         ['~'] = true,
+    };
+    for (size_t i = 0; i < n; i++)
+        if (!tchar[(u8)p[i]])
             return false;
-    }
     return n > 0;
 }
 
@@ -192,7 +195,7 @@ static enum http_refusal judge_request_line(struct http_head *h, const char *buf
     return judge_target(target, h->target.n);
 }
 
-/* --- llhttp ----------------------------------------------------------------------------------- */
+/* --- llhttp ---------------------------------------------------------------------------------- */
 
 struct split { /* what llhttp's callbacks work on */
     struct http_head *head;
@@ -253,7 +256,7 @@ static bool split_fields(struct http_head *h, const char *buf, size_t head_len)
     return llhttp_execute(&parser, buf, head_len) == HPE_OK && s.complete;
 }
 
-/* --- the fields that matter here -------------------------------------------------------------- */
+/* --- the fields that matter here ------------------------------------------------------------- */
 
 static bool span_is(const char *buf, struct http_span s, const char *text)
 {
@@ -327,6 +330,9 @@ static enum http_refusal judge_framing(struct http_head *h, const char *buf)
 static enum http_refusal judge_fields(struct http_head *h, const char *buf)
 {
     unsigned n;
+    for (u16 i = 0; i < h->n_fields; i++) /* llhttp takes an empty name */
+        if (!is_token(buf + h->fields[i].name.at, h->fields[i].name.n))
+            return HTTP_REFUSE_SYNTAX;
     const struct http_head_field *host = find(h, buf, "host", &n);
     if (n > 1 || (n == 0 && h->minor == 1))
         return HTTP_REFUSE_HOST;
@@ -349,7 +355,7 @@ static enum http_refusal explain(const struct http_head *h, const char *buf)
 {
     struct http_head copy = *h;
     enum http_refusal r = judge_framing(&copy, buf);
-    return r ? r : HTTP_REFUSE_SYNTAX;
+    return r == HTTP_REFUSE_FRAMING || r == HTTP_REFUSE_LENGTH ? r : HTTP_REFUSE_SYNTAX;
 }
 
 int http_head_parse(struct http_head *h, const struct http_scan *s, const char *buf,

@@ -60,7 +60,7 @@ static const char *status_text(int status)
     }
 }
 
-/* --- fields ----------------------------------------------------------------------------------- */
+/* --- fields ---------------------------------------------------------------------------------- */
 
 static bool name_valid(struct http_slice s)
 {
@@ -163,7 +163,7 @@ int http_add(struct http_exchange *x, const char *name, const char *format, ...)
     return rc;
 }
 
-/* --- the answer ------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------ */
 
 /* Status line and the connection's own fields, into the lead. */
 static void put_lead(struct http_exchange *x, bool has_length, u64 length)

@@ -26,7 +26,7 @@
 static void on_listener(uv_poll_t *handle, int status, int events);
 static void on_sweep(uv_timer_t *t);
 
-/* --- accepting -------------------------------------------------------------------------------- */
+/* --- accepting ------------------------------------------------------------------------------- */
 
 static bool may_accept(const struct http_server *s)
 {
@@ -131,7 +131,7 @@ static void on_listener(uv_poll_t *handle, int status, int events)
     poll_listeners(l->server);
 }
 
-/* --- turns of the loop ------------------------------------------------------------------------ */
+/* --- turns of the loop ----------------------------------------------------------------------- */
 
 static void on_idle(uv_idle_t *idle)
 {
@@ -206,7 +206,7 @@ const char *http_server_date(struct http_server *s)
     return s->date;
 }
 
-/* --- listening -------------------------------------------------------------------------------- */
+/* --- listening ------------------------------------------------------------------------------- */
 
 static int listen_failed(int fd, const char *what, const char *address, char why[256])
 {
@@ -380,7 +380,7 @@ static void close_listeners(struct http_server *s)
     }
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 static void set_default(unsigned *value, unsigned standard)
 {

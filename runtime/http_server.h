@@ -126,7 +126,7 @@ void http_server_drain(struct http_server *s, void (*drained)(void *arg), void *
  * loop; `gone` is called when all memory is freed. */
 void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg);
 
-/* --- an exchange ------------------------------------------------------------------------------ */
+/* --- an exchange ----------------------------------------------------------------------------- */
 
 /* Borrowed until the exchange ends. */
 const struct http_request *http_request(const struct http_exchange *x);
