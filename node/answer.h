@@ -1,6 +1,7 @@
 /* answer.h - a registry's whole small answer, kept: status, fields, body.
  *
- * Collected piece by piece as it arrives, bounded, and read by whoever relays it or learns from it. */
+ * Collected piece by piece as it arrives, bounded, and read by whoever relays it or learns from it.
+ */
 #pragma once
 
 #include "runtime/http_client.h"

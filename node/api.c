@@ -1,8 +1,8 @@
 /* api.c - what operators ask of a running node: health, metrics, status, why, purge.
  *
- * /healthz and /readyz are for anyone. /metrics and /api need the Unix socket, an address in admin.allow, or
- * the admin token ("Authorization: Bearer TOKEN"). Answers are JSON; their names are relied upon by
- * dray-node status, dashboards and scripts (docs/operations.md). */
+ * /healthz and /readyz are for anyone. /metrics and /api need the Unix socket, an address in
+ * admin.allow, or the admin token ("Authorization: Bearer TOKEN"). Answers are JSON; their names
+ * are relied upon by dray-node status, dashboards and scripts (docs/operations.md). */
 #include <jansson.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -15,7 +15,8 @@
 #include "proto/limits.h"
 #include "runtime/log.h"
 
-/* --- answers ------------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------------
+ */
 
 static void reply_json(struct node *n, struct http_exchange *x, int status, json_t *value)
 {
@@ -41,7 +42,7 @@ static void refuse(struct node *n, struct http_exchange *x, enum oci_code code, 
     http_reply_oci(x, code, message, NULL);
 }
 
-/* --- who may ask ---------------------------------------------------------------------------------- */
+/* --- who may ask ----------------------------------------------------------------------------- */
 
 static bool token_matches(const struct node *n, const struct http_slice *auth)
 {
@@ -62,9 +63,12 @@ static bool may_ask(const struct node *n, const struct http_request *r)
     return token_matches(n, http_field(r, "Authorization"));
 }
 
-/* --- the endpoints ---------------------------------------------------------------------------------- */
+/* --- the endpoints --------------------------------------------------------------------------- */
 
-static void healthz(struct node *n, struct http_exchange *x) { reply_plain(n, x, 200, "ok\n"); }
+static void healthz(struct node *n, struct http_exchange *x)
+{
+    reply_plain(n, x, 200, "ok\n");
+}
 
 static void readyz(struct node *n, struct http_exchange *x)
 {
@@ -87,7 +91,10 @@ static void metrics(struct node *n, struct http_exchange *x)
     free(text);
 }
 
-static void status(struct node *n, struct http_exchange *x) { reply_json(n, x, 200, report_status(n)); }
+static void status(struct node *n, struct http_exchange *x)
+{
+    reply_json(n, x, 200, report_status(n));
+}
 
 static void members(struct node *n, struct http_exchange *x)
 {
@@ -116,7 +123,8 @@ static void purge(struct node *n, struct http_exchange *x)
                  : ERR_INVAL;
     json_decref(asked);
     if (rc) {
-        refuse(n, x, OCI_DIGEST_INVALID, "the body must be {\"digest\": \"sha256:<64 hex digits>\"}");
+        refuse(n, x, OCI_DIGEST_INVALID,
+               "the body must be {\"digest\": \"sha256:<64 hex digits>\"}");
         return;
     }
     memo_forget(n->memo, &d);
@@ -133,7 +141,7 @@ static void purge(struct node *n, struct http_exchange *x)
                          (json_int_t)held.size));
 }
 
-/* --- routes -------------------------------------------------------------------------------------------- */
+/* --- routes ---------------------------------------------------------------------------------- */
 
 static bool is(struct http_slice path, const char *text)
 {
@@ -187,6 +195,7 @@ void api_begin(struct node *n, struct http_exchange *x)
     } else {
         node_count(n, ROUTE_OTHER, 404);
         http_reply_oci_status(x, 404, OCI_NAME_UNKNOWN,
-                              "nothing here: registry clients use /v2/, operators /api/v1/status", NULL);
+                              "nothing here: registry clients use /v2/, operators /api/v1/status",
+                              NULL);
     }
 }

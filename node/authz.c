@@ -1,8 +1,8 @@
 /* authz.c - see authz.h.
  *
- * Each kind of fact has a table of its own: buckets of four, chosen by the key's own bits (the key is a
- * keyed hash, so nobody outside can aim at a bucket), replaced by earliest end. No deletion, no
- * resizing: a fact simply ends. */
+ * Each kind of fact has a table of its own: buckets of four, chosen by the key's own bits (the key
+ * is a keyed hash, so nobody outside can aim at a bucket), replaced by earliest end. No deletion,
+ * no resizing: a fact simply ends. */
 #include "node/authz.h"
 
 #include <assert.h>
@@ -14,7 +14,7 @@
 
 #include "proto/limits.h"
 
-#define BUCKET 4
+#define BUCKET  4
 #define BUCKETS (LIMIT_AUTHZ_ENTRIES / BUCKET)
 static_assert((BUCKETS & (BUCKETS - 1)) == 0, "buckets are chosen by masking");
 
@@ -50,7 +50,8 @@ void authz_del(struct authz *a)
     free(a);
 }
 
-/* --- tables -------------------------------------------------------------------------------------- */
+/* --- tables --------------------------------------------------------------------------------------
+ */
 
 static struct fact *bucket_of(struct fact *table, const u8 key[AUTHZ_ID_SIZE])
 {
@@ -89,7 +90,8 @@ static enum authz_answer fact_check(const struct authz *a, const struct fact *ta
     return AUTHZ_UNKNOWN;
 }
 
-/* --- keys ---------------------------------------------------------------------------------------- */
+/* --- keys ----------------------------------------------------------------------------------------
+ */
 
 static void key_right(const struct authz *a, const struct authz_user *user, const char *upstream,
                       const char *repository, u8 out[AUTHZ_ID_SIZE])
@@ -114,7 +116,7 @@ static void key_member(const struct authz *a, const char *upstream, const char *
     crypto_generichash_final(&st, out, AUTHZ_ID_SIZE);
 }
 
-/* --- who ------------------------------------------------------------------------------------------ */
+/* --- who ------------------------------------------------------------------------------------- */
 
 /* The claims of a JWT, or NULL. The signature is not checked: see the essay. */
 static json_t *jwt_claims(const char *token, size_t len)
@@ -216,7 +218,7 @@ void authz_user_label(const u8 key[32], const char *value, size_t len, char out[
     sodium_memzero(name, sizeof(name));
 }
 
-/* --- facts ----------------------------------------------------------------------------------------- */
+/* --- facts ----------------------------------------------------------------------------------- */
 
 void authz_grant_right(struct authz *a, const struct authz_user *user, const char *upstream,
                        const char *repository, u64 now_ms)

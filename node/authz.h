@@ -1,17 +1,15 @@
 /* authz.h - what the centre decided, remembered for a while.
  *
- * Why: the central registry decides who may pull what; asking it for every layer would cross the long
- * link each time. Two facts together are a permission (see "How a pull goes" in docs/decisions.md):
- *   right   this Authorization may pull this repository
- *   member  this digest is in this repository
- * Each is kept for `ttl`. While the centre is away (and only then) a fact also counts for `grace` more.
- * Only what was granted is remembered, never a refusal.
+ * Why: the central registry decides who may pull what; asking it for every layer would cross the
+ * long link each time. Two facts together are a permission (see "How a pull goes" in
+ * docs/decisions.md): right   this Authorization may pull this repository member  this digest is in
+ * this repository Each is kept for `ttl`. While the centre is away (and only then) a fact also
+ * counts for `grace` more. Only what was granted is remembered, never a refusal.
  *
- * Nothing secret is kept: keys are BLAKE2b-128 under a key of this process's own. Tables are bounded
- * (LIMIT_AUTHZ_ENTRIES each); of a full bucket the fact that ends first makes room, which costs one
- * question to the registry and nothing else.
- * A right ends no later than the token that proved it: a JWT's `exp` is read (unverified, since it can
- * only shorten). */
+ * Nothing secret is kept: keys are BLAKE2b-128 under a key of this process's own. Tables are
+ * bounded (LIMIT_AUTHZ_ENTRIES each); of a full bucket the fact that ends first makes room, which
+ * costs one question to the registry and nothing else. A right ends no later than the token that
+ * proved it: a JWT's `exp` is read (unverified, since it can only shorten). */
 #pragma once
 
 #include "proto/digest.h"
@@ -52,7 +50,7 @@ enum authz_answer authz_check(const struct authz *a, const struct authz_user *us
 enum authz_answer authz_check_right(const struct authz *a, const struct authz_user *user,
                                     const char *upstream, const char *repository, u64 now_ms);
 
-/* "user" in audit lines: 16 hex digits of a keyed hash of the Basic name, the JWT's `sub`, or the whole
- * value; "anonymous" for none. `key` (32 bytes) is kept with the store so that lines can be matched
- * across restarts. */
+/* "user" in audit lines: 16 hex digits of a keyed hash of the Basic name, the JWT's `sub`, or the
+ * whole value; "anonymous" for none. `key` (32 bytes) is kept with the store so that lines can be
+ * matched across restarts. */
 void authz_user_label(const u8 key[32], const char *value, size_t len, char out[17]);

@@ -37,8 +37,8 @@ static void body_close(struct body *body)
     free(b);
 }
 
-struct body *blob_body(struct store *s, struct store_blob *pin, struct pool *disk, u64 first, u64 end,
-                       void (*wake)(void *arg), void *arg)
+struct body *blob_body(struct store *s, struct store_blob *pin, struct pool *disk, u64 first,
+                       u64 end, void (*wake)(void *arg), void *arg)
 {
     static const struct body_ops ops = {peek, advance, body_close};
     struct blob_body *b = calloc(1, sizeof(*b));

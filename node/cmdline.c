@@ -152,7 +152,7 @@ const char *cmdline_config(const struct cmdline *c)
     return access(CONFIG_DEFAULT_FILE, F_OK) == 0 ? CONFIG_DEFAULT_FILE : NULL;
 }
 
-/* --- help ------------------------------------------------------------------------------------- */
+/* --- help ------------------------------------------------------------------------------------ */
 
 /* "  --store.path DIR     where layers are kept [/var/lib/dray]"; the default moves to a line of
  * its own when it does not fit. */

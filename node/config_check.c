@@ -25,7 +25,7 @@
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS  "0123456789"
 
-/* --- words and addresses ---------------------------------------------------------------------- */
+/* --- words and addresses --------------------------------------------------------------------- */
 
 const char *check_label(const char *text)
 {
@@ -142,7 +142,7 @@ const char *check_ns(const char *text)
                             : NULL;
 }
 
-/* --- URLs ------------------------------------------------------------------------------------- */
+/* --- URLs ------------------------------------------------------------------------------------ */
 
 static bool url_scheme(const char *text, const char **rest)
 {
@@ -239,7 +239,7 @@ bool check_is_https(const char *url)
     return strncasecmp(url, "https://", 8) == 0;
 }
 
-/* --- files ------------------------------------------------------------------------------------ */
+/* --- files ----------------------------------------------------------------------------------- */
 
 static const char *file_stat(const char *path, struct stat *st, char why[CONF_WHY_MAX])
 {

@@ -11,7 +11,7 @@
 #include "node/config_check.h"
 #include "node/suggest.h"
 
-/* --- what to say ------------------------------------------------------------------------------ */
+/* --- what to say ----------------------------------------------------------------------------- */
 
 static const char *flag_value(const struct loader *l, const char *key)
 {
@@ -71,7 +71,7 @@ int config_set_text(const struct loader *l, char **to, const char *text)
     return 0;
 }
 
-/* --- the table's keys ------------------------------------------------------------------------- */
+/* --- the table's keys ------------------------------------------------------------------------ */
 
 static const char *raw_value(const struct loader *l, const struct config_key *k)
 {
@@ -270,7 +270,7 @@ int config_check_flags(const struct loader *l)
     return 0;
 }
 
-/* --- upstreams -------------------------------------------------------------------------------- */
+/* --- upstreams ------------------------------------------------------------------------------- */
 
 /* "upstreams[2].url", or "upstream" when given by flag. */
 struct upstream_key {

@@ -10,49 +10,58 @@
 #define DIGEST_SHOWN_MAX 160 /* bytes: the longest digest is 135 */
 #define SHORT            12 /* hex characters of a digest that a page shows: enough to tell layers apart */
 
-/* --- reading JSON, leniently ------------------------------------------------------------------ */
+/* --- reading JSON, leniently ----------------------------------------------------------------- */
 
-static u64 number(const json_t *o, const char *key) {
+static u64 number(const json_t *o, const char *key)
+{
     const json_t *v = json_object_get(o, key);
-    if (json_is_real(v)) return json_real_value(v) > 0 ? (u64)json_real_value(v) : 0;
+    if (json_is_real(v))
+        return json_real_value(v) > 0 ? (u64)json_real_value(v) : 0;
     return json_is_integer(v) && json_integer_value(v) > 0 ? (u64)json_integer_value(v) : 0;
 }
 
 /* "" when absent. Borrowed. */
-static const char *text(const json_t *o, const char *key) {
+static const char *text(const json_t *o, const char *key)
+{
     const char *v = json_string_value(json_object_get(o, key));
     return v ? v : "";
 }
 
-static void clean(char *out, size_t cap, const json_t *o, const char *key) {
+static void clean(char *out, size_t cap, const json_t *o, const char *key)
+{
     const char *v = text(o, key);
     ctl_table_clean(out, cap, *v ? v : "-");
 }
 
-static const char *size(char out[TABLE_TEXT], const json_t *o, const char *key) {
+static const char *size(char out[TABLE_TEXT], const json_t *o, const char *key)
+{
     ctl_table_size(out, number(o, key));
     return out;
 }
 
-static const char *count(char out[TABLE_TEXT], const json_t *o, const char *key) {
+static const char *count(char out[TABLE_TEXT], const json_t *o, const char *key)
+{
     ctl_table_count(out, number(o, key));
     return out;
 }
 
-/* --- colours ---------------------------------------------------------------------------------- */
+/* --- colours --------------------------------------------------------------------------------- */
 
 struct paint {
     const char *bold, *good, *bad, *off;
 };
 
-static struct paint paint(bool colour) {
-    if (!colour) return (struct paint){"", "", "", ""};
+static struct paint paint(bool colour)
+{
+    if (!colour)
+        return (struct paint){"", "", "", ""};
     return (struct paint){"\033[1m", "\033[32m", "\033[31m", "\033[0m"};
 }
 
-/* --- status ----------------------------------------------------------------------------------- */
+/* --- status ---------------------------------------------------------------------------------- */
 
-static void print_head(const json_t *s, FILE *to, const struct paint *p) {
+static void print_head(const json_t *s, FILE *to, const struct paint *p)
+{
     char name[80], region[80], rack[80], version[40], listen[120], url[200], age[TABLE_TEXT];
     char connections[TABLE_TEXT];
     bool ready = json_is_true(json_object_get(s, "ready"));
@@ -65,16 +74,19 @@ static void print_head(const json_t *s, FILE *to, const struct paint *p) {
     ctl_table_age(age, number(s, "uptime_s"));
     fprintf(to, "%s%s%s  %s%s%s  up %s  region %s", p->bold, name, p->off, ready ? p->good : p->bad,
             ready ? "ready" : "not ready", p->off, age, region);
-    if (*text(s, "rack")) fprintf(to, "  rack %s", rack);
+    if (*text(s, "rack"))
+        fprintf(to, "  rack %s", rack);
     fprintf(to, "  dray-node %s\n", version);
     fprintf(to, "  listens on %s%s%s\n", listen,
             *text(s, "public_url") ? ", users reach it at " : "",
             *text(s, "public_url") ? url : "");
-    fprintf(to, "  %s connections, loop lag %.1f ms\n", count(connections, s, "connections"),
+    fprintf(to, "  %s connection%s, loop lag %.1f ms\n", count(connections, s, "connections"),
+            number(s, "connections") == 1 ? "" : "s",
             json_number_value(json_object_get(s, "loop_lag_ms")));
 }
 
-static void print_store(const json_t *status, FILE *to, const struct paint *p) {
+static void print_store(const json_t *status, FILE *to, const struct paint *p)
+{
     const json_t *s = json_object_get(status, "store");
     char path[300], bar[TABLE_TEXT], share[TABLE_TEXT], a[TABLE_TEXT], b[TABLE_TEXT];
     u64 used = number(s, "used_bytes"), capacity = number(s, "capacity_bytes");
@@ -85,7 +97,8 @@ static void print_store(const json_t *status, FILE *to, const struct paint *p) {
     fprintf(to, "  %s %s  %s of %s\n", bar, share, size(a, s, "used_bytes"),
             size(b, s, "capacity_bytes"));
     fprintf(to, "  %s blobs, %s", count(a, s, "blobs"), size(b, s, "blob_bytes"));
-    if (number(s, "partial_bytes")) fprintf(to, "; partial %s", size(a, s, "partial_bytes"));
+    if (number(s, "partial_bytes"))
+        fprintf(to, "; partial %s", size(a, s, "partial_bytes"));
     if (number(s, "evicted_blobs"))
         fprintf(to, "; evicted %s, %s", count(a, s, "evicted_blobs"), size(b, s, "evicted_bytes"));
     fputc('\n', to);
@@ -94,7 +107,8 @@ static void print_store(const json_t *status, FILE *to, const struct paint *p) {
                 p->bad, count(a, s, "index_errors"), p->off);
 }
 
-static void print_traffic(const json_t *status, FILE *to, const struct paint *p) {
+static void print_traffic(const json_t *status, FILE *to, const struct paint *p)
+{
     static const struct {
         const char *key, *label;
     } sources[] = {
@@ -120,23 +134,28 @@ static void print_traffic(const json_t *status, FILE *to, const struct paint *p)
     }
 }
 
-static void print_upstreams(const json_t *status, FILE *to, const struct paint *p) {
+static void print_upstreams(const json_t *status, FILE *to, const struct paint *p)
+{
     const json_t *all = json_object_get(status, "upstreams"), *u;
     struct ctl_table t;
     size_t i;
-    if (json_array_size(all) == 0 || !ctl_table_init(&t, "lllrl")) return;
+    if (json_array_size(all) == 0 || !ctl_table_init(&t, "lllrl"))
+        return;
     ctl_table_add(&t, (const char *const[]){"UPSTREAM", "URL", "STATE", "SINCE", "LAST ERROR"});
-    json_array_foreach(all, i, u) {
+    json_array_foreach(all, i, u)
+    {
         char since[TABLE_TEXT];
         ctl_table_age(since, number(u, "since_s"));
         bool known = json_is_number(json_object_get(u, "since_s"));
+        const char *error = text(u, "last_error");
         ctl_table_add(&t, (const char *const[]){text(u, "name"), text(u, "url"), text(u, "state"),
-                                            known ? since : "-", text(u, "last_error")});
+                                                known ? since : "-", *error ? error : "-"});
     }
     fputc('\n', to);
     ctl_table_print(&t, to, "", p->bold, p->off);
     ctl_table_fini(&t);
-    json_array_foreach(all, i, u) {
+    json_array_foreach(all, i, u)
+    {
         char name[TABLE_CELL];
         clean(name, sizeof(name), u, "name");
         if (strcmp(text(u, "state"), "down") == 0)
@@ -146,7 +165,8 @@ static void print_upstreams(const json_t *status, FILE *to, const struct paint *
 }
 
 /* "sha256:0123456789ab" */
-static void short_digest(char out[32], const char *digest) {
+static void short_digest(char out[32], const char *digest)
+{
     const char *colon = strchr(digest, ':');
     size_t n = colon ? (size_t)(colon - digest) + 1 + SHORT : SHORT;
     char whole[DIGEST_SHOWN_MAX];
@@ -155,7 +175,8 @@ static void short_digest(char out[32], const char *digest) {
 }
 
 /* "[===>   ]  42.0%", or what has come when the size is not known. */
-static void progress(char bar[TABLE_TEXT], char done[2 * TABLE_TEXT + 8], const json_t *f) {
+static void progress(char bar[TABLE_TEXT], char done[2 * TABLE_TEXT + 8], const json_t *f)
+{
     char part[TABLE_TEXT], whole[TABLE_TEXT];
     u64 received = number(f, "received_bytes"), total = number(f, "size_bytes");
     ctl_table_size(part, received);
@@ -169,7 +190,8 @@ static void progress(char bar[TABLE_TEXT], char done[2 * TABLE_TEXT + 8], const 
     snprintf(done, 2 * TABLE_TEXT + 8, "%s of %s", part, whole);
 }
 
-static void print_fetches(const json_t *status, FILE *to, const struct paint *p) {
+static void print_fetches(const json_t *status, FILE *to, const struct paint *p)
+{
     const json_t *all = json_object_get(status, "fetches"), *f;
     struct ctl_table t;
     size_t i;
@@ -177,10 +199,12 @@ static void print_fetches(const json_t *status, FILE *to, const struct paint *p)
         fputs("\nNothing is being fetched.\n", to);
         return;
     }
-    if (!ctl_table_init(&t, "llrrrrll")) return;
-    ctl_table_add(&t, (const char *const[]){"FETCHING", "", "DONE", "RATE", "CLIENTS", "AGE", "STATE",
-                                        "REPOSITORY"});
-    json_array_foreach(all, i, f) {
+    if (!ctl_table_init(&t, "llrrrrll"))
+        return;
+    ctl_table_add(&t, (const char *const[]){"FETCHING", "", "DONE", "RATE", "CLIENTS", "AGE",
+                                            "STATE", "REPOSITORY"});
+    json_array_foreach(all, i, f)
+    {
         char digest[32], bar[TABLE_TEXT], done[2 * TABLE_TEXT + 8], rate[TABLE_TEXT],
             age[TABLE_TEXT];
         char clients[TABLE_TEXT], from[TABLE_CELL];
@@ -189,7 +213,8 @@ static void print_fetches(const json_t *status, FILE *to, const struct paint *p)
         ctl_table_rate(rate, number(f, "bytes_per_s"));
         ctl_table_age(age, number(f, "age_s"));
         snprintf(from, sizeof(from), "%.60s/%.90s", text(f, "upstream"), text(f, "repository"));
-        ctl_table_add(&t, (const char *const[]){digest, bar, done, rate, count(clients, f, "clients"),
+        ctl_table_add(&t,
+                      (const char *const[]){digest, bar, done, rate, count(clients, f, "clients"),
                                             age, text(f, "state"), from});
     }
     fputc('\n', to);
@@ -197,7 +222,8 @@ static void print_fetches(const json_t *status, FILE *to, const struct paint *p)
     ctl_table_fini(&t);
 }
 
-void ctl_print_status(const json_t *status, FILE *to, bool colour) {
+void ctl_print_status(const json_t *status, FILE *to, bool colour)
+{
     struct paint p = paint(colour);
     print_head(status, to, &p);
     print_store(status, to, &p);
@@ -206,10 +232,11 @@ void ctl_print_status(const json_t *status, FILE *to, bool colour) {
     print_fetches(status, to, &p);
 }
 
-/* --- why -------------------------------------------------------------------------------------- */
+/* --- why ------------------------------------------------------------------------------------- */
 
 /* "2026-11-23 18:23:44 UTC, 3h12m ago"; "never" when null. */
-static void moment(char out[TABLE_CELL], const json_t *o, const char *key, u64 now_s) {
+static void moment(char out[TABLE_CELL], const json_t *o, const char *key, u64 now_s)
+{
     const char *at = text(o, key);
     char age[TABLE_TEXT];
     u64 then;
@@ -225,13 +252,16 @@ static void moment(char out[TABLE_CELL], const json_t *o, const char *key, u64 n
     snprintf(out, TABLE_CELL, "%.10s %.8s UTC, %s ago", at, at + 11, age);
 }
 
-static void print_held(const json_t *b, u64 now_s, FILE *to, const struct paint *p) {
+static void print_held(const json_t *b, u64 now_s, FILE *to, const struct paint *p)
+{
     char bytes[TABLE_TEXT], type[TABLE_CELL], source[TABLE_CELL], at[TABLE_CELL];
     clean(type, sizeof(type), b, "media_type");
     clean(source, sizeof(source), b, "source");
     fprintf(to, "  %sheld%s       %s", p->good, p->off, size(bytes, b, "size_bytes"));
-    if (*text(b, "media_type")) fprintf(to, ", %s", type);
-    if (*text(b, "source")) fprintf(to, "\n  from       %s", source);
+    if (*text(b, "media_type"))
+        fprintf(to, ", %s", type);
+    if (*text(b, "source"))
+        fprintf(to, "\n  from       %s", source);
     moment(at, b, "stored_at", now_s);
     fprintf(to, "\n  stored     %s\n", at);
     moment(at, b, "used_at", now_s);
@@ -240,7 +270,8 @@ static void print_held(const json_t *b, u64 now_s, FILE *to, const struct paint 
     fprintf(to, "  verified   %s\n", at);
 }
 
-static void print_fetch(const json_t *f, FILE *to) {
+static void print_fetch(const json_t *f, FILE *to)
+{
     char bar[TABLE_TEXT], done[2 * TABLE_TEXT + 8], rate[TABLE_TEXT], age[TABLE_TEXT];
     char upstream[TABLE_CELL], repository[TABLE_CELL], clients[TABLE_TEXT];
     clean(upstream, sizeof(upstream), f, "upstream");
@@ -253,13 +284,16 @@ static void print_fetch(const json_t *f, FILE *to) {
             count(clients, f, "clients"), number(f, "clients") == 1 ? "" : "s");
 }
 
-static void print_history(const json_t *blob, u64 now_s, FILE *to, const struct paint *p) {
+static void print_history(const json_t *blob, u64 now_s, FILE *to, const struct paint *p)
+{
     const json_t *all = json_object_get(blob, "history"), *h;
     struct ctl_table t;
     size_t i;
-    if (json_array_size(all) == 0 || !ctl_table_init(&t, "lll")) return;
+    if (json_array_size(all) == 0 || !ctl_table_init(&t, "lll"))
+        return;
     ctl_table_add(&t, (const char *const[]){"WHEN", "EVENT", "DETAIL"});
-    json_array_foreach(all, i, h) {
+    json_array_foreach(all, i, h)
+    {
         char at[TABLE_CELL];
         moment(at, h, "at", now_s);
         ctl_table_add(&t, (const char *const[]){at, text(h, "event"), text(h, "detail")});
@@ -269,7 +303,8 @@ static void print_history(const json_t *blob, u64 now_s, FILE *to, const struct 
     ctl_table_fini(&t);
 }
 
-void ctl_print_why(const json_t *blob, u64 now_s, FILE *to, bool colour) {
+void ctl_print_why(const json_t *blob, u64 now_s, FILE *to, bool colour)
+{
     struct paint p = paint(colour);
     char digest[DIGEST_SHOWN_MAX];
     const json_t *fetch = json_object_get(blob, "fetch");
@@ -281,11 +316,13 @@ void ctl_print_why(const json_t *blob, u64 now_s, FILE *to, bool colour) {
         fputs("  not held   but on its way\n", to);
     else
         fputs("  not held   the next permitted pull fetches it from the registry\n", to);
-    if (json_is_object(fetch)) print_fetch(fetch, to);
+    if (json_is_object(fetch))
+        print_fetch(fetch, to);
     print_history(blob, now_s, to, &p);
 }
 
-void ctl_print_purge(const json_t *answer, FILE *to) {
+void ctl_print_purge(const json_t *answer, FILE *to)
+{
     char digest[DIGEST_SHOWN_MAX], bytes[TABLE_TEXT];
     clean(digest, sizeof(digest), answer, "digest");
     fprintf(to, "%s: removed, %s\n", digest, size(bytes, answer, "bytes"));

@@ -8,9 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-/* --- numbers ---------------------------------------------------------------------------------- */
+/* --- numbers --------------------------------------------------------------------------------- */
 
-void ctl_table_size(char out[TABLE_TEXT], u64 bytes) {
+void ctl_table_size(char out[TABLE_TEXT], u64 bytes)
+{
     static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     if (bytes < 1024) {
         snprintf(out, TABLE_TEXT, "%" PRIu64 " B", bytes);
@@ -24,12 +25,14 @@ void ctl_table_size(char out[TABLE_TEXT], u64 bytes) {
     snprintf(out, TABLE_TEXT, "%.1f %s", n, units[unit]);
 }
 
-void ctl_table_rate(char out[TABLE_TEXT], u64 bytes_per_s) {
+void ctl_table_rate(char out[TABLE_TEXT], u64 bytes_per_s)
+{
     ctl_table_size(out, bytes_per_s);
     strcat(out, "/s");
 }
 
-void ctl_table_age(char out[TABLE_TEXT], u64 s) {
+void ctl_table_age(char out[TABLE_TEXT], u64 s)
+{
     if (s < 60)
         snprintf(out, TABLE_TEXT, "%" PRIu64 "s", s);
     else if (s < 3600)
@@ -40,25 +43,29 @@ void ctl_table_age(char out[TABLE_TEXT], u64 s) {
         snprintf(out, TABLE_TEXT, "%" PRIu64 "d%02" PRIu64 "h", s / 86400, s / 3600 % 24);
 }
 
-void ctl_table_percent(char out[TABLE_TEXT], u64 part, u64 whole) {
+void ctl_table_percent(char out[TABLE_TEXT], u64 part, u64 whole)
+{
     if (whole == 0)
         snprintf(out, TABLE_TEXT, "-");
     else
         snprintf(out, TABLE_TEXT, "%.1f%%", 100.0 * (double)part / (double)whole);
 }
 
-void ctl_table_count(char out[TABLE_TEXT], u64 n) {
+void ctl_table_count(char out[TABLE_TEXT], u64 n)
+{
     char plain[TABLE_TEXT];
     int len = snprintf(plain, sizeof(plain), "%" PRIu64, n);
     char *to = out;
     for (int i = 0; i < len; i++) {
-        if (i && (len - i) % 3 == 0) *to++ = ',';
+        if (i && (len - i) % 3 == 0)
+            *to++ = ',';
         *to++ = plain[i];
     }
     *to = 0;
 }
 
-void ctl_table_bar(char out[TABLE_TEXT], unsigned width, u64 part, u64 whole) {
+void ctl_table_bar(char out[TABLE_TEXT], unsigned width, u64 part, u64 whole)
+{
     assert(width >= 1 && width + 3 <= TABLE_TEXT);
     double share = whole == 0 ? 0 : part >= whole ? 1 : (double)part / (double)whole;
     unsigned full = (unsigned)(share * width);
@@ -69,34 +76,43 @@ void ctl_table_bar(char out[TABLE_TEXT], unsigned width, u64 part, u64 whole) {
     out[2 + width] = 0;
 }
 
-bool ctl_table_time(const char *text, u64 *unix_s) {
+bool ctl_table_time(const char *text, u64 *unix_s)
+{
     struct tm tm;
     memset(&tm, 0, sizeof(tm));
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (!rest) return false;
-    if (*rest == '.') rest += 1 + strspn(rest + 1, "0123456789");
+    if (!rest)
+        return false;
+    if (*rest == '.')
+        rest += 1 + strspn(rest + 1, "0123456789");
     time_t t = timegm(&tm);
-    if (strcmp(rest, "Z") != 0 || t < 0) return false;
+    if (strcmp(rest, "Z") != 0 || t < 0)
+        return false;
     *unix_s = (u64)t;
     return true;
 }
 
-/* --- text ------------------------------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------------------------------ */
 
 /* Bytes of the UTF-8 character at `p`, 0 when it is none or steers (C0, C1, DEL). */
-static size_t character(const u8 *p) {
-    if (p[0] < 0x20 || p[0] == 0x7f) return 0;
-    if (p[0] < 0x80) return 1;
+static size_t character(const u8 *p)
+{
+    if (p[0] < 0x20 || p[0] == 0x7f)
+        return 0;
+    if (p[0] < 0x80)
+        return 1;
     size_t n = p[0] >= 0xc2 && p[0] < 0xe0   ? 2
                : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
                : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
                                              : 0;
     for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
     return p[0] == 0xc2 && p[1] < 0xa0 ? 0 : n;
 }
 
-void ctl_table_clean(char *out, size_t cap, const char *text) {
+void ctl_table_clean(char *out, size_t cap, const char *text)
+{
     assert(cap >= 4);
     size_t n = 0, whole = 0; /* whole: where "..." would still fit */
     for (const u8 *p = (const u8 *)text; *p;) {
@@ -111,21 +127,24 @@ void ctl_table_clean(char *out, size_t cap, const char *text) {
             out[n] = '?';
         n += step;
         p += step;
-        if (n + 4 <= cap) whole = n;
+        if (n + 4 <= cap)
+            whole = n;
     }
     out[n] = 0;
 }
 
-static size_t width_of(const char *text) {
+static size_t width_of(const char *text)
+{
     size_t n = 0;
     for (; *text; text++)
         n += ((u8)*text & 0xc0) != 0x80;
     return n;
 }
 
-/* --- tables ----------------------------------------------------------------------------------- */
+/* --- tables ---------------------------------------------------------------------------------- */
 
-bool ctl_table_init(struct ctl_table *t, const char *right) {
+bool ctl_table_init(struct ctl_table *t, const char *right)
+{
     memset(t, 0, sizeof(*t));
     t->columns = strlen(right);
     assert(t->columns >= 1 && t->columns <= TABLE_COLUMNS);
@@ -135,12 +154,14 @@ bool ctl_table_init(struct ctl_table *t, const char *right) {
     return t->cells != NULL;
 }
 
-void ctl_table_fini(struct ctl_table *t) {
+void ctl_table_fini(struct ctl_table *t)
+{
     free(t->cells);
     t->cells = NULL;
 }
 
-void ctl_table_add(struct ctl_table *t, const char *const *texts) {
+void ctl_table_add(struct ctl_table *t, const char *const *texts)
+{
     if (t->rows == TABLE_ROWS) {
         t->left_out++;
         return;
@@ -150,7 +171,8 @@ void ctl_table_add(struct ctl_table *t, const char *const *texts) {
     t->rows++;
 }
 
-static void print_row(const struct ctl_table *t, size_t row, const size_t *widths, FILE *to) {
+static void print_row(const struct ctl_table *t, size_t row, const size_t *widths, FILE *to)
+{
     for (size_t c = 0; c < t->columns; c++) {
         const char *cell = t->cells[row * t->columns + c];
         int pad = (int)(widths[c] - width_of(cell));
@@ -159,21 +181,25 @@ static void print_row(const struct ctl_table *t, size_t row, const size_t *width
             fprintf(to, "%*s%s", pad, "", cell);
         else
             fprintf(to, "%s%*s", cell, last ? 0 : pad, "");
-        if (!last) fputs("  ", to);
+        if (!last)
+            fputs("  ", to);
     }
 }
 
 void ctl_table_print(const struct ctl_table *t, FILE *to, const char *indent, const char *before,
-                 const char *after) {
+                     const char *after)
+{
     size_t widths[TABLE_COLUMNS] = {0};
     for (size_t i = 0; i < t->rows * t->columns; i++) {
         size_t w = width_of(t->cells[i]);
-        if (w > widths[i % t->columns]) widths[i % t->columns] = w;
+        if (w > widths[i % t->columns])
+            widths[i % t->columns] = w;
     }
     for (size_t r = 0; r < t->rows; r++) {
         fprintf(to, "%s%s", indent, r == 0 ? before : "");
         print_row(t, r, widths, to);
         fprintf(to, "%s\n", r == 0 ? after : "");
     }
-    if (t->left_out) fprintf(to, "%s... and %zu more\n", indent, t->left_out);
+    if (t->left_out)
+        fprintf(to, "%s... and %zu more\n", indent, t->left_out);
 }

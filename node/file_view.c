@@ -16,12 +16,12 @@ struct file_view {
     struct pool *disk;
     void (*wake)(void *arg);
     void *arg;
-    int fd;        /* our duplicate, -1 until the disk was cold */
+    int fd; /* our duplicate, -1 until the disk was cold */
     struct job job;
     bool busy, deleted, waiting;
     u64 job_start; /* what the running or last job reads: [job_start, job_end) */
     u64 job_end;
-    u8 *head;      /* the first chunk of the last window: progress even if the cache forgets it */
+    u8 *head; /* the first chunk of the last window: progress even if the cache forgets it */
     u64 head_start;
     size_t head_len;
     int err;

@@ -10,16 +10,19 @@
 #include "proto/range.h"
 #include "runtime/log.h"
 
-#define ATTEMPTS_MAX   6    /* upstream failures in a row without one byte between them */
-#define RETRY_FIRST_MS 100  /* doubled each time, to at most */
-#define RETRY_MAX_MS   5000
+#define ATTEMPTS_MAX    6   /* upstream failures in a row without one byte between them */
+#define RETRY_FIRST_MS  100 /* doubled each time, to at most */
+#define RETRY_MAX_MS    5000
 #define PROGRESS_LOG_MS 10000
 
 static void fill_request(struct fill *f);
 
-/* --- rights ------------------------------------------------------------------------------------------ */
+/* --- rights ---------------------------------------------------------------------------------- */
 
-static char *dup_or_null(const char *s) { return s ? strdup(s) : NULL; }
+static char *dup_or_null(const char *s)
+{
+    return s ? strdup(s) : NULL;
+}
 
 static void right_fini(struct fill_right *r)
 {
@@ -52,7 +55,7 @@ static bool waiter_has_right(const struct fill_waiter *w, const struct fill_righ
            same_text(w->authorization, r->authorization);
 }
 
-/* --- waiters ----------------------------------------------------------------------------------------- */
+/* --- waiters --------------------------------------------------------------------------------- */
 
 static void waiter_unlink(struct fill_waiter *w)
 {
@@ -105,7 +108,7 @@ void fill_leave(struct fill_waiter *w)
     fill_release(f);
 }
 
-/* --- the table ------------------------------------------------------------------------------------------ */
+/* --- the table ------------------------------------------------------------------------------- */
 
 int fills_new(struct fills **out, const struct fills_options *opt)
 {
@@ -127,7 +130,10 @@ int fills_new(struct fills **out, const struct fills_options *opt)
     return 0;
 }
 
-size_t fills_running(const struct fills *s) { return s->n; }
+size_t fills_running(const struct fills *s)
+{
+    return s->n;
+}
 
 static struct fill *fills_find(const struct fills *s, const struct digest *d)
 {
@@ -143,7 +149,10 @@ bool fill_is_streaming(const struct fills *s, const struct digest *d)
     return f && f->state != FILL_ASKING;
 }
 
-void fill_unlist(struct fill *f) { f->listed = false; }
+void fill_unlist(struct fill *f)
+{
+    f->listed = false;
+}
 
 static void on_timer_closed(uv_handle_t *h)
 {
@@ -225,7 +234,7 @@ void fills_del(struct fills *s)
     free(s);
 }
 
-/* --- receiving ----------------------------------------------------------------------------------------- */
+/* --- receiving ------------------------------------------------------------------------------- */
 
 /* Nothing more comes from this call. */
 static void call_stop(struct fill *f)
@@ -235,7 +244,10 @@ static void call_stop(struct fill *f)
     f->call = NULL;
 }
 
-static void on_retry(uv_timer_t *t) { fill_request(t->data); }
+static void on_retry(uv_timer_t *t)
+{
+    fill_request(t->data);
+}
 
 /* It broke off: the same again from where it stopped, later each time nothing came. */
 static void retry(struct fill *f, const char *why)
@@ -385,7 +397,8 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     return HTTP_DATA_TAKEN;
 }
 
-/* The registry refused the right in use. Who has the same right fails with it; the next one's is tried. */
+/* The registry refused the right in use. Who has the same right fails with it; the next one's is
+ * tried. */
 static void refused(struct fill *f)
 {
     struct answer refusal = f->refusal;
@@ -475,7 +488,7 @@ static void on_end(void *arg, int err, const char *why)
     fill_release(f);
 }
 
-/* --- asking --------------------------------------------------------------------------------------------- */
+/* --- asking ---------------------------------------------------------------------------------- */
 
 static void fill_request(struct fill *f)
 {
@@ -568,8 +581,8 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
     if (f) {
         int rc = waiter_link(f, src, w);
         /* An unproven right may share only the very question that is being asked. */
-        bool same = f->state == FILL_ASKING && !f->right.own && rc == 0 &&
-                    waiter_has_right(w, &f->right);
+        bool same =
+            f->state == FILL_ASKING && !f->right.own && rc == 0 && waiter_has_right(w, &f->right);
         if (rc == 0 && !src->proven && !same) {
             waiter_unlink(w);
             return ERR_AGAIN;
@@ -593,12 +606,25 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
     return rc;
 }
 
-/* --- looking on ------------------------------------------------------------------------------------------ */
+/* --- looking on ------------------------------------------------------------------------------ */
 
-u64 fills_fetched_bytes(const struct fills *s) { return *s->fetched_bytes; }
-u64 fill_size(const struct fill *f) { return f->size; }
-bool fill_is_kept(const struct fill *f) { return !f->frozen; }
-bool fill_was_redirected(const struct fill *f) { return f->redirected; }
+u64 fills_fetched_bytes(const struct fills *s)
+{
+    return *s->fetched_bytes;
+}
+u64 fill_size(const struct fill *f)
+{
+    return f->size;
+}
+bool fill_is_kept(const struct fill *f)
+{
+    return !f->frozen;
+}
+bool fill_is_sound(const struct fill *f) { return f->state == FILL_SOUND; }
+bool fill_was_redirected(const struct fill *f)
+{
+    return f->redirected;
+}
 
 void fills_tick(struct fills *s)
 {
@@ -612,13 +638,12 @@ void fills_tick(struct fills *s)
         if (now - f->progress_ms < PROGRESS_LOG_MS)
             continue;
         f->progress_ms = now;
-        log_with(LOG_INFO, "fetching", LOG_STR("digest", f->text),
-                 LOG_STR("upstream", upstream_name(f->right.upstream)),
-                 LOG_NUM("received", f->received),
-                 LOG_NUM("percent", f->size != STORE_SIZE_UNKNOWN && f->size
-                                        ? f->received * 100 / f->size
-                                        : 0),
-                 LOG_NUM("bytes_per_s", f->bytes_per_s), LOG_NUM("clients", f->n_bodies));
+        log_with(
+            LOG_INFO, "fetching", LOG_STR("digest", f->text),
+            LOG_STR("upstream", upstream_name(f->right.upstream)), LOG_NUM("received", f->received),
+            LOG_NUM("percent",
+                    f->size != STORE_SIZE_UNKNOWN && f->size ? f->received * 100 / f->size : 0),
+            LOG_NUM("bytes_per_s", f->bytes_per_s), LOG_NUM("clients", f->n_bodies));
     }
 }
 

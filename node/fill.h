@@ -1,22 +1,24 @@
-/* fill.h - one fetch per miss: a blob on its way from a registry, to a disk and to everyone who waits.
+/* fill.h - one fetch per miss: a blob on its way from a registry, to a disk and to everyone who
+ * waits.
  *
  * Why: any number of clients may ask for the same cold blob at once; it crosses the long link once.
- * One *fill* per digest. It asks with one waiter's rights, streams what arrives to all readers from a ring
- * of recent blocks (older bytes from the file), while the disk pool writes and the hash pool hashes.
+ * One *fill* per digest. It asks with one waiter's rights, streams what arrives to all readers from
+ * a ring of recent blocks (older bytes from the file), while the disk pool writes and the hash pool
+ * hashes.
  *
  * Guarantees
  *   - no whole-blob answer completes with wrong bytes: the last byte waits for the digest
  *   - wrong bytes are never kept; readers then see a short body
  *   - a waiter or reader that leaves, even the first, stops nobody
  *   - a refusal goes to the waiter whose right was asked; the next one's is tried
- *   - an upstream that breaks off is asked again, by Range, where it stopped; so is a partial file that a
- *     former run left behind
+ *   - an upstream that breaks off is asked again, by Range, where it stopped; so is a partial file
+ * that a former run left behind
  *   - no room or a failing disk: *serve-through*, nothing kept, at the pace of the slowest reader
  *   - memory is bounded per fill (LIMIT_FILL_LAG_BYTES), whatever upstream, disk and readers do
  *
- *   ASKING --200/206--> STREAMING --all bytes--> CHECKING --digest right--> SOUND --committed--> gone
- *     |                   |   ^                     |
- *     |                   |   +--resumed            +--digest wrong--> FAILED
+ *   ASKING --200/206--> STREAMING --all bytes--> CHECKING --digest right--> SOUND --committed-->
+ * gone |                   |   ^                     | |                   |   +--resumed +--digest
+ * wrong--> FAILED
  *     +--refused: next waiter's right, or FAILED    |
  *                         +--broken off too often--> FAILED
  *
@@ -42,8 +44,8 @@ struct fills_options {
 };
 
 must_use int fills_new(struct fills **out, const struct fills_options *opt);
-/* Ends every fill (waiters fail, partials are kept), for shutdown. Jobs may still run: the pools must be
- * drained, then fills_del(). */
+/* Ends every fill (waiters fail, partials are kept), for shutdown. Jobs may still run: the pools
+ * must be drained, then fills_del(). */
 void fills_stop(struct fills *s);
 void fills_del(struct fills *s); /* none may be left */
 size_t fills_running(const struct fills *s);
@@ -56,16 +58,17 @@ struct fill_source {
     const char *repository;
     const char *authorization; /* the user's; NULL: anonymous */
     bool own;                  /* the node's credentials fetch */
-    bool proven;               /* this user's right is established already; else the fetch itself asks */
+    bool proven; /* this user's right is established already; else the fetch itself asks */
 };
 
 /* One who waits for a fill's head. Embedded; zero it first. */
 struct fill_waiter {
-    /* The answer can begin: use fill_size(), fill_body(). May be called from inside fill_join(). The waiter
-     * is out of the fill by then. */
+    /* The answer can begin: use fill_size(), fill_body(). May be called from inside fill_join().
+     * The waiter is out of the fill by then. */
     void (*ready)(struct fill_waiter *w, struct fill *f);
-    /* It cannot. `refusal`: the registry's answer to this waiter's own right (borrowed), else NULL and `err`
-     * (ERR_UNREACHABLE, ERR_PROTO, ERR_FULL, ERR_EXISTS: it is in the store by now, ...) and `why`. */
+    /* It cannot. `refusal`: the registry's answer to this waiter's own right (borrowed), else NULL
+     * and `err` (ERR_UNREACHABLE, ERR_PROTO, ERR_FULL, ERR_EXISTS: it is in the store by now, ...)
+     * and `why`. */
     void (*failed)(struct fill_waiter *w, int err, const char *why, const struct answer *refusal);
     /* the fill's own */
     struct fill *fill;
@@ -84,13 +87,15 @@ void fill_leave(struct fill_waiter *w);
 /* Is there a fill of `d` whose head is known, so that joining answers at once? */
 bool fill_is_streaming(const struct fills *s, const struct digest *d);
 
-u64 fill_size(const struct fill *f);   /* STORE_SIZE_UNKNOWN when the upstream did not say */
+u64 fill_size(const struct fill *f);     /* STORE_SIZE_UNKNOWN when the upstream did not say */
 bool fill_is_kept(const struct fill *f); /* it goes to the store; false: serve-through */
+/* All of it is here and verified; only the store is not done with it yet. */
+bool fill_is_sound(const struct fill *f);
 /* The answer that began it came from where the registry redirected us. */
 bool fill_was_redirected(const struct fill *f);
 
-/* Bytes [first, end) as they come; end UINT64_MAX: to the end. `wake(arg)`: peek again. Only from within
- * `ready`. NULL: out of memory. */
+/* Bytes [first, end) as they come; end UINT64_MAX: to the end. `wake(arg)`: peek again. Only from
+ * within `ready`. NULL: out of memory. */
 struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg);
 
 /* Bytes fetched since the start. */

@@ -1,7 +1,8 @@
 /* fill_body.c - readers of a running fill; see fill.h.
  *
- * A reader stands at an offset. What is near the end comes from the ring, without a copy; what has left
- * the ring comes from the file. The last byte of a blob is shown only when its digest was found right. */
+ * A reader stands at an offset. What is near the end comes from the ring, without a copy; what has
+ * left the ring comes from the file. The last byte of a blob is shown only when its digest was
+ * found right. */
 #include <assert.h>
 #include <stdlib.h>
 

@@ -1,7 +1,8 @@
 /* fill_sink.c - where received bytes go: the hash, the file, the store; see fill.h.
  *
- * Two jobs at most run for a fill, one in each pool, each on a stretch of the ring that does not change
- * under it. When both are idle, what the state asks for is done: seal and commit, keep, or drop. */
+ * Two jobs at most run for a fill, one in each pool, each on a stretch of the ring that does not
+ * change under it. When both are idle, what the state asks for is done: seal and commit, keep, or
+ * drop. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,7 +70,7 @@ void sink_open(struct fill *f)
     }
 }
 
-/* --- room ------------------------------------------------------------------------------------------- */
+/* --- room ------------------------------------------------------------------------------------ */
 
 /* How far the sinks may trail what is received: less for each when many run. */
 u64 sink_lag_max(const struct fill *f)
@@ -80,7 +81,10 @@ u64 sink_lag_max(const struct fill *f)
     return share < 4 * LIMIT_FILL_BLOCK_BYTES ? 4 * LIMIT_FILL_BLOCK_BYTES : share;
 }
 
-static bool keeps(const struct fill *f) { return f->ingest && !f->frozen; }
+static bool keeps(const struct fill *f)
+{
+    return f->ingest && !f->frozen;
+}
 
 /* Bytes before this are needed by no job, and by no reader that cannot take them from the file. */
 static u64 droppable(const struct fill *f)
@@ -116,7 +120,7 @@ void sink_reserve(struct fill *f, size_t len)
         not_kept(f, rc);
 }
 
-/* --- jobs -------------------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------------------------ */
 
 static void hash_work(struct job *j)
 {
@@ -140,8 +144,8 @@ static void write_work(struct job *j)
     struct span_job *span = container_of(j, struct span_job, job);
     span->rc = 0;
     for (int i = 0; i < span->n_iov && span->rc == 0; i++)
-        span->rc = store_ingest_write(span->fill->ingest, span->iov[i].iov_base,
-                                      span->iov[i].iov_len);
+        span->rc =
+            store_ingest_write(span->fill->ingest, span->iov[i].iov_base, span->iov[i].iov_len);
 }
 
 void sink_pace(struct fill *f)
@@ -209,7 +213,7 @@ static void hash_start(struct fill *f)
     }
 }
 
-/* --- the end ------------------------------------------------------------------------------------------ */
+/* --- the end --------------------------------------------------------------------------------- */
 
 static void seal_work(struct job *j)
 {

@@ -20,7 +20,10 @@ int history_new(struct history **out)
     return *out ? 0 : ERR_NOMEM;
 }
 
-void history_del(struct history *h) { free(h); }
+void history_del(struct history *h)
+{
+    free(h);
+}
 
 void history_note(struct history *h, const struct digest *d, const char *event, const char *format,
                   ...)

@@ -1,5 +1,5 @@
-/* hygiene.c - see hygiene.h. URLs are read by libcurl's own parser, so that what is checked here is what
- * will be connected to. */
+/* hygiene.c - see hygiene.h. URLs are read by libcurl's own parser, so that what is checked here is
+ * what will be connected to. */
 #include "node/hygiene.h"
 
 #include <arpa/inet.h>
@@ -112,10 +112,10 @@ out:
 static bool v4_is_public(const u8 a[4])
 {
     return !(a[0] == 0 || a[0] == 10 || a[0] == 127 || a[0] >= 224 ||
-             (a[0] == 100 && (a[1] & 0xc0) == 64) ||  /* RFC 6598 shared */
-             (a[0] == 169 && a[1] == 254) ||          /* link-local */
-             (a[0] == 172 && (a[1] & 0xf0) == 16) ||  /* RFC 1918 */
-             (a[0] == 192 && a[1] == 168) ||          /* RFC 1918 */
+             (a[0] == 100 && (a[1] & 0xc0) == 64) ||   /* RFC 6598 shared */
+             (a[0] == 169 && a[1] == 254) ||           /* link-local */
+             (a[0] == 172 && (a[1] & 0xf0) == 16) ||   /* RFC 1918 */
+             (a[0] == 192 && a[1] == 168) ||           /* RFC 1918 */
              (a[0] == 192 && a[1] == 0 && a[2] == 0)); /* IETF protocol assignments */
 }
 
@@ -128,9 +128,9 @@ static bool v6_is_public(const u8 a[16])
         return memcmp(a, zero, 15) != 0 && v4_is_public(a + 12);
     if (a[0] == 0x20 && a[1] == 0x02) /* 6to4 carries an IPv4 address */
         return v4_is_public(a + 2);
-    return !((a[0] & 0xfe) == 0xfc ||               /* RFC 4193 unique local */
+    return !((a[0] & 0xfe) == 0xfc ||                   /* RFC 4193 unique local */
              (a[0] == 0xfe && (a[1] & 0x80) == 0x80) || /* link-local, site-local */
-             a[0] == 0xff);                          /* multicast */
+             a[0] == 0xff);                             /* multicast */
 }
 
 bool address_is_public(const struct sockaddr *address)

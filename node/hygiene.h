@@ -5,8 +5,8 @@
  *   own      the configured URL's host and port: trusted, at any address
  *   listed   named in upstreams[].allow_hosts ("host" for any port, or "host:port"): any address
  *   foreign  anything else: public addresses only, and never a token realm
- * Never from https to http. Authorization goes to own alone (a realm gets only our own Basic login).
- * Pure: looks at text and addresses, opens nothing. */
+ * Never from https to http. Authorization goes to own alone (a realm gets only our own Basic
+ * login). Pure: looks at text and addresses, opens nothing. */
 #pragma once
 
 #include <sys/socket.h>

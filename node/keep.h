@@ -1,8 +1,8 @@
 /* keep.h - puts a small document, already in memory and verified by its reader, into the store.
  *
- * The bytes are hashed again on the way in (the store trusts nobody); the disk pool does the work; what
- * fails is logged and forgotten, since the document was served already. At most 64 at a time: what comes
- * beyond is not kept this time. */
+ * The bytes are hashed again on the way in (the store trusts nobody); the disk pool does the work;
+ * what fails is logged and forgotten, since the document was served already. At most 64 at a time:
+ * what comes beyond is not kept this time. */
 #pragma once
 
 #include "node/memo.h"

@@ -15,13 +15,16 @@
 #define LINE_SIZE   (KEYFILE_ID_MAX + 1 + 96)
 #define BASE64_KIND sodium_base64_VARIANT_ORIGINAL
 
-static bool id_valid(const char *id, size_t n) {
+static bool id_valid(const char *id, size_t n)
+{
     return n >= 1 && n <= KEYFILE_ID_MAX && strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz") >= n;
 }
 
-static int parse_line(const char *p, size_t len, size_t key_bytes, struct keyfile_key *out) {
+static int parse_line(const char *p, size_t len, size_t key_bytes, struct keyfile_key *out)
+{
     const char *colon = memchr(p, ':', len);
-    if (!colon || !id_valid(p, (size_t)(colon - p))) return ERR_INVAL;
+    if (!colon || !id_valid(p, (size_t)(colon - p)))
+        return ERR_INVAL;
     size_t id_len = (size_t)(colon - p), n = 0;
     memcpy(out->id, p, id_len);
     out->id[id_len] = 0;
@@ -33,7 +36,8 @@ static int parse_line(const char *p, size_t len, size_t key_bytes, struct keyfil
 }
 
 int keyfile_parse(const char *text, size_t key_bytes, struct keyfile_key keys[KEYFILE_KEYS],
-                  size_t *n, unsigned *line) {
+                  size_t *n, unsigned *line)
+{
     *n = 0;
     *line = 0;
     for (const char *p = text; *p;) {
@@ -42,11 +46,14 @@ int keyfile_parse(const char *text, size_t key_bytes, struct keyfile_key keys[KE
         while (trimmed && strchr(" \t\r", p[trimmed - 1]))
             trimmed--;
         if (trimmed && *p != '#') {
-            if (*n == KEYFILE_KEYS) return ERR_FULL;
+            if (*n == KEYFILE_KEYS)
+                return ERR_FULL;
             int rc = parse_line(p, trimmed, key_bytes, &keys[*n]);
-            if (rc) return rc;
+            if (rc)
+                return rc;
             for (size_t i = 0; i < *n; i++)
-                if (strcmp(keys[i].id, keys[*n].id) == 0) return ERR_EXISTS;
+                if (strcmp(keys[i].id, keys[*n].id) == 0)
+                    return ERR_EXISTS;
             ++*n;
         }
         p += len + (p[len] == '\n');
@@ -54,7 +61,8 @@ int keyfile_parse(const char *text, size_t key_bytes, struct keyfile_key keys[KE
     return *n ? 0 : ERR_INVAL;
 }
 
-static void format_line(char line[LINE_SIZE], const u8 id[ID_RANDOM], const u8 *key, size_t len) {
+static void format_line(char line[LINE_SIZE], const u8 id[ID_RANDOM], const u8 *key, size_t len)
+{
     char hex[2 * ID_RANDOM + 1], text[96];
     static_assert(sizeof(text) >= sodium_base64_ENCODED_LEN(KEYFILE_BYTES_MAX, BASE64_KIND), "");
     sodium_bin2hex(hex, sizeof(hex), id, ID_RANDOM);
@@ -64,7 +72,8 @@ static void format_line(char line[LINE_SIZE], const u8 id[ID_RANDOM], const u8 *
 }
 
 /* Says on stderr what went wrong. */
-static int write_new(const char *path, mode_t mode, const char *line) {
+static int write_new(const char *path, mode_t mode, const char *line)
+{
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0) {
         if (errno == EEXIST)
@@ -83,13 +92,15 @@ static int write_new(const char *path, mode_t mode, const char *line) {
         saved = errno;
         good = false;
     }
-    if (good) return 0;
+    if (good)
+        return 0;
     fprintf(stderr, "dray-node: %s cannot be written: %s\n", path, strerror(saved));
     unlink(path);
     return ERR_IO;
 }
 
-static int keygen_mesh(void) {
+static int keygen_mesh(void)
+{
     u8 id[ID_RANDOM], key[KEYFILE_MESH];
     char line[LINE_SIZE];
     randombytes_buf(id, sizeof(id));
@@ -98,11 +109,13 @@ static int keygen_mesh(void) {
     bool good = fputs(line, stdout) >= 0 && fflush(stdout) == 0;
     sodium_memzero(key, sizeof(key));
     sodium_memzero(line, sizeof(line));
-    if (!good) fprintf(stderr, "dray-node: the key cannot be written: %s\n", strerror(errno));
+    if (!good)
+        fprintf(stderr, "dray-node: the key cannot be written: %s\n", strerror(errno));
     return good ? 0 : 1;
 }
 
-static int keygen_ticket(const char *key_path, const char *pub_path) {
+static int keygen_ticket(const char *key_path, const char *pub_path)
+{
     static_assert(KEYFILE_TICKET == crypto_sign_SECRETKEYBYTES, "Ed25519 secret key");
     static_assert(KEYFILE_TRACKER == crypto_sign_PUBLICKEYBYTES, "Ed25519 public key");
     u8 id[ID_RANDOM], secret[KEYFILE_TICKET], public[KEYFILE_TRACKER];
@@ -115,17 +128,20 @@ static int keygen_ticket(const char *key_path, const char *pub_path) {
     if (!rc) {
         format_line(line, id, public, sizeof(public));
         rc = write_new(pub_path, 0644, line);
-        if (rc) unlink(key_path); /* half a pair is none */
+        if (rc)
+            unlink(key_path); /* half a pair is none */
     }
     sodium_memzero(secret, sizeof(secret));
     sodium_memzero(line, sizeof(line));
-    if (rc) return 1;
+    if (rc)
+        return 1;
     printf("%s  for the tracker alone (ticket_key)\n%s  for every node (tracker_key)\n", key_path,
            pub_path);
     return 0;
 }
 
-static int keygen_usage(FILE *to) {
+static int keygen_usage(FILE *to)
+{
     fputs(
         "usage: dray-node keygen mesh                     prints a mesh key; keep it in a file of "
         "mode 0600\n"
@@ -134,14 +150,16 @@ static int keygen_usage(FILE *to) {
     return to == stdout ? 0 : 2;
 }
 
-int keygen_main(int argc, char **argv) {
+int keygen_main(int argc, char **argv)
+{
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
         return keygen_usage(stdout);
     if (sodium_init() < 0) {
         fputs("dray-node: no source of randomness\n", stderr);
         return 1;
     }
-    if (argc == 2 && strcmp(argv[1], "mesh") == 0) return keygen_mesh();
+    if (argc == 2 && strcmp(argv[1], "mesh") == 0)
+        return keygen_mesh();
     if (argc == 4 && strcmp(argv[1], "ticket") == 0 && argv[2][0] != '-' && argv[3][0] != '-')
         return keygen_ticket(argv[2], argv[3]);
     return keygen_usage(stderr);

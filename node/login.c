@@ -13,14 +13,14 @@
 #include "proto/limits.h"
 #include "proto/oci.h"
 
-#define TOKENS_MAX       128   /* repositories whose token is kept; the oldest makes room */
-#define TOKEN_LIFE_S     60    /* the specification's default when expires_in is absent */
-#define TOKEN_SLACK_MS   5000  /* a token this near its end is not used any more */
-#define CREDENTIALS_MAX  1024
+#define TOKENS_MAX      128  /* repositories whose token is kept; the oldest makes room */
+#define TOKEN_LIFE_S    60   /* the specification's default when expires_in is absent */
+#define TOKEN_SLACK_MS  5000 /* a token this near its end is not used any more */
+#define CREDENTIALS_MAX 1024
 
 struct token {
     char *repository;
-    char *value; /* "Bearer ..." */
+    char *value;  /* "Bearer ..." */
     u64 until_ms; /* loop time */
 };
 
@@ -49,7 +49,8 @@ struct login_ask {
     size_t len;
 };
 
-/* --- credentials -------------------------------------------------------------------------------- */
+/* --- credentials --------------------------------------------------------------------------------
+ */
 
 int login_reload(struct login *l, char why[CONF_WHY_MAX])
 {
@@ -129,7 +130,10 @@ void login_del(struct login *l)
     free(l);
 }
 
-bool login_present(const struct login *l) { return l->basic != NULL; }
+bool login_present(const struct login *l)
+{
+    return l->basic != NULL;
+}
 
 const char *login_value(struct login *l, const char *repository)
 {
@@ -165,7 +169,7 @@ static int token_keep(struct login *l, const char *repository, const char *beare
     return 0;
 }
 
-/* --- asking ---------------------------------------------------------------------------------------- */
+/* --- asking ---------------------------------------------------------------------------------- */
 
 static void ask_free(struct login_ask *k)
 {
@@ -177,7 +181,10 @@ static void ask_free(struct login_ask *k)
     free(k);
 }
 
-static void timer_closed(uv_handle_t *h) { ask_free(h->data); }
+static void timer_closed(uv_handle_t *h)
+{
+    ask_free(h->data);
+}
 
 static void ask_deliver(struct login_ask *k)
 {
@@ -189,7 +196,10 @@ static void ask_deliver(struct login_ask *k)
         ask_free(k);
 }
 
-static void on_timer(uv_timer_t *t) { ask_deliver(t->data); }
+static void on_timer(uv_timer_t *t)
+{
+    ask_deliver(t->data);
+}
 
 void login_ask_cancel(struct login_ask *k)
 {
@@ -266,8 +276,9 @@ static void on_end(void *arg, int err, const char *why)
     if (err)
         fail(k, err, why);
     else if (!k->err && (k->status == 401 || k->status == 403))
-        fail(k, ERR_DENIED, "the token server refused the node's credentials: check "
-                            "upstreams[].credentials");
+        fail(k, ERR_DENIED,
+             "the token server refused the node's credentials: check "
+             "upstreams[].credentials");
     else if (!k->err && k->status != 200)
         fail(k, ERR_PROTO, "the token server did not answer 200");
     else if (!k->err)
@@ -349,8 +360,9 @@ int login_answer(struct login *l, const char *www_authenticate, const char *repo
     else if (rc == 0 && c->scheme == CHALLENGE_BEARER)
         rc = start_token(k, c);
     else if (rc == 0 && l->basic_asked)
-        fail(k, ERR_DENIED, "the registry refused the node's credentials: check "
-                            "upstreams[].credentials");
+        fail(k, ERR_DENIED,
+             "the registry refused the node's credentials: check "
+             "upstreams[].credentials");
     else if (rc == 0)
         l->basic_asked = true;
     free(c);

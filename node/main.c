@@ -39,31 +39,38 @@ struct daemon {
     enum daemon_state state;
 };
 
-/* --- the end
- * --------------------------------------------------------------------------------------- */
+/* --- the end --------------------------------------------------------------------------------- */
 
 /* Those that were made: a handle knows its loop from then on. */
-static void close_handles(struct daemon *d) {
+static void close_handles(struct daemon *d)
+{
     for (size_t i = 0; i < countof(d->signals); i++)
-        if (d->signals[i].loop) uv_close((uv_handle_t *)&d->signals[i], NULL);
-    if (d->watchdog.loop) uv_close((uv_handle_t *)&d->watchdog, NULL);
+        if (d->signals[i].loop)
+            uv_close((uv_handle_t *)&d->signals[i], NULL);
+    if (d->watchdog.loop)
+        uv_close((uv_handle_t *)&d->watchdog, NULL);
 }
 
-static void stop(struct daemon *d) {
-    if (d->state == DAEMON_STOPPING) return;
+static void stop(struct daemon *d)
+{
+    if (d->state == DAEMON_STOPPING)
+        return;
     d->state = DAEMON_STOPPING;
     node_stop(d->node);
     close_handles(d);
 }
 
-static void on_drained(void *arg) {
+static void on_drained(void *arg)
+{
     stop(arg);
 }
 
-static void on_signal(uv_signal_t *handle, int number) {
+static void on_signal(uv_signal_t *handle, int number)
+{
     struct daemon *d = handle->data;
     if (number == SIGHUP) {
-        if (d->state != DAEMON_RUNNING) return;
+        if (d->state != DAEMON_RUNNING)
+            return;
         notify_reloading();
         node_reload(d->node);
         notify_ready("serving");
@@ -80,15 +87,16 @@ static void on_signal(uv_signal_t *handle, int number) {
     }
 }
 
-/* --- the start
- * ------------------------------------------------------------------------------------- */
+/* --- the start ------------------------------------------------------------------------------- */
 
-static void on_watchdog(uv_timer_t *timer) {
+static void on_watchdog(uv_timer_t *timer)
+{
     (void)timer;
     notify_watchdog();
 }
 
-static int open_handles(struct daemon *d) {
+static int open_handles(struct daemon *d)
+{
     int rc = uv_timer_init(&d->loop, &d->watchdog);
     for (size_t i = 0; !rc && i < countof(d->signals); i++) {
         rc = uv_signal_init(&d->loop, &d->signals[i]);
@@ -98,7 +106,8 @@ static int open_handles(struct daemon *d) {
 }
 
 /* Only once there is something to drain: a start that takes long may be ended the rough way. */
-static int start_handles(struct daemon *d) {
+static int start_handles(struct daemon *d)
+{
     static const int numbers[] = {SIGHUP, SIGTERM, SIGINT};
     static_assert(countof(numbers) == countof(((struct daemon *)NULL)->signals), "one handle each");
     u64 every_ms = notify_watchdog_interval_ms();
@@ -109,28 +118,34 @@ static int start_handles(struct daemon *d) {
 }
 
 /* Each client and each open layer is a descriptor: take all that the system permits. */
-static void raise_descriptors(void) {
+static void raise_descriptors(void)
+{
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         log_warn("the limit of open files stays low: %s", strerror(errno));
 }
 
-static void warn(const struct node_config *c) {
+static void warn(const struct node_config *c)
+{
     char text[CONF_WHY_MAX];
     for (size_t i = 0; config_warning(c, i, text); i++)
         log_warn("%s", text);
 }
 
-static void fail(const char *why) {
+static void fail(const char *why)
+{
     fprintf(stderr, "dray-node: %s\n", why);
 }
 
-static int run_loop(struct daemon *d, struct node_config *config) {
+static int run_loop(struct daemon *d, struct node_config *config)
+{
     char why[CONF_WHY_MAX] = "signals cannot be watched";
     int rc = open_handles(d);
-    if (!rc) rc = node_new(&d->node, &d->loop, config, why);
+    if (!rc)
+        rc = node_new(&d->node, &d->loop, config, why);
     if (rc) {
         fail(why);
         close_handles(d);
@@ -150,7 +165,8 @@ static int run_loop(struct daemon *d, struct node_config *config) {
 }
 
 /* Libraries before the first thread, and in reverse at the end. */
-static int run_daemon(struct node_config *config) {
+static int run_daemon(struct node_config *config)
+{
     struct daemon d;
     memset(&d, 0, sizeof(d));
     signal(SIGPIPE, SIG_IGN);
@@ -163,14 +179,16 @@ static int run_daemon(struct node_config *config) {
     }
     int exit_code = run_loop(&d, config);
     int rc = uv_loop_close(&d.loop);
-    if (rc) log_error("a handle was left open: %s", uv_strerror(rc));
+    if (rc)
+        log_error("a handle was left open: %s", uv_strerror(rc));
     assert(rc == 0);
     curl_global_cleanup();
     uv_library_shutdown();
     return exit_code;
 }
 
-static int check(const struct node_config *config) {
+static int check(const struct node_config *config)
+{
     char text[CONF_WHY_MAX];
     printf("%s: ok\n", config->file ? config->file : "flags");
     config_print(config, stdout);
@@ -179,7 +197,8 @@ static int check(const struct node_config *config) {
     return 0;
 }
 
-static int with_config(const struct cmdline *c) {
+static int with_config(const struct cmdline *c)
+{
     struct node_config config;
     char why[CONF_WHY_MAX];
     int rc = config_load(&config, cmdline_config(c), c->flags, c->n_flags, why);
@@ -192,7 +211,8 @@ static int with_config(const struct cmdline *c) {
     return exit_code;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     static struct cmdline c; /* too large for the stack's taste */
     char why[CONF_WHY_MAX];
     if (cmdline_parse(&c, argc, argv, why) != 0) {

@@ -8,8 +8,8 @@
 
 #include "proto/limits.h"
 
-/* Go's JSON, which registries use, matches keys in any case and folds some letters outside ASCII: an object
- * in which that could matter is not read at all. */
+/* Go's JSON, which registries use, matches keys in any case and folds some letters outside ASCII:
+ * an object in which that could matter is not read at all. */
 static bool keys_are_plain(json_t *object)
 {
     static const char *const known[] = {"config", "layers", "digest", "urls", "manifests"};

@@ -1,13 +1,13 @@
 /* manifest.h - which blobs a manifest makes part of its repository.
  *
- * OCI image-spec manifest.md and Docker schema 2: the config and the layers, but for those with `urls`
- * (foreign layers, kept elsewhere). An index's children and a `subject` are mere mentions: naming a digest
- * does not make it one's own.
+ * OCI image-spec manifest.md and Docker schema 2: the config and the layers, but for those with
+ * `urls` (foreign layers, kept elsewhere). An index's children and a `subject` are mere mentions:
+ * naming a digest does not make it one's own.
  *
- * A registry checks, when a manifest is pushed, that its blobs are in the repository. What we read must
- * therefore be what it read: only the two image manifest types count, and a document that another parser
- * could read differently (keys that differ in case only, non-ASCII keys, duplicates, an index and an image
- * in one) teaches nothing. */
+ * A registry checks, when a manifest is pushed, that its blobs are in the repository. What we read
+ * must therefore be what it read: only the two image manifest types count, and a document that
+ * another parser could read differently (keys that differ in case only, non-ASCII keys, duplicates,
+ * an index and an image in one) teaches nothing. */
 #pragma once
 
 #include "proto/digest.h"
@@ -15,8 +15,8 @@
 
 #define MANIFEST_BLOBS_MAX 1024 /* more layers than any runtime mounts */
 
-/* Calls `each` for every config and layer without urls, or not at all: ERR_INVAL: not such a manifest;
- * ERR_TOOBIG. */
+/* Calls `each` for every config and layer without urls, or not at all: ERR_INVAL: not such a
+ * manifest; ERR_TOOBIG. */
 must_use int manifest_blobs(const char *media_type, const void *json, size_t len,
                             void (*each)(void *arg, const struct digest *d), void *arg);
 

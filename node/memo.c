@@ -36,7 +36,10 @@ static struct document **bucket_of(struct memo *m, const struct digest *d)
     return &m->buckets[digest_hash(d, m->seed) % DOCUMENT_BUCKETS];
 }
 
-static size_t cost(const struct document *d) { return d->len + sizeof(*d) + 128; }
+static size_t cost(const struct document *d)
+{
+    return d->len + sizeof(*d) + 128;
+}
 
 static void age_unlink(struct memo *m, struct document *d)
 {
@@ -152,7 +155,7 @@ struct document *memo_put(struct memo *m, const struct digest *d, const char *me
     return made;
 }
 
-/* --- sayings ---------------------------------------------------------------------------------------- */
+/* --- sayings --------------------------------------------------------------------------------- */
 
 static struct saying *saying_bucket(const struct memo *m, const u8 key[16])
 {

@@ -1,10 +1,12 @@
-/* memo.h - small things kept in memory: hot manifests, and what a registry last said, for when it is away.
+/* memo.h - small things kept in memory: hot manifests, and what a registry last said, for when it
+ * is away.
  *
  *   documents   manifests by digest, least recently used out first, 16 MiB in all
- *   sayings     tag -> digest, and answers to /v2/, each for one set of asker, place and accepted types;
- *               used only while the registry is away and authz.grace allows
+ *   sayings     tag -> digest, and answers to /v2/, each for one set of asker, place and accepted
+ * types; used only while the registry is away and authz.grace allows
  *
- * Documents are shared by reference: an answer being sent keeps its document alive. Loop thread only. */
+ * Documents are shared by reference: an answer being sent keeps its document alive. Loop thread
+ * only. */
 #pragma once
 
 #include "proto/digest.h"
@@ -25,8 +27,8 @@ struct document {
 must_use int memo_new(struct memo **out);
 void memo_del(struct memo *m);
 
-/* Keeps a copy; replaces nothing that is there. Returns it with a reference for the caller, NULL when out of
- * memory or too large. */
+/* Keeps a copy; replaces nothing that is there. Returns it with a reference for the caller, NULL
+ * when out of memory or too large. */
 struct document *memo_put(struct memo *m, const struct digest *d, const char *media_type,
                           const void *data, size_t len);
 /* With a reference for the caller, NULL when not kept. */

@@ -21,12 +21,12 @@
 #include "proto/limits.h"
 #include "runtime/log.h"
 
-#define DRAIN_MAX_MS  30000
-#define TICK_MS       1000
-#define LAG_MS        100
-#define ENDING_MS     10 /* how often the end looks whether jobs are done */
-#define DISK_THREADS  4
-#define HASH_THREADS  2
+#define DRAIN_MAX_MS 30000
+#define TICK_MS      1000
+#define LAG_MS       100
+#define ENDING_MS    10 /* how often the end looks whether jobs are done */
+#define DISK_THREADS 4
+#define HASH_THREADS 2
 
 struct upstream *node_upstream(struct node *n, const char *ns)
 {
@@ -47,10 +47,16 @@ static void on_request(void *ctx, struct http_exchange *x)
         api_begin(ctx, x);
 }
 
-/* --- now and then --------------------------------------------------------------------------------- */
+/* --- now and then ---------------------------------------------------------------------------- */
 
-static void sync_work(struct job *j) { store_sync(container_of(j, struct node, sync)->store); }
-static void sync_done(struct job *j) { container_of(j, struct node, sync)->syncing = false; }
+static void sync_work(struct job *j)
+{
+    store_sync(container_of(j, struct node, sync)->store);
+}
+static void sync_done(struct job *j)
+{
+    container_of(j, struct node, sync)->syncing = false;
+}
 
 static void on_tick(uv_timer_t *t)
 {
@@ -74,7 +80,8 @@ static void on_lag(uv_timer_t *t)
     struct node *n = t->data;
     u64 now = uv_now(n->loop);
     u64 late_ns = now > n->lag_due_ms ? (now - n->lag_due_ms) * 1000000 : 0;
-    n->lag_recent_ns = late_ns > n->lag_recent_ns ? late_ns : n->lag_recent_ns - n->lag_recent_ns / 8;
+    n->lag_recent_ns =
+        late_ns > n->lag_recent_ns ? late_ns : n->lag_recent_ns - n->lag_recent_ns / 8;
     n->lag_due_ms = now + LAG_MS;
 }
 
@@ -91,7 +98,7 @@ static void timers_open(struct node *n)
     uv_timer_start(&n->lag, on_lag, LAG_MS, LAG_MS);
 }
 
-/* --- the start --------------------------------------------------------------------------------------- */
+/* --- the start ------------------------------------------------------------------------------- */
 
 /* Makes user labels of audit lines the same across restarts; see authz_user_label(). */
 static int label_key(struct node *n, char why[CONF_WHY_MAX])
@@ -103,9 +110,10 @@ static int label_key(struct node *n, char why[CONF_WHY_MAX])
         goto failed;
     if (read(fd, n->label_key, sizeof(n->label_key)) != (ssize_t)sizeof(n->label_key)) {
         randombytes_buf(n->label_key, sizeof(n->label_key));
-        if (ftruncate(fd, 0) || pwrite(fd, n->label_key, sizeof(n->label_key), 0) !=
-                                    (ssize_t)sizeof(n->label_key))
-            log_warn("%s cannot be written: users will be labelled otherwise after a restart", path);
+        if (ftruncate(fd, 0) ||
+            pwrite(fd, n->label_key, sizeof(n->label_key), 0) != (ssize_t)sizeof(n->label_key))
+            log_warn("%s cannot be written: users will be labelled otherwise after a restart",
+                     path);
     }
     close(fd);
     return 0;
@@ -156,8 +164,8 @@ static int open_upstreams(struct node *n, char why[CONF_WHY_MAX])
     if (!n->upstreams)
         return ERR_NOMEM;
     for (; n->n_upstreams < c->n_upstreams; n->n_upstreams++) {
-        int rc = upstream_new(&n->upstreams[n->n_upstreams], &c->upstreams[n->n_upstreams], n->client,
-                              n->loop, why);
+        int rc = upstream_new(&n->upstreams[n->n_upstreams], &c->upstreams[n->n_upstreams],
+                              n->client, n->loop, why);
         if (rc)
             return rc;
     }
@@ -291,7 +299,7 @@ void node_reload(struct node *n)
         log_info("reloaded certificates, credentials and tokens");
 }
 
-/* --- the end -------------------------------------------------------------------------------------------- */
+/* --- the end --------------------------------------------------------------------------------- */
 
 static void drain_over(struct node *n)
 {
@@ -302,7 +310,10 @@ static void drain_over(struct node *n)
         done(n->drained_arg);
 }
 
-static void on_drained(void *arg) { drain_over(arg); }
+static void on_drained(void *arg)
+{
+    drain_over(arg);
+}
 
 static void on_drain_deadline(uv_timer_t *t)
 {

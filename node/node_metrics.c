@@ -5,7 +5,8 @@
 
 void node_count(struct node *n, enum route route, int status)
 {
-    static const char *const routes[] = {"ping", "blob", "manifest", "relay", "api", "health", "other"};
+    static const char *const routes[] = {"ping", "blob",   "manifest", "relay",
+                                         "api",  "health", "other"};
     static_assert(countof(routes) == ROUTE_COUNT, "a name for each route");
     if (status < 0 || status >= 600)
         status = 0;
@@ -19,7 +20,8 @@ void node_count(struct node *n, enum route route, int status)
     **count += 1;
 }
 
-/* --- read when asked for ------------------------------------------------------------------------ */
+/* --- read when asked for ------------------------------------------------------------------------
+ */
 
 static struct store_stats stats(struct node *n)
 {
@@ -28,28 +30,61 @@ static struct store_stats stats(struct node *n)
     return st;
 }
 
-static double used_bytes(void *arg) { return (double)stats(arg).used_bytes; }
-static double capacity_bytes(void *arg) { return (double)stats(arg).capacity_bytes; }
-static double blobs(void *arg) { return (double)stats(arg).blobs; }
-static double evicted_bytes(void *arg) { return (double)stats(arg).evicted_bytes; }
-static double evicted_blobs(void *arg) { return (double)stats(arg).evicted_blobs; }
-static double index_errors(void *arg) { return (double)stats(arg).index_errors; }
-static double fetches(void *arg) { return (double)fills_running(((struct node *)arg)->fills); }
+static double used_bytes(void *arg)
+{
+    return (double)stats(arg).used_bytes;
+}
+static double capacity_bytes(void *arg)
+{
+    return (double)stats(arg).capacity_bytes;
+}
+static double blobs(void *arg)
+{
+    return (double)stats(arg).blobs;
+}
+static double evicted_bytes(void *arg)
+{
+    return (double)stats(arg).evicted_bytes;
+}
+static double evicted_blobs(void *arg)
+{
+    return (double)stats(arg).evicted_blobs;
+}
+static double index_errors(void *arg)
+{
+    return (double)stats(arg).index_errors;
+}
+static double fetches(void *arg)
+{
+    return (double)fills_running(((struct node *)arg)->fills);
+}
 static double uptime(void *arg)
 {
     struct node *n = arg;
     return (double)(uv_now(n->loop) - n->started_ms) / 1000;
 }
-static double loop_lag(void *arg) { return (double)((struct node *)arg)->lag_recent_ns / 1e9; }
+static double loop_lag(void *arg)
+{
+    return (double)((struct node *)arg)->lag_recent_ns / 1e9;
+}
 static double alone(void *arg)
 {
     (void)arg;
     return 1;
 }
 
-static double served_store(void *arg) { return (double)((struct node *)arg)->served[SOURCE_STORE]; }
-static double served_origin(void *arg) { return (double)((struct node *)arg)->served[SOURCE_ORIGIN]; }
-static double served_stream(void *arg) { return (double)((struct node *)arg)->served[SOURCE_STREAM]; }
+static double served_store(void *arg)
+{
+    return (double)((struct node *)arg)->served[SOURCE_STORE];
+}
+static double served_origin(void *arg)
+{
+    return (double)((struct node *)arg)->served[SOURCE_ORIGIN];
+}
+static double served_stream(void *arg)
+{
+    return (double)((struct node *)arg)->served[SOURCE_STREAM];
+}
 
 static struct http_server_stats http(struct node *n)
 {
@@ -59,12 +94,30 @@ static struct http_server_stats http(struct node *n)
     return st;
 }
 
-static double connections(void *arg) { return (double)http(arg).open; }
-static double bad_requests(void *arg) { return (double)http(arg).bad_requests; }
-static double timeouts(void *arg) { return (double)http(arg).timeouts; }
-static double refused(void *arg) { return (double)http(arg).refused_limit; }
-static double tls_failures(void *arg) { return (double)http(arg).tls_failures; }
-static double clients_left(void *arg) { return (double)http(arg).clients_left; }
+static double connections(void *arg)
+{
+    return (double)http(arg).open;
+}
+static double bad_requests(void *arg)
+{
+    return (double)http(arg).bad_requests;
+}
+static double timeouts(void *arg)
+{
+    return (double)http(arg).timeouts;
+}
+static double refused(void *arg)
+{
+    return (double)http(arg).refused_limit;
+}
+static double tls_failures(void *arg)
+{
+    return (double)http(arg).tls_failures;
+}
+static double clients_left(void *arg)
+{
+    return (double)http(arg).clients_left;
+}
 
 void node_metrics(struct node *n)
 {
@@ -86,15 +139,15 @@ void node_metrics(struct node *n)
         {"dray_fetches", "", "Layers being fetched now.", fetches, false},
         {"dray_members", "state=\"alive\"", "Members of the mesh, by state.", alone, false},
         {"dray_connections", "", "Client connections open.", connections, false},
-        {"dray_dropped_total", "reason=\"bad_request\"", "What was refused or thrown away, by reason.",
-         bad_requests, true},
+        {"dray_dropped_total", "reason=\"bad_request\"",
+         "What was refused or thrown away, by reason.", bad_requests, true},
         {"dray_dropped_total", "reason=\"timeout\"", NULL, timeouts, true},
         {"dray_dropped_total", "reason=\"address_limit\"", NULL, refused, true},
         {"dray_dropped_total", "reason=\"tls\"", NULL, tls_failures, true},
         {"dray_clients_left_total", "", "Clients that left before their answer was complete.",
          clients_left, true},
-        {"dray_loop_lag_seconds", "", "How late the loop's timers are: the worst of the last second.",
-         loop_lag, false},
+        {"dray_loop_lag_seconds", "",
+         "How late the loop's timers are: the worst of the last second.", loop_lag, false},
         {"dray_uptime_seconds", "", "Since the start.", uptime, false},
     };
     static const char *const results[] = {"remembered", "asked", "refused", "grace"};

@@ -1,7 +1,8 @@
-/* pull.c - requests under /v2/: who asks for what, and passing on what only the registry can answer.
+/* pull.c - requests under /v2/: who asks for what, and passing on what only the registry can
+ * answer.
  *
- * Only what is named by digest is ever answered from here. /v2/, tags, tag lists and referrers go to the
- * registry with the user's own Authorization, and its answer returns. */
+ * Only what is named by digest is ever answered from here. /v2/, tags, tag lists and referrers go
+ * to the registry with the user's own Authorization, and its answer returns. */
 #include "node/pull.h"
 
 #include <inttypes.h>
@@ -22,7 +23,7 @@ const char *source_name(enum source s)
     return names[s];
 }
 
-/* --- answers ------------------------------------------------------------------------------------------- */
+/* --- answers --------------------------------------------------------------------------------- */
 
 void pull_reply(struct pull *p, int status, struct body *body, u64 length)
 {
@@ -54,7 +55,8 @@ void pull_bad_gateway(struct pull *p, const char *why)
              LOG_STR("upstream", upstream_name(p->up)), LOG_STR("repository", p->route.name),
              LOG_STR("why", why));
     node_count(p->node, p->kind, 502);
-    http_reply_oci_status(p->x, 502, OCI_UNKNOWN, "the registry's answer cannot be passed on", detail);
+    http_reply_oci_status(p->x, 502, OCI_UNKNOWN, "the registry's answer cannot be passed on",
+                          detail);
 }
 
 void pull_add_source(struct pull *p, enum source source)
@@ -64,9 +66,12 @@ void pull_add_source(struct pull *p, enum source source)
     http_add(p->x, "X-Dray-Node", "%s", p->node->config->name);
 }
 
-void pull_wake(void *arg) { http_wake(arg); }
+void pull_wake(void *arg)
+{
+    http_wake(arg);
+}
 
-/* --- relaying ------------------------------------------------------------------------------------------- */
+/* --- relaying -------------------------------------------------------------------------------- */
 
 static bool relayed(const char *name)
 {
@@ -81,8 +86,8 @@ static bool relayed(const char *name)
     return strncasecmp(name, "OCI-", 4) == 0 || strncasecmp(name, "RateLimit-", 10) == 0;
 }
 
-/* A Link to the next page names the registry's own address, and not our `ns`: both are put right. Links
- * elsewhere are dropped. */
+/* A Link to the next page names the registry's own address, and not our `ns`: both are put right.
+ * Links elsewhere are dropped. */
 static void relay_link(struct pull *p, const char *value)
 {
     const char *open = strchr(value, '<'), *shut = strchr(value, '>');
@@ -142,8 +147,7 @@ bool pull_forward(struct pull *p, const char *method, void (*cb)(void *arg, cons
     case OCI_ROUTE_PING:
     case OCI_ROUTE_BLOB:
     case OCI_ROUTE_UPLOAD:
-    case OCI_ROUTE_CATALOG:
-        snprintf(path, sizeof(path), "/v2/");
+    case OCI_ROUTE_CATALOG: snprintf(path, sizeof(path), "/v2/");
     }
     struct upstream_request request = {
         .method = method,
@@ -180,7 +184,9 @@ static void on_relay(void *arg, const struct answer *a)
         pull_relay(p, a);
 }
 
-/* --- /v2/ -------------------------------------------------------------------------------------------------- */
+/* --- /v2/
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void ping_key(const struct pull *p, u8 key[16])
 {
@@ -244,7 +250,7 @@ static void on_ping(void *arg, const struct answer *a)
     pull_relay(p, a);
 }
 
-/* --- permission ------------------------------------------------------------------------------------------- */
+/* --- permission ------------------------------------------------------------------------------ */
 
 void pull_grant(struct pull *p, const struct digest *d)
 {
@@ -260,7 +266,9 @@ enum authz_answer pull_check(struct pull *p)
                        &p->route.digest, wall_ms());
 }
 
-/* --- a pull ------------------------------------------------------------------------------------------------ */
+/* --- a pull
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* One line per layer served: the centre no longer sees it. */
 static void audit(const struct pull *p, const struct http_ended *e)
@@ -274,9 +282,8 @@ static void audit(const struct pull *p, const struct http_ended *e)
     http_peer_text(r, peer);
     log_with(LOG_AUDIT, "layer served", LOG_STR("user", user), LOG_STR("client", peer),
              LOG_STR("upstream", upstream_name(p->up)), LOG_STR("repository", p->route.name),
-             LOG_STR("digest", digest), LOG_NUM("bytes", e->body_bytes),
-             LOG_NUM("of", p->expected), LOG_STR("source", source_name(p->source)),
-             LOG_STR("outcome", outcome),
+             LOG_STR("digest", digest), LOG_NUM("bytes", e->body_bytes), LOG_NUM("of", p->expected),
+             LOG_STR("source", source_name(p->source)), LOG_STR("outcome", outcome),
              LOG_NUM("ms", (uv_hrtime() - p->started_ns) / 1000000));
 }
 
@@ -299,7 +306,8 @@ static void on_ended(void *arg, const struct http_ended *e)
     free(p);
 }
 
-/* Every Accept line, as sent and in order: a registry converts manifests for who seems not to know them. */
+/* Every Accept line, as sent and in order: a registry converts manifests for who seems not to know
+ * them. */
 static int keep_fields(struct pull *p, const struct http_request *r)
 {
     crypto_generichash_state st;
@@ -372,7 +380,8 @@ void pull_begin(struct node *n, struct http_exchange *x)
     struct oci_route route;
     if (r->method != HTTP_GET && r->method != HTTP_HEAD) {
         http_add(x, "Allow", "GET, HEAD");
-        refuse(n, x, OCI_UNSUPPORTED, "a cache node only serves pulls", "push to the registry itself");
+        refuse(n, x, OCI_UNSUPPORTED, "a cache node only serves pulls",
+               "push to the registry itself");
         return;
     }
     int rc = oci_route_parse(&route, r->target.p, r->target.n, &code);
@@ -408,6 +417,7 @@ void pull_begin(struct node *n, struct http_exchange *x)
         pull_error(p, OCI_UNSUPPORTED, "too many Accept lines", NULL);
         return;
     }
-    authz_user(n->authz, p->authorization, p->authorization ? strlen(p->authorization) : 0, &p->user);
+    authz_user(n->authz, p->authorization, p->authorization ? strlen(p->authorization) : 0,
+               &p->user);
     dispatch(p);
 }

@@ -1,7 +1,8 @@
 /* pull.h - one registry request being answered, shared by the files of pull.
  *
- * A pull lives as long as its exchange: when the client leaves, everything it waits for is left, and it is
- * freed. pull.c tells routes apart and relays; pull_blob.c serves layers; pull_manifest.c manifests. */
+ * A pull lives as long as its exchange: when the client leaves, everything it waits for is left,
+ * and it is freed. pull.c tells routes apart and relays; pull_blob.c serves layers; pull_manifest.c
+ * manifests. */
 #pragma once
 
 #include "node/node_internal.h"
@@ -25,7 +26,7 @@ struct pull {
     struct upstream_ask *ask;
     struct question_waiter question;
     struct fill_waiter fill;
-    u64 size;  /* of the blob, once known; UINT64_MAX */
+    u64 size; /* of the blob, once known; UINT64_MAX */
     bool asked_for_size;
 
     /* for the audit line */
@@ -45,8 +46,8 @@ void pull_error(struct pull *p, enum oci_code code, const char *message, const c
 /* The common fields of an answer from the store or a fill. */
 void pull_add_source(struct pull *p, enum source source);
 void pull_reply(struct pull *p, int status, struct body *body, u64 length);
-/* Sends this request on to the upstream with the user's Authorization; `cb` gets the answer. False: answered
- * already with an error. */
+/* Sends this request on to the upstream with the user's Authorization; `cb` gets the answer. False:
+ * answered already with an error. */
 bool pull_forward(struct pull *p, const char *method,
                   void (*cb)(void *arg, const struct answer *a));
 /* Wakes the exchange: for bodies. `arg` is the exchange. */

@@ -1,9 +1,9 @@
 /* pull_blob.c - a layer, or a part of it: permission first, then from the store, else by a fill.
  *
- * Nothing tells an asker without permission whether a blob is held: who is not known to be permitted is
- * judged by one request to the registry with the user's own Authorization, made alike in either case (on
- * a cold miss without credentials of our own that request is the fetch itself, which asks and answers at
- * once). */
+ * Nothing tells an asker without permission whether a blob is held: who is not known to be
+ * permitted is judged by one request to the registry with the user's own Authorization, made alike
+ * in either case (on a cold miss without credentials of our own that request is the fetch itself,
+ * which asks and answers at once). */
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
@@ -18,10 +18,10 @@ static void ask(struct pull *p);
 
 static const char away_text[] = "it does not answer, and nothing lately granted covers this";
 
-/* --- the answer --------------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------ */
 
-/* Which part of `size` bytes is asked for. A Range under an If-Range that does not name this digest, or of a
- * blob of unknown size, is no Range. */
+/* Which part of `size` bytes is asked for. A Range under an If-Range that does not name this
+ * digest, or of a blob of unknown size, is no Range. */
 static enum range_kind wanted(struct pull *p, u64 size, struct byte_range *part)
 {
     const struct http_request *r = http_request(p->x);
@@ -54,7 +54,7 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
     struct node *n = p->node;
     struct byte_range part = {0, 0};
     enum range_kind kind = wanted(p, size, &part);
-    enum source source = pin ? SOURCE_STORE : fill_is_kept(f) ? SOURCE_ORIGIN : SOURCE_STREAM;
+    enum source source = pin || fill_is_sound(f) ? SOURCE_STORE : fill_is_kept(f) ? SOURCE_ORIGIN : SOURCE_STREAM;
     struct body *body = NULL;
     u64 first = 0, end = size;
     if (kind == RANGE_UNMET) {
@@ -84,13 +84,15 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
     p->layer = !p->head;
     p->expected = end == UINT64_MAX ? 0 : end - first;
     if (kind == RANGE_PART)
-        http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first, part.last,
-                 size);
+        http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first,
+                 part.last, size);
     pull_reply(p, kind == RANGE_PART ? 206 : 200, body,
                size == STORE_SIZE_UNKNOWN ? HTTP_LENGTH_UNKNOWN : end - first);
 }
 
-/* --- a fill ------------------------------------------------------------------------------------------------ */
+/* --- a fill
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void on_ready(struct fill_waiter *w, struct fill *f)
 {
@@ -133,7 +135,7 @@ static void fetch(struct pull *p, bool proven)
         pull_unavailable(p, err_text(rc));
 }
 
-/* --- permission ---------------------------------------------------------------------------------------------- */
+/* --- permission ------------------------------------------------------------------------------ */
 
 static bool serve_held(struct pull *p)
 {
@@ -181,9 +183,7 @@ static void on_answer(struct question_waiter *w, const struct answer *a)
         pull_grant(p, &p->route.digest);
         serve(p);
         return;
-    case VERDICT_ALLOWED_ONCE:
-        serve(p);
-        return;
+    case VERDICT_ALLOWED_ONCE: serve(p); return;
     case VERDICT_REFUSED:
         *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
         if (a->err)
@@ -191,9 +191,7 @@ static void on_answer(struct question_waiter *w, const struct answer *a)
         else
             pull_relay(p, a);
         return;
-    case VERDICT_AWAY:
-        serve_grace(p, a->err ? a->why : "it answers with a server error");
-        return;
+    case VERDICT_AWAY: serve_grace(p, a->err ? a->why : "it answers with a server error"); return;
     }
 }
 

@@ -1,7 +1,7 @@
 /* pull_manifest.c - manifests: a tag always asks the registry; a digest, once permitted, does not.
  *
- * What is relayed teaches: the user may pull the repository, and the manifest itself, its config and its
- * layers are in it. Manifests are kept like any blob, and hot ones in memory. */
+ * What is relayed teaches: the user may pull the repository, and the manifest itself, its config
+ * and its layers are in it. Manifests are kept like any blob, and hot ones in memory. */
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 #include "runtime/log.h"
 #include "store/hash.h"
 
-/* --- what is held ---------------------------------------------------------------------------------------- */
+/* --- what is held ---------------------------------------------------------------------------- */
 
 /* Into memory, if the page cache gives all of it at once. */
 static struct document *load(struct pull *p, struct store_blob *pin)
@@ -34,7 +34,8 @@ static struct document *load(struct pull *p, struct store_blob *pin)
     return d;
 }
 
-/* The manifest of this digest, permitted: from memory, else from the store. False: not held as one. */
+/* The manifest of this digest, permitted: from memory, else from the store. False: not held as one.
+ */
 static bool serve_held(struct pull *p)
 {
     struct node *n = p->node;
@@ -72,7 +73,7 @@ static bool serve_held(struct pull *p)
     return true;
 }
 
-/* --- tags, while the registry is away -------------------------------------------------------------------- */
+/* --- tags, while the registry is away -------------------------------------------------------- */
 
 static void tag_key(const struct pull *p, u8 key[16])
 {
@@ -116,7 +117,7 @@ static bool serve_grace(struct pull *p)
     return serve_held(p);
 }
 
-/* --- from the registry ------------------------------------------------------------------------------------- */
+/* --- from the registry ----------------------------------------------------------------------- */
 
 static void note_blob(void *arg, const struct digest *d)
 {
@@ -131,7 +132,8 @@ static int learn(struct pull *p, const struct answer *a, const char *type)
     const char *said = answer_field(a, "Docker-Content-Digest");
     if (p->route.tag[0] && (!said || digest_parse(&named, said, strlen(said))))
         named.alg = DIGEST_NONE;
-    hash_bytes(named.alg ? named.alg : DIGEST_SHA256, a->body ? a->body : (const u8 *)"", a->len, &found);
+    hash_bytes(named.alg ? named.alg : DIGEST_SHA256, a->body ? a->body : (const u8 *)"", a->len,
+               &found);
     if (named.alg && !digest_equal(&named, &found))
         return ERR_CORRUPT;
     char source[STORE_SOURCE_MAX + 1];
@@ -140,8 +142,8 @@ static int learn(struct pull *p, const struct answer *a, const char *type)
     note_tag(p, &found);
     /* An index, or anything else, is no error: it just has no blobs of its own. */
     (void)!manifest_blobs(type, a->body ? a->body : (const u8 *)"", a->len, note_blob, p);
-    struct document *d = memo_put(p->node->memo, &found, type, a->body ? a->body : (const u8 *)"",
-                                  a->len);
+    struct document *d =
+        memo_put(p->node->memo, &found, type, a->body ? a->body : (const u8 *)"", a->len);
     if (d) {
         keeper_keep(p->node->keeper, d, n < (int)sizeof(source) ? source : NULL);
         document_release(d);
@@ -155,7 +157,8 @@ static bool is_away(const struct answer *a)
            (!a->err && a->status >= 500);
 }
 
-/* What a 200 to a HEAD teaches: the tag's digest is in the repository, by the registry's own word. */
+/* What a 200 to a HEAD teaches: the tag's digest is in the repository, by the registry's own word.
+ */
 static void learn_head(struct pull *p, const struct answer *a)
 {
     struct digest d = p->route.digest;
@@ -184,8 +187,8 @@ static void on_answer(void *arg, const struct answer *a)
     if (a->status == 401 || a->status == 403 || a->status == 404)
         *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
     const char *type = answer_field(a, "Content-Type");
-    bool teaches = a->status == 200 && !(a->redirected && !upstream_redirect_proves(p->up)) && type &&
-                   strlen(type) <= STORE_MEDIA_MAX && !manifest_is_schema1(type);
+    bool teaches = a->status == 200 && !(a->redirected && !upstream_redirect_proves(p->up)) &&
+                   type && strlen(type) <= STORE_MEDIA_MAX && !manifest_is_schema1(type);
     if (teaches && p->head)
         learn_head(p, a);
     else if (teaches && learn(p, a, type) == ERR_CORRUPT) {

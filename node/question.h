@@ -1,9 +1,10 @@
-/* question.h - "may this user read this blob?", put to the registry once for all who ask it at once.
+/* question.h - "may this user read this blob?", put to the registry once for all who ask it at
+ * once.
  *
- * The question is a GET of the blob's first byte with the user's own Authorization: its answer is what the
- * registry itself would say, refusal body and WWW-Authenticate included, and the same request is made
- * whether we hold the blob or not. Equal questions (same user, upstream, repository, digest) share one
- * answer. Nothing is remembered here: authz.h does that. */
+ * The question is a GET of the blob's first byte with the user's own Authorization: its answer is
+ * what the registry itself would say, refusal body and WWW-Authenticate included, and the same
+ * request is made whether we hold the blob or not. Equal questions (same user, upstream,
+ * repository, digest) share one answer. Nothing is remembered here: authz.h does that. */
 #pragma once
 
 #include "node/authz.h"

@@ -12,12 +12,16 @@ static json_t *moment(u64 ms)
     char text[32];
     struct tm tm;
     time_t s = (time_t)(ms / 1000);
-    if (ms == 0 || !gmtime_r(&s, &tm) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+    if (ms == 0 || !gmtime_r(&s, &tm) ||
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
         return json_null();
     return json_string(text);
 }
 
-static json_t *count(u64 n) { return json_integer((json_int_t)n); }
+static json_t *count(u64 n)
+{
+    return json_integer((json_int_t)n);
+}
 
 static json_t *fetch(const struct fill_status *st)
 {
@@ -27,11 +31,14 @@ static json_t *fetch(const struct fill_status *st)
                      "repository", st->repository, "upstream", st->upstream, "received_bytes",
                      count(st->received), "size_bytes",
                      st->size == STORE_SIZE_UNKNOWN ? json_null() : count(st->size), "bytes_per_s",
-                     count(st->bytes_per_s), "clients", (int)st->clients, "state", st->state, "kept",
-                     (int)st->kept, "age_s", json_real((double)st->age_ms / 1000));
+                     count(st->bytes_per_s), "clients", (int)st->clients, "state", st->state,
+                     "kept", (int)st->kept, "age_s", json_real((double)st->age_ms / 1000));
 }
 
-static void add_fetch(void *arg, const struct fill_status *st) { json_array_append_new(arg, fetch(st)); }
+static void add_fetch(void *arg, const struct fill_status *st)
+{
+    json_array_append_new(arg, fetch(st));
+}
 
 static json_t *upstreams(struct node *n)
 {
@@ -42,9 +49,9 @@ static json_t *upstreams(struct node *n)
         u64 since;
         enum upstream_state state = upstream_state(n->upstreams[i], &error, &since);
         json_array_append_new(
-            all, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", upstream_name(n->upstreams[i]), "url",
-                           upstream_url(n->upstreams[i]), "state", states[state], "last_error", error,
-                           "since_s", json_real((double)since / 1000)));
+            all, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", upstream_name(n->upstreams[i]),
+                           "url", upstream_url(n->upstreams[i]), "state", states[state],
+                           "last_error", error, "since_s", json_real((double)since / 1000)));
     }
     return all;
 }
@@ -57,7 +64,8 @@ static json_t *store(struct node *n)
                      "capacity_bytes", count(st.capacity_bytes), "used_bytes", count(st.used_bytes),
                      "blobs", count(st.blobs), "blob_bytes", count(st.blob_bytes), "partial_bytes",
                      count(st.partial_bytes), "evicted_blobs", count(st.evicted_blobs),
-                     "evicted_bytes", count(st.evicted_bytes), "index_errors", count(st.index_errors));
+                     "evicted_bytes", count(st.evicted_bytes), "index_errors",
+                     count(st.index_errors));
 }
 
 json_t *report_status(struct node *n)
@@ -70,24 +78,25 @@ json_t *report_status(struct node *n)
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:b, s:o, s:{s:o, s:o, s:o, s:o}, s:{s:o}, s:o, s:o, s:o, "
         "s:o}",
-        "name", c->name, "region", c->region, "rack", c->rack ? c->rack : "", "version", DRAY_VERSION,
-        "uptime_s", json_real((double)(uv_now(n->loop) - n->started_ms) / 1000), "listen", c->listen,
-        "public_url", c->public_url ? c->public_url : "", "ready", (int)n->ready, "store", store(n),
-        "served", "store_bytes", count(n->served[SOURCE_STORE]), "origin_bytes",
-        count(n->served[SOURCE_ORIGIN]), "stream_bytes", count(n->served[SOURCE_STREAM]), "requests",
-        count(http.requests), "fetched", "origin_bytes", count(fills_fetched_bytes(n->fills)),
-        "connections", count(http.open), "loop_lag_ms", json_real((double)n->lag_recent_ns / 1e6),
-        "upstreams", upstreams(n), "fetches", fetches);
+        "name", c->name, "region", c->region, "rack", c->rack ? c->rack : "", "version",
+        DRAY_VERSION, "uptime_s", json_real((double)(uv_now(n->loop) - n->started_ms) / 1000),
+        "listen", c->listen, "public_url", c->public_url ? c->public_url : "", "ready",
+        (int)n->ready, "store", store(n), "served", "store_bytes", count(n->served[SOURCE_STORE]),
+        "origin_bytes", count(n->served[SOURCE_ORIGIN]), "stream_bytes",
+        count(n->served[SOURCE_STREAM]), "requests", count(http.requests), "fetched",
+        "origin_bytes", count(fills_fetched_bytes(n->fills)), "connections", count(http.open),
+        "loop_lag_ms", json_real((double)n->lag_recent_ns / 1e6), "upstreams", upstreams(n),
+        "fetches", fetches);
 }
 
 json_t *report_members(struct node *n)
 {
     const struct node_config *c = n->config;
-    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s}]}", "region", c->region, "members", "name", c->name,
-                     "rack", c->rack ? c->rack : "", "role", "node", "state", "alive");
+    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s}]}", "region", c->region, "members", "name",
+                     c->name, "rack", c->rack ? c->rack : "", "role", "node", "state", "alive");
 }
 
-/* --- why ------------------------------------------------------------------------------------------ */
+/* --- why ------------------------------------------------------------------------------------- */
 
 struct search {
     const struct digest *digest;
@@ -103,8 +112,8 @@ static void find_fetch(void *arg, const struct fill_status *st)
 
 static void add_event(void *arg, const struct history_event *e)
 {
-    json_array_append_new(arg, json_pack("{s:o, s:s, s:s}", "at", moment(e->at_ms), "event", e->event,
-                                         "detail", e->detail));
+    json_array_append_new(arg, json_pack("{s:o, s:s, s:s}", "at", moment(e->at_ms), "event",
+                                         e->event, "detail", e->detail));
 }
 
 json_t *report_blob(struct node *n, const struct digest *d)

@@ -1,5 +1,5 @@
-/* report.h - the node told as JSON: what status and why show. Values are the caller's to release; NULL when
- * out of memory. */
+/* report.h - the node told as JSON: what status and why show. Values are the caller's to release;
+ * NULL when out of memory. */
 #pragma once
 
 #include <jansson.h>

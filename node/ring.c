@@ -96,7 +96,8 @@ int ring_iov(const struct ring *r, u64 offset, u64 until, struct iovec *iov, int
 void ring_drop(struct ring *r, u64 offset)
 {
     assert(offset <= r->end);
-    /* The block that the end stands in stays, even when nothing of it is left: it is being filled. */
+    /* The block that the end stands in stays, even when nothing of it is left: it is being filled.
+     */
     u64 keep = offset / BLOCK;
     for (u64 b = r->first / BLOCK; b < keep; b++) {
         u8 **block = &r->blocks[b % RING_SLOTS];

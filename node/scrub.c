@@ -10,7 +10,7 @@
 #include "node/node_internal.h"
 #include "runtime/log.h"
 
-#define PACE_BYTES  MIB  /* store_verify_fd calls back after each */
+#define PACE_BYTES MIB /* store_verify_fd calls back after each */
 
 struct scrub {
     struct node *node;
@@ -20,8 +20,8 @@ struct scrub {
     struct store_blob *pin;
     struct blob_info blob;
     int rc;
-    u64 pause_ns;   /* after each MiB */
-    u64 due_ms;     /* loop time of the next blob */
+    u64 pause_ns; /* after each MiB */
+    u64 due_ms;   /* loop time of the next blob */
     u64 *passed, *healed, *rotten;
     struct fill_waiter refetch;
 };
@@ -35,7 +35,8 @@ int scrub_new(struct scrub **out, struct node *n)
     s->passed = metrics_counter(n->metrics, "dray_scrubbed_total", "result=\"sound\"",
                                 "Blobs read again and verified.");
     s->rotten = metrics_counter(n->metrics, "dray_scrubbed_total", "result=\"rotten\"", NULL);
-    s->healed = metrics_counter(n->metrics, "dray_scrubbed_total", "result=\"fetched_again\"", NULL);
+    s->healed =
+        metrics_counter(n->metrics, "dray_scrubbed_total", "result=\"fetched_again\"", NULL);
     *out = s;
     return 0;
 }
@@ -66,7 +67,7 @@ static void scrub_work(struct job *j)
     s->rc = store_verify_fd(store_blob_fd(s->pin), &s->blob.digest, s->blob.size, pace, s);
 }
 
-/* --- healing ---------------------------------------------------------------------------------- */
+/* --- healing --------------------------------------------------------------------------------- */
 
 static void on_ready(struct fill_waiter *w, struct fill *f)
 {
@@ -100,14 +101,16 @@ static void heal(struct scrub *s)
         return; /* a manifest comes back with its next pull */
     *repository++ = '\0';
     struct upstream *up = node_upstream(n, s->blob.source);
-    struct fill_source src = {.upstream = up, .repository = repository, .own = true, .proven = true};
+    struct fill_source src = {
+        .upstream = up, .repository = repository, .own = true, .proven = true};
     s->refetch.ready = on_ready;
     s->refetch.failed = on_failed;
     if (up && fill_join(n->fills, &s->blob.digest, &src, &s->refetch))
         log_warn("scrub: no room for another fetch; the next pull fetches it");
 }
 
-/* --- one after the other ------------------------------------------------------------------------ */
+/* --- one after the other ------------------------------------------------------------------------
+ */
 
 static void scrub_done(struct job *j)
 {

@@ -6,13 +6,16 @@
 
 #define WORD_MAX 48 /* longer words are nobody's typing slip */
 
-static size_t least(size_t a, size_t b) {
+static size_t least(size_t a, size_t b)
+{
     return a < b ? a : b;
 }
 
-static size_t slips_between(const char *a, const char *b) {
+static size_t slips_between(const char *a, const char *b)
+{
     size_t n = strlen(a), m = strlen(b);
-    if (n > WORD_MAX || m > WORD_MAX) return SIZE_MAX;
+    if (n > WORD_MAX || m > WORD_MAX)
+        return SIZE_MAX;
     size_t rows[3][WORD_MAX + 1];
     size_t *before = rows[0], *last = rows[1], *now = rows[2];
     for (size_t j = 0; j <= m; j++)
@@ -33,15 +36,19 @@ static size_t slips_between(const char *a, const char *b) {
     return last[m];
 }
 
-void suggest_init(struct suggest *s, const char *word) {
+void suggest_init(struct suggest *s, const char *word)
+{
     *s = (struct suggest){.word = word, .slips = SIZE_MAX};
 }
 
-void suggest_offer(struct suggest *s, const char *candidate) {
+void suggest_offer(struct suggest *s, const char *candidate)
+{
     const char *dot = strrchr(candidate, '.');
     size_t slips = slips_between(s->word, candidate);
-    if (dot && strcmp(dot + 1, s->word) == 0) slips = 0;
-    if (slips > (strlen(s->word) + 2) / 3 || slips >= s->slips) return;
+    if (dot && strcmp(dot + 1, s->word) == 0)
+        slips = 0;
+    if (slips > (strlen(s->word) + 2) / 3 || slips >= s->slips)
+        return;
     s->slips = slips;
     s->best = candidate;
 }

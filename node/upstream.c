@@ -1,8 +1,8 @@
 /* upstream.c - streaming requests to one registry; see upstream.h.
  *
  * A call is a chain of transfers: the request itself, perhaps the same again with a token bought in
- * between, perhaps up to three redirects. Answers on the way (401, 3xx) are swallowed, so that their
- * connections can be used again; only the last answer reaches the caller. */
+ * between, perhaps up to three redirects. Answers on the way (401, 3xx) are swallowed, so that
+ * their connections can be used again; only the last answer reaches the caller. */
 #include "node/upstream.h"
 
 #include <assert.h>
@@ -17,10 +17,10 @@
 #include "proto/oci.h"
 #include "runtime/log.h"
 
-#define AWAY_MS        2000 /* how long a failure is taken for granted by who can do without */
-#define SWALLOW_MAX    (64 * KIB) /* of an answer on the way; beyond it the connection is given up */
-#define FIELDS_MAX     32
-#define PATH_PART_MAX  4096
+#define AWAY_MS       2000       /* how long a failure is taken for granted by who can do without */
+#define SWALLOW_MAX   (64 * KIB) /* of an answer on the way; beyond it the connection is given up */
+#define FIELDS_MAX    32
+#define PATH_PART_MAX 4096
 
 enum trial { TRIAL_NONE, TRIAL_RUNNING, TRIAL_BLIND, TRIAL_PROVES };
 
@@ -50,7 +50,7 @@ struct upstream_call {
     char url[URL_MAX]; /* where the running transfer goes */
     enum target_kind target;
     unsigned redirects;
-    bool logged_in; /* our login was renewed once for this call */
+    bool logged_in;  /* our login was renewed once for this call */
     bool swallowing; /* this transfer's answer is not the last */
     u64 swallowed;
     enum { NEXT_NONE, NEXT_LOGIN, NEXT_REDIRECT } next;
@@ -61,7 +61,7 @@ struct upstream_call {
 
 static int call_send(struct upstream_call *c);
 
-/* --- an upstream ---------------------------------------------------------------------------------- */
+/* --- an upstream ----------------------------------------------------------------------------- */
 
 int upstream_new(struct upstream **out, const struct upstream_config *config,
                  struct http_client *client, uv_loop_t *loop, char why[CONF_WHY_MAX])
@@ -102,9 +102,18 @@ int upstream_reload(struct upstream *u, char why[CONF_WHY_MAX])
     return login_reload(u->login, why);
 }
 
-const char *upstream_name(const struct upstream *u) { return u->config->name; }
-const char *upstream_url(const struct upstream *u) { return u->config->url; }
-bool upstream_has_credentials(const struct upstream *u) { return login_present(u->login); }
+const char *upstream_name(const struct upstream *u)
+{
+    return u->config->name;
+}
+const char *upstream_url(const struct upstream *u)
+{
+    return u->config->url;
+}
+bool upstream_has_credentials(const struct upstream *u)
+{
+    return login_present(u->login);
+}
 
 enum upstream_state upstream_state(const struct upstream *u, const char **error, u64 *since_ms)
 {
@@ -139,7 +148,7 @@ static void set_state(struct upstream *u, enum upstream_state state, const char 
     u->since_ms = uv_now(u->loop);
 }
 
-/* --- are its redirects a permission? --------------------------------------------------------------- */
+/* --- are its redirects a permission? --------------------------------------------------------- */
 
 static void trial_done(void *arg, const struct answer *a)
 {
@@ -151,14 +160,15 @@ static void trial_done(void *arg, const struct answer *a)
     }
     u->redirect_trial = a->status >= 300 && a->status < 400 ? TRIAL_BLIND : TRIAL_PROVES;
     if (u->redirect_trial == TRIAL_BLIND)
-        log_with(LOG_WARN,
-                 "upstream redirects requests for blobs nobody holds: its redirects are not taken as "
-                 "permission",
-                 LOG_STR("upstream", u->config->name));
+        log_with(
+            LOG_WARN,
+            "upstream redirects requests for blobs nobody holds: its redirects are not taken as "
+            "permission",
+            LOG_STR("upstream", u->config->name));
 }
 
-/* Asks for a digest that nobody can hold, in the repository of the call that was just redirected and
- * with its rights. */
+/* Asks for a digest that nobody can hold, in the repository of the call that was just redirected
+ * and with its rights. */
 static void trial_start(struct upstream *u, const struct upstream_call *c)
 {
     if (u->redirect_trial != TRIAL_NONE || !c->repository || !strstr(c->path, "/blobs/"))
@@ -179,7 +189,7 @@ static void trial_start(struct upstream *u, const struct upstream_call *c)
         u->redirect_trial = TRIAL_RUNNING;
 }
 
-/* --- one call ----------------------------------------------------------------------------------------- */
+/* --- one call -------------------------------------------------------------------------------- */
 
 static void call_free(struct upstream_call *c)
 {
@@ -231,8 +241,8 @@ static int redirect_to(struct upstream_call *c, const char *location, char why[2
         snprintf(why, 200, "the registry redirects from https to http (%.80s)", to.host);
         return ERR_DENIED;
     }
-    c->target = target_classify(&c->up->own, &to, c->up->config->allow_hosts,
-                                c->up->config->n_allow_hosts);
+    c->target =
+        target_classify(&c->up->own, &to, c->up->config->allow_hosts, c->up->config->n_allow_hosts);
     memcpy(c->url, url, sizeof(url));
     return 0;
 }

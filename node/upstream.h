@@ -1,11 +1,11 @@
 /* upstream.h - one central registry: how it is asked, with whose rights, and where it may lead us.
  *
- * Why: everything that is special about talking to a registry stands here: following redirects by our
- * own rules (hygiene.h), the token dance for the node's own credentials (distribution's token
+ * Why: everything that is special about talking to a registry stands here: following redirects by
+ * our own rules (hygiene.h), the token dance for the node's own credentials (distribution's token
  * authentication specification), noticing that the registry is away.
  * Two ways to ask: upstream_call() streams (a layer), upstream_ask() collects a small answer.
- * Never widens: a request carries either the user's own Authorization, or, where the caller says `own`,
- * the node's. Loop thread only. */
+ * Never widens: a request carries either the user's own Authorization, or, where the caller says
+ * `own`, the node's. Loop thread only. */
 #pragma once
 
 #include "node/answer.h"
@@ -29,12 +29,13 @@ must_use int upstream_reload(struct upstream *u, char why[CONF_WHY_MAX]);
 const char *upstream_name(const struct upstream *u);
 const char *upstream_url(const struct upstream *u);
 bool upstream_has_credentials(const struct upstream *u);
-/* DOWN after a transport error or 5xx; OK after any other answer. `*error` is borrowed, "" when none. */
+/* DOWN after a transport error or 5xx; OK after any other answer. `*error` is borrowed, "" when
+ * none. */
 enum upstream_state upstream_state(const struct upstream *u, const char **error, u64 *since_ms);
 /* It failed a moment ago (2 s): who has something in grace need not wait for it to fail again. */
 bool upstream_is_away(const struct upstream *u);
-/* Does it redirect any blob request, even for digests that nobody holds? Then its 3xx are no permission.
- * False until it was tried; the first redirect seen starts the trial. */
+/* Does it redirect any blob request, even for digests that nobody holds? Then its 3xx are no
+ * permission. False until it was tried; the first redirect seen starts the trial. */
 bool upstream_redirect_proves(const struct upstream *u);
 
 struct upstream_request {
@@ -63,8 +64,8 @@ void upstream_call_resume(struct upstream_call *c);
 void upstream_call_cancel(struct upstream_call *c); /* no callback after this */
 
 /* Collects a whole small answer; `a` is borrowed for the callback.
- * `max_body`: beyond it the answer is ERR_TOOBIG. `head_suffices`: a 2xx is delivered at its head, its
- * body left alone (used to ask for a permission). */
+ * `max_body`: beyond it the answer is ERR_TOOBIG. `head_suffices`: a 2xx is delivered at its head,
+ * its body left alone (used to ask for a permission). */
 must_use int upstream_ask(struct upstream *u, const struct upstream_request *r, size_t max_body,
                           bool head_suffices, void (*cb)(void *arg, const struct answer *a),
                           void *arg, struct upstream_ask **out);

@@ -5,8 +5,8 @@
 #include "node/upstream.h"
 #include "proto/limits.h"
 
-/* Of a 2xx whose head suffices, a body up to this is read all the same: its connection can then be used
- * again, which is cheaper than a new one. */
+/* Of a 2xx whose head suffices, a body up to this is read all the same: its connection can then be
+ * used again, which is cheaper than a new one. */
 #define READ_ALONG_MAX (64 * KIB)
 
 struct upstream_ask {
@@ -65,7 +65,10 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     return HTTP_DATA_TAKEN;
 }
 
-static void on_end(void *arg, int err, const char *why) { ask_deliver(arg, err, why); }
+static void on_end(void *arg, int err, const char *why)
+{
+    ask_deliver(arg, err, why);
+}
 
 int upstream_ask(struct upstream *u, const struct upstream_request *r, size_t max_body,
                  bool head_suffices, void (*cb)(void *arg, const struct answer *a), void *arg,

@@ -221,8 +221,6 @@ u64 store_ingest_hashed(const struct store_ingest *i)
 int store_ingest_verify(const struct store_ingest *i)
 {
     struct digest got;
-    if (atomic_load(&i->hashed) != atomic_load(&i->written))
-        return ERR_CORRUPT;
     hasher_digest(&i->hasher, &got);
     return digest_equal(&got, &i->digest) ? 0 : ERR_CORRUPT;
 }
@@ -236,6 +234,8 @@ int store_ingest_seal(struct store_ingest *i)
     int rc = store_ingest_verify(i);
     if (rc < 0)
         return rc;
+    if (atomic_load(&i->hashed) != atomic_load(&i->written))
+        return ERR_CORRUPT; /* the hash is right, but not all of it is in the file */
     /* A failed write whose tail could not be cut off, or another hand in our folder. */
     u64 written = atomic_load(&i->written);
     if (fstat(i->fd, &st) < 0)

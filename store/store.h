@@ -141,7 +141,7 @@ void store_ingest_hash(struct store_ingest *i, const void *data, size_t len);
 /* *Any thread*: hashes what a resumed file already holds, from hashed() up to `end`. ERR_IO. */
 must_use int store_ingest_hash_file(struct store_ingest *i, u64 end);
 u64 store_ingest_hashed(const struct store_ingest *i);
-/* All bytes are hashed: do they match? 0 or ERR_CORRUPT. */
+/* Do the bytes hashed so far match (whether or not all are written yet)? 0 or ERR_CORRUPT. */
 must_use int store_ingest_verify(const struct store_ingest *i);
 
 /* *Any thread*: verified (else ERR_CORRUPT) and all written: fsync, rename into blobs/, fsync the
