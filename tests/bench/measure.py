@@ -55,14 +55,17 @@ def fetch_verified(server, path, digest):
     try:
         c.request("GET", path, headers={"Accept": MANIFEST_TYPE})
         r = c.getresponse()
-        h = hashlib.sha256()
+        h, length, got = hashlib.sha256(), r.getheader("Content-Length"), 0
         while True:
             part = r.read(1 << 20)
             if not part:
                 break
             h.update(part)
+            got += len(part)
         if r.status != 200:
             raise BenchError(f"{server.name}: GET {path}: {r.status}")
+        if str(got) != length:
+            raise BenchError(f"{server.name}: GET {path}: short body, {got} of {length} bytes")
         if "sha256:" + h.hexdigest() != digest:
             raise BenchError(f"{server.name}: GET {path}: wrong bytes")
     except (OSError, http.client.HTTPException) as e:
