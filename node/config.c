@@ -44,32 +44,32 @@ static u64 usual_capacity(const char *path)
 static int default_store(const struct loader *l)
 {
     struct node_config *c = l->out;
-    int rc = 0;
     if (!c->store.path) {
         const char *state = getenv("STATE_DIRECTORY"); /* systemd's; may list several with : */
-        rc = config_set_text(l, &c->store.path, state && *state == '/' ? state : "/var/lib/dray");
-        if (!rc)
-            c->store.path[strcspn(c->store.path, ":")] = 0;
+        int rc =
+            config_set_text(l, &c->store.path, state && *state == '/' ? state : "/var/lib/dray");
+        if (rc)
+            return rc;
+        c->store.path[strcspn(c->store.path, ":")] = 0;
     }
-    if (rc)
-        return rc;
     if (strlen(c->store.path) > PATH_LONGEST)
         return config_refuse(l, "store.path", "is too long; write at most %d characters",
                              PATH_LONGEST);
     if (c->store.capacity_bytes == 0)
         c->store.capacity_bytes = usual_capacity(c->store.path);
     if (!c->admin.socket) {
-        c->admin.socket = malloc(strlen(c->store.path) + sizeof("/dray.sock"));
-        if (!c->admin.socket)
-            return config_no_memory(l);
-        sprintf(c->admin.socket, "%s/dray.sock", c->store.path);
+        char path[PATH_LONGEST + sizeof("/dray.sock")];
+        snprintf(path, sizeof(path), "%s/dray.sock", c->store.path);
+        int rc = config_set_text(l, &c->admin.socket, path);
+        if (rc)
+            return rc;
     }
     if (strlen(c->admin.socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
         return config_refuse_value(
             l, "admin.socket", c->admin.socket,
             "is longer than a socket's name can be (107 characters); give a shorter "
             "admin.socket");
-    return rc;
+    return 0;
 }
 
 static int default_name(const struct loader *l)
@@ -267,8 +267,8 @@ static int resolve(struct loader *l)
 int config_load(struct node_config *out, const char *file, const struct config_flag *flags,
                 size_t n_flags, char why[CONF_WHY_MAX])
 {
-    struct loader l = {out, NULL, file, flags, n_flags, why};
     memset(out, 0, sizeof(*out));
+    struct loader l = {out, NULL, file, flags, n_flags, why};
     why[0] = 0;
     int rc = load_raw(&l);
     if (!rc && file)

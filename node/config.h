@@ -35,7 +35,7 @@ struct node_config {
     size_t n_seeds;
     char *mesh_key, *tracker_key;
     struct {
-        char *cert, *key, *ca; /* all NULL: plain HTTP */
+        char *cert, *key, *ca; /* all NULL: plain HTTP. ca: who signs peers, not users */
     } tls;
     bool plain_http, peer_plain;
     struct {

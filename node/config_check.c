@@ -260,13 +260,13 @@ static const char *file_stat(const char *path, struct stat *st, char why[CONF_WH
 
 const char *check_file(const char *path, char why[CONF_WHY_MAX])
 {
-    struct stat st;
+    struct stat st = {0};
     return file_stat(path, &st, why);
 }
 
 const char *check_private_file(const char *path, char why[CONF_WHY_MAX])
 {
-    struct stat st;
+    struct stat st = {0};
     const char *bad = file_stat(path, &st, why);
     if (bad)
         return bad;

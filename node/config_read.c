@@ -21,9 +21,10 @@ static const char *flag_value(const struct loader *l, const char *key)
     return NULL;
 }
 
-int config_refuse(const struct loader *l, const char *key, const char *format, ...)
+/* Writes where the key stands; returns the length. */
+static size_t place(const struct loader *l, const char *key)
 {
-    unsigned line;
+    unsigned line = 0;
     int n;
     if (flag_value(l, key))
         n = snprintf(l->why, CONF_WHY_MAX, "--%s: ", key);
@@ -33,10 +34,15 @@ int config_refuse(const struct loader *l, const char *key, const char *format, .
         n = snprintf(l->why, CONF_WHY_MAX, "%s: %s: ", l->file, key);
     else
         n = snprintf(l->why, CONF_WHY_MAX, "%s: ", key);
+    return n < 0 ? 0 : n < CONF_WHY_MAX ? (size_t)n : CONF_WHY_MAX - 1;
+}
+
+int config_refuse(const struct loader *l, const char *key, const char *format, ...)
+{
+    size_t n = place(l, key);
     va_list ap;
     va_start(ap, format);
-    if (n > 0 && n < CONF_WHY_MAX)
-        vsnprintf(l->why + n, CONF_WHY_MAX - (size_t)n, format, ap);
+    vsnprintf(l->why + n, CONF_WHY_MAX - n, format, ap);
     va_end(ap);
     return ERR_INVAL;
 }

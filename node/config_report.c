@@ -37,6 +37,14 @@ static bool warn_tracker(const struct node_config *c, char *text)
     return c->tracker_key != NULL;
 }
 
+static bool warn_tls_ca(const struct node_config *c, char *text)
+{
+    snprintf(text, CONF_WHY_MAX,
+             "tls.ca is given, but it is for peers, of which this version knows none: clients are "
+             "not asked for certificates");
+    return c->tls.ca != NULL;
+}
+
 static bool warn_limits(const struct node_config *c, char *text)
 {
     snprintf(text, CONF_WHY_MAX,
@@ -84,7 +92,8 @@ static bool warn_passwords(const struct node_config *c, char *text)
 bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX])
 {
     static bool (*const all[])(const struct node_config *, char *) = {
-        warn_listen, warn_mesh, warn_tracker, warn_limits, warn_capacity, warn_passwords,
+        warn_listen, warn_mesh,     warn_tracker,   warn_tls_ca,
+        warn_limits, warn_capacity, warn_passwords,
     };
     for (size_t k = 0; k < countof(all); k++)
         if (all[k](c, text) && i-- == 0)
@@ -128,10 +137,7 @@ void config_print(const struct node_config *c, FILE *to)
     snprintf(text, sizeof(text), "%s, region %s%s%s", c->name, c->region, *c->rack ? ", rack " : "",
              c->rack);
     line(to, "name", text);
-    snprintf(text, sizeof(text), "%s, %s", c->listen,
-             c->tls.ca     ? "TLS with client certificates"
-             : c->tls.cert ? "TLS"
-                           : "plain HTTP");
+    snprintf(text, sizeof(text), "%s, %s", c->listen, c->tls.cert ? "TLS" : "plain HTTP");
     line(to, "listen", text);
     ctl_table_size(size, c->store.capacity_bytes);
     duration(a, c->store.scrub_ms);

@@ -60,17 +60,19 @@ static void usage(FILE *to)
 
 /* --- what was typed -------------------------------------------------------------------------- */
 
-/* The value of --NAME VALUE or --NAME=VALUE at argv[*i]; NULL when that is another flag. */
-static const char *value_of(const char *name, int argc, char **argv, int *i)
+/* The value when `word` is --NAME=VALUE, or --NAME and `next` the VALUE; NULL when it is neither.
+ */
+static const char *value_of(const char *name, const char *word, const char *next, int *i)
 {
     size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0)
+    if (strncmp(word, name, n) != 0)
         return NULL;
-    if (argv[*i][n] == '=')
-        return argv[*i] + n + 1;
-    if (argv[*i][n] || *i + 1 == argc)
+    if (word[n] == '=')
+        return word + n + 1;
+    if (word[n] || !next)
         return NULL;
-    return argv[++*i];
+    ++*i;
+    return next;
 }
 
 static int unknown(const struct command *c, const char *word)
@@ -95,21 +97,21 @@ static int parse(struct command *c, int argc, char **argv)
 {
     c->name = argv[0];
     for (int i = 1; i < argc; i++) {
-        const char *v;
-        if (strcmp(argv[i], "--json") == 0)
+        const char *v, *word = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(word, "--json") == 0)
             c->json = true;
-        else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+        else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
             c->help = true;
-        else if ((v = value_of("--socket", argc, argv, &i)) != NULL)
+        else if ((v = value_of("--socket", word, next, &i)) != NULL)
             c->socket = v;
-        else if ((v = value_of("--config", argc, argv, &i)) != NULL)
+        else if ((v = value_of("--config", word, next, &i)) != NULL)
             c->config = v;
-        else if ((v = value_of("--store.path", argc, argv, &i)) != NULL)
+        else if ((v = value_of("--store.path", word, next, &i)) != NULL)
             c->flags[0] = (struct config_flag){"store.path", v}, c->n_flags = 1;
-        else if (argv[i][0] != '-' && !c->digest_arg && strcmp(c->name, "status") != 0)
-            c->digest_arg = argv[i];
+        else if (word[0] != '-' && !c->digest_arg && strcmp(c->name, "status") != 0)
+            c->digest_arg = word;
         else
-            return unknown(c, argv[i]);
+            return unknown(c, word);
     }
     return 0;
 }

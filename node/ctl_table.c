@@ -27,8 +27,12 @@ void ctl_table_size(char out[TABLE_TEXT], u64 bytes)
 
 void ctl_table_rate(char out[TABLE_TEXT], u64 bytes_per_s)
 {
+    char size[TABLE_TEXT - sizeof("/s") + 1];
+    static_assert(sizeof(size) >= sizeof("1023.9 KiB"), "what a size needs");
     ctl_table_size(out, bytes_per_s);
-    strcat(out, "/s");
+    memcpy(size, out, sizeof(size) - 1);
+    size[sizeof(size) - 1] = 0;
+    snprintf(out, TABLE_TEXT, "%s/s", size);
 }
 
 void ctl_table_age(char out[TABLE_TEXT], u64 s)

@@ -199,7 +199,7 @@ static int check(const struct node_config *config)
 
 static int with_config(const struct cmdline *c)
 {
-    struct node_config config;
+    struct node_config config = {0};
     char why[CONF_WHY_MAX];
     int rc = config_load(&config, cmdline_config(c), c->flags, c->n_flags, why);
     if (rc) {

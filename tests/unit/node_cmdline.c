@@ -39,6 +39,41 @@ static void test_help(void **state)
     free(page);
 }
 
+static void test_checks(void **state)
+{
+    (void)state;
+    struct listen_kind kind;
+    assert_null(check_listen("127.8.9.1:80", &kind));
+    assert_true(kind.loopback && !kind.wildcard);
+    assert_null(check_listen("[::ffff:127.0.0.1]:80", &kind));
+    assert_true(kind.loopback);
+    assert_null(check_listen("[::]:0", &kind));
+    assert_true(kind.wildcard && !kind.loopback);
+    static const char *const bad_listen[] = {
+        "",     ":",         ":5000",      "127.0.0.1",  "1.2.3:4",     "::1:5000",   "[::1]",
+        "[]:1", "1.2.3.4:a", "1.2.3.4:-1", "1.2.3.4:01", "[1.2.3.4]:5", "fe80::1%e:5"};
+    for (size_t i = 0; i < countof(bad_listen); i++)
+        if (!check_listen(bad_listen[i], &kind))
+            fail_msg("taken: %s", bad_listen[i]);
+    assert_null(check_host("a.example.org"));
+    assert_null(check_host("a.example.org:1"));
+    assert_null(check_host("[::1]:5000"));
+    assert_null(check_host("::1"));
+    static const char *const bad_host[] = {"",    ".",   "a..b", "-a", "a:0",
+                                           "a:b", "a/b", "a b",  "*.a"};
+    for (size_t i = 0; i < countof(bad_host); i++)
+        if (!check_host(bad_host[i]))
+            fail_msg("taken: %s", bad_host[i]);
+    assert_true(check_is_loopback("http://127.0.0.2:5000/x"));
+    assert_true(check_is_loopback("http://[::1]"));
+    assert_false(check_is_loopback("http://127.example.org"));
+    char name[OCI_NS_MAX + 1];
+    check_name_of_url("https://Reg.Example.org:443/x", name);
+    assert_string_equal(name, "reg.example.org");
+    check_name_of_url("http://reg:443", name);
+    assert_string_equal(name, "reg:443");
+}
+
 static const char *nearest(const char *word, const char *a, const char *b)
 {
     struct suggest s;
@@ -211,7 +246,7 @@ static void test_keyfile(void **state)
     assert_int_equal(keyfile_parse(MESH_KEY, 64, keys, &n, &line), ERR_INVAL);
     char many[2048] = "";
     for (int i = 0; i <= KEYFILE_KEYS; i++)
-        sprintf(many + strlen(many), "%c%s\n", 'a' + i, MESH_KEY);
+        snprintf(many + strlen(many), sizeof(many) - strlen(many), "%c%s\n", 'a' + i, MESH_KEY);
     assert_int_equal(keyfile_parse(many, 32, keys, &n, &line), ERR_FULL);
 }
 
@@ -230,9 +265,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_help),    cmocka_unit_test(test_suggest),
-        cmocka_unit_test(test_cmdline), cmocka_unit_test(test_keygen),
-        cmocka_unit_test(test_keyfile),
+        cmocka_unit_test(test_checks),  cmocka_unit_test(test_help),
+        cmocka_unit_test(test_suggest), cmocka_unit_test(test_cmdline),
+        cmocka_unit_test(test_keygen),  cmocka_unit_test(test_keyfile),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
