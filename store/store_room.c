@@ -82,17 +82,30 @@ static bool room_each_indexed(void *arg, const struct digest *d, u64 used_ms, u6
     return w->count < ROOM_WINDOW;
 }
 
-/* Blobs that could not be indexed yet. */
+/* Blobs that could not be indexed yet stand in no order: the window keeps the coldest it has seen.
+ */
 static bool room_each_put(void *arg, const struct blob_info *info)
 {
     struct room_window *w = arg;
-    if (!table_find(&w->store->pins, &info->digest))
-        room_add(w, &info->digest, info->size, info->used_ms, false);
-    return w->count < ROOM_WINDOW;
+    if (table_find(&w->store->pins, &info->digest))
+        return true;
+    if (w->count == ROOM_WINDOW) {
+        size_t hottest = ROOM_WINDOW;
+        for (size_t i = 0; i < w->count; i++)
+            if (!w->list[i].partial &&
+                (hottest == ROOM_WINDOW || w->list[i].used_ms > w->list[hottest].used_ms))
+                hottest = i;
+        assert(hottest < ROOM_WINDOW); /* room_fill stops at a window of partials */
+        if (w->list[hottest].used_ms <= info->used_ms)
+            return true;
+        w->list[hottest] = w->list[--w->count];
+    }
+    room_add(w, &info->digest, info->size, info->used_ms, false);
+    return true;
 }
 
-/* Up to a window of what may go: partials, then the coldest of the index, then what the index could
- * not take. */
+/* Up to a window of what may go: partials, then the coldest of the index and of what it could not
+ * take. */
 static void room_fill(struct room_window *w)
 {
     struct store_partial *p;
@@ -105,7 +118,7 @@ static void room_fill(struct room_window *w)
     }
     /* An index that cannot be read offers nothing, and counts its error. */
     (void)!index_ordered(w->store->index, INDEX_USED, room_each_indexed, w);
-    if (w->count == 0)
+    if (w->store->pending.changes > 0)
         pending_each_put(&w->store->pending, room_each_put, w);
 }
 
