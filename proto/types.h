@@ -20,4 +20,4 @@ typedef int64_t i64;
 #define countof(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The struct that embeds `member` at `ptr`. */
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
