@@ -7,7 +7,7 @@ file(INSTALL ${dray_made}/dray-node.service
 
 # An operator's config is never overwritten.
 if(NOT EXISTS $ENV{DESTDIR}/etc/dray/node.yaml)
-  file(INSTALL ${dray_package}/node.yaml DESTINATION /etc/dray
+  file(INSTALL ${dray_package}/../../docs/node.yaml DESTINATION /etc/dray
     PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 else()
   message(STATUS "Kept: $ENV{DESTDIR}/etc/dray/node.yaml")
