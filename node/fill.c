@@ -16,6 +16,7 @@
 #define PROGRESS_LOG_MS 10000
 
 static void fill_request(struct fill *f);
+static void answer_ended(struct fill *f, int err, const char *why);
 
 /* --- rights ---------------------------------------------------------------------------------- */
 
@@ -361,8 +362,10 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
 {
     struct fill *f = arg;
     if (f->refusing) {
-        /* A refusal's body beyond the bound is cut: its status and fields are what counts. */
-        (void)!answer_data(&f->refusal, data, len, LIMIT_UPSTREAM_HEAD_BYTES);
+        if (answer_data(&f->refusal, data, len, LIMIT_UPSTREAM_HEAD_BYTES)) {
+            call_stop(f); /* a refusal without end: its status and fields are what counts */
+            answer_ended(f, 0, "");
+        }
         return HTTP_DATA_TAKEN;
     }
     size_t unwanted = f->skip < len ? (size_t)f->skip : len;
@@ -466,19 +469,36 @@ static void first_refused(struct fill *f)
         complete(f);
 }
 
-static void on_end(void *arg, int err, const char *why)
+/* Our own credentials did not even get to the registry (a token realm that is not permitted, or
+ * refuses them): the users' own rights are left. */
+static bool without_own(struct fill *f, int err)
 {
-    struct fill *f = arg;
-    f->call = NULL;
-    f->paused = false;
+    if (!f->right.own || !f->waiters || (err != ERR_DENIED && err != ERR_PROTO))
+        return false;
+    for (struct fill_waiter *w = f->waiters; w; w = w->next)
+        w->own = false;
+    return true;
+}
+
+static void answer_ended(struct fill *f, int err, const char *why)
+{
+    bool refusing = f->refusing;
     fill_hold(f);
-    if (f->refusing && !err && f->state == FILL_ASKING) {
-        first_refused(f);
-    } else if (f->refusing && !err) {
-        resume_refused(f);
+    f->paused = false;
+    if (refusing && !err) {
+        if (f->state == FILL_ASKING)
+            first_refused(f);
+        else
+            resume_refused(f);
     } else if (f->state == FILL_ASKING) {
         f->refusing = false;
-        fill_fail(f, err ? err : ERR_PROTO, err ? why : "no answer");
+        if (without_own(f, err)) {
+            log_with(LOG_WARN, "the node's own credentials do not fetch: trying the user's",
+                     LOG_STR("upstream", upstream_name(f->right.upstream)), LOG_STR("why", why));
+            fill_request(f);
+        } else {
+            fill_fail(f, err ? err : ERR_PROTO, err ? why : "no answer");
+        }
     } else if (!err && (f->size == STORE_SIZE_UNKNOWN || f->received == f->size)) {
         complete(f);
     } else {
@@ -486,6 +506,13 @@ static void on_end(void *arg, int err, const char *why)
         retry(f, err ? why : "the body ended early");
     }
     fill_release(f);
+}
+
+static void on_end(void *arg, int err, const char *why)
+{
+    struct fill *f = arg;
+    f->call = NULL;
+    answer_ended(f, err, why);
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */
@@ -620,7 +647,10 @@ bool fill_is_kept(const struct fill *f)
 {
     return !f->frozen;
 }
-bool fill_is_sound(const struct fill *f) { return f->state == FILL_SOUND; }
+bool fill_is_sound(const struct fill *f)
+{
+    return f->state == FILL_SOUND;
+}
 bool fill_was_redirected(const struct fill *f)
 {
     return f->redirected;

@@ -232,8 +232,8 @@ static int redirect_to(struct upstream_call *c, const char *location, char why[2
         snprintf(why, 200, "the registry redirects more than %d times", LIMIT_UPSTREAM_REDIRECTS);
         return ERR_PROTO;
     }
-    if (!location || url_resolve(c->url, location, url) || url_origin_parse(&to, url) ||
-        url_origin_parse(&from, c->url)) {
+    if (!location || !*location || url_resolve(c->url, location, url) ||
+        url_origin_parse(&to, url) || url_origin_parse(&from, c->url)) {
         snprintf(why, 200, "the registry redirects to what is not an http or https URL");
         return ERR_PROTO;
     }
