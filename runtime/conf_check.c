@@ -26,8 +26,7 @@ struct check {
 
 static int check_value(struct check *c, const cyaml_schema_value_t *schema, yaml_event_t *ev);
 
-/* Saying what is wrong
- * ----------------------------------------------------------------------------- */
+/* Saying what is wrong ------------------------------------------------------------------------ */
 
 /* "file:line: path: words". */
 static int __attribute__((format(printf, 3, 4)))
@@ -137,8 +136,7 @@ static int wrong_kind(struct check *c, const cyaml_schema_value_t *schema, const
                  c->path[0] == '\0' ? "the file " : "", wanted, found);
 }
 
-/* Walking
- * ------------------------------------------------------------------------------------------ */
+/* Walking ------------------------------------------------------------------------------------- */
 
 /* The next event; the caller deletes it when 0 is returned. */
 static int next(struct check *c, yaml_event_t *ev)

@@ -31,35 +31,39 @@ struct socket {
     curl_socket_t fd;
 };
 
-static void handle_closed(struct http_client *c) {
+static void handle_closed(struct http_client *c)
+{
     assert(c->handles > 0);
-    if (--c->handles > 0) return;
+    if (--c->handles > 0)
+        return;
     assert(c->closing);
     free(c->user_agent);
     free(c);
     curl_global_cleanup();
 }
 
-/* Running libcurl
- * ---------------------------------------------------------------------------------- */
+/* Running libcurl ----------------------------------------------------------------------------- */
 
 /* Transfers that are done. Their callbacks may queue, cancel and delete: nothing is freed meanwhile
  * but the one transfer that ended. */
-static void drain_done(struct http_client *c) {
+static void drain_done(struct http_client *c)
+{
     struct http_transfer *t;
     CURLMsg *msg;
     CURLcode code;
     int left;
 
     while ((msg = curl_multi_info_read(c->multi, &left)) != NULL) {
-        if (msg->msg != CURLMSG_DONE) continue;
+        if (msg->msg != CURLMSG_DONE)
+            continue;
         code = msg->data.result;
         curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&t);
         http_transfer_finish(t, code);
     }
 }
 
-static void run(struct http_client *c, curl_socket_t fd, int events) {
+static void run(struct http_client *c, curl_socket_t fd, int events)
+{
     int running;
 
     curl_multi_socket_action(c->multi, fd, events, &running);
@@ -68,11 +72,14 @@ static void run(struct http_client *c, curl_socket_t fd, int events) {
 
 static void on_pump(uv_idle_t *idle);
 
-static void wake(struct http_client *c) {
-    if (!uv_is_active((uv_handle_t *)&c->pump)) uv_idle_start(&c->pump, on_pump);
+static void wake(struct http_client *c)
+{
+    if (!uv_is_active((uv_handle_t *)&c->pump))
+        uv_idle_start(&c->pump, on_pump);
 }
 
-void http_client_queue(struct http_client *c, struct http_transfer *t) {
+void http_client_queue(struct http_client *c, struct http_transfer *t)
+{
     if (!t->in_work) {
         t->in_work = true;
         t->work_next = NULL;
@@ -85,18 +92,21 @@ void http_client_queue(struct http_client *c, struct http_transfer *t) {
     wake(c);
 }
 
-static void on_timer(uv_timer_t *timer) {
+static void on_timer(uv_timer_t *timer)
+{
     struct http_client *c = container_of(timer, struct http_client, timer);
 
     run(c, CURL_SOCKET_TIMEOUT, 0);
 }
 
 /* libcurl's CURLMOPT_TIMERFUNCTION. */
-static int want_timer(CURLM *multi, long timeout_ms, void *arg) {
+static int want_timer(CURLM *multi, long timeout_ms, void *arg)
+{
     struct http_client *c = arg;
 
     (void)multi;
-    if (c->closing) return 0;
+    if (c->closing)
+        return 0;
     uv_timer_stop(&c->timer);
     c->kicked = timeout_ms == 0;
     if (c->kicked)
@@ -106,18 +116,23 @@ static int want_timer(CURLM *multi, long timeout_ms, void *arg) {
     return 0;
 }
 
-static void on_socket(uv_poll_t *poll, int status, int events) {
+static void on_socket(uv_poll_t *poll, int status, int events)
+{
     struct socket *s = container_of(poll, struct socket, poll);
     int flags = 0;
 
     /* An error on the descriptor is found by libcurl itself when it reads. */
-    if (status < 0) flags = CURL_CSELECT_ERR;
-    if (events & UV_READABLE) flags |= CURL_CSELECT_IN;
-    if (events & UV_WRITABLE) flags |= CURL_CSELECT_OUT;
+    if (status < 0)
+        flags = CURL_CSELECT_ERR;
+    if (events & UV_READABLE)
+        flags |= CURL_CSELECT_IN;
+    if (events & UV_WRITABLE)
+        flags |= CURL_CSELECT_OUT;
     run(s->client, s->fd, flags); /* `s` may be closing now */
 }
 
-static void on_socket_closed(uv_handle_t *handle) {
+static void on_socket_closed(uv_handle_t *handle)
+{
     struct socket *s = container_of((uv_poll_t *)handle, struct socket, poll);
     struct http_client *c = s->client;
 
@@ -125,10 +140,12 @@ static void on_socket_closed(uv_handle_t *handle) {
     handle_closed(c);
 }
 
-static struct socket *socket_new(struct http_client *c, curl_socket_t fd) {
+static struct socket *socket_new(struct http_client *c, curl_socket_t fd)
+{
     struct socket *s = calloc(1, sizeof(*s));
 
-    if (s == NULL) return NULL;
+    if (s == NULL)
+        return NULL;
     if (uv_poll_init_socket(c->loop, &s->poll, fd) != 0) {
         free(s);
         return NULL;
@@ -142,42 +159,52 @@ static struct socket *socket_new(struct http_client *c, curl_socket_t fd) {
 
 /* libcurl's CURLMOPT_SOCKETFUNCTION. Closing the handle takes the descriptor out of epoll at once,
  * so libcurl may close it right after. */
-static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg) {
+static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
     struct http_client *c = arg;
     struct socket *s = socket_arg;
     int events = 0;
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        if (s == NULL) return 0;
+        if (s == NULL)
+            return 0;
         curl_multi_assign(c->multi, fd, NULL);
         uv_close((uv_handle_t *)&s->poll, on_socket_closed);
         return 0;
     }
-    if (s == NULL) s = socket_new(c, fd);
-    if (s == NULL) return -1; /* libcurl breaks its transfers off */
-    if (what != CURL_POLL_OUT) events |= UV_READABLE;
-    if (what != CURL_POLL_IN) events |= UV_WRITABLE;
+    if (s == NULL)
+        s = socket_new(c, fd);
+    if (s == NULL)
+        return -1; /* libcurl breaks its transfers off */
+    if (what != CURL_POLL_OUT)
+        events |= UV_READABLE;
+    if (what != CURL_POLL_IN)
+        events |= UV_WRITABLE;
     return uv_poll_start(&s->poll, events, on_socket) == 0 ? 0 : -1;
 }
 
-/* Deadlines
- * ---------------------------------------------------------------------------------------- */
+/* Deadlines ----------------------------------------------------------------------------------- */
 
-static void check_deadline(struct http_transfer *t, u64 now) {
-    if (t->state != TRANSFER_QUEUED && t->state != TRANSFER_RUNNING) return;
+static void check_deadline(struct http_transfer *t, u64 now)
+{
+    if (t->state != TRANSFER_QUEUED && t->state != TRANSFER_RUNNING)
+        return;
     if (!t->head.complete) {
-        if (now - t->started_ms < t->head_timeout_ms) return;
+        if (now - t->started_ms < t->head_timeout_ms)
+            return;
         t->fail_why = "no answer came in time";
     } else {
-        if (t->paused || now - t->progress_ms < t->stall_timeout_ms) return;
+        if (t->paused || now - t->progress_ms < t->stall_timeout_ms)
+            return;
         t->fail_why = "its body stopped coming";
     }
     t->fail = ERR_TIMEOUT;
     http_transfer_finish(t, CURLE_OPERATION_TIMEDOUT);
 }
 
-static void on_sweep(uv_timer_t *timer) {
+static void on_sweep(uv_timer_t *timer)
+{
     struct http_client *c = container_of(timer, struct http_client, sweep);
     struct http_transfer *next;
     u64 now = uv_now(c->loop);
@@ -188,17 +215,19 @@ static void on_sweep(uv_timer_t *timer) {
         next = t->next;
         check_deadline(t, now);
     }
-    if (c->all == NULL) uv_timer_stop(&c->sweep);
+    if (c->all == NULL)
+        uv_timer_stop(&c->sweep);
 }
 
-/* The pump
- * ----------------------------------------------------------------------------------------- */
+/* The pump ------------------------------------------------------------------------------------ */
 
-static void on_handle_closed(uv_handle_t *handle) {
+static void on_handle_closed(uv_handle_t *handle)
+{
     handle_closed(handle->data);
 }
 
-static void shut(struct http_client *c) {
+static void shut(struct http_client *c)
+{
     assert(c->all == NULL && c->work_first == NULL);
     for (size_t i = 0; i < c->n_spares; i++)
         curl_easy_cleanup(c->spares[i]);
@@ -209,18 +238,21 @@ static void shut(struct http_client *c) {
     uv_close((uv_handle_t *)&c->sweep, on_handle_closed);
 }
 
-static void pump_one(struct http_transfer *t) {
+static void pump_one(struct http_transfer *t)
+{
     switch (t->state) {
     case TRANSFER_QUEUED: http_transfer_add(t); break;
     case TRANSFER_RUNNING:
-        if (t->resume) http_transfer_unpause(t);
+        if (t->resume)
+            http_transfer_unpause(t);
         break;
     case TRANSFER_CANCELED:
     case TRANSFER_ENDED: http_transfer_free(t); break;
     }
 }
 
-static void on_pump(uv_idle_t *idle) {
+static void on_pump(uv_idle_t *idle)
+{
     struct http_client *c = container_of(idle, struct http_client, pump);
     struct http_transfer *t, *batch = c->work_first;
 
@@ -241,18 +273,20 @@ static void on_pump(uv_idle_t *idle) {
     }
     if (c->all != NULL && !uv_is_active((uv_handle_t *)&c->sweep))
         uv_timer_start(&c->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-    if (c->work_first == NULL && !c->kicked && !c->closing) uv_idle_stop(&c->pump);
+    if (c->work_first == NULL && !c->kicked && !c->closing)
+        uv_idle_stop(&c->pump);
 }
 
-/* The client
- * --------------------------------------------------------------------------------------- */
+/* The client ---------------------------------------------------------------------------------- */
 
-static int setup_curl(struct http_client *c, const struct http_client_options *opt) {
+static int setup_curl(struct http_client *c, const struct http_client_options *opt)
+{
     long per_host = opt->max_per_host == 0 ? PER_HOST_DEFAULT : (long)opt->max_per_host;
 
     c->multi = curl_multi_init();
     c->share = curl_share_init();
-    if (c->multi == NULL || c->share == NULL) return ERR_NOMEM;
+    if (c->multi == NULL || c->share == NULL)
+        return ERR_NOMEM;
     if (curl_share_setopt(c->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
         return ERR_NOMEM;
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, want_socket);
@@ -265,12 +299,14 @@ static int setup_curl(struct http_client *c, const struct http_client_options *o
     return 0;
 }
 
-int http_client_new(struct http_client **out, const struct http_client_options *opt) {
+int http_client_new(struct http_client **out, const struct http_client_options *opt)
+{
     struct http_client *c;
     int err;
 
     assert(out != NULL && opt != NULL && opt->loop != NULL && opt->user_agent != NULL);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0) return ERR_NOMEM;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+        return ERR_NOMEM;
     c = calloc(1, sizeof(*c));
     if (c == NULL) {
         curl_global_cleanup();
@@ -280,8 +316,10 @@ int http_client_new(struct http_client **out, const struct http_client_options *
     c->user_agent = strdup(opt->user_agent);
     err = c->user_agent == NULL ? ERR_NOMEM : setup_curl(c, opt);
     if (err != 0) {
-        if (c->multi != NULL) curl_multi_cleanup(c->multi);
-        if (c->share != NULL) curl_share_cleanup(c->share);
+        if (c->multi != NULL)
+            curl_multi_cleanup(c->multi);
+        if (c->share != NULL)
+            curl_share_cleanup(c->share);
         free(c->user_agent);
         free(c);
         curl_global_cleanup();
@@ -296,12 +334,15 @@ int http_client_new(struct http_client **out, const struct http_client_options *
     return 0;
 }
 
-void http_client_reload(struct http_client *c) {
+void http_client_reload(struct http_client *c)
+{
     c->generation++;
 }
 
-void http_client_del(struct http_client *c) {
-    if (c == NULL) return;
+void http_client_del(struct http_client *c)
+{
+    if (c == NULL)
+        return;
     assert(!c->closing);
     for (struct http_transfer *t = c->all; t != NULL; t = t->next)
         http_transfer_cancel(t);

@@ -35,9 +35,11 @@ struct http_transfer_events {
      * come again after http_transfer_resume(). */
     enum http_data_verdict (*data)(void *arg, const void *data, size_t len);
     /* The end, once, and the last callback; the transfer is freed after it. err 0: the whole body
-     * came. ERR_EOF: cut short of Content-Length or chunked end. ERR_TIMEOUT, ERR_UNREACHABLE
-     * (resolve or connect), ERR_TLS, ERR_TOOBIG (head), ERR_DENIED (address not allowed),
-     * ERR_PROTO, ERR_IO. `why` is a sentence for the log (never holds headers or query). */
+     * came; one that has neither length nor chunks ends where the connection does, and whether that
+     * was all only its reader can tell. ERR_EOF: cut short of Content-Length or chunked end.
+     * ERR_TIMEOUT, ERR_UNREACHABLE (resolve or connect), ERR_TLS, ERR_TOOBIG (head), ERR_DENIED
+     * (address not allowed), ERR_PROTO, ERR_IO. `why` is a sentence for the log (never holds
+     * headers or query). */
     void (*end)(void *arg, int err, const char *why);
 };
 

@@ -15,48 +15,58 @@
 
 #include "runtime/http_client_impl.h"
 
-void client_head_fini(struct client_head *h) {
+void client_head_fini(struct client_head *h)
+{
     free(h->text);
     free(h->response.fields);
     *h = (struct client_head){0};
 }
 
-static int refuse(struct client_head *h, int err, const char *why) {
+static int refuse(struct client_head *h, int err, const char *why)
+{
     h->why = why;
     return err;
 }
 
 /* Room for `more` bytes. Doubles, and cannot pass the cap on all heads by more than that. */
-static int reserve(struct client_head *h, size_t more) {
+static int reserve(struct client_head *h, size_t more)
+{
     size_t cap = h->cap == 0 ? 1024 : h->cap;
     char *text;
 
-    if (h->cap - h->len >= more) return 0;
+    if (h->cap - h->len >= more)
+        return 0;
     while (cap - h->len < more)
         cap *= 2;
     text = realloc(h->text, cap);
-    if (text == NULL) return refuse(h, ERR_NOMEM, "out of memory");
+    if (text == NULL)
+        return refuse(h, ERR_NOMEM, "out of memory");
     h->text = text;
     h->cap = cap;
     return 0;
 }
 
-static bool is_token(const char *s, size_t len) {
-    if (len == 0) return false;
+static bool is_token(const char *s, size_t len)
+{
+    if (len == 0)
+        return false;
     for (size_t i = 0; i < len; i++) {
         u8 c = (u8)s[i];
 
-        if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL) return false;
+        if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL)
+            return false;
     }
     return true;
 }
 
-static bool is_digit(char c) {
+static bool is_digit(char c)
+{
     return c >= '0' && c <= '9';
 }
 
 /* "HTTP/1.1 200 OK": a new head begins. */
-static int status_line(struct client_head *h, const char *line, size_t len) {
+static int status_line(struct client_head *h, const char *line, size_t len)
+{
     int status;
 
     if (len < 12 || memcmp(line, "HTTP/", 5) != 0)
@@ -79,16 +89,20 @@ static int status_line(struct client_head *h, const char *line, size_t len) {
     return 0;
 }
 
-static int field_line(struct client_head *h, const char *line, size_t len) {
+static int field_line(struct client_head *h, const char *line, size_t len)
+{
     const char *colon = memchr(line, ':', len);
     const char *value, *end = line + len;
     size_t name_len;
     int err;
 
-    if (*line == ' ' || *line == '\t') return refuse(h, ERR_PROTO, "a header line is folded");
-    if (colon == NULL) return refuse(h, ERR_PROTO, "a header line has no colon");
+    if (*line == ' ' || *line == '\t')
+        return refuse(h, ERR_PROTO, "a header line is folded");
+    if (colon == NULL)
+        return refuse(h, ERR_PROTO, "a header line has no colon");
     name_len = (size_t)(colon - line);
-    if (!is_token(line, name_len)) return refuse(h, ERR_PROTO, "a header name is malformed");
+    if (!is_token(line, name_len))
+        return refuse(h, ERR_PROTO, "a header name is malformed");
     value = colon + 1;
     while (value < end && (*value == ' ' || *value == '\t'))
         value++;
@@ -98,7 +112,8 @@ static int field_line(struct client_head *h, const char *line, size_t len) {
         if (((u8)*c < 0x20 && *c != '\t') || *c == 0x7f)
             return refuse(h, ERR_PROTO, "a header value holds a control character");
     err = reserve(h, name_len + (size_t)(end - value) + 2);
-    if (err != 0) return err;
+    if (err != 0)
+        return err;
     memcpy(h->text + h->len, line, name_len);
     h->len += name_len;
     h->text[h->len++] = '\0';
@@ -110,12 +125,15 @@ static int field_line(struct client_head *h, const char *line, size_t len) {
 }
 
 /* Decimal digits only; UINT64_MAX is our "not said" and so too large. */
-static bool parse_length(const char *text, u64 *out) {
+static bool parse_length(const char *text, u64 *out)
+{
     u64 v = 0;
 
-    if (*text == '\0') return false;
+    if (*text == '\0')
+        return false;
     for (; *text != '\0'; text++) {
-        if (!is_digit(*text) || v > (INT64_MAX - 9) / 10) return false;
+        if (!is_digit(*text) || v > (INT64_MAX - 9) / 10)
+            return false;
         v = v * 10 + (u64)(*text - '0');
     }
     *out = v;
@@ -123,7 +141,8 @@ static bool parse_length(const char *text, u64 *out) {
 }
 
 /* What RFC 9112 section 6.3 says about the body's length, without its tolerance. */
-static int framing(struct client_head *h) {
+static int framing(struct client_head *h)
+{
     struct http_response *r = &h->response;
     bool chunked = false;
     u64 length;
@@ -149,19 +168,22 @@ static int framing(struct client_head *h) {
     return 0;
 }
 
-static int head_end(struct client_head *h) {
+static int head_end(struct client_head *h)
+{
     struct http_response *r = &h->response;
     const char *at = h->text;
     int err;
 
-    if (r->status == 101) return refuse(h, ERR_PROTO, "it switches protocols unasked");
+    if (r->status == 101)
+        return refuse(h, ERR_PROTO, "it switches protocols unasked");
     if (r->status < 200) {
         h->started = false;
         return 0;
     }
     free(r->fields);
     r->fields = calloc(r->n_fields + 1, sizeof(r->fields[0]));
-    if (r->fields == NULL) return refuse(h, ERR_NOMEM, "out of memory");
+    if (r->fields == NULL)
+        return refuse(h, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < r->n_fields; i++) {
         r->fields[i].name = at;
         at += strlen(at) + 1;
@@ -170,26 +192,36 @@ static int head_end(struct client_head *h) {
     }
     assert(at == NULL || at == h->text + h->len);
     err = framing(h);
-    if (err != 0) return err;
+    if (err != 0)
+        return err;
     h->complete = true;
     return 1;
 }
 
-int client_head_line(struct client_head *h, const char *line, size_t len) {
+int client_head_line(struct client_head *h, const char *line, size_t len)
+{
     h->seen += len;
     if (h->seen > LIMIT_UPSTREAM_HEAD_BYTES)
         return refuse(h, ERR_TOOBIG, "the head of its answer is larger than 64 KiB");
-    if (h->complete) return 0;
-    if (len > 0 && line[len - 1] == '\n') len--;
-    if (len > 0 && line[len - 1] == '\r') len--;
-    if (memchr(line, '\0', len) != NULL) return refuse(h, ERR_PROTO, "a header line holds NUL");
-    if (!h->started) return status_line(h, line, len);
-    if (len == 0) return head_end(h);
+    if (h->complete)
+        return 0;
+    if (len > 0 && line[len - 1] == '\n')
+        len--;
+    if (len > 0 && line[len - 1] == '\r')
+        len--;
+    if (memchr(line, '\0', len) != NULL)
+        return refuse(h, ERR_PROTO, "a header line holds NUL");
+    if (!h->started)
+        return status_line(h, line, len);
+    if (len == 0)
+        return head_end(h);
     return field_line(h, line, len);
 }
 
-const char *http_response_field(const struct http_response *r, const char *name) {
+const char *http_response_field(const struct http_response *r, const char *name)
+{
     for (size_t i = 0; i < r->n_fields; i++)
-        if (strcasecmp(r->fields[i].name, name) == 0) return r->fields[i].value;
+        if (strcasecmp(r->fields[i].name, name) == 0)
+            return r->fields[i].value;
     return NULL;
 }

@@ -31,8 +31,7 @@
 #define KEEPALIVE_S        30L
 #define WHY_MAX            1024
 
-/* What the caller gives, checked
- * ------------------------------------------------------------------- */
+/* What the caller gives, checked -------------------------------------------------------------- */
 
 static bool url_is_plain(const char *url)
 {
@@ -132,8 +131,7 @@ static int read_fields(struct http_transfer *t, const struct http_transfer_optio
     return err;
 }
 
-/* libcurl's callbacks
- * ------------------------------------------------------------------------------ */
+/* libcurl's callbacks ------------------------------------------------------------------------- */
 
 static int break_off(struct http_transfer *t, int err, const char *why)
 {
@@ -231,8 +229,7 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
     return CURL_PREREQFUNC_ABORT;
 }
 
-/* libcurl's options
- * -------------------------------------------------------------------------------- */
+/* libcurl's options --------------------------------------------------------------------------- */
 
 /* After http_client_reload() the same file is spelled with one more slash (or "./"): libcurl caches
  * CA stores, TLS sessions and connections by the file's name, so another spelling reads it afresh.
@@ -321,8 +318,7 @@ static int set_behaviour(struct http_transfer *t, u32 connect_timeout_ms)
     return bad ? ERR_NOMEM : 0;
 }
 
-/* The result in words
- * ------------------------------------------------------------------------------ */
+/* The result in words ------------------------------------------------------------------------- */
 
 struct outcome {
     int err;
@@ -428,8 +424,7 @@ static int outcome(const struct http_transfer *t, CURLcode code, char why[WHY_MA
     return o.err;
 }
 
-/* A transfer's life
- * -------------------------------------------------------------------------------- */
+/* A transfer's life --------------------------------------------------------------------------- */
 
 static CURL *easy_get(struct http_client *c)
 {

@@ -66,7 +66,8 @@ static const char *const level_colours[] = {
     [LOG_ERROR] = "\033[31m", [LOG_AUDIT] = "\033[35m",
 };
 
-void log_setup(enum log_level least, enum log_format format, const char *program) {
+void log_setup(enum log_level least, enum log_format format, const char *program)
+{
     const char *no_colour = getenv("NO_COLOR");
 
     assert(program != NULL);
@@ -77,7 +78,8 @@ void log_setup(enum log_level least, enum log_format format, const char *program
     snprintf(log_state.program, sizeof(log_state.program), "%s", program);
 }
 
-bool log_wants(enum log_level level) {
+bool log_wants(enum log_level level)
+{
     return level == LOG_AUDIT || level >= log_state.least;
 }
 
@@ -85,7 +87,8 @@ bool log_wants(enum log_level level) {
  */
 
 /* All of `text` or nothing: a line is cut between characters, never inside an escape. */
-static bool put(struct line *l, const char *text, size_t len) {
+static bool put(struct line *l, const char *text, size_t len)
+{
     if (l->cut || len > sizeof(l->text) - LOG_TAIL - l->len) {
         l->cut = true;
         return false;
@@ -95,11 +98,13 @@ static bool put(struct line *l, const char *text, size_t len) {
     return true;
 }
 
-static bool puts_(struct line *l, const char *text) {
+static bool puts_(struct line *l, const char *text)
+{
     return put(l, text, strlen(text));
 }
 
-static void put_tail(struct line *l, const char *text) {
+static void put_tail(struct line *l, const char *text)
+{
     size_t len = strlen(text);
 
     assert(len <= sizeof(l->text) - l->len);
@@ -109,7 +114,8 @@ static void put_tail(struct line *l, const char *text) {
 
 /* The length of the UTF-8 sequence at `s` (RFC 3629: no overlong forms, no surrogates), 0 if it is
  * none. `s` is NUL-terminated, so looking ahead stops by itself. */
-static size_t utf8_len(const u8 *s, u32 *point) {
+static size_t utf8_len(const u8 *s, u32 *point)
+{
     size_t n = s[0] < 0x80                   ? 1
                : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
                : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
@@ -118,25 +124,30 @@ static size_t utf8_len(const u8 *s, u32 *point) {
     static const u32 least[] = {0, 0, 0x80, 0x800, 0x10000};
     u32 p;
 
-    if (n == 0) return 0;
+    if (n == 0)
+        return 0;
     p = n == 1 ? s[0] : s[0] & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) return 0;
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
         p = p << 6 | (s[i] & 0x3f);
     }
-    if (p < least[n] || p > 0x10ffff || (p >= 0xd800 && p < 0xe000)) return 0;
+    if (p < least[n] || p > 0x10ffff || (p >= 0xd800 && p < 0xe000))
+        return 0;
     *point = p;
     return n;
 }
 
 /* Characters that would act on a terminal or hide what stands there. */
-static bool acts(u32 point) {
+static bool acts(u32 point)
+{
     return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x200e || point == 0x200f ||
            (point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069) ||
            point == 0xfeff;
 }
 
-static bool put_escaped(struct line *l, u32 point) {
+static bool put_escaped(struct line *l, u32 point)
+{
     char esc[16];
 
     switch (point) {
@@ -149,7 +160,8 @@ static bool put_escaped(struct line *l, u32 point) {
 }
 
 /* `quoted`: inside double quotes, so quotes and backslashes are escaped too. */
-static void put_text(struct line *l, const char *text, size_t max, bool quoted) {
+static void put_text(struct line *l, const char *text, size_t max, bool quoted)
+{
     const u8 *s = (const u8 *)text;
     const u8 *end = s + strnlen(text, max);
     char esc[8];
@@ -159,7 +171,8 @@ static void put_text(struct line *l, const char *text, size_t max, bool quoted) 
 
     while (ok && s < end) {
         n = utf8_len(s, &point);
-        if (n > (size_t)(end - s)) break;
+        if (n > (size_t)(end - s))
+            break;
         if (n == 0) {
             if (log_state.format == LOG_JSON)
                 ok = puts_(l, "\\ufffd");
@@ -178,10 +191,12 @@ static void put_text(struct line *l, const char *text, size_t max, bool quoted) 
             ok = put(l, (const char *)s, n);
         s += n;
     }
-    if (s < end || text[end - (const u8 *)text] != '\0') puts_(l, "…");
+    if (s < end || text[end - (const u8 *)text] != '\0')
+        puts_(l, "…");
 }
 
-static void put_stamp(struct line *l) {
+static void put_stamp(struct line *l)
+{
     struct timespec ts;
     struct tm tm;
     char stamp[40], all[64];
@@ -193,15 +208,19 @@ static void put_stamp(struct line *l) {
     puts_(l, all);
 }
 
-static bool wants_quotes(const char *text) {
-    if (*text == '\0') return true;
+static bool wants_quotes(const char *text)
+{
+    if (*text == '\0')
+        return true;
     for (const u8 *c = (const u8 *)text; *c != '\0'; c++)
-        if (*c <= 0x20 || *c == '"' || *c == '=' || *c == '\\' || *c >= 0x7f) return true;
+        if (*c <= 0x20 || *c == '"' || *c == '=' || *c == '\\' || *c >= 0x7f)
+            return true;
     return false;
 }
 
 static void line_text(struct line *l, enum log_level level, const struct log_value *values,
-                      size_t n, const char *event) {
+                      size_t n, const char *event)
+{
     char word[32];
 
     put_stamp(l);
@@ -229,7 +248,8 @@ static void line_text(struct line *l, enum log_level level, const struct log_val
 
 /* `"name":"text"` or `"name":number`. What does not fit is taken back whole: a cut line is still
  * JSON. */
-static void json_member(struct line *l, const char *name, const char *text, u64 number) {
+static void json_member(struct line *l, const char *name, const char *text, u64 number)
+{
     size_t before = l->len;
     char word[32];
 
@@ -244,11 +264,13 @@ static void json_member(struct line *l, const char *name, const char *text, u64 
         snprintf(word, sizeof(word), "%" PRIu64, number);
         puts_(l, word);
     }
-    if (l->cut) l->len = before;
+    if (l->cut)
+        l->len = before;
 }
 
 static void line_json(struct line *l, enum log_level level, const struct log_value *values,
-                      size_t n, const char *event) {
+                      size_t n, const char *event)
+{
     puts_(l, "{\"time\":\"");
     put_stamp(l);
     puts_(l, "\"");
@@ -263,15 +285,18 @@ static void line_json(struct line *l, enum log_level level, const struct log_val
 /* Writing ----------------------------------------------------------------------------------------
  */
 
-static bool line_write(const struct line *l) {
+static bool line_write(const struct line *l)
+{
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
 
-    if (poll(&out, 1, 0) <= 0 || (out.revents & POLLOUT) == 0) return false;
+    if (poll(&out, 1, 0) <= 0 || (out.revents & POLLOUT) == 0)
+        return false;
     return write(STDERR_FILENO, l->text, l->len) == (ssize_t)l->len;
 }
 
 static bool line_out(enum log_level level, const struct log_value *values, size_t n,
-                     const char *event) {
+                     const char *event)
+{
     struct line l = {.len = 0};
 
     if (log_state.format == LOG_JSON)
@@ -281,32 +306,36 @@ static bool line_out(enum log_level level, const struct log_value *values, size_
     return line_write(&l);
 }
 
-static void emit(enum log_level level, const struct log_value *values, size_t n,
-                 const char *event) {
+static void emit(enum log_level level, const struct log_value *values, size_t n, const char *event)
+{
     if (log_state.lost > 0 &&
         line_out(LOG_WARN, (struct log_value[]){LOG_NUM("lost", log_state.lost)}, 1,
                  "log: lines were lost because nobody read stderr"))
         log_state.lost = 0;
-    if (!line_out(level, values, n, event)) log_state.lost++;
+    if (!line_out(level, values, n, event))
+        log_state.lost++;
 }
 
 /* The rate ---------------------------------------------------------------------------------------
  */
 
-static u64 now_ms(void) {
+static u64 now_ms(void)
+{
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (u64)ts.tv_sec * 1000 + (u64)ts.tv_nsec / 1000000;
 }
 
-static struct site *site_row(const char *name) {
+static struct site *site_row(const char *name)
+{
     size_t at = ((uintptr_t)name * 0x9e3779b97f4a7c15ull) >> 32;
     struct site *s;
 
     for (size_t i = 0; i < SITE_ROWS - 1; i++) {
         s = &log_state.sites[(at + i) % (SITE_ROWS - 1)];
-        if (s->name == name) return s;
+        if (s->name == name)
+            return s;
         if (s->name == NULL) {
             s->name = name;
             return s;
@@ -317,11 +346,13 @@ static struct site *site_row(const char *name) {
     return s;
 }
 
-static void tell_left_out(u64 now) {
+static void tell_left_out(u64 now)
+{
     for (size_t i = 0; i < SITE_ROWS && log_state.left_out > 0; i++) {
         struct site *s = &log_state.sites[i];
 
-        if (s->left_out == 0 || now - s->window_ms < SITE_WINDOW_MS) continue;
+        if (s->left_out == 0 || now - s->window_ms < SITE_WINDOW_MS)
+            continue;
         emit(s->level,
              (struct log_value[]){LOG_NUM("left_out", s->left_out), LOG_STR("site", s->name)}, 2,
              "log: lines like an earlier one were left out");
@@ -331,7 +362,8 @@ static void tell_left_out(u64 now) {
 }
 
 /* Whether this site may write now. */
-static bool site_may(const char *name, enum log_level level, u64 now) {
+static bool site_may(const char *name, enum log_level level, u64 now)
+{
     struct site *s = site_row(name);
 
     if (s->written == 0 || now - s->window_ms >= SITE_WINDOW_MS) {
@@ -349,16 +381,20 @@ static bool site_may(const char *name, enum log_level level, u64 now) {
 }
 
 void log_event(enum log_level level, const char *site, const struct log_value *values, size_t n,
-               const char *event, ...) {
+               const char *event, ...)
+{
     char text[LOG_EVENT_MAX + 8];
     va_list ap;
     u64 now;
 
     assert(level >= LOG_DEBUG && level <= LOG_AUDIT);
-    if (!log_wants(level)) return;
+    if (!log_wants(level))
+        return;
     now = now_ms();
-    if (log_state.left_out > 0) tell_left_out(now);
-    if (level != LOG_AUDIT && !site_may(site, level, now)) return;
+    if (log_state.left_out > 0)
+        tell_left_out(now);
+    if (level != LOG_AUDIT && !site_may(site, level, now))
+        return;
     va_start(ap, event);
     vsnprintf(text, sizeof(text), event, ap);
     va_end(ap);

@@ -71,14 +71,17 @@ struct metrics {
     struct histogram sink_histogram;
 };
 
-int metrics_new(struct metrics **out) {
+int metrics_new(struct metrics **out)
+{
     assert(out != NULL);
     *out = calloc(1, sizeof(**out));
     return *out == NULL ? ERR_NOMEM : 0;
 }
 
-void metrics_del(struct metrics *m) {
-    if (m == NULL) return;
+void metrics_del(struct metrics *m)
+{
+    if (m == NULL)
+        return;
     for (size_t i = 0; i < m->n_families; i++) {
         struct family *f = &m->families[i];
 
@@ -97,36 +100,45 @@ void metrics_del(struct metrics *m) {
 /* Finding and making -----------------------------------------------------------------------------
  */
 
-static bool name_is_valid(const char *name) {
-    if (*name == '\0' || (*name >= '0' && *name <= '9')) return false;
+static bool name_is_valid(const char *name)
+{
+    if (*name == '\0' || (*name >= '0' && *name <= '9'))
+        return false;
     return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:") ==
            strlen(name);
 }
 
 /* NULL when the families or memory ended. */
 static struct family *family_get(struct metrics *m, const char *name, enum metric_type type,
-                                 const char *help) {
+                                 const char *help)
+{
     struct family *f;
 
     for (size_t i = 0; i < m->n_families; i++) {
         f = &m->families[i];
-        if (strcmp(f->name, name) != 0) continue;
+        if (strcmp(f->name, name) != 0)
+            continue;
         assert(f->type == type);
-        if (f->help == NULL && help != NULL) f->help = strdup(help);
+        if (f->help == NULL && help != NULL)
+            f->help = strdup(help);
         return f;
     }
     assert(name_is_valid(name));
-    if (m->n_families == METRICS_FAMILIES_MAX) return NULL;
+    if (m->n_families == METRICS_FAMILIES_MAX)
+        return NULL;
     f = &m->families[m->n_families];
     *f = (struct family){.name = strdup(name), .type = type};
-    if (f->name == NULL) return NULL;
-    if (help != NULL) f->help = strdup(help);
+    if (f->name == NULL)
+        return NULL;
+    if (help != NULL)
+        f->help = strdup(help);
     m->n_families++;
     return f;
 }
 
 /* FNV-1a over the family's place and the labels. */
-static size_t slot_of(const struct metrics *m, const struct family *f, const char *labels) {
+static size_t slot_of(const struct metrics *m, const struct family *f, const char *labels)
+{
     u64 h = 0xcbf29ce484222325ull ^ (u64)(f - m->families);
 
     for (; *labels != '\0'; labels++)
@@ -135,7 +147,8 @@ static size_t slot_of(const struct metrics *m, const struct family *f, const cha
 }
 
 /* The slot where the series is, or where it would go. */
-static struct series **slot_find(struct metrics *m, const struct family *f, const char *labels) {
+static struct series **slot_find(struct metrics *m, const struct family *f, const char *labels)
+{
     size_t at = slot_of(m, f, labels);
 
     for (;;) {
@@ -148,7 +161,8 @@ static struct series **slot_find(struct metrics *m, const struct family *f, cons
 }
 
 /* `a="x",b="y"` to `a="other",b="other"`. */
-static void labels_other(const char *labels, char out[METRICS_LABELS_MAX]) {
+static void labels_other(const char *labels, char out[METRICS_LABELS_MAX])
+{
     size_t len = 0;
     bool in_value = false;
 
@@ -156,7 +170,8 @@ static void labels_other(const char *labels, char out[METRICS_LABELS_MAX]) {
         if (in_value && *c == '\\' && c[1] != '\0')
             c++;
         else if (*c == '"') {
-            if (!in_value) len += (size_t)sprintf(out + len, "\"other\"");
+            if (!in_value)
+                len += (size_t)sprintf(out + len, "\"other\"");
             in_value = !in_value;
         } else if (!in_value)
             out[len++] = *c;
@@ -165,11 +180,13 @@ static void labels_other(const char *labels, char out[METRICS_LABELS_MAX]) {
 }
 
 static struct series *series_new(struct metrics *m, struct family *f, const char *labels,
-                                 enum series_kind kind, struct series **slot) {
+                                 enum series_kind kind, struct series **slot)
+{
     size_t len = strlen(labels);
     struct series *s = calloc(1, sizeof(*s) + len + 1);
 
-    if (s == NULL) return NULL;
+    if (s == NULL)
+        return NULL;
     memcpy(s->labels, labels, len + 1);
     s->family = f;
     s->kind = kind;
@@ -185,74 +202,89 @@ static struct series *series_new(struct metrics *m, struct family *f, const char
 
 /* NULL when a sink must do. */
 static struct series *series_get(struct metrics *m, const char *name, const char *labels,
-                                 const char *help, enum metric_type type, enum series_kind kind) {
+                                 const char *help, enum metric_type type, enum series_kind kind)
+{
     struct family *f = family_get(m, name, type, help);
     char other[METRICS_LABELS_MAX];
     struct series **slot;
 
     assert(labels != NULL);
-    if (f == NULL) return NULL;
+    if (f == NULL)
+        return NULL;
     slot = slot_find(m, f, labels);
     if (*slot == NULL && m->n_series >= METRICS_SERIES_MAX) {
         labels_other(labels, other);
         labels = other;
         slot = slot_find(m, f, labels);
         /* One more for each family: names differ between callers of one family only by mistake. */
-        if (*slot == NULL && m->n_series >= METRICS_SERIES_MAX + METRICS_FAMILIES_MAX) return NULL;
+        if (*slot == NULL && m->n_series >= METRICS_SERIES_MAX + METRICS_FAMILIES_MAX)
+            return NULL;
     }
-    if (*slot == NULL) return series_new(m, f, labels, kind, slot);
+    if (*slot == NULL)
+        return series_new(m, f, labels, kind, slot);
     assert((*slot)->kind == kind);
     return *slot;
 }
 
-u64 *metrics_counter(struct metrics *m, const char *name, const char *labels, const char *help) {
+u64 *metrics_counter(struct metrics *m, const char *name, const char *labels, const char *help)
+{
     struct series *s = series_get(m, name, labels, help, TYPE_COUNTER, KIND_COUNTER);
 
     return s == NULL ? &m->sink_counter : &s->counter;
 }
 
-double *metrics_gauge(struct metrics *m, const char *name, const char *labels, const char *help) {
+double *metrics_gauge(struct metrics *m, const char *name, const char *labels, const char *help)
+{
     struct series *s = series_get(m, name, labels, help, TYPE_GAUGE, KIND_GAUGE);
 
     return s == NULL ? &m->sink_gauge : &s->gauge;
 }
 
-static void series_read_by(struct series *s, double (*read)(void *arg), void *arg) {
+static void series_read_by(struct series *s, double (*read)(void *arg), void *arg)
+{
     assert(read != NULL);
-    if (s == NULL) return;
+    if (s == NULL)
+        return;
     s->fn.read = read;
     s->fn.arg = arg;
 }
 
 void metrics_gauge_fn(struct metrics *m, const char *name, const char *labels, const char *help,
-                      double (*read)(void *arg), void *arg) {
+                      double (*read)(void *arg), void *arg)
+{
     series_read_by(series_get(m, name, labels, help, TYPE_GAUGE, KIND_FN), read, arg);
 }
 
 void metrics_counter_fn(struct metrics *m, const char *name, const char *labels, const char *help,
-                        double (*read)(void *arg), void *arg) {
+                        double (*read)(void *arg), void *arg)
+{
     series_read_by(series_get(m, name, labels, help, TYPE_COUNTER, KIND_FN), read, arg);
 }
 
 struct histogram *metrics_histogram(struct metrics *m, const char *name, const char *labels,
-                                    const char *help) {
+                                    const char *help)
+{
     struct series *s = series_get(m, name, labels, help, TYPE_HISTOGRAM, KIND_HISTOGRAM);
 
     return s == NULL ? &m->sink_histogram : &s->histogram;
 }
 
-void histogram_observe(struct histogram *h, double seconds) {
+void histogram_observe(struct histogram *h, double seconds)
+{
     size_t i = 0;
 
-    if (isnan(seconds)) return;
-    if (seconds < 0) seconds = 0; /* a clock stepped back */
+    if (isnan(seconds))
+        return;
+    if (seconds < 0)
+        seconds = 0; /* a clock stepped back */
     while (i < N_BOUNDS && seconds > bucket_bounds[i])
         i++;
     h->buckets[i]++;
     h->sum += seconds;
 }
 
-void metrics_label_escape(char *out, size_t cap, const char *value) {
+void metrics_label_escape(char *out, size_t cap, const char *value)
+{
     size_t len = 0;
 
     assert(cap > 0);
@@ -260,8 +292,10 @@ void metrics_label_escape(char *out, size_t cap, const char *value) {
         u8 c = (u8)*value;
         bool two = c == '"' || c == '\\' || c == '\n';
 
-        if (len + (two ? 2 : 1) >= cap) break;
-        if (two) out[len++] = '\\';
+        if (len + (two ? 2 : 1) >= cap)
+            break;
+        if (two)
+            out[len++] = '\\';
         /* The page is UTF-8; a value from outside need not be. Only ASCII passes. */
         out[len++] = c == '\n' ? 'n' : c < 0x20 || c >= 0x7f ? '?' : (char)c;
     }
@@ -277,8 +311,10 @@ struct page {
     bool failed;
 };
 
-static void page_put(struct page *p, const char *text, size_t len) {
-    if (p->failed) return;
+static void page_put(struct page *p, const char *text, size_t len)
+{
+    if (p->failed)
+        return;
     if (p->cap - p->len < len + 1) {
         size_t cap = p->cap == 0 ? 4096 : p->cap;
         char *more;
@@ -298,11 +334,13 @@ static void page_put(struct page *p, const char *text, size_t len) {
     p->text[p->len] = '\0';
 }
 
-static void page_puts(struct page *p, const char *text) {
+static void page_puts(struct page *p, const char *text)
+{
     page_put(p, text, strlen(text));
 }
 
-static void page_number(struct page *p, double v) {
+static void page_number(struct page *p, double v)
+{
     char text[40];
 
     if (isnan(v))
@@ -313,12 +351,14 @@ static void page_number(struct page *p, double v) {
         snprintf(text, sizeof(text), "%" PRId64, (i64)v);
     else {
         snprintf(text, sizeof(text), "%.15g", v);
-        if (strtod(text, NULL) != v) snprintf(text, sizeof(text), "%.17g", v);
+        if (strtod(text, NULL) != v)
+            snprintf(text, sizeof(text), "%.17g", v);
     }
     page_puts(p, text);
 }
 
-static void page_count(struct page *p, u64 v) {
+static void page_count(struct page *p, u64 v)
+{
     char text[24];
 
     snprintf(text, sizeof(text), "%" PRIu64, v);
@@ -326,8 +366,8 @@ static void page_count(struct page *p, u64 v) {
 }
 
 /* `name_suffix{labels,le="bound"} `; `le` NULL when there is none. */
-static void page_series(struct page *p, const struct series *s, const char *suffix,
-                        const char *le) {
+static void page_series(struct page *p, const struct series *s, const char *suffix, const char *le)
+{
     page_puts(p, s->family->name);
     page_puts(p, suffix);
     if (*s->labels != '\0' || le != NULL) {
@@ -343,7 +383,8 @@ static void page_series(struct page *p, const struct series *s, const char *suff
     page_puts(p, " ");
 }
 
-static void page_histogram(struct page *p, const struct series *s) {
+static void page_histogram(struct page *p, const struct series *s)
+{
     const struct histogram *h = &s->histogram;
     char le[24];
     u64 total = 0;
@@ -366,7 +407,8 @@ static void page_histogram(struct page *p, const struct series *s) {
     page_puts(p, "\n");
 }
 
-static void page_one(struct page *p, const struct series *s) {
+static void page_one(struct page *p, const struct series *s)
+{
     if (s->kind == KIND_HISTOGRAM) {
         page_histogram(p, s);
         return;
@@ -381,7 +423,8 @@ static void page_one(struct page *p, const struct series *s) {
     page_puts(p, "\n");
 }
 
-static void page_family(struct page *p, const struct family *f) {
+static void page_family(struct page *p, const struct family *f)
+{
     if (f->help != NULL) {
         page_puts(p, "# HELP ");
         page_puts(p, f->name);
@@ -405,7 +448,8 @@ static void page_family(struct page *p, const struct family *f) {
         page_one(p, s);
 }
 
-int metrics_render(struct metrics *m, char **text, size_t *len) {
+int metrics_render(struct metrics *m, char **text, size_t *len)
+{
     struct page p = {0};
 
     page_put(&p, "", 0);

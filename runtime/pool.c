@@ -37,7 +37,8 @@ struct pool {
     pthread_t threads[];
 };
 
-static void list_push(struct job_list *l, struct job *j) {
+static void list_push(struct job_list *l, struct job *j)
+{
     j->next = NULL;
     if (l->last != NULL)
         l->last->next = j;
@@ -46,17 +47,21 @@ static void list_push(struct job_list *l, struct job *j) {
     l->last = j;
 }
 
-static struct job *list_pop(struct job_list *l) {
+static struct job *list_pop(struct job_list *l)
+{
     struct job *j = l->first;
 
-    if (j == NULL) return NULL;
+    if (j == NULL)
+        return NULL;
     l->first = j->next;
-    if (l->first == NULL) l->last = NULL;
+    if (l->first == NULL)
+        l->last = NULL;
     j->next = NULL;
     return j;
 }
 
-static void *pool_thread(void *arg) {
+static void *pool_thread(void *arg)
+{
     struct pool *p = arg;
     struct job *j;
 
@@ -65,7 +70,8 @@ static void *pool_thread(void *arg) {
     for (;;) {
         while ((j = list_pop(&p->queue)) == NULL && !p->stopping)
             pthread_cond_wait(&p->work_comes, &p->lock);
-        if (j == NULL) break;
+        if (j == NULL)
+            break;
         pthread_mutex_unlock(&p->lock);
         j->work(j);
         pthread_mutex_lock(&p->lock);
@@ -79,24 +85,28 @@ static void *pool_thread(void *arg) {
 
 /* Runs `done` of what is in the batch. A `done` may call pool_del(), which empties the batch
  * itself: so one job is taken at a time, from the pool and not from a local list. */
-static void run_batch(struct pool *p) {
+static void run_batch(struct pool *p)
+{
     struct job *j;
 
     while ((j = list_pop(&p->batch)) != NULL) {
         assert(p->pending > 0);
         p->pending--;
-        if (p->pending == 0) uv_unref((uv_handle_t *)&p->async);
+        if (p->pending == 0)
+            uv_unref((uv_handle_t *)&p->async);
         j->done(j);
     }
 }
 
-static void take_finished(struct pool *p) {
+static void take_finished(struct pool *p)
+{
     assert(p->batch.first == NULL);
     p->batch = p->finished;
     p->finished = (struct job_list){NULL, NULL};
 }
 
-static void on_async(uv_async_t *async) {
+static void on_async(uv_async_t *async)
+{
     struct pool *p = container_of(async, struct pool, async);
 
     pthread_mutex_lock(&p->lock);
@@ -105,7 +115,8 @@ static void on_async(uv_async_t *async) {
     run_batch(p);
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void on_closed(uv_handle_t *handle)
+{
     struct pool *p = container_of((uv_async_t *)handle, struct pool, async);
 
     pthread_cond_destroy(&p->work_ends);
@@ -114,7 +125,8 @@ static void on_closed(uv_handle_t *handle) {
     free(p);
 }
 
-static void stop_threads(struct pool *p) {
+static void stop_threads(struct pool *p)
+{
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
     pthread_cond_broadcast(&p->work_comes);
@@ -126,7 +138,8 @@ static void stop_threads(struct pool *p) {
 }
 
 /* The threads take no signals: those are the loop's. */
-static int start_threads(struct pool *p, unsigned threads) {
+static int start_threads(struct pool *p, unsigned threads)
+{
     sigset_t all, before;
     int err = 0;
 
@@ -142,14 +155,16 @@ static int start_threads(struct pool *p, unsigned threads) {
     return err;
 }
 
-int pool_new(struct pool **out, uv_loop_t *loop, unsigned threads, const char *name) {
+int pool_new(struct pool **out, uv_loop_t *loop, unsigned threads, const char *name)
+{
     struct pool *p;
     int err;
 
     assert(out != NULL && loop != NULL && name != NULL);
     assert(threads > 0 && threads <= POOL_THREADS_MAX);
     p = calloc(1, sizeof(*p) + threads * sizeof(p->threads[0]));
-    if (p == NULL) return ERR_NOMEM;
+    if (p == NULL)
+        return ERR_NOMEM;
     strncpy(p->name, name, sizeof(p->name) - 1);
     if (uv_async_init(loop, &p->async, on_async) != 0) {
         free(p);
@@ -168,22 +183,27 @@ int pool_new(struct pool **out, uv_loop_t *loop, unsigned threads, const char *n
     return 0;
 }
 
-void pool_submit(struct pool *p, struct job *j) {
+void pool_submit(struct pool *p, struct job *j)
+{
     assert(j->work != NULL && j->done != NULL);
     pthread_mutex_lock(&p->lock);
     assert(!p->stopping);
     list_push(&p->queue, j);
     pthread_cond_signal(&p->work_comes);
     pthread_mutex_unlock(&p->lock);
-    if (p->pending++ == 0) uv_ref((uv_handle_t *)&p->async);
+    if (p->pending++ == 0)
+        uv_ref((uv_handle_t *)&p->async);
 }
 
-size_t pool_pending(const struct pool *p) {
+size_t pool_pending(const struct pool *p)
+{
     return p->pending;
 }
 
-void pool_del(struct pool *p) {
-    if (p == NULL) return;
+void pool_del(struct pool *p)
+{
+    if (p == NULL)
+        return;
     /* A `done` may submit again: over only when nothing at all is pending. */
     run_batch(p);
     while (p->pending > 0) {

@@ -259,8 +259,7 @@ static void hostile_names_do_not_break_lines(void **state)
     refuses_like("\"a\\nb\\e[2J\": x\n", "n.yaml:1: a?b?[2J: unknown key");
 }
 
-/* Files
- * -------------------------------------------------------------------------------------------- */
+/* Files --------------------------------------------------------------------------------------- */
 
 static char dir[] = "/tmp/conf-test-XXXXXX";
 
@@ -361,8 +360,7 @@ static void lines_are_found(void **state)
     assert_int_equal(conf_line_of_bytes("plain", 5, "plain"), 0);
 }
 
-/* Scalars
- * ------------------------------------------------------------------------------------------ */
+/* Scalars ------------------------------------------------------------------------------------- */
 
 static void sizes(void **state)
 {

@@ -7,8 +7,7 @@
 
 #define HELLO "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
-/* The resolver, in this program's hands
- * ------------------------------------------------------------ */
+/* The resolver, in this program's hands ------------------------------------------------------- */
 
 static atomic_int slow_state; /* of "slow.test": 1 asked, 2 answered */
 static atomic_bool slow_go;
@@ -31,8 +30,7 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints
     return real("127.0.0.1", port, hints, out);
 }
 
-/* Connections
- * -------------------------------------------------------------------------------------- */
+/* Connections --------------------------------------------------------------------------------- */
 
 static void say_hello(struct raw_peer *p)
 {
@@ -188,8 +186,7 @@ static void connecting_takes_too_long(void **state)
     close(full);
 }
 
-/* Addresses
- * ---------------------------------------------------------------------------------------- */
+/* Addresses ----------------------------------------------------------------------------------- */
 
 static bool allow_none(void *arg, const struct sockaddr *sa)
 {
@@ -243,8 +240,7 @@ static void addresses_are_judged(void **state)
     end();
 }
 
-/* Deadlines
- * ---------------------------------------------------------------------------------------- */
+/* Deadlines ----------------------------------------------------------------------------------- */
 
 static void never_answer(struct raw_peer *p)
 {
@@ -324,8 +320,7 @@ static void slow_bodies_are_borne(void **state)
     fetch_free(&f);
 }
 
-/* Pauses
- * ------------------------------------------------------------------------------------------- */
+/* Pauses -------------------------------------------------------------------------------------- */
 
 #define LARGE (8u << 20)
 
@@ -439,8 +434,7 @@ static void paused_bytes_survive_the_server(void **state)
     fetch_free(&f);
 }
 
-/* Cancelling
- * --------------------------------------------------------------------------------------- */
+/* Cancelling ---------------------------------------------------------------------------------- */
 
 static enum http_data_verdict cancel_in_data(struct fetch *f)
 {
@@ -564,8 +558,7 @@ static void deadlines_may_cancel_each_other(void **state)
     end();
 }
 
-/* The end of the client
- * ---------------------------------------------------------------------------- */
+/* The end of the client ----------------------------------------------------------------------- */
 
 static struct http_client *deleted;
 
