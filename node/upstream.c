@@ -17,10 +17,13 @@
 #include "proto/oci.h"
 #include "runtime/log.h"
 
-#define AWAY_MS       2000       /* how long a failure is taken for granted by who can do without */
-#define SWALLOW_MAX   (64 * KIB) /* of an answer on the way; beyond it the connection is given up */
-#define FIELDS_MAX    32
-#define PATH_PART_MAX 4096
+#define AWAY_MS     2000       /* how long a failure is taken for granted by who can do without */
+#define SWALLOW_MAX (64 * KIB) /* of an answer on the way; beyond it the connection is given up */
+/* Clients wait with us: docker gives a ping 15 s, and CRI a pull 5 minutes without a byte. */
+#define HEAD_TIMEOUT_MS  20000
+#define STALL_TIMEOUT_MS 20000
+#define FIELDS_MAX       32
+#define PATH_PART_MAX    4096
 
 enum trial { TRIAL_NONE, TRIAL_RUNNING, TRIAL_BLIND, TRIAL_PROVES };
 
@@ -375,6 +378,8 @@ static int call_send(struct upstream_call *c)
         .fields = lines,
         .n_fields = n,
         .ca_file = c->up->config->ca,
+        .head_timeout_ms = HEAD_TIMEOUT_MS,
+        .stall_timeout_ms = STALL_TIMEOUT_MS,
         .allow = c->target == TARGET_FOREIGN ? allow_public : NULL,
         .on = {on_head, on_data, on_end},
         .arg = c,
