@@ -168,14 +168,18 @@ static int pending_apply(struct pending *p, const struct pending_note *note)
     return ERR_INVAL;
 }
 
-int pending_flush(struct pending *p, size_t max)
+/* Writes up to `max` notes in one batch: all of them, or nothing. */
+static int pending_write(struct pending *p, size_t max, bool dels)
 {
     struct pending_note *batch = NULL;
     struct table_node *n = NULL;
-    for (size_t taken = 0; taken < max && (n = table_next(&p->notes, n)); taken++) {
+    for (size_t taken = 0; taken < max && (n = table_next(&p->notes, n));) {
         struct pending_note *note = pending_note(n);
+        if (dels && note->op != PENDING_DEL)
+            continue;
         note->batch_next = batch;
         batch = note;
+        taken++;
     }
     if (!batch)
         return 0;
@@ -191,6 +195,18 @@ int pending_flush(struct pending *p, size_t max)
         pending_forget(p, note);
     }
     return 0;
+}
+
+int pending_flush(struct pending *p, size_t max)
+{
+    int rc = pending_write(p, max, false);
+    if (rc == ERR_NOSPACE) {
+        /* A batch needs room before it frees any. Deletions free it; then as much as will go in. */
+        (void)!pending_write(p, PENDING_SQUEEZED, true);
+        for (max /= 8; rc == ERR_NOSPACE && max > 0; max /= 8)
+            rc = pending_write(p, max, false);
+    }
+    return rc;
 }
 
 int pending_flush_all(struct pending *p)

@@ -20,6 +20,7 @@
 
 #define PENDING_TOUCHES_MAX 4096
 #define PENDING_TICK_MAX    512 /* changes written in one tick: about 5 ms at worst */
+#define PENDING_SQUEEZED    16  /* deletions tried by themselves when a batch had no room */
 /* PUTs and DELs that may wait before new ingests are refused: the index cannot be written at all.
  */
 #define PENDING_CHANGES_MAX 4096
@@ -56,6 +57,7 @@ must_use int pending_put(struct pending *p, const struct blob_info *info);
 must_use int pending_del(struct pending *p, const struct digest *d);
 void pending_touch(struct pending *p, const struct digest *d, u64 used_ms, u64 scrubbed_ms);
 
-/* Writes up to `max` changes in one batch. An error leaves all of them waiting. */
+/* Writes up to `max` changes, in one batch if the disk permits. An error leaves all of them waiting
+ * that could not be written. */
 must_use int pending_flush(struct pending *p, size_t max);
 must_use int pending_flush_all(struct pending *p);

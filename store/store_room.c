@@ -6,8 +6,7 @@
  * store configured too large keeps caching instead of freezing.
  *
  * Candidates are taken from the cold end of the index in windows, and the policy (evict.h) chooses
- * among them. Blobs whose last use is not yet written to the index are passed over: they are hot.
- */
+ * among them. What is pending counts: a use, an entry or a removal that is not yet written. */
 #include "store/evict.h"
 #include "store/store_state.h"
 
@@ -67,40 +66,46 @@ struct room_window {
     size_t count;
 };
 
-static void room_add(struct room_window *w, const struct digest *d, u64 bytes, u64 used_ms,
-                     bool partial)
+/* Takes a candidate in; of blobs, the window keeps the coldest it was offered. False when it kept
+ * what it had. */
+static bool room_offer(struct room_window *w, const struct digest *d, u64 bytes, u64 used_ms,
+                       bool partial)
 {
-    w->list[w->count++] = (struct evict_candidate){
+    size_t at = w->count;
+    if (at == ROOM_WINDOW) {
+        for (size_t i = 0; i < w->count; i++)
+            if (!w->list[i].partial &&
+                (at == ROOM_WINDOW || w->list[i].used_ms > w->list[at].used_ms))
+                at = i;
+        if (at == ROOM_WINDOW || w->list[at].used_ms <= used_ms)
+            return false;
+    } else {
+        w->count++;
+    }
+    w->list[at] = (struct evict_candidate){
         .digest = *d, .bytes = space_rounded(bytes), .used_ms = used_ms, .partial = partial};
+    return true;
 }
 
+/* The index's order is that of the last uses that were written. A later use only makes hotter: so
+ * the walk may end at the first blob without one that the full window refuses. */
 static bool room_each_indexed(void *arg, const struct digest *d, u64 used_ms, u64 size)
 {
     struct room_window *w = arg;
-    if (!table_find(&w->store->pins, d) && !pending_find(&w->store->pending, d))
-        room_add(w, d, size, used_ms, false);
-    return w->count < ROOM_WINDOW;
+    const struct pending_note *note = pending_find(&w->store->pending, d);
+    if (table_find(&w->store->pins, d) || (note && note->op != PENDING_TOUCH))
+        return true;
+    if (note && note->used_ms)
+        used_ms = note->used_ms;
+    return room_offer(w, d, size, used_ms, false) || note;
 }
 
-/* Blobs that could not be indexed yet stand in no order: the window keeps the coldest it has seen.
- */
+/* Blobs that could not be indexed yet. */
 static bool room_each_put(void *arg, const struct blob_info *info)
 {
     struct room_window *w = arg;
-    if (table_find(&w->store->pins, &info->digest))
-        return true;
-    if (w->count == ROOM_WINDOW) {
-        size_t hottest = ROOM_WINDOW;
-        for (size_t i = 0; i < w->count; i++)
-            if (!w->list[i].partial &&
-                (hottest == ROOM_WINDOW || w->list[i].used_ms > w->list[hottest].used_ms))
-                hottest = i;
-        assert(hottest < ROOM_WINDOW); /* room_fill stops at a window of partials */
-        if (w->list[hottest].used_ms <= info->used_ms)
-            return true;
-        w->list[hottest] = w->list[--w->count];
-    }
-    room_add(w, &info->digest, info->size, info->used_ms, false);
+    if (!table_find(&w->store->pins, &info->digest))
+        room_offer(w, &info->digest, info->size, info->used_ms, false);
     return true;
 }
 
@@ -112,7 +117,7 @@ static void room_fill(struct room_window *w)
     w->count = 0;
     TAILQ_FOREACH(p, &w->store->idle, link)
     {
-        room_add(w, &p->node.digest, p->bytes, p->kept_ms, true);
+        room_offer(w, &p->node.digest, p->bytes, p->kept_ms, true);
         if (w->count == ROOM_WINDOW)
             return;
     }
@@ -145,16 +150,9 @@ static int room_evict(struct store *s, u64 bytes)
 {
     struct room_window w = {.store = s};
     u64 freed = 0;
-    bool flushed = false;
     int rc = 0;
     while (rc == 0 && freed < bytes) {
         room_fill(&w);
-        if (w.count == 0 && !flushed && s->pending.notes.count > 0) {
-            /* All that is left was used a moment ago: write that down, and look again. */
-            flushed = pending_flush_all(&s->pending) == 0;
-            rc = flushed ? 0 : ERR_FULL;
-            continue;
-        }
         size_t taken, gone = 0;
         evict_choose(w.list, w.count, bytes - freed, &taken);
         for (size_t i = 0; i < taken; i++) {

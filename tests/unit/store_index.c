@@ -360,6 +360,7 @@ static void serves_on_with_a_full_index(void **state)
         fixture_check(f, n, LEN);
 
     /* Eviction and removal go on, and what is gone stays gone. */
+    f->now_ms++;
     struct digest d = fixture_digest(BLOBS - 1, LEN);
     assert_int_equal(store_remove(f->store, &d), 0);
     assert_false(fixture_held(f, &d));
