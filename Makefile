@@ -39,7 +39,7 @@ deps:
 
 build:
 	@.ci/deps build
-	@cmake --preset release --log-level=WARNING
+	@cmake --preset release --log-level=WARNING >/dev/null
 	@cmake --build $(build) -j $(JOBS)
 
 demo: build

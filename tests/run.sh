@@ -12,7 +12,7 @@ title() { printf '\n=== %s\n' "$*"; }
 
 for preset in release asan; do
     title "build: $preset"
-    cmake --preset "$preset" --log-level=WARNING && cmake --build "build/$preset" -j "$jobs" || {
+    cmake --preset "$preset" --log-level=WARNING >/dev/null && cmake --build "build/$preset" -j "$jobs" || {
         echo "test: the $preset build failed" >&2
         exit 1
     }

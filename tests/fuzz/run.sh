@@ -31,7 +31,7 @@ if [ "${2:-}" = one ]; then # called by xargs below
     exit 0
 fi
 
-cmake --preset fuzz --log-level=WARNING && cmake --build "$build" -j "$jobs" --target fuzzers || exit 1
+cmake --preset fuzz --log-level=WARNING >/dev/null && cmake --build "$build" -j "$jobs" --target fuzzers || exit 1
 names=${FUZZ_ONLY:-$(cd tests/fuzz && for f in *.c; do echo "${f%.c}"; done)}
 echo "fuzz: $(echo "$names" | wc -w) targets, $seconds s each, $jobs at a time"
 if ! echo "$names" | tr ' ' '\n' | xargs -P "$jobs" -n 1 "tests/fuzz/run.sh" "$jobs" one; then

@@ -15,7 +15,7 @@ step() { # <name> <command>...
 }
 
 configure() {
-    cmake --preset lint --log-level=WARNING && cmake --preset release --log-level=WARNING &&
+    cmake --preset lint --log-level=WARNING >/dev/null && cmake --preset release --log-level=WARNING >/dev/null &&
         cmake --build build/release --target dray_proto -j "$jobs"
 }
 
