@@ -45,17 +45,6 @@ static bool warn_tls_ca(const struct node_config *c, char *text)
     return c->tls.ca != NULL;
 }
 
-static bool warn_limits(const struct node_config *c, char *text)
-{
-    snprintf(text, CONF_WHY_MAX,
-             "limits.%s is given, but this version does not hold to it yet: only "
-             "limits.connections counts",
-             c->limits.upload     ? "upload"
-             : c->limits.download ? "download"
-                                  : "wan");
-    return c->limits.upload || c->limits.download || c->limits.wan;
-}
-
 static bool warn_capacity(const struct node_config *c, char *text)
 {
     struct statvfs fs;
@@ -92,8 +81,7 @@ static bool warn_passwords(const struct node_config *c, char *text)
 bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX])
 {
     static bool (*const all[])(const struct node_config *, char *) = {
-        warn_listen, warn_mesh,     warn_tracker,   warn_tls_ca,
-        warn_limits, warn_capacity, warn_passwords,
+        warn_listen, warn_mesh, warn_tracker, warn_tls_ca, warn_capacity, warn_passwords,
     };
     for (size_t k = 0; k < countof(all); k++)
         if (all[k](c, text) && i-- == 0)

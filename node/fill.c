@@ -180,6 +180,7 @@ void fill_maybe_free(struct fill *f)
     if (!over || f->holds || f->closing || f->call || f->waiters || f->bodies || !sink_idle(f))
         return;
     f->closing = true;
+    pace_leave(&f->pace);
     fill_unlist(f);
     if (f->ingest)
         store_ingest_drop(f->ingest);
@@ -199,6 +200,7 @@ void fill_fail(struct fill *f, int err, const char *why)
     f->state = FILL_FAILED;
     fill_unlist(f);
     uv_timer_stop(&f->retry);
+    pace_leave(&f->pace);
     if (f->call)
         upstream_call_cancel(f->call);
     f->call = NULL;
@@ -380,6 +382,11 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
         f->paused = true;
         return HTTP_DATA_PAUSE;
     }
+    if (!pace_is_open(f->set->opt.pace)) {
+        pace_wait(f->set->opt.pace, &f->pace);
+        return HTTP_DATA_PAUSE;
+    }
+    pace_take(f->set->opt.pace, len);
     f->skip -= unwanted;
     sink_reserve(f, len);
     size_t taken = ring_append(&f->ring, wanted, len);
@@ -546,6 +553,13 @@ static void fill_request(struct fill *f)
         fill_fail(f, rc, err_text(rc));
 }
 
+static void on_pace(void *arg)
+{
+    struct fill *f = arg;
+    if (f->call)
+        upstream_call_resume(f->call);
+}
+
 static struct fill *fill_new(struct fills *s, const struct digest *d)
 {
     struct fill *f = calloc(1, sizeof(*f));
@@ -561,6 +575,7 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     answer_init(&f->refusal);
     uv_timer_init(s->opt.loop, &f->retry);
     f->retry.data = f;
+    f->pace = (struct pace_waiter){.open = on_pace, .arg = f};
     sink_open_partial(f);
     f->received = f->log_received = f->prefix;
     ring_init(&f->ring, &s->cache, f->received);

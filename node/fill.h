@@ -26,6 +26,7 @@
 #pragma once
 
 #include "node/history.h"
+#include "node/pace.h"
 #include "node/upstream.h"
 #include "runtime/body.h"
 #include "runtime/metrics.h"
@@ -41,6 +42,7 @@ struct fills_options {
     struct pool *disk, *hash;
     struct metrics *metrics;
     struct history *history;
+    struct pace *pace; /* of what comes in */
 };
 
 must_use int fills_new(struct fills **out, const struct fills_options *opt);

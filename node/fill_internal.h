@@ -67,6 +67,7 @@ struct fill {
     u64 received; /* == ring.end */
     struct ring ring;
     bool paused;
+    struct pace_waiter pace;
 
     /* sinks */
     struct store_ingest *ingest; /* NULL: nothing is kept */

@@ -92,7 +92,10 @@ static void timers_open(struct node *n)
         uv_timer_init(n->loop, timers[i]);
         timers[i]->data = n;
     }
-    n->timers_open = true;
+    const struct node_config *c = n->config;
+    u64 in = c->limits.download, wan = c->limits.wan;
+    pace_init(&n->upload, n->loop, c->limits.upload);
+    pace_init(&n->download, n->loop, in == 0 || (wan && wan < in) ? wan : in);
     n->lag_due_ms = uv_now(n->loop) + LAG_MS;
     uv_timer_start(&n->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&n->lag, on_lag, LAG_MS, LAG_MS);
@@ -207,6 +210,7 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .hash = n->hash,
         .metrics = n->metrics,
         .history = n->history,
+        .pace = &n->download,
     };
     if (!rc)
         rc = fills_new(&n->fills, &fills);
@@ -253,12 +257,12 @@ int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, cha
     n->started_ms = uv_now(loop);
     randombytes_buf(n->memo_key, sizeof(n->memo_key));
     why[0] = '\0';
+    timers_open(n);
     int rc = open_store(n, why);
     if (rc == 0)
         rc = make_parts(n, why);
     if (rc == 0)
         rc = listen_all(n, why);
-    timers_open(n);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -335,6 +339,8 @@ static void close_rest(struct node *n)
     uv_close((uv_handle_t *)&n->tick, NULL);
     uv_close((uv_handle_t *)&n->lag, NULL);
     uv_close((uv_handle_t *)&n->ending, NULL);
+    pace_close(&n->upload);
+    pace_close(&n->download);
     questions_del(n->questions);
     n->questions = NULL;
     for (size_t i = 0; i < n->n_upstreams; i++)

@@ -7,6 +7,7 @@
 #include "node/keep.h"
 #include "node/memo.h"
 #include "node/node.h"
+#include "node/pace.h"
 #include "node/question.h"
 #include "node/scrub.h"
 #include "node/upstream.h"
@@ -51,7 +52,9 @@ struct node {
     uv_timer_t tick;    /* each second: everything that is done now and then */
     uv_timer_t lag;     /* each 100 ms: how late the loop is */
     uv_timer_t ending;  /* the drain's deadline, then the wait for jobs */
-    bool timers_open, stopping;
+    struct pace upload;   /* to clients */
+    struct pace download; /* from registries: limits.download and limits.wan, the lower */
+    bool stopping;
     u64 lag_due_ms, lag_recent_ns;
     struct job sync; /* the index, to disk */
     bool syncing;

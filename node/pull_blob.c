@@ -10,6 +10,7 @@
 
 #include "node/blob_body.h"
 #include "node/clock.h"
+#include "node/paced_body.h"
 #include "node/pull.h"
 #include "proto/range.h"
 
@@ -54,7 +55,9 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
     struct node *n = p->node;
     struct byte_range part = {0, 0};
     enum range_kind kind = wanted(p, size, &part);
-    enum source source = pin || fill_is_sound(f) ? SOURCE_STORE : fill_is_kept(f) ? SOURCE_ORIGIN : SOURCE_STREAM;
+    enum source source = pin || fill_is_sound(f) ? SOURCE_STORE
+                         : fill_is_kept(f)       ? SOURCE_ORIGIN
+                                                 : SOURCE_STREAM;
     struct body *body = NULL;
     u64 first = 0, end = size;
     if (kind == RANGE_UNMET) {
@@ -79,6 +82,13 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
             store_unpin(n->store, pin);
         pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
         return;
+    }
+    if (body) {
+        body = paced_body(body, &n->upload, pull_wake, p->x);
+        if (!body) {
+            pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
+            return;
+        }
     }
     add_fields(p, source);
     p->layer = !p->head;
