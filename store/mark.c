@@ -10,9 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MARK_LINE_SIZE 128 /* the lock file's fixed length */
+#define MARK_WAIT_MS   300
+#define MARK_RETRY_MS  10
 #define MARK_BOOT_PATH "/proc/sys/kernel/random/boot_id"
 
 static void mark_read_boot(char boot[MARK_BOOT_SIZE])
@@ -65,6 +68,19 @@ static int mark_refusal(const struct layout *l, const char *what, int errnum, ch
                                          : "check who owns it and the disk");
 }
 
+/* 0, or an errno. A process that was killed a moment ago may take another to let go: its child that
+ * walks the index holds the lock until it has closed it. */
+static int mark_lock(int fd)
+{
+    static const struct timespec pause = {.tv_nsec = MARK_RETRY_MS * 1000000};
+    for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += MARK_RETRY_MS) {
+        if (errno != EINTR && (errno != EWOULDBLOCK || waited_ms >= MARK_WAIT_MS))
+            return errno;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 int mark_take(struct mark *m, const struct layout *l, const char *boot_id, char why[LAYOUT_WHY])
 {
     memset(m, 0, sizeof(*m));
@@ -73,9 +89,9 @@ int mark_take(struct mark *m, const struct layout *l, const char *boot_id, char 
     if (m->lock_fd < 0)
         return mark_refusal(l, "lock", errno, why);
     long pid;
-    int locked = flock(m->lock_fd, LOCK_EX | LOCK_NB), errnum = errno;
+    int errnum = mark_lock(m->lock_fd);
     mark_read_line(m->lock_fd, &pid, m->last_boot);
-    if (locked < 0) {
+    if (errnum != 0) {
         int err = mark_refusal(l, "lock", errnum, why);
         if (errnum == EWOULDBLOCK)
             err = layout_why(why, ERR_BUSY,
