@@ -28,6 +28,7 @@
 #define HEAD_TIMEOUT_MS    60000
 #define STALL_TIMEOUT_MS   30000
 #define READ_BLOCK_BYTES   65536L /* larger blocks cost memory per transfer and gain nothing */
+#define SPELLINGS          64     /* of one CA file, one after the other */
 #define KEEPALIVE_S        30L
 #define WHY_MAX            1024
 
@@ -110,10 +111,8 @@ static int add_field(struct curl_slist **list, const char *field, bool *is_accep
     if (colon[1 + strspn(colon + 1, " \t")] != '\0')
         return add_line(list, field);
     /* libcurl reads "Name:" as "do not send it" and "Name;" as the empty value meant here. */
-    empty = strdup(field);
-    if (empty == NULL)
+    if (asprintf(&empty, "%.*s;", (int)(colon - field), field) < 0)
         return ERR_NOMEM;
-    strcpy(empty + (colon - field), ";");
     err = add_line(list, empty);
     free(empty);
     return err;
@@ -187,7 +186,7 @@ static bool allowed(struct http_transfer *t, const struct sockaddr *sa)
     if (t->allow == NULL || t->allow(t->arg, sa))
         return true;
     if (inet_ntop(sa->sa_family, raw, t->denied, sizeof(t->denied)) == NULL)
-        strcpy(t->denied, "?");
+        snprintf(t->denied, sizeof(t->denied), "?");
     return false;
 }
 
@@ -224,7 +223,7 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
     if (ok)
         return CURL_PREREQFUNC_OK;
     if (t->denied[0] == '\0')
-        strcpy(t->denied, "?");
+        snprintf(t->denied, sizeof(t->denied), "?");
     t->opened = 0;
     return CURL_PREREQFUNC_ABORT;
 }
@@ -237,15 +236,12 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
 static char *spell_ca(unsigned generation, const char *file)
 {
     const char *more = file[0] == '/' ? "/" : "./";
-    unsigned n = generation % 64;
-    char *out = malloc(strlen(file) + n * strlen(more) + 1);
+    char front[2 * SPELLINGS + 1] = "";
+    char *out;
 
-    if (out == NULL)
-        return NULL;
-    *out = '\0';
-    while (n-- > 0)
-        strcat(out, more);
-    return strcat(out, file);
+    for (unsigned n = generation % SPELLINGS; n > 0; n--)
+        memcpy(front + strlen(front), more, strlen(more) + 1);
+    return asprintf(&out, "%s%s", front, file) < 0 ? NULL : out;
 }
 
 static int set_tls(struct http_transfer *t, const char *ca_file)

@@ -171,7 +171,7 @@ static void labels_other(const char *labels, char out[METRICS_LABELS_MAX])
             c++;
         else if (*c == '"') {
             if (!in_value)
-                len += (size_t)sprintf(out + len, "\"other\"");
+                len += (size_t)snprintf(out + len, METRICS_LABELS_MAX - len, "\"other\"");
             in_value = !in_value;
         } else if (!in_value)
             out[len++] = *c;
@@ -393,7 +393,7 @@ static void page_histogram(struct page *p, const struct series *s)
         if (i < N_BOUNDS)
             snprintf(le, sizeof(le), "%g", bucket_bounds[i]);
         else
-            strcpy(le, "+Inf");
+            snprintf(le, sizeof(le), "+Inf");
         total += h->buckets[i];
         page_series(p, s, "_bucket", le);
         page_count(p, total);

@@ -97,7 +97,7 @@ static void scalars(const uint8_t *data, size_t size)
     if (conf_duration_ms(s, &v) == 0)
         must(v <= UINT64_MAX / 1000000); /* fits in nanoseconds */
     if (conf_u32(s, 5, 5000, &n) == 0)
-        must(n >= 5 && n <= 5000 && (u32)atoi(s) == n);
+        must(n >= 5 && n <= 5000 && strtoul(s, NULL, 10) == n);
     if (conf_bool(s, &b) == 0)
         must(strcmp(s, b ? "true" : "false") == 0);
     if (cidr_parse(s, &c) == 0) {

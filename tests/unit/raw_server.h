@@ -88,7 +88,7 @@ static inline bool raw_request(struct raw_peer *p)
     }
     text[len] = '\0';
     pthread_mutex_lock(&p->server->lock);
-    strcpy(p->server->request, text);
+    memcpy(p->server->request, text, len + 1);
     pthread_mutex_unlock(&p->server->lock);
     atomic_fetch_add(&p->server->requests, 1);
     return true;

@@ -259,7 +259,7 @@ static void nobody_reads(void **state)
     repeat(1, LOG_AUDIT);
     lost = strstr(logged(), " warn  log: lines were lost because nobody read stderr  lost=");
     assert_non_null(lost);
-    said = (unsigned)atoi(strstr(lost, "lost=") + 5);
+    said = (unsigned)strtoul(strstr(lost, "lost=") + 5, NULL, 10);
     assert_int_equal(written + said, 10000);
     assert_int_equal(lines(got), 2);
     repeat(1, LOG_AUDIT);
