@@ -9,6 +9,8 @@
 #include "node/file_view.h"
 #include "node/fill_internal.h"
 
+#define FILE_MIN (64 * KIB) /* less is copied: cheaper than asking the page cache */
+
 struct fill_body {
     struct body body;
     struct fill *fill;
@@ -81,6 +83,22 @@ static void advance(struct body *body, size_t n)
         sink_pace(b->fill);
 }
 
+/* What is written already goes from the page cache, also when the ring still has it: no copy. */
+static bool file(struct body *body, size_t *len, int *fd, u64 *offset)
+{
+    struct fill_body *b = container_of(body, struct fill_body, body);
+    struct fill *f = b->fill;
+    u64 until = visible(f) < b->end ? visible(f) : b->end;
+    if (until > f->written)
+        until = f->written;
+    *fd = f->blob ? store_blob_fd(f->blob) : f->ingest ? store_ingest_fd(f->ingest) : -1;
+    if (f->state == FILL_FAILED || *fd < 0 || b->pos >= until || until - b->pos < FILE_MIN)
+        return false;
+    *offset = b->pos;
+    *len = file_view_resident(*fd, b->pos, until - b->pos < *len ? (size_t)(until - b->pos) : *len);
+    return *len >= FILE_MIN;
+}
+
 static void body_close(struct body *body)
 {
     struct fill_body *b = container_of(body, struct fill_body, body);
@@ -103,7 +121,8 @@ static void body_close(struct body *body)
     fill_release(f);
 }
 
-static const struct body_ops ops = {peek, advance, body_close};
+static const struct body_ops ops = {
+    .peek = peek, .advance = advance, .file = file, .close = body_close};
 
 struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg)
 {

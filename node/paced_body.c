@@ -37,7 +37,7 @@ static void body_close(struct body *body)
 
 struct body *paced_body(struct body *inner, struct pace *pace, void (*wake)(void *arg), void *arg)
 {
-    static const struct body_ops ops = {peek, advance, body_close};
+    static const struct body_ops ops = {.peek = peek, .advance = advance, .close = body_close};
     if (!inner || pace->rate == 0)
         return inner;
     struct paced_body *b = calloc(1, sizeof(*b));

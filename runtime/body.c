@@ -37,7 +37,8 @@ static void memory_close(struct body *b)
     free(m);
 }
 
-static const struct body_ops memory_ops = {memory_peek, memory_advance, memory_close};
+static const struct body_ops memory_ops = {
+    .peek = memory_peek, .advance = memory_advance, .close = memory_close};
 
 struct body *body_copy(const void *data, size_t len)
 {

@@ -230,6 +230,10 @@ ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, int *need);
  * bytes (perhaps more behind them) must come again. ERR_IO. */
 ssize_t http_io_write(struct http_conn *c, const char *head, size_t head_n, const void *data,
                       size_t n);
+/* Plain sockets only. `n` bytes that wait in the kernel for what follows. As http_io_write. */
+ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n);
+/* Plain sockets only. From a file's page cache. As http_io_write. */
+ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n);
 /* Bytes are inside the SSL that no poll will tell of. */
 bool http_io_pending(const struct http_conn *c);
 /* 0: done. ERR_AGAIN: with `*need`. ERR_PROTO: that was plain HTTP. ERR_TLS. */

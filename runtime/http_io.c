@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -89,6 +90,25 @@ ssize_t http_io_write(struct http_conn *c, const char *head, size_t head_n, cons
     int need = 0;
     rc = ssl_result(c, rc, &need);
     return rc == ERR_AGAIN && need == UV_WRITABLE ? ERR_AGAIN : ERR_IO;
+}
+
+ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n)
+{
+    assert(!c->ssl && n > 0);
+    ssize_t w = send(c->fd, data, n, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+    if (w >= 0)
+        return w;
+    return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : ERR_IO;
+}
+
+ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n)
+{
+    assert(!c->ssl && n > 0);
+    off_t at = (off_t)offset;
+    ssize_t w = sendfile(c->fd, fd, &at, n);
+    if (w > 0)
+        return w;
+    return w < 0 && (errno == EAGAIN || errno == EINTR) ? ERR_AGAIN : ERR_IO;
 }
 
 bool http_io_pending(const struct http_conn *c)

@@ -11,6 +11,9 @@
 
 /* What a body is asked for at once: enough to make system calls cheap, little enough to be fair. */
 #define PEEK_MAX (256 * KIB)
+#define FILE_MAX (1 * MIB)
+/* Below this a copy is cheaper than asking what is in the page cache. */
+#define FILE_MIN (64 * KIB)
 
 static void out_put(struct http_exchange *x, const char *text, size_t n)
 {
@@ -97,12 +100,46 @@ static void sent(struct http_exchange *x, size_t w)
     }
 }
 
+/* Sends the next of the body from the page cache, without a copy: bytes sent, 0 when that is not to
+ * be done now, ERR_AGAIN, ERR_IO. */
+static ssize_t send_file(struct http_exchange *x)
+{
+    struct http_conn *c = x->conn;
+    int fd;
+    u64 offset;
+    if (c->ssl || x->body_ended || !x->body || !x->body->ops->file || x->chunked ||
+        x->left == HTTP_LENGTH_UNKNOWN || x->left < FILE_MIN)
+        return 0;
+    size_t len = x->left < FILE_MAX ? (size_t)x->left : (size_t)FILE_MAX;
+    if (!x->body->ops->file(x->body, &len, &fd, &offset))
+        return 0;
+    if (x->out_len > x->out_at) { /* the head first; it waits in the kernel for what follows */
+        size_t head = x->out_len - x->out_at;
+        ssize_t w = http_io_write_more(c, x->out + x->out_at, head);
+        if (w < 0)
+            return w;
+        sent(x, (size_t)w);
+        if ((size_t)w < head)
+            return ERR_AGAIN;
+    }
+    return http_io_sendfile(c, fd, offset, len);
+}
+
 enum http_sent http_send(struct http_exchange *x)
 {
     struct http_conn *c = x->conn;
     for (;;) {
         if (c->turn_bytes == 0)
             return HTTP_SENT_TURN;
+        ssize_t f = send_file(x);
+        if (f == ERR_AGAIN)
+            return HTTP_SENT_SOCKET;
+        if (f < 0)
+            return HTTP_SENT_LEFT;
+        if (f > 0) {
+            sent(x, (size_t)f);
+            continue;
+        }
         const void *data = NULL;
         ssize_t n = show(x, &data);
         bool waiting = n == ERR_AGAIN;

@@ -38,6 +38,8 @@ struct rig {
     struct step_body *body;
     void (*on_request)(struct rig *r, struct http_exchange *x); /* instead of the routes below */
     bool gone, drained;
+    char *texts[256]; /* of its clients, freed at the end */
+    unsigned n_texts;
 };
 
 /* --- a body that tests steer ------------------------------------------------------------------ */
@@ -92,7 +94,7 @@ static inline void step_close(struct body *b)
 
 static inline struct body *step_body(struct rig *r, u64 released, u64 total)
 {
-    static const struct body_ops ops = {step_peek, step_advance, step_close};
+    static const struct body_ops ops = {.peek = step_peek, .advance = step_advance, .close = step_close};
     struct step_body *s = calloc(1, sizeof(*s));
     assert_non_null(s);
     s->body.ops = &ops;
@@ -204,6 +206,8 @@ static inline void rig_stop(struct rig *r)
     if (!r->gone)
         http_server_del(r->server, rig_gone, r);
     rig_until(r, r->gone);
+    while (r->n_texts > 0)
+        free(r->texts[--r->n_texts]);
     assert_int_equal(r->handled, r->ended);
     assert_null(r->body);
     assert_int_equal(uv_run(&r->loop, UV_RUN_DEFAULT), 0);
@@ -235,6 +239,8 @@ static inline void client_open_fd(struct client *c, struct rig *r, int fd)
     c->fd = fd;
     c->text = malloc(RIG_TEXT_MAX + 1);
     assert_non_null(c->text);
+    assert_true(r->n_texts < countof(r->texts));
+    r->texts[r->n_texts++] = c->text;
     c->text[0] = '\0';
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 }
@@ -351,7 +357,6 @@ static inline size_t client_body_bytes(const struct client *c)
 static inline void client_close(struct client *c)
 {
     close(c->fd);
-    free(c->text);
 }
 
 /* Closes with RST. */

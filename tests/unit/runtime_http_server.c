@@ -546,7 +546,8 @@ static void hasty_close(struct body *b)
 
 static void wake_inside(struct rig *r, struct http_exchange *x)
 {
-    static const struct body_ops ops = {hasty_peek, hasty_advance, hasty_close};
+    static const struct body_ops ops = {
+        .peek = hasty_peek, .advance = hasty_advance, .close = hasty_close};
     struct hasty_body *h = calloc(1, sizeof(*h));
     assert_non_null(h);
     h->body.ops = &ops;
