@@ -45,9 +45,10 @@ class FillCase(suite.Case):
 
     def check_held(self, digest, data):
         at = self.upstream.mark()
+        wait_for(lambda: self.server.blob(REPO, digest).header("x-dray-source") == "store", 10,
+                 "the store")
         got = self.server.blob(REPO, digest)
         self.assertEqual((got.status, got.body), (200, data))
-        self.assertEqual(got.header("x-dray-source"), "store")
         self.assertEqual(self.upstream.fetches(digest, at), [])
 
 
@@ -206,7 +207,6 @@ class Broken(FillCase):
 class Wrong(FillCase):
     def check_short_then_healed(self, data, digest, path, readers=2):
         """Everyone sees a short body ended by FIN; nothing is kept; later it is right."""
-        blobs = self.server.metric("dray_store_blobs")
         for reader in [Reader(self.server, path) for _ in range(readers)]:
             reader.finish()
             self.assertIn(reader.status, (200, 500, 502, 503), reader)
@@ -214,7 +214,6 @@ class Wrong(FillCase):
                 self.assertEqual(reader.ended, "fin", reader)
                 self.assertLess(reader.received, reader.reply.length)
         self.assertFalse(self.server.held(digest))
-        self.assertEqual(self.server.metric("dray_store_blobs"), blobs)
         self.upstream.clear()
         wait_for(lambda: self.server.get(path).body == data, 10, "the right bytes", 0.5)
         self.check_held(digest, data)
@@ -370,20 +369,21 @@ class Silent(FillCase):
 
     def test_silence_ends(self):
         _, _, mute = self.blob(MIB, "mute")
-        self.upstream.add(proxy.silence(), method=None, path=mute)
-        _, _, stalled = self.blob(salt="stalled")
+        tag = f"/v2/{REPO}/manifests/mute"
+        for path in (mute, tag):
+            self.upstream.add(proxy.silence(), method=None, path=path)
+        _, digest, stalled = self.blob(salt="stalled")
         never = threading.Event()
         self.addCleanup(never.set)
-        self.upstream.add(proxy.gate(MIB, never, 600), path=stalled)
-        tag = f"/v2/{REPO}/manifests/mute"
-        self.upstream.add(proxy.silence(), method=None, path=tag)
-        readers = [Reader(self.server, path, timeout=200) for path in (mute, stalled, tag)]
-        for reader in readers:
-            reader.finish(200)
+        self.upstream.add(proxy.gate(MIB, never, 600), path=stalled, times=1)
+        readers = [Reader(self.server, path, timeout=100) for path in (mute, tag, stalled)]
+        self.check_right(readers[2], digest)
+        self.assertEqual([r.range for r in self.upstream.blob_gets(digest)],
+                         [None, f"bytes={MIB}-"], "asked again for the rest")
+        for reader in readers[:2]:
+            reader.finish(100)
             self.assertIsNone(reader.error, reader)
-        self.assertIn(readers[0].status, (502, 503, 504), readers[0])
-        self.assertIn(readers[2].status, (502, 503, 504), readers[2])
-        self.assertEqual((readers[1].status, readers[1].ended), (200, "fin"), readers[1])
+            self.assertIn(reader.status, (502, 503, 504), reader)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ every answer is held against what the registry was given.
 import json
 
 from dray_e2e import images, proxy, registry, suite
+from dray_e2e.stage import wait_for
 
 REPO = "team/app"
 RANGED = images.random_bytes(4000, "ranged")
@@ -58,7 +59,13 @@ class Oci(suite.Case):
 
     # --- blobs ------------------------------------------------------------------------------------
 
+    def settle(self, path):
+        """Waits until a layer that was just served is sealed on the disk."""
+        wait_for(lambda: self.ask(path).header("x-dray-source") == "store", 10, "the store", 0.01)
+
     def check_blob(self, digest, data, source=None):
+        if source == "store":
+            self.settle(f"/v2/{REPO}/blobs/{digest}")
         got = self.ask(f"/v2/{REPO}/blobs/{digest}")
         self.assertEqual(got.status, 200, got.body[:300])
         self.assertEqual(got.body, data)
@@ -208,6 +215,8 @@ class Oci(suite.Case):
         self.other.serve_blob("big/hash", data, digest)
         path = f"/v2/big/hash/blobs/{digest}?ns=other.example.org"
         for source in (("origin", "stream"), ("store",)):
+            if source == ("store",):
+                self.settle(path)
             got = self.ask(path)
             self.assertEqual((got.status, got.body), (200, data))
             self.assertEqual(got.header("docker-content-digest"), digest)

@@ -40,10 +40,21 @@ class StoreCase(suite.Case):
             self.assertEqual(reader.received, len(data))
         return reader
 
+    def keep(self, node, digest):
+        """Pulls, and waits for the blob's file: the last byte goes out before it is synced."""
+        self.pull(node, digest)
+        wait_for(lambda: node.held(digest), 10, "the commit")
+
+    def slow_reader(self, node, digest):
+        reader = Reader(node, path_of(digest), slow=30)
+        self.addCleanup(reader.hurry.set)
+        wait_for(lambda: reader.received, 10, "the slow reader")
+        return reader
+
     def check_held(self, node, digest):
         at = self.upstream.mark()
-        reader = self.pull(node, digest)
-        self.assertEqual(reader.reply.header("x-dray-source"), "store")
+        wait_for(lambda: self.pull(node, digest).reply.header("x-dray-source") == "store", 10,
+                 "the store")
         self.assertEqual(self.upstream.fetches(digest, at), [])
 
     def check_disk(self, node):
@@ -117,9 +128,8 @@ class Bound(StoreCase):
     def test_reader_of_an_evicted_blob(self):
         node = self.node(self.upstream.url, store={"capacity": "24MiB"})
         _, digest = self.blob(16 * MIB)
-        self.pull(node, digest)
-        slow = Reader(node, path_of(digest), slow=30)
-        wait_for(lambda: slow.received, 10, "the slow reader")
+        self.keep(node, digest)
+        slow = self.slow_reader(node, digest)
         for i in range(6):
             self.pull(node, self.blob(6 * MIB, f"pressure{i}")[1])
         self.assertLessEqual(node.disk_bytes(), 24 * MIB)
@@ -130,9 +140,8 @@ class Bound(StoreCase):
     def test_reader_of_a_purged_blob(self):
         node = self.node(self.upstream.url)
         _, digest = self.blob(16 * MIB)
-        self.pull(node, digest)
-        slow = Reader(node, path_of(digest), slow=30)
-        wait_for(lambda: slow.received, 10, "the slow reader")
+        self.keep(node, digest)
+        slow = self.slow_reader(node, digest)
         code, out, err = node.command("purge", digest)
         self.assertEqual(code, 0, out + err)
         self.assertFalse(node.held(digest))
@@ -165,6 +174,19 @@ class Crash(StoreCase):
         self.assertEqual(len(ranges), 1)
         self.assertRegex(ranges[0] or "none", r"^bytes=[1-9]\d*-$")
         self.assertGreaterEqual(int(ranges[0][6:-1]), 4 * MIB)
+        self.check_held(node, digest)
+
+    def test_complete_but_not_committed(self):
+        """Killed between the last byte and the commit: what is there is checked, not fetched again."""
+        node = self.node(self.upstream.url)
+        data, digest = self.blob(8 * MIB)
+        node.stop()
+        with open(node.partial_path(digest), "wb") as f:
+            f.write(data)
+        node.start()
+        at = self.upstream.mark()
+        self.pull(node, digest, data)
+        self.assertLessEqual(self.upstream.body_bytes(at), 1)
         self.check_held(node, digest)
 
     def test_partial_that_went_bad(self):
@@ -215,7 +237,7 @@ class Crash(StoreCase):
     def test_garbage_is_cleared(self):
         node = self.node(self.upstream.url)
         _, digest = self.blob(MIB)
-        self.pull(node, digest)
+        self.keep(node, digest)
         node.kill()
         shard = os.path.dirname(node.blob_path(digest))
         litter = [os.path.join(node.store, "ingest", "tmp-nonsense"), os.path.join(shard, "x.tmp")]
@@ -236,7 +258,7 @@ class Damage(StoreCase):
         node = self.node(self.upstream.url, store=store)
         digests = [self.blob(MIB, str(i))[1] for i in range(4)]
         for digest in digests:
-            self.pull(node, digest)
+            self.keep(node, digest)
         return node, digests
 
     def test_index_is_rebuilt(self):
@@ -342,7 +364,7 @@ class One(StoreCase):
         node = self.node(self.upstream.url)
         digests = [self.blob(MIB, str(i))[1] for i in range(3)]
         for digest in digests:
-            self.pull(node, digest)
+            self.keep(node, digest)
         node.stop()
         node.start()
         for digest in digests:
