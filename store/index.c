@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,7 +115,8 @@ int index_value_read(const struct digest *d, const void *value, size_t len, bool
         return ERR_CORRUPT;
     if (checked) {
         u8 key[INDEX_KEY_MAX];
-        u64 sum = index_sum(INDEX_SUM_FIRST, key, index_key(key, d));
+        size_t key_len = index_key(key, d);
+        u64 sum = index_sum(INDEX_SUM_FIRST, key, key_len);
         sum = index_sum(sum, at, len - INDEX_SUM_SIZE);
         if (sum != index_read_u64(at + len - INDEX_SUM_SIZE))
             return ERR_CORRUPT;
@@ -186,15 +186,16 @@ static int index_open_dbs(struct index *ix, bool create)
 static void index_find_map(struct index *ix)
 {
     MDB_val key = {.mv_data = index_built, .mv_size = sizeof(index_built) - 1}, value;
-    uintptr_t first, end;
     char line[512];
     FILE *maps = fopen("/proc/self/maps", "re");
     if (!maps)
         return;
     if (mdb_get(ix->reader, ix->db[INDEX_STATE], &key, &value) == 0) {
         while (fgets(line, sizeof(line), maps)) {
-            if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &first, &end) != 2 ||
-                first > (uintptr_t)value.mv_data || end <= (uintptr_t)value.mv_data)
+            char *dash; /* "first-end rights ..." in hexadecimal */
+            uintptr_t first = (uintptr_t)strtoull(line, &dash, 16);
+            uintptr_t end = *dash == '-' ? (uintptr_t)strtoull(dash + 1, NULL, 16) : 0;
+            if (first > (uintptr_t)value.mv_data || end <= (uintptr_t)value.mv_data)
                 continue;
             ix->map = (void *)first;
             ix->map_bytes = end - first;
@@ -335,7 +336,7 @@ static int index_order_del(struct index *ix, enum index_db order, u64 ms, const 
 int index_put(struct index *ix, const struct blob_info *info)
 {
     assert(ix->batch);
-    struct blob_info old;
+    struct blob_info old = {0};
     int rc = 0, found = index_get(ix, &info->digest, &old);
     if (found < 0 && found != ERR_NOTFOUND)
         return index_batch_failed(ix, MDB_CORRUPTED);
@@ -348,7 +349,7 @@ int index_put(struct index *ix, const struct blob_info *info)
     if (rc == 0)
         rc = index_order_put(ix, INDEX_SCRUB, info->scrubbed_ms, &info->digest, 0);
     if (rc == 0) {
-        u8 key_bytes[INDEX_KEY_MAX], bytes[INDEX_VALUE_MAX];
+        u8 key_bytes[INDEX_KEY_MAX], bytes[INDEX_VALUE_MAX] = {0};
         MDB_val key = {.mv_data = key_bytes, .mv_size = index_key(key_bytes, &info->digest)};
         MDB_val value = {.mv_data = bytes,
                          .mv_size = index_value(bytes, key_bytes, key.mv_size, info)};
@@ -360,7 +361,7 @@ int index_put(struct index *ix, const struct blob_info *info)
 int index_del(struct index *ix, const struct digest *d)
 {
     assert(ix->batch);
-    struct blob_info old;
+    struct blob_info old = {0};
     int rc = index_get(ix, d, &old);
     if (rc == ERR_NOTFOUND)
         return 0;

@@ -44,7 +44,8 @@ static int index_audit_page(struct index_audit *a, const void *bytes)
 static u64 index_audit_sum(u64 ms, const struct digest *d)
 {
     u8 key[INDEX_ORDER_MAX];
-    return index_sum(INDEX_SUM_FIRST, key, index_order_key(key, ms, d));
+    size_t len = index_order_key(key, ms, d);
+    return index_sum(INDEX_SUM_FIRST, key, len);
 }
 
 static int index_audit_blob(struct index_audit *a, const MDB_val *key, const MDB_val *value)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
@@ -38,9 +39,17 @@ static void mark_read_line(int fd, long *pid, char boot[MARK_BOOT_SIZE])
     line[n > 0 ? n : 0] = '\0';
     *pid = 0;
     boot[0] = '\0';
-    static_assert(MARK_BOOT_SIZE == 64, "the width in the format below");
-    if (sscanf(line, "dray-store 1 pid %ld boot %63s", pid, boot) != 2 || strcmp(boot, "-") == 0)
-        boot[0] = '\0';
+    static const char head[] = "dray-store 1 pid ", tail[] = " boot ";
+    if (strncmp(line, head, sizeof(head) - 1) != 0)
+        return;
+    char *at;
+    *pid = strtol(line + sizeof(head) - 1, &at, 10);
+    if (strncmp(at, tail, sizeof(tail) - 1) != 0)
+        return;
+    at += sizeof(tail) - 1;
+    at[strcspn(at, " \n")] = '\0';
+    if (strlen(at) < MARK_BOOT_SIZE && strcmp(at, "-") != 0)
+        snprintf(boot, MARK_BOOT_SIZE, "%s", at);
 }
 
 static int mark_write_line(int fd, const char *boot)

@@ -240,10 +240,9 @@ int store_open(struct store **out, const struct store_options *opt, struct store
 /* Partials have to survive a power cut from now on. */
 static int close_sync_partials(struct store *s)
 {
-    struct store_partial *p;
     int rc = 0;
-    TAILQ_FOREACH(p, &s->idle, link)
-    {
+    const struct store_partial *p = TAILQ_FIRST(&s->idle);
+    for (; p; p = TAILQ_NEXT(p, link)) {
         int fd = layout_partial_open(&s->layout, &p->node.digest);
         if (fd < 0 || fsync(fd) < 0)
             rc = ERR_IO;

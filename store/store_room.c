@@ -113,10 +113,9 @@ static bool room_each_put(void *arg, const struct blob_info *info)
  * take. */
 static void room_fill(struct room_window *w)
 {
-    struct store_partial *p;
     w->count = 0;
-    TAILQ_FOREACH(p, &w->store->idle, link)
-    {
+    const struct store_partial *p = TAILQ_FIRST(&w->store->idle);
+    for (; p; p = TAILQ_NEXT(p, link)) {
         room_offer(w, &p->node.digest, p->bytes, p->kept_ms, true);
         if (w->count == ROOM_WINDOW)
             return;

@@ -17,7 +17,7 @@ static size_t table_slot(const struct table *t, const struct digest *d)
 
 int table_init(struct table *t, u64 seed)
 {
-    t->slots = calloc(TABLE_SLOTS_FIRST, sizeof(*t->slots));
+    t->slots = calloc(TABLE_SLOTS_FIRST, sizeof(struct table_node *));
     t->mask = TABLE_SLOTS_FIRST - 1;
     t->count = 0;
     t->seed = seed;
@@ -42,7 +42,7 @@ struct table_node *table_find(const struct table *t, const struct digest *d)
 static void table_grow(struct table *t)
 {
     size_t slots = 2 * (t->mask + 1);
-    struct table_node **old = t->slots, **bigger = calloc(slots, sizeof(*bigger));
+    struct table_node **old = t->slots, **bigger = calloc(slots, sizeof(struct table_node *));
     if (!bigger)
         return; /* longer chains serve as well, only slower */
     size_t old_slots = t->mask + 1;

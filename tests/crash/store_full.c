@@ -13,6 +13,7 @@
 #define FULL_CAPACITY (64ull << 20) /* more than the disk: an operator's mistake */
 
 static char store_path[96], ballast_path[96];
+static u64 full_now_ms = 2000;
 
 static bool full_mount(void)
 {
@@ -59,15 +60,14 @@ static struct store *full_open(struct store_opened *found, const char *boot)
 
 static int full_begin(struct store *s, unsigned n, u64 size, struct store_ingest **i)
 {
-    static u64 now_ms = 2000;
-    struct store_ingest_options opt = {.digest = crash_digest[n], .size = size, .now_ms = now_ms++};
+    struct store_ingest_options opt = {
+        .digest = crash_digest[n], .size = size, .now_ms = full_now_ms++};
     return store_ingest_begin(s, &opt, i);
 }
 
 /* The whole way in. Any error ends it; the partial is dropped. */
 static int full_put(struct store *s, unsigned n)
 {
-    static u64 now_ms = 2000;
     struct store_ingest *i;
     int rc = full_begin(s, n, crash_size[n], &i);
     if (rc < 0)
@@ -78,7 +78,7 @@ static int full_put(struct store *s, unsigned n)
         rc = store_ingest_seal(i);
     }
     if (rc == 0)
-        return store_ingest_commit(i, now_ms++, NULL);
+        return store_ingest_commit(i, full_now_ms, NULL);
     store_ingest_drop(i);
     return rc;
 }

@@ -385,7 +385,7 @@ static void parent_check_partials(struct kill_model *m, struct store *s, u64 *ra
     DIR *dir = opendir(path);
     crash_check(dir != NULL, "no ingest/");
     struct dirent *entry;
-    while ((entry = readdir(dir))) {
+    while (dir && (entry = readdir(dir))) {
         struct digest d;
         struct stat st;
         if (entry->d_name[0] == '.')
@@ -400,7 +400,8 @@ static void parent_check_partials(struct kill_model *m, struct store *s, u64 *ra
                     "partial %u is of %lld bytes", n, (long long)st.st_size);
         length[n] = (u64)st.st_size;
     }
-    closedir(dir);
+    if (dir)
+        closedir(dir);
     for (unsigned n = 0; n < CRASH_BLOBS; n++)
         crash_check(!m->roomy || length[n] >= m->written[n],
                     "partial %u had %u bytes and now has %llu", n, m->written[n],
@@ -474,11 +475,11 @@ int main(int argc, char **argv)
         parent_run(m, crash_random(&random), life_us);
         parent_check(m, &random);
     }
-    printf("store_kill: %llu blobs committed, %llu partials resumed to their end\n",
-           (unsigned long long)(model[0].commits + model[1].commits),
-           (unsigned long long)(model[0].resumed + model[1].resumed));
-    crash_check(rounds < KILL_ROUNDS || model[0].commits + model[1].commits > 0,
-                "nothing was committed");
+    unsigned long long commits = model[0].commits + model[1].commits;
+    unsigned long long resumed = model[0].resumed + model[1].resumed;
+    printf("store_kill: %llu blobs committed, %llu partials resumed to their end\n", commits,
+           resumed);
+    crash_check(rounds < KILL_ROUNDS || commits > 0, "nothing was committed");
     crash_remove_dir();
     return 0;
 }
