@@ -281,7 +281,7 @@ static void forget_partial(struct fill *f)
     assert(f->state == FILL_ASKING && f->ingest);
     store_ingest_drop(f->ingest);
     f->ingest = NULL;
-    f->received = f->written = f->prefix = 0;
+    f->received = f->written = f->prefix = f->log_received = 0;
     ring_fini(&f->ring);
     ring_init(&f->ring, &f->set->cache, 0);
     fill_request(f);
@@ -391,7 +391,8 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     sink_reserve(f, len);
     size_t taken = ring_append(&f->ring, wanted, len);
     f->received += taken;
-    f->attempts = 0;
+    if (taken > 0) /* what was here already is no progress */
+        f->attempts = 0;
     *f->set->fetched_bytes += taken;
     if (taken < len) {
         call_stop(f);

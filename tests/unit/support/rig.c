@@ -61,6 +61,7 @@ static void open_store(struct rig *r)
         .hash = r->hash,
         .metrics = r->metrics,
         .history = r->history,
+        .pace = &r->pace,
     };
     assert_int_equal(fills_new(&r->fills, &fills), 0);
 }
@@ -78,6 +79,7 @@ void rig_open(struct rig *r, u64 capacity_bytes)
     uv_timer_start(&r->beat, on_beat, BEAT_MS, BEAT_MS);
     assert_int_equal(pool_new(&r->disk, &r->loop, 2, "disk"), 0);
     assert_int_equal(pool_new(&r->hash, &r->loop, 2, "hash"), 0);
+    pace_init(&r->pace, &r->loop, 0);
     assert_int_equal(metrics_new(&r->metrics), 0);
     assert_int_equal(history_new(&r->history), 0);
     struct http_client_options client = {.loop = &r->loop, .user_agent = "rig"};
@@ -165,6 +167,7 @@ void rig_close(struct rig *r)
     http_client_del(r->http);
     pool_del(r->disk);
     pool_del(r->hash);
+    pace_close(&r->pace);
     uv_close((uv_handle_t *)&r->beat, NULL);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&r->loop), 0);
@@ -243,6 +246,14 @@ static void on_failed(struct fill_waiter *w, int err, const char *why, const str
 
 void client_init(struct client *c, struct rig *r)
 {
+    struct client **at = &r->clients;
+    while (*at && *at != c)
+        at = &(*at)->next;
+    if (*at) { /* the same once more */
+        *at = c->next;
+        client_leave(c);
+        free(c->got);
+    }
     memset(c, 0, sizeof(*c));
     c->rig = r;
     c->end = c->budget = UINT64_MAX;

@@ -19,6 +19,7 @@ struct rig {
     uv_loop_t loop;
     uv_timer_t beat; /* ends every sleep of the loop, so that conditions are looked at */
     struct pool *disk, *hash;
+    struct pace pace; /* of fetching: without limit unless a test sets one */
     struct metrics *metrics;
     struct history *history;
     struct http_client *http;
@@ -79,7 +80,8 @@ struct client {
     void (*on_ready)(struct client *c); /* called last, from within `ready` */
 };
 
-/* Zeroed but for who it is; its memory stays the caller's, what it got is freed by rig_close(). */
+/* Anew, also when it was one before. Its memory stays the caller's, what it got is freed by
+ * rig_close(). */
 void client_init(struct client *c, struct rig *r);
 /* Joins with `authorization` (NULL: anonymous) at the first upstream, repository "team/app". */
 int client_join(struct client *c, const struct digest *d, const char *authorization);
