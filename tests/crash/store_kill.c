@@ -170,6 +170,21 @@ static void child_step(struct kill_child *c, unsigned slot)
     }
 }
 
+/* What is counted is what is on the disk and what running ingests are promised beyond. */
+static void child_count(const struct kill_child *c, const char *path)
+{
+    struct store_stats stats;
+    u64 want = crash_disk(path);
+    for (unsigned slot = 0; slot < KILL_RUNNING; slot++)
+        if (c->running[slot])
+            want += space_rounded(crash_size[c->number[slot]]) -
+                    space_rounded(store_ingest_written(c->running[slot]));
+    store_stats(c->store, &stats);
+    crash_check(stats.used_bytes == want && want <= stats.capacity_bytes,
+                "counted %llu bytes, there are %llu", (unsigned long long)stats.used_bytes,
+                (unsigned long long)want);
+}
+
 static void child_work(struct kill_child *c)
 {
     unsigned n = (unsigned)(crash_random(&c->random) % CRASH_BLOBS);
@@ -217,8 +232,11 @@ static _Noreturn void child_run(const struct kill_model *m, u64 seed, int pipe_f
     store_each(c.store, child_each, &c);
     crash_check(pthread_create(&sync_thread, NULL, child_sync, &c) == 0, "no thread");
     child_tell(&c, KILL_OPENED, 0, 0);
-    for (;;)
+    for (;;) {
         child_work(&c);
+        if (crash_random(&c.random) % 50 == 0)
+            child_count(&c, m->path);
+    }
 }
 
 /* --- the parent: what it was told, and what is there ----------------------------------------- */
