@@ -137,7 +137,7 @@ static void refuse(struct http_conn *c, enum http_refusal why)
     else
         c->server->stats.bad_requests++;
     if (!c->x)
-        c->x = http_exchange_new(c, NULL, NULL, 0);
+        c->x = http_exchange_new(c, NULL, "", 0);
     if (!c->x) {
         http_conn_close(c);
         return;

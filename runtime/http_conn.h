@@ -232,7 +232,8 @@ ssize_t http_io_write(struct http_conn *c, const char *head, size_t head_n, cons
                       size_t n);
 /* Plain sockets only. `n` bytes that wait in the kernel for what follows. As http_io_write. */
 ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n);
-/* Plain sockets only. From a file's page cache. As http_io_write. */
+/* Plain sockets only. From a file's page cache. As http_io_write, but 0 when the fault is the
+ * file's. */
 ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n);
 /* Bytes are inside the SSL that no poll will tell of. */
 bool http_io_pending(const struct http_conn *c);

@@ -98,7 +98,7 @@ ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n)
     ssize_t w = send(c->fd, data, n, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
     if (w >= 0)
         return w;
-    return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : ERR_IO;
+    return would_block(errno) || errno == EINTR ? ERR_AGAIN : ERR_IO;
 }
 
 ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n)
@@ -106,9 +106,11 @@ ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n)
     assert(!c->ssl && n > 0);
     off_t at = (off_t)offset;
     ssize_t w = sendfile(c->fd, fd, &at, n);
-    if (w > 0)
+    if (w >= 0)
         return w;
-    return w < 0 && (errno == EAGAIN || errno == EINTR) ? ERR_AGAIN : ERR_IO;
+    if (would_block(errno) || errno == EINTR)
+        return ERR_AGAIN;
+    return errno == EPIPE || errno == ECONNRESET || errno == ETIMEDOUT ? ERR_IO : 0;
 }
 
 bool http_io_pending(const struct http_conn *c)

@@ -1,8 +1,9 @@
 /* http_send.c - the answer's head and body, to the socket.
  *
  * The body is pulled: shown by peek, written straight from where it stands, advanced by what the
- * socket took. The head, or a chunk's framing, is queued in `out` and goes in the same system call
- * as the bytes after it. A body that has nothing yet does not hold the head back. */
+ * socket took; what stands in the page cache goes from there, over plain sockets. The head, or a
+ * chunk's framing, is queued in `out` and goes in the same system call as the bytes after it. A
+ * body that has nothing yet does not hold the head back. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -101,8 +102,8 @@ static void sent(struct http_exchange *x, size_t w)
 }
 
 /* Sends the next of the body from the page cache, without a copy: bytes sent, 0 when that is not to
- * be done now, ERR_AGAIN, ERR_IO. */
-static ssize_t send_file(struct http_exchange *x)
+ * be done now (the file may have failed: peek will tell), ERR_AGAIN, ERR_IO. */
+static ssize_t send_file(struct http_exchange *x, size_t *asked)
 {
     struct http_conn *c = x->conn;
     int fd;
@@ -122,6 +123,7 @@ static ssize_t send_file(struct http_exchange *x)
         if ((size_t)w < head)
             return ERR_AGAIN;
     }
+    *asked = len;
     return http_io_sendfile(c, fd, offset, len);
 }
 
@@ -131,13 +133,16 @@ enum http_sent http_send(struct http_exchange *x)
     for (;;) {
         if (c->turn_bytes == 0)
             return HTTP_SENT_TURN;
-        ssize_t f = send_file(x);
+        size_t asked = 0;
+        ssize_t f = send_file(x, &asked);
         if (f == ERR_AGAIN)
             return HTTP_SENT_SOCKET;
         if (f < 0)
             return HTTP_SENT_LEFT;
         if (f > 0) {
             sent(x, (size_t)f);
+            if ((size_t)f < asked) /* as below: full */
+                return HTTP_SENT_SOCKET;
             continue;
         }
         const void *data = NULL;

@@ -8,6 +8,7 @@
  * descriptors or memory run out. What waits meanwhile, waits in the kernel's queue. */
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -409,6 +410,14 @@ static void set_defaults(struct http_server *s)
         s->sweep_ms = SWEEP_MS_MIN;
 }
 
+/* OpenSSL and sendfile write to sockets without MSG_NOSIGNAL. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
 int http_server_new(struct http_server **out, const struct http_server_options *opt)
 {
     assert(opt->loop && opt->handler);
@@ -418,6 +427,7 @@ int http_server_new(struct http_server **out, const struct http_server_options *
     s->loop = opt->loop;
     s->opt = *opt;
     set_defaults(s);
+    ignore_sigpipe();
     http_link_init(&s->conns);
     http_link_init(&s->ready);
     http_link_init(&s->handshakes);

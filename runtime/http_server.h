@@ -98,7 +98,8 @@ struct http_server_stats {
     u64 accept_pauses; /* accepting paused because descriptors or memory ran out */
 };
 
-/* Zeroes in `opt` mean the defaults. `opt` is copied. */
+/* Zeroes in `opt` mean the defaults. `opt` is copied. SIGPIPE is ignored from here on, unless it
+ * has a handler: OpenSSL and sendfile() can raise it. */
 must_use int http_server_new(struct http_server **out, const struct http_server_options *opt);
 
 /* "0.0.0.0:5000", "[::]:5000", "127.0.0.1:0": numeric. [::] takes IPv4 too. `tls` NULL for plain;

@@ -6,7 +6,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,14 +164,6 @@ static int load(const struct tls_context *t, SSL_CTX **out, char why[256])
     return 0;
 }
 
-/* OpenSSL writes to sockets without MSG_NOSIGNAL. */
-static void ignore_sigpipe(void)
-{
-    struct sigaction now;
-    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
-        signal(SIGPIPE, SIG_IGN);
-}
-
 int tls_context_new(struct tls_context **out, const struct tls_options *opt, char why[256])
 {
     assert(opt->cert && opt->key);
@@ -188,14 +179,13 @@ int tls_context_new(struct tls_context **out, const struct tls_options *opt, cha
         tls_context_del(t);
         return rc;
     }
-    ignore_sigpipe();
     *out = t;
     return 0;
 }
 
 int tls_context_reload(struct tls_context *t, char why[256])
 {
-    SSL_CTX *fresh;
+    SSL_CTX *fresh = NULL;
     int rc = load(t, &fresh, why);
     if (rc)
         return rc;

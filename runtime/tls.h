@@ -19,8 +19,7 @@ struct tls_options {
 };
 
 /* ERR_IO, ERR_DENIED (key permissions), ERR_TLS (does not parse, key does not fit); `why` (256
- * bytes) names the file and what to do. Ignores SIGPIPE, unless a handler is set: OpenSSL can raise
- * it. */
+ * bytes) names the file and what to do. */
 must_use int tls_context_new(struct tls_context **out, const struct tls_options *opt,
                              char why[256]);
 /* Reads the same files again; on failure the old ones stay in force. */

@@ -105,7 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t step = data[0] ? data[0] : 1;
     size--;
     char *buf = malloc(size); /* of its own, so that a byte read beyond is seen */
-    must(buf);
+    if (!buf)
+        abort();
     memcpy(buf, data + 1, size);
 
     int rc = scan(&s, buf, size, size, &len, &why);
@@ -115,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(rc != ERR_PROTO || why == why2);
     if (rc == 0) {
         must(len == len2 && len <= size && memcmp(buf + len - 4, "\r\n\r\n", 4) == 0);
-        must(memcmp(&s, &t, sizeof(s)) == 0);
+        must(s.at == t.at && s.line == t.line && s.lines == t.lines && s.skipped == t.skipped);
         rc = http_head_parse(&head, &s, buf, len, &why);
         must(rc == 0 || (rc == ERR_PROTO && why != HTTP_REFUSE_NONE));
         must(http_refusal_status(why) >= 200 && http_refusal_text(why));
