@@ -66,6 +66,7 @@ static void run(struct http_client *c, curl_socket_t fd, int events)
 {
     int running;
 
+    c->runs++;
     curl_multi_socket_action(c->multi, fd, events, &running);
     drain_done(c);
 }
@@ -186,19 +187,28 @@ static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *
 
 /* Deadlines ----------------------------------------------------------------------------------- */
 
+static bool is_late(const struct http_transfer *t, u64 now)
+{
+    if (!t->head.complete)
+        return now - t->started_ms >= t->head_timeout_ms;
+    return !t->paused && now - t->progress_ms >= t->stall_timeout_ms;
+}
+
+/* Late twice in a row: the loop has looked at all sockets in between. After a turn that took long,
+ * or a process that was stopped, the first look at the clock says nothing about the other side. */
 static void check_deadline(struct http_transfer *t, u64 now)
 {
     if (t->state != TRANSFER_QUEUED && t->state != TRANSFER_RUNNING)
         return;
-    if (!t->head.complete) {
-        if (now - t->started_ms < t->head_timeout_ms)
-            return;
-        t->fail_why = "no answer came in time";
-    } else {
-        if (t->paused || now - t->progress_ms < t->stall_timeout_ms)
-            return;
-        t->fail_why = "its body stopped coming";
+    if (!is_late(t, now)) {
+        t->late = false;
+        return;
     }
+    if (!t->late) {
+        t->late = true;
+        return;
+    }
+    t->fail_why = t->head.complete ? "its body stopped coming" : "no answer came in time";
     t->fail = ERR_TIMEOUT;
     http_transfer_finish(t, CURLE_OPERATION_TIMEDOUT);
 }
@@ -215,8 +225,6 @@ static void on_sweep(uv_timer_t *timer)
         next = t->next;
         check_deadline(t, now);
     }
-    if (c->all == NULL)
-        uv_timer_stop(&c->sweep);
 }
 
 /* The pump ------------------------------------------------------------------------------------ */

@@ -46,12 +46,14 @@ struct http_transfer {
     CURL *easy;
     struct curl_slist *fields;
     struct client_head head;
-    bool head_only; /* HEAD: no body follows */
-    bool paused;    /* the body's reader asked for a pause */
-    bool resume;    /* and now wants it to go on */
-    int fail;       /* our own reason to break off, 0: none */
+    bool head_only;     /* HEAD: no body follows */
+    bool paused;        /* the body's reader asked for a pause */
+    bool resume;        /* it wants to go on, or never wanted to stop (see on_body()) */
+    u64 run, run_bytes; /* in which run of libcurl the body last came, and how much of it */
+    int fail;           /* our own reason to break off, 0: none */
     const char *fail_why;
     u64 started_ms, progress_ms;
+    bool late;    /* at the last sweep */
     u64 received; /* bytes of the body that were taken */
     u32 head_timeout_ms, stall_timeout_ms;
     bool (*allow)(void *arg, const struct sockaddr *address);
@@ -78,6 +80,7 @@ struct http_client {
     size_t handles; /* open libuv handles; the client is freed when the last one closes */
     bool kicked;    /* libcurl wants to run at once */
     bool closing;
+    u64 runs;                  /* counts the times libcurl was let run */
     unsigned generation;       /* counts http_client_reload() */
     struct http_transfer *all; /* newest first */
     struct http_transfer *work_first, *work_last;

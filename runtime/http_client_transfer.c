@@ -30,6 +30,7 @@
 #define READ_BLOCK_BYTES   65536L /* larger blocks cost memory per transfer and gain nothing */
 #define SPELLINGS          64     /* of one CA file, one after the other */
 #define KEEPALIVE_S        30L
+#define TURN_BYTES         MIB /* of one body in one run of libcurl */
 #define WHY_MAX            1024
 
 /* What the caller gives, checked -------------------------------------------------------------- */
@@ -157,6 +158,19 @@ static size_t on_header(char *line, size_t size, size_t len, void *arg)
     return t->state == TRANSFER_RUNNING ? len : 0;
 }
 
+/* libcurl reads a fast socket a hundred times before it comes back: 6 MiB and as many milliseconds
+ * in which the loop does nothing else. So after TURN_BYTES the transfer is paused, until the next
+ * turn. */
+static bool turn_is_over(struct http_transfer *t, size_t len)
+{
+    if (t->run != t->client->runs) {
+        t->run = t->client->runs;
+        t->run_bytes = 0;
+    }
+    t->run_bytes += len;
+    return t->run_bytes > TURN_BYTES;
+}
+
 static size_t on_body(char *data, size_t size, size_t len, void *arg)
 {
     struct http_transfer *t = arg;
@@ -169,6 +183,11 @@ static size_t on_body(char *data, size_t size, size_t len, void *arg)
     if (len == 0)
         return 0;
     t->progress_ms = uv_now(t->client->loop);
+    if (turn_is_over(t, len)) {
+        t->resume = true;
+        http_client_queue(t->client, t);
+        return CURL_WRITEFUNC_PAUSE;
+    }
     if (t->on.data(t->arg, data, len) == HTTP_DATA_PAUSE) {
         t->paused = true;
         return CURL_WRITEFUNC_PAUSE;
@@ -459,6 +478,8 @@ void http_transfer_free(struct http_transfer *t)
         c->all = t->next;
     if (t->next != NULL)
         t->next->prev = t->prev;
+    if (c->all == NULL)
+        uv_timer_stop(&c->sweep);
     easy_put(c, t->easy);
     curl_slist_free_all(t->fields);
     client_head_fini(&t->head);
@@ -493,6 +514,7 @@ void http_transfer_unpause(struct http_transfer *t)
     CURLcode code;
 
     t->resume = t->paused = false;
+    t->client->runs++;
     t->progress_ms = uv_now(t->client->loop);
     code = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* may call on_body() */
     if (code != CURLE_OK)

@@ -30,7 +30,7 @@ struct fetch {
     u64 content_length;
     char fields[8192]; /* "name=value\n" */
     char *body;
-    size_t len;
+    size_t len, cap;
     int err;
     char why[1100];
     /* What the test wants done. */
@@ -78,8 +78,11 @@ static enum http_data_verdict fetch_data(void *arg, const void *data, size_t len
     f->n_data++;
     if (f->on_data != NULL && f->on_data(f) == HTTP_DATA_PAUSE)
         return HTTP_DATA_PAUSE;
-    f->body = realloc(f->body, f->len + len + 1);
-    assert_non_null(f->body);
+    if (f->cap < f->len + len + 1) {
+        f->cap = 2 * (f->len + len + 1);
+        f->body = realloc(f->body, f->cap);
+        assert_non_null(f->body);
+    }
     memcpy(f->body + f->len, data, len);
     f->len += len;
     f->body[f->len] = '\0';

@@ -161,9 +161,9 @@ static inline void *raw_accept(void *arg)
         if (n == RAW_CONNECTIONS)
             abort();
         s->peers[n] = (struct raw_peer){.server = s, .fd = fd, .number = n};
+        atomic_fetch_add(&s->connections, 1); /* before anybody can see it answered */
         if (pthread_create(&s->peers[n].thread, NULL, raw_serve, &s->peers[n]) != 0)
             abort();
-        atomic_fetch_add(&s->connections, 1);
     }
 }
 
