@@ -20,6 +20,15 @@ void answer_init(struct answer *a)
     a->content_length = UINT64_MAX;
 }
 
+/* Copies a string to `*at`, moves on behind its NUL, and returns the copy. */
+static const char *put(char **at, const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *copy = memcpy(*at, s, n);
+    *at += n;
+    return copy;
+}
+
 int answer_head(struct answer *a, const struct http_response *r, bool redirected)
 {
     a->status = r->status;
@@ -34,10 +43,8 @@ int answer_head(struct answer *a, const struct http_response *r, bool redirected
         return ERR_NOMEM;
     char *p = a->text;
     for (size_t i = 0; i < r->n_fields; i++) {
-        a->fields[i].name = p;
-        p = stpcpy(p, r->fields[i].name) + 1;
-        a->fields[i].value = p;
-        p = stpcpy(p, r->fields[i].value) + 1;
+        a->fields[i].name = put(&p, r->fields[i].name);
+        a->fields[i].value = put(&p, r->fields[i].value);
     }
     a->n_fields = r->n_fields;
     return 0;

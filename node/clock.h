@@ -1,4 +1,5 @@
-/* clock.h - the wall clock, in one spelling. Deadlines use the loop's own (monotonic) time instead. */
+/* clock.h - the wall clock, in one spelling. Deadlines use the loop's own (monotonic) time instead.
+ */
 #pragma once
 
 #include <time.h>

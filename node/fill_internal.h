@@ -1,5 +1,5 @@
-/* fill_internal.h - what the files of fill share: fill.c asks and receives, fill_sink.c hashes, writes and
- * commits, fill_body.c feeds readers. */
+/* fill_internal.h - what the files of fill share: fill.c asks and receives, fill_sink.c hashes,
+ * writes and commits, fill_body.c feeds readers. */
 #pragma once
 
 #include <uv.h>
@@ -8,8 +8,8 @@
 #include "node/ring.h"
 #include "store/hash.h"
 
-#define FILL_ALTERNATES 4  /* rights kept for a resume, beside the one in use */
-#define SPAN_IOVS       16 /* blocks one job takes at most: 4 MiB */
+#define FILL_ALTERNATES 4         /* rights kept for a resume, beside the one in use */
+#define SPAN_IOVS       16        /* blocks one job takes at most: 4 MiB */
 #define FILL_WINDOW     (2 * MIB) /* recent bytes kept for followers, beyond what jobs still need */
 
 enum fill_state { FILL_ASKING, FILL_STREAMING, FILL_CHECKING, FILL_SOUND, FILL_FAILED };
@@ -46,7 +46,7 @@ struct fill {
     struct digest digest;
     char text[DIGEST_TEXT_SIZE];
     enum fill_state state;
-    bool listed;  /* found by fill_join */
+    bool listed; /* found by fill_join */
     bool closing;
     unsigned holds; /* callbacks that may drop the last reference are under way */
 
@@ -58,7 +58,7 @@ struct fill {
     bool refusing; /* the running answer is a refusal, being collected */
     bool redirected;
     struct answer refusal;
-    u64 skip; /* bytes of a 200 that a resume did not want */
+    u64 skip;          /* bytes of a 200 that a resume did not want */
     unsigned attempts; /* without progress */
     uv_timer_t retry;
 
@@ -72,11 +72,11 @@ struct fill {
     /* sinks */
     struct store_ingest *ingest; /* NULL: nothing is kept */
     struct store_blob *blob;     /* after the commit */
-    bool frozen;     /* the file takes no more: serve-through from here on */
+    bool frozen;                 /* the file takes no more: serve-through from here on */
     bool keep_partial;
     bool sealed;
-    u64 written;     /* of the stream, in the file */
-    u64 prefix;      /* bytes a former run left in the file, to be hashed from there */
+    u64 written; /* of the stream, in the file */
+    u64 prefix;  /* bytes a former run left in the file, to be hashed from there */
     u64 hashed;
     struct hasher hasher; /* without an ingest */
     struct span_job write, hash;
@@ -96,7 +96,10 @@ struct fill {
 void fill_fail(struct fill *f, int err, const char *why);
 void fill_unlist(struct fill *f);
 void fill_maybe_free(struct fill *f);
-static inline void fill_hold(struct fill *f) { f->holds++; }
+static inline void fill_hold(struct fill *f)
+{
+    f->holds++;
+}
 static inline void fill_release(struct fill *f)
 {
     f->holds--;

@@ -297,6 +297,12 @@ static void settle(struct fill *f)
 
 void sink_pump(struct fill *f)
 {
+    /* It froze on the way, after its last reader had gone: there is nobody to fetch the rest for.
+     */
+    if (f->state == FILL_STREAMING && f->frozen && !f->waiters && f->n_bodies == 0) {
+        fill_fail(f, ERR_FULL, "no room to keep it, and nobody to serve it to");
+        return;
+    }
     if (f->state != FILL_ASKING && f->state != FILL_FAILED) {
         if (!f->hash.running)
             hash_start(f);

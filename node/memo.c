@@ -150,8 +150,12 @@ struct document *memo_put(struct memo *m, const struct digest *d, const char *me
     age_link(m, made);
     made->refs++; /* the memo's */
     m->bytes += cost(made);
-    while (m->bytes > DOCUMENT_BYTES_MAX && m->oldest != made)
-        drop(m, m->oldest);
+    for (struct document *old = m->oldest, *newer; old != made; old = newer) {
+        if (m->bytes <= DOCUMENT_BYTES_MAX)
+            break;
+        newer = old->newer;
+        drop(m, old);
+    }
     return made;
 }
 

@@ -22,8 +22,16 @@
 enum source { SOURCE_STORE, SOURCE_PEER, SOURCE_ORIGIN, SOURCE_STREAM, SOURCE_COUNT };
 const char *source_name(enum source s);
 
-enum route { ROUTE_PING, ROUTE_BLOB, ROUTE_MANIFEST, ROUTE_RELAY, ROUTE_API, ROUTE_HEALTH, ROUTE_OTHER,
-             ROUTE_COUNT };
+enum route {
+    ROUTE_PING,
+    ROUTE_BLOB,
+    ROUTE_MANIFEST,
+    ROUTE_RELAY,
+    ROUTE_API,
+    ROUTE_HEALTH,
+    ROUTE_OTHER,
+    ROUTE_COUNT
+};
 
 struct node {
     uv_loop_t *loop;
@@ -49,9 +57,9 @@ struct node {
     char admin_token[256];
     bool ready;
 
-    uv_timer_t tick;    /* each second: everything that is done now and then */
-    uv_timer_t lag;     /* each 100 ms: how late the loop is */
-    uv_timer_t ending;  /* the drain's deadline, then the wait for jobs */
+    uv_timer_t tick;      /* each second: everything that is done now and then */
+    uv_timer_t lag;       /* each 100 ms: how late the loop is */
+    uv_timer_t ending;    /* the drain's deadline, then the wait for jobs */
     struct pace upload;   /* to clients */
     struct pace download; /* from registries: limits.download and limits.wan, the lower */
     bool stopping;
@@ -63,11 +71,16 @@ struct node {
 
     u64 served[SOURCE_COUNT];
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
-    u64 *authz_count[4]; /* granted, asked, refused, grace */
+    u64 *authz_count[4];            /* granted, asked, refused, grace */
     struct histogram *first_byte;
 };
 
-enum authz_count { AUTHZ_COUNT_REMEMBERED, AUTHZ_COUNT_ASKED, AUTHZ_COUNT_REFUSED, AUTHZ_COUNT_GRACE };
+enum authz_count {
+    AUTHZ_COUNT_REMEMBERED,
+    AUTHZ_COUNT_ASKED,
+    AUTHZ_COUNT_REFUSED,
+    AUTHZ_COUNT_GRACE
+};
 
 /* The upstream that ?ns= names; NULL: none. "" is the default one. */
 struct upstream *node_upstream(struct node *n, const char *ns);

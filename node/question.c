@@ -45,8 +45,10 @@ void questions_del(struct questions *s)
 {
     if (!s)
         return;
-    while (s->first)
-        question_free(s->first);
+    for (struct question *q = s->first, *next; q; q = next) {
+        next = q->next;
+        question_free(q);
+    }
     free(s);
 }
 

@@ -2,10 +2,9 @@
  *
  * Why not libuv's own pool: hashing and disk need a pool each, so that a slow disk never starves
  * hashing. A job is embedded in the object it works for; that object must live until `done`.
- * Guarantee: `work` runs on one pool thread, then `done` on the loop, always, once, never from inside
- * pool_submit(). Jobs start in the order submitted.
- * The only locks of a daemon are here (a queue shared with threads needs one) and in what the jobs
- * themselves say. */
+ * Guarantee: `work` runs on one pool thread, then `done` on the loop, always, once, never from
+ * inside pool_submit(). Jobs start in the order submitted. The only locks of a daemon are here (a
+ * queue shared with threads needs one) and in what the jobs themselves say. */
 #pragma once
 
 #include <uv.h>
