@@ -1,0 +1,251 @@
+/* HTTP over TLS, and what a handshake may cost. */
+#include "tls_rig.h"
+
+/* --- HTTP over TLS ---------------------------------------------------------------------------- */
+
+static void sees_tls(struct rig *r, struct http_exchange *x)
+{
+    (void)r;
+    assert_true(http_request(x)->tls);
+    assert_false(http_request(x)->verified);
+    http_reply_text(x, 200, "text/plain", "hello\n", 6);
+}
+
+static void requests_are_served_over_tls(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    const unsigned char *alpn;
+    unsigned alpn_n;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    t.r.on_request = sees_tls;
+    SSL_CTX *ctx = client_context();
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    SSL_set_alpn_protos(ssl, (const unsigned char *)"\x02h2\x08http/1.1", 12);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    SSL_get0_alpn_selected(ssl, &alpn, &alpn_n);
+    assert_int_equal(alpn_n, 8);
+    assert_memory_equal(alpn, "http/1.1", 8);
+    for (int i = 0; i < 3; i++) {
+        client_forget(&c);
+        tls_send(ssl, "GET / HTTP/1.1\r\n" HOST "\r\n");
+        tls_expect(&c, ssl, "hello\n");
+    }
+    client_forget(&c);
+    tls_send(ssl,
+             "GET /a HTTP/1.1\r\n" HOST "\r\nGET /b HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    assert_int_equal(tls_end(&c, ssl), SSL_ERROR_ZERO_RETURN); /* close_notify */
+    assert_int_equal(client_count(&c, "hello\n"), 2);
+    tls_bye(&c, ssl);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+static void only_what_we_speak_is_negotiated(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    SSL_set_alpn_protos(ssl, (const unsigned char *)"\x02h2", 3);
+    assert_int_not_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_bye(&c, ssl);
+    SSL_CTX_set_cipher_list(ctx, "DEFAULT:@SECLEVEL=0");
+    SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
+    SSL_CTX_set_max_proto_version(ctx, TLS1_1_VERSION);
+    client_open(&c, &t.r);
+    ssl = tls_client(&c, ctx);
+    assert_int_not_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_bye(&c, ssl);
+    SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
+    client_open(&c, &t.r);
+    ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_bye(&c, ssl);
+    assert_int_equal(rig_stats(&t.r).tls_failures, 2);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+static void big_bytes_survive_interrupted_writes(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    u64 at = 0;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    client_open_small(&c, &t.r, 50000);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_send(ssl, "GET /big HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    tls_expect(&c, ssl, "\r\n\r\n");
+    size_t body = client_body_bytes(&c);
+    memmove(c.text, c.text + c.n - body, body);
+    c.n = body;
+    int e = SSL_ERROR_NONE;
+    for (u64 since = rig_ms(); e == SSL_ERROR_NONE || e == SSL_ERROR_WANT_READ || c.n > 0;) {
+        for (size_t i = 0; i < c.n; i++, at++)
+            if (c.text[i] != rig_byte(at))
+                fail_msg("byte %llu is wrong", (unsigned long long)at);
+        c.n = 0;
+        e = tls_take(&c, ssl);
+        assert_true(rig_ms() - since < RIG_PATIENCE_MS);
+    }
+    assert_int_equal(e, SSL_ERROR_ZERO_RETURN);
+    assert_int_equal(at, 64 * MIB);
+    tls_bye(&c, ssl);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+static void a_cut_answer_gets_fin_but_no_close_notify(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_send(ssl, "GET /later HTTP/1.1\r\n" HOST "\r\n");
+    rig_until(&t.r, t.r.n_waiting == 1);
+    struct body *b = step_body(&t.r, 400, 1000);
+    t.r.body->fail = ERR_EOF;
+    http_reply(t.r.waiting[0], 200, b, 1000);
+    assert_int_equal(tls_end(&c, ssl), SSL_ERROR_SSL); /* an end that is no TLS end */
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_UNEXPECTED_EOF_WHILE_READING);
+    assert_int_equal(client_body_bytes(&c), 400);
+    tls_bye(&c, ssl);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+static void leaving_is_noticed_over_tls(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_send(ssl, "GET /later HTTP/1.1\r\n" HOST "\r\n");
+    rig_until(&t.r, t.r.n_waiting == 1);
+    SSL_shutdown(ssl);
+    tls_bye(&c, ssl);
+    rig_until(&t.r, t.r.ended == 1);
+    assert_false(t.r.last.complete);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+/* --- handshakes ------------------------------------------------------------------------------- */
+
+static void half_a_handshake_costs_nothing_and_ends(void **state)
+{
+    struct tls_rig t = {.opt = {.handshake_timeout_ms = 300}};
+    struct client c, silent;
+    unsigned turns = 0;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    client_open(&c, &t.r);
+    client_open(&silent, &t.r);
+    client_send_n(&c, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11);
+    rig_until(&t.r, rig_stats(&t.r).open == 2);
+    while (rig_stats(&t.r).open > 0) { /* sleeps in each turn: a spinning server takes thousands */
+        uv_run(&t.r.loop, UV_RUN_ONCE);
+        turns++;
+    }
+    assert_true(turns < 100);
+    assert_int_equal(rig_stats(&t.r).timeouts, 2);
+    client_close(&c);
+    client_close(&silent);
+    tls_stop(&t);
+}
+
+static void garbage_is_no_handshake(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    client_open(&c, &t.r);
+    client_send_n(&c, "\x00\xff\x00\xff garbage of some length\r\n\r\n", 32);
+    rig_until(&t.r, rig_stats(&t.r).tls_failures == 1);
+    rig_until(&t.r, rig_stats(&t.r).open == 0);
+    client_close(&c);
+    tls_stop(&t);
+}
+
+static void plain_http_is_told_the_way(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    client_open(&c, &t.r);
+    client_send(&c, "GET / HTTP/1.1\r\n" HOST "\r\n");
+    client_expect(&c, "HTTP/1.1 400 ");
+    client_expect(&c, "https://");
+    client_expect_fin(&c);
+    assert_int_equal(t.r.handled, 0);
+    client_close(&c);
+    tls_stop(&t);
+}
+
+static void many_handshakes_at_once_all_succeed(void **state)
+{
+    struct tls_rig t = {0};
+    static struct client c[60];
+    SSL *ssl[countof(c)];
+    bool done[countof(c)] = {false};
+    unsigned left = countof(c);
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    for (size_t i = 0; i < countof(c); i++) {
+        client_open(&c[i], &t.r);
+        ssl[i] = tls_client(&c[i], ctx);
+    }
+    for (u64 since = rig_ms(); left > 0; rig_turn(&t.r)) {
+        assert_true(rig_ms() - since < RIG_PATIENCE_MS);
+        for (size_t i = 0; i < countof(c); i++) {
+            if (!done[i] && SSL_connect(ssl[i]) == 1) {
+                done[i] = true;
+                left--;
+            }
+        }
+    }
+    for (size_t i = 0; i < countof(c); i++)
+        tls_send(ssl[i], "GET / HTTP/1.1\r\n" HOST "\r\n");
+    for (size_t i = 0; i < countof(c); i++) {
+        tls_expect(&c[i], ssl[i], "hello\n");
+        tls_bye(&c[i], ssl[i]);
+    }
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requests_are_served_over_tls),
+        cmocka_unit_test(only_what_we_speak_is_negotiated),
+        cmocka_unit_test(big_bytes_survive_interrupted_writes),
+        cmocka_unit_test(a_cut_answer_gets_fin_but_no_close_notify),
+        cmocka_unit_test(leaving_is_noticed_over_tls),
+        cmocka_unit_test(half_a_handshake_costs_nothing_and_ends),
+        cmocka_unit_test(garbage_is_no_handshake),
+        cmocka_unit_test(plain_http_is_told_the_way),
+        cmocka_unit_test(many_handshakes_at_once_all_succeed),
+    };
+    return cmocka_run_group_tests(tests, make_all, remove_all);
+}
