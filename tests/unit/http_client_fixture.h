@@ -24,7 +24,7 @@ static bool in_call; /* a call into the module is on the stack */
 
 struct fetch {
     struct http_transfer *t;
-    bool head, ended, canceled;
+    bool head, ended, canceled, paused;
     unsigned n_data;
     int status;
     u64 content_length;
@@ -76,8 +76,10 @@ static enum http_data_verdict fetch_data(void *arg, const void *data, size_t len
     assert_true(f->head && len > 0);
     assert_false(in_call || f->ended || f->canceled);
     f->n_data++;
-    if (f->on_data != NULL && f->on_data(f) == HTTP_DATA_PAUSE)
+    if (f->on_data != NULL && f->on_data(f) == HTTP_DATA_PAUSE) {
+        f->paused = true;
         return HTTP_DATA_PAUSE;
+    }
     if (f->cap < f->len + len + 1) {
         f->cap = 2 * (f->len + len + 1);
         f->body = realloc(f->body, f->cap);

@@ -286,7 +286,7 @@ static void trickle_body(struct raw_peer *p)
     raw_request(p);
     raw_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
     for (int i = 0; i < 10; i++) {
-        usleep(100000);
+        usleep(200000);
         if (!raw_say(p, "x"))
             return;
     }
@@ -301,8 +301,8 @@ static void slow_bodies_are_borne(void **state)
     (void)state;
     begin(trickle_body);
     opt = options(&f, url, NULL);
-    opt.head_timeout_ms = 500;
-    opt.stall_timeout_ms = 500;
+    opt.head_timeout_ms = 1500;
+    opt.stall_timeout_ms = 1500;
     fetch_start_with(&f, &opt);
     run_until(&f.ended);
     assert_int_equal(f.err, 0);
@@ -426,6 +426,7 @@ static void pauses_do_not_time_out(void **state)
     opt = options(&f, url, NULL);
     opt.stall_timeout_ms = 200;
     fetch_start_with(&f, &opt);
+    run_until(&f.paused);
     run_for(800);
     assert_false(f.ended);
     assert_int_equal(f.n_data, 1);
@@ -452,7 +453,8 @@ static void paused_bytes_survive_the_server(void **state)
     (void)state;
     begin(say_some_and_close);
     fetch_start(&f);
-    run_for(100);
+    run_until(&f.paused);
+    run_for(20);
     assert_false(f.ended);
     fetch_resume(&f);
     run_until(&f.ended);
