@@ -58,9 +58,10 @@ bool cidr_has(const struct cidr *c, const struct sockaddr *address)
 
     if (address->sa_family == AF_INET) {
         memcpy(bytes, mapped, sizeof(mapped));
-        memcpy(bytes + sizeof(mapped), &((const struct sockaddr_in *)address)->sin_addr, 4);
+        memcpy(bytes + sizeof(mapped), (const u8 *)address + offsetof(struct sockaddr_in, sin_addr),
+               4);
     } else if (address->sa_family == AF_INET6)
-        memcpy(bytes, &((const struct sockaddr_in6 *)address)->sin6_addr, 16);
+        memcpy(bytes, (const u8 *)address + offsetof(struct sockaddr_in6, sin6_addr), 16);
     else
         return false;
     if (c->bits < MAPPED_BITS && memcmp(bytes, mapped, sizeof(mapped)) == 0)

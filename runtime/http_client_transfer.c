@@ -198,9 +198,9 @@ static size_t on_body(char *data, size_t size, size_t len, void *arg)
 
 static bool allowed(struct http_transfer *t, const struct sockaddr *sa)
 {
-    const void *raw = sa->sa_family == AF_INET6
-                          ? (const void *)&((const struct sockaddr_in6 *)sa)->sin6_addr
-                          : (const void *)&((const struct sockaddr_in *)sa)->sin_addr;
+    const void *raw =
+        (const u8 *)sa + (sa->sa_family == AF_INET6 ? offsetof(struct sockaddr_in6, sin6_addr)
+                                                    : offsetof(struct sockaddr_in, sin_addr));
 
     if (t->allow == NULL || t->allow(t->arg, sa))
         return true;
