@@ -181,6 +181,7 @@ static void help_keys(FILE *to)
               CONFIG_DEFAULT_FILE);
     help_line(to, "  --check-config", "say whether config and flags are right, and what they mean",
               NULL);
+    help_line(to, "  --help, --version", "this page; the version", NULL);
     help_line(to, "  --upstream URL", "a central registry, without a config file; repeatable",
               NULL);
     for (size_t i = 0; i < config_keys_n; i++) {
