@@ -182,8 +182,9 @@ static void connecting_takes_too_long(void **state)
 static bool allow_none(void *arg, const struct sockaddr *sa)
 {
     assert_int_equal(sa->sa_family, AF_INET);
-    assert_int_equal(((const struct sockaddr_in *)sa)->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
-    assert_int_equal(ntohs(((const struct sockaddr_in *)sa)->sin_port), server->port);
+    assert_int_equal(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr,
+                     htonl(INADDR_LOOPBACK));
+    assert_int_equal(ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port), server->port);
     (void)arg;
     return false;
 }
