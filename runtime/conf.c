@@ -53,7 +53,8 @@ static void *budgeted(void *ctx, void *ptr, size_t size)
     return out;
 }
 
-static void on_said(cyaml_log_t level, void *ctx, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void on_said(cyaml_log_t level, void *ctx,
+                                                          const char *format, va_list args)
 {
     struct load *l = ctx;
 
