@@ -457,7 +457,8 @@ static void resume_refused(struct fill *f)
     retry(f, "the registry refused for now");
 }
 
-/* The first answer is a refusal; a 416 says that the partial file is all there is, or too much. */
+/* The first answer is a refusal; a 416 says that the partial file is all there is, or too much. Some
+ * registries do not say which: the digest will. */
 static void first_refused(struct fill *f)
 {
     if (f->refusal.status != 416 || !f->ingest) {
@@ -468,7 +469,7 @@ static void first_refused(struct fill *f)
     const char *value = answer_field(&f->refusal, "Content-Range");
     char whole[32];
     snprintf(whole, sizeof(whole), "bytes */%" PRIu64, f->received);
-    if (!value || strcmp(value, whole) != 0) {
+    if (value && strcmp(value, whole) != 0) {
         forget_partial(f);
         return;
     }
