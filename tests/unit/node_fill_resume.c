@@ -62,13 +62,16 @@ static void expect_whole(void)
     assert_int_equal(store_partial_size(rig.store, &layer.digest), 0);
 }
 
-/* The client's answer ends short, and nothing whole is kept. */
+/* The client's answer ends short, and nothing whole is kept, but perhaps a partial. */
 static void expect_cut(u64 partial)
 {
     client_expect_cut(&client, &layer);
     rig_wait_idle(&rig);
     assert_false(rig_holds(&rig, &layer));
-    assert_int_equal(store_partial_size(rig.store, &layer.digest), partial);
+    if (partial == 0)
+        assert_int_equal(store_partial_size(rig.store, &layer.digest), 0);
+    else /* what was not yet written when it failed is lost */
+        assert_in_range(store_partial_size(rig.store, &layer.digest), 1, partial);
 }
 
 /* A 200 that says the true length and hangs up after `n` bytes. */
