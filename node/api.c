@@ -82,6 +82,7 @@ static void metrics(struct node *n, struct http_exchange *x)
 {
     char *text;
     size_t len;
+    node_metrics_refresh(n);
     if (metrics_render(n->metrics, &text, &len)) {
         refuse(n, x, OCI_UNAVAILABLE, "out of memory");
         return;

@@ -295,6 +295,7 @@ void node_reload(struct node *n)
                       why);
             all = false;
         }
+    http_client_reload(n->client); /* CA files are read anew */
     if (admin_token(n, why)) {
         log_error("reload: the old admin token stays: %s", why);
         all = false;

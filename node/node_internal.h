@@ -94,3 +94,5 @@ void api_begin(struct node *n, struct http_exchange *x);
 
 /* node_metrics.c: registers what is counted and measured. */
 void node_metrics(struct node *n);
+/* Before they are rendered: takes over what other modules count by reason. */
+void node_metrics_refresh(struct node *n);

@@ -1,4 +1,5 @@
 /* node_metrics.c - what the node counts and measures; names are part of docs/operations.md. */
+#include <ctype.h>
 #include <stdio.h>
 
 #include "node/node_internal.h"
@@ -98,10 +99,6 @@ static double connections(void *arg)
 {
     return (double)http(arg).open;
 }
-static double bad_requests(void *arg)
-{
-    return (double)http(arg).bad_requests;
-}
 static double timeouts(void *arg)
 {
     return (double)http(arg).timeouts;
@@ -139,9 +136,8 @@ void node_metrics(struct node *n)
         {"dray_fetches", "", "Layers being fetched now.", fetches, false},
         {"dray_members", "state=\"alive\"", "Members of the mesh, by state.", alone, false},
         {"dray_connections", "", "Client connections open.", connections, false},
-        {"dray_dropped_total", "reason=\"bad_request\"",
-         "What was refused or thrown away, by reason.", bad_requests, true},
-        {"dray_dropped_total", "reason=\"timeout\"", NULL, timeouts, true},
+        {"dray_dropped_total", "reason=\"timeout\"", "What was refused or thrown away, by reason.",
+         timeouts, true},
         {"dray_dropped_total", "reason=\"address_limit\"", NULL, refused, true},
         {"dray_dropped_total", "reason=\"tls\"", NULL, tls_failures, true},
         {"dray_clients_left_total", "", "Clients that left before their answer was complete.",
@@ -163,4 +159,22 @@ void node_metrics(struct node *n)
     }
     n->first_byte = metrics_histogram(n->metrics, "dray_first_byte_seconds", "",
                                       "From a request to the first byte of its answer.");
+}
+
+/* "HEAD_LONG" becomes reason="head_long". */
+static void set_refusal(void *arg, const char *reason, u64 count)
+{
+    struct node *n = arg;
+    char labels[64];
+    size_t at = (size_t)snprintf(labels, sizeof(labels), "reason=\"");
+    for (; *reason && at < sizeof(labels) - 2; reason++)
+        labels[at++] = (char)tolower((unsigned char)*reason);
+    labels[at++] = '"';
+    labels[at] = '\0';
+    *metrics_counter(n->metrics, "dray_dropped_total", labels, NULL) = count;
+}
+
+void node_metrics_refresh(struct node *n)
+{
+    http_server_refusals(n->server, set_refusal, n);
 }

@@ -221,9 +221,7 @@ static void test_full(void **state)
     assert_non_null(strstr(why, "no tickets"));
     assert_true(config_warning(&c, 2, why));
     assert_non_null(strstr(why, "tls.ca is given"));
-    assert_true(config_warning(&c, 3, why));
-    assert_non_null(strstr(why, "limits.upload is given"));
-    assert_false(config_warning(&c, 4, why));
+    assert_false(config_warning(&c, 3, why));
     config_fini(&c);
 }
 
