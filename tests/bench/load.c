@@ -203,7 +203,7 @@ static void conn_send(struct load *l, struct conn *c)
     char request[MAX_REQUEST], range[64] = "";
     if (l->range_step)
         snprintf(range, sizeof(range), "Range: bytes=%llu-\r\n",
-                 (unsigned long long)(l->range_step * c->id));
+                 (unsigned long long)l->range_step * c->id);
     int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n",
                      l->paths[c->url], l->host, l->headers, range);
     if (n < 0 || (size_t)n >= sizeof(request))
