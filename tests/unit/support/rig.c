@@ -87,8 +87,8 @@ void rig_open(struct rig *r, u64 capacity_bytes)
     open_store(r);
 }
 
-struct upstream *rig_upstream(struct rig *r, const char *url, char **allow, const char *credentials,
-                              const char *ca_file)
+struct upstream *rig_upstream(struct rig *r, const char *url, const char *const *allow,
+                              const char *credentials, const char *ca_file)
 {
     static char names[RIG_UPSTREAMS][16];
     char path[128], why[CONF_WHY_MAX] = "";
@@ -96,7 +96,7 @@ struct upstream *rig_upstream(struct rig *r, const char *url, char **allow, cons
     assert_true(i < RIG_UPSTREAMS);
     struct upstream_config *c = &r->configs[i];
     snprintf(names[i], sizeof(names[i]), "registry-%zu", i);
-    *c = (struct upstream_config){.name = names[i], .allow_hosts = allow};
+    *c = (struct upstream_config){.name = names[i], .allow_hosts = (char **)allow};
     c->url = strdup(url);
     c->ca = ca_file ? strdup(ca_file) : NULL;
     while (allow && allow[c->n_allow_hosts])

@@ -40,8 +40,8 @@ void rig_restart(struct rig *r);
 
 /* An upstream at `url`; `allow` is a list that ends in NULL, or NULL; `credentials` is the text of
  * a credentials file, or NULL; `ca_file` or NULL. All borrowed until rig_close(). */
-struct upstream *rig_upstream(struct rig *r, const char *url, char **allow, const char *credentials,
-                              const char *ca_file);
+struct upstream *rig_upstream(struct rig *r, const char *url, const char *const *allow,
+                              const char *credentials, const char *ca_file);
 /* A path in the rig's folder, in a buffer of the caller's. */
 void rig_path(const struct rig *r, const char *name, char out[128]);
 
