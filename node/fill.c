@@ -457,8 +457,8 @@ static void resume_refused(struct fill *f)
     retry(f, "the registry refused for now");
 }
 
-/* The first answer is a refusal; a 416 says that the partial file is all there is, or too much. Some
- * registries do not say which: the digest will. */
+/* The first answer is a refusal; a 416 says that the partial file is all there is, or too much.
+ * Some registries do not say which: the digest will. */
 static void first_refused(struct fill *f)
 {
     if (f->refusal.status != 416 || !f->ingest) {
