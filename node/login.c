@@ -224,16 +224,25 @@ static void on_head(void *arg, const struct http_response *r)
     k->status = r->status;
 }
 
+/* From inside a callback of the transfer: it goes on no further. */
+static void ask_stop(struct login_ask *k, int err, const char *why)
+{
+    http_transfer_cancel(k->transfer);
+    k->transfer = NULL;
+    fail(k, err, why);
+    ask_deliver(k);
+}
+
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
 {
     struct login_ask *k = arg;
-    if (k->len + len > LIMIT_TOKEN_BYTES) {
-        fail(k, ERR_TOOBIG, "the token server's answer is too large");
+    if (len > LIMIT_TOKEN_BYTES - k->len) {
+        ask_stop(k, ERR_TOOBIG, "the token server's answer is too large");
         return HTTP_DATA_TAKEN;
     }
     char *grown = realloc(k->body, k->len + len);
     if (!grown) {
-        fail(k, ERR_NOMEM, "out of memory");
+        ask_stop(k, ERR_NOMEM, "out of memory");
         return HTTP_DATA_TAKEN;
     }
     k->body = grown;

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -179,9 +180,10 @@ static void *serve(void *arg)
 
 static void welcome(struct server *s, int fd)
 {
-    int bytes = SEND_BUFFER;
+    int bytes = SEND_BUFFER, on = 1;
     struct server_peer *p = calloc(1, sizeof(*p));
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     pthread_mutex_lock(&s->lock);
     if (!p || s->stopping || s->n_peers == PEERS_MAX) {
         close(fd);
