@@ -597,13 +597,20 @@ static void script_416_bare(struct server_peer *p, const struct server_request *
         say_layer(p, r, &layer, SIZE_MAX);
 }
 
+/* Is the partial all there is? The digest says. */
 static void test_416_that_says_nothing(void **state)
 {
     (void)state;
     begin(script_416_bare, 300000);
-    plant_partial(layer.data, 100000);
+    plant_partial(layer.data, layer.len);
     join();
     expect_whole();
+    assert_int_equal(server_count(registry), 1);
+    finish();
+    begin(script_416_bare, 300000);
+    plant_partial(layer.data, 100000);
+    join();
+    expect_wrong();
     assert_int_equal(server_count(registry), 2);
     finish();
 }
@@ -637,7 +644,7 @@ static void script_forgetful(struct server_peer *p, const struct server_request 
 {
     (void)arg;
     if (request_field(r, "Range")) {
-        say_answer(p, 416, "", "");
+        say_answer(p, 416, "Content-Range: bytes */5\r\n", "");
         return;
     }
     say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
