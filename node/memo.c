@@ -3,10 +3,12 @@
 
 #include <assert.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/limits.h"
+#include "runtime/http_server.h"
 
 #define DOCUMENT_BYTES_MAX (16 * MIB)
 #define DOCUMENT_BUCKETS   4096
@@ -125,6 +127,24 @@ void memo_forget(struct memo *m, const struct digest *d)
         drop(m, found);
 }
 
+static void add_line(struct document *d, const char *name, const char *value)
+{
+    d->lines_len +=
+        http_line(d->lines + d->lines_len, sizeof(d->lines) - d->lines_len, name, value);
+}
+
+static void make_lines(struct document *d)
+{
+    char digest[DIGEST_TEXT_SIZE], tag[DIGEST_TEXT_SIZE + 2];
+    digest_format(&d->digest, digest);
+    snprintf(tag, sizeof(tag), "\"%s\"", digest);
+    add_line(d, "Content-Type", d->media_type);
+    add_line(d, "Docker-Content-Digest", digest);
+    add_line(d, "Docker-Distribution-Api-Version", "registry/2.0");
+    add_line(d, "ETag", tag);
+    add_line(d, "X-Dray-Source", "store");
+}
+
 struct document *memo_put(struct memo *m, const struct digest *d, const char *media_type,
                           const void *data, size_t len)
 {
@@ -144,6 +164,7 @@ struct document *memo_put(struct memo *m, const struct digest *d, const char *me
     }
     memcpy(made->data, data, len);
     made->len = len;
+    make_lines(made);
     struct document **bucket = bucket_of(m, d);
     made->chain = *bucket;
     *bucket = made;

@@ -19,6 +19,8 @@ struct document {
     char *media_type;
     u8 *data;
     size_t len;
+    char lines[768]; /* the fields of its answer, ready to send (http_line) */
+    size_t lines_len;
     /* the memo's own */
     unsigned refs;
     struct document *newer, *older, *chain;

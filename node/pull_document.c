@@ -1,18 +1,15 @@
 /* pull_document.c - see pull_document.h. */
 #include "node/pull_document.h"
 
+#include <string.h>
+
 #include "node/clock.h"
 
 void document_reply(struct node *n, struct http_exchange *x, struct document *d, bool head)
 {
-    char digest[DIGEST_TEXT_SIZE];
-    digest_format(&d->digest, digest);
-    http_add(x, "Content-Type", "%s", d->media_type);
-    http_add(x, "Docker-Content-Digest", "%s", digest);
-    http_add(x, "Docker-Distribution-Api-Version", "registry/2.0");
-    http_add(x, "ETag", "\"%s\"", digest);
-    http_add(x, "X-Dray-Source", "store");
-    http_add(x, "X-Dray-Node", "%s", n->config->name);
+    http_add_lines(x, d->lines, d->lines_len);
+    http_add_n(x, (struct http_slice){"X-Dray-Node", 11},
+               (struct http_slice){n->config->name, strlen(n->config->name)});
     node_count(n, ROUTE_MANIFEST, 200);
     u64 len = d->len;
     struct body *body = head ? NULL : body_borrow(d->data, d->len, document_release, d);

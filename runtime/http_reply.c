@@ -137,6 +137,32 @@ int http_add_n(struct http_exchange *x, struct http_slice name, struct http_slic
     return 0;
 }
 
+size_t http_line(char *out, size_t cap, const char *name, const char *value)
+{
+    struct http_slice n = {name, strlen(name)}, v = {value, strlen(value)};
+    size_t len = n.n + v.n + 4;
+    if (reserved(n) || !name_valid(n) || !value_valid(v) || len > cap)
+        return 0;
+    memcpy(out, name, n.n);
+    memcpy(out + n.n, ": ", 2);
+    memcpy(out + n.n + 2, value, v.n);
+    memcpy(out + len - 2, "\r\n", 2);
+    return len;
+}
+
+int http_add_lines(struct http_exchange *x, const char *lines, size_t len)
+{
+    assert(x->status == 0);
+    if (len > LIMIT_HTTP_REPLY_HEAD)
+        return ERR_TOOBIG;
+    int rc = reserve(x, len);
+    if (rc)
+        return rc;
+    memcpy(x->out + x->out_len, lines, len);
+    x->out_len += (u32)len;
+    return 0;
+}
+
 int http_add(struct http_exchange *x, const char *name, const char *format, ...)
 {
     char small[512];

@@ -157,6 +157,12 @@ int http_add(struct http_exchange *x, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int http_add_n(struct http_exchange *x, struct http_slice name, struct http_slice value);
 
+/* For answers that are given again and again: writes one whole line to `out` under the same rules
+ * as http_add(); returns its length, 0 when it is refused or does not fit. */
+size_t http_line(char *out, size_t cap, const char *name, const char *value);
+/* Adds lines that http_line() made. ERR_TOOBIG. */
+int http_add_lines(struct http_exchange *x, const char *lines, size_t len);
+
 #define HTTP_LENGTH_UNKNOWN UINT64_MAX
 
 /* Answers; `status` is 200 to 599 (anything else, as a confused upstream may say, becomes 502).
