@@ -188,6 +188,16 @@ class Broken(FillCase):
         time.sleep(2.2)
         self.assertEqual(self.server.get(path).body, data)
 
+    def test_kept_connection_that_died(self):
+        """A balancer forgets idle connections, and answers the next request with a reset: the client
+        does not see it."""
+        for i in range(10):
+            data, digest, path = self.blob(1000, str(i))
+            self.server.get(f"/v2/{REPO}/tags/list")  # leaves a connection to be used again
+            self.upstream.add(proxy.refuse(), path=digest, times=1)
+            got = self.server.get(path)
+            self.assertEqual((got.status, got.body), (200, data))
+
     def test_5xx_and_429(self):
         for code in (500, 502, 503, 504, 429):
             with self.subTest(code):

@@ -307,7 +307,9 @@ class Signals(suite.Case):
         self.assertEqual((reader.ended, reader.digest), ("full", digest), reader)
         self.assertEqual(node.process.wait(15), 0)
         node.start()
-        self.assertEqual(node.blob(REPO, digest).header("x-dray-source"), "store")
+        at = self.upstream.mark()
+        self.assertEqual(images.digest_of(node.blob(REPO, digest).body), digest)
+        self.assertEqual(self.upstream.body_bytes(at), 0, "nothing of it was lost")
 
     def test_second_sigterm_stops(self):
         node, reader, digest, _ = self.streaming()

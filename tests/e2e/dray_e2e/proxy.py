@@ -360,7 +360,8 @@ class Proxy:
 # --- actions --------------------------------------------------------------------------------------
 
 def cut(after, reset=False):
-    """Breaks off after so many bytes of the body."""
+    """Breaks off after so many bytes of the body; before a reset it waits until they are read, since
+    a reset takes back what still lies in the reader's buffer."""
     def action(exchange):
         def change(offset, data):
             if offset + len(data) < after:
@@ -368,6 +369,8 @@ def cut(after, reset=False):
             exchange.write(data[:after - offset])
             return None
         exchange.forward(change)
+        if reset:
+            exchange.proxy.released.wait(0.3)
         exchange.finish(reset)
     return action
 

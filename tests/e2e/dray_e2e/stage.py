@@ -2,9 +2,11 @@
 
 A Stage owns one folder under /tmp and every process started through it. close() ends the processes
 in reverse order, each by its own pid (SIGTERM, then SIGKILL), undoes mounts, and removes the folder.
-Children also die with the test itself (PR_SET_PDEATHSIG), so that a killed test leaves nothing.
+A stage that was not closed is closed at exit, SIGTERM included, and children die with the test
+itself (PR_SET_PDEATHSIG), so that a killed test leaves no process.
 """
 
+import atexit
 import ctypes
 import os
 import shutil
@@ -113,6 +115,7 @@ class Stage:
         self.path = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
         self._undo = []
         self._names = 0
+        atexit.register(self.close)
 
     def __enter__(self):
         return self
@@ -169,6 +172,7 @@ class Stage:
         for mount in self._mounts():
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
         shutil.rmtree(self.path, ignore_errors=True)
+        atexit.unregister(self.close)
 
     def _mounts(self):
         with open("/proc/self/mounts", encoding="utf-8") as f:

@@ -5,6 +5,7 @@ the node of a class is stopped at the end, and must end well.
 """
 
 import os
+import signal
 import sys
 import unittest
 
@@ -77,6 +78,7 @@ def main():
         sys.exit(1)
     if not registry.PROGRAM:
         skip_entry("docker-registry is not installed")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that stages are closed
     program = unittest.main(exit=False, testRunner=unittest.TextTestRunner(
         resultclass=_Result, verbosity=2))
     result = program.result
