@@ -287,6 +287,13 @@ static void forget_partial(struct fill *f)
     fill_request(f);
 }
 
+static bool is_of_nothing(const struct digest *d)
+{
+    struct digest nothing;
+    hash_bytes(d->alg, (const u8 *)"", 0, &nothing);
+    return digest_equal(d, &nothing);
+}
+
 /* What the head of a 200 or 206 says of sizes: 0, or ERR_PROTO with `why`. */
 static int head_sizes(struct fill *f, const struct http_response *r, u64 *total, const char **why)
 {
@@ -305,6 +312,11 @@ static int head_sizes(struct fill *f, const struct http_response *r, u64 *total,
     }
     if (f->size != STORE_SIZE_UNKNOWN && *total != STORE_SIZE_UNKNOWN && *total != f->size) {
         *why = "the registry now says another size for the same digest";
+        return ERR_PROTO;
+    }
+    /* An answer without bytes is complete with its head: its digest cannot be waited for. */
+    if (*total == 0 && !is_of_nothing(&f->digest)) {
+        *why = "the registry says that the layer is empty; its digest says otherwise";
         return ERR_PROTO;
     }
     if (*total != STORE_SIZE_UNKNOWN && *total < f->received) {
@@ -466,6 +478,7 @@ static void first_refused(struct fill *f)
         return;
     }
     f->refusing = false;
+    f->redirected = f->refusal.redirected;
     const char *value = answer_field(&f->refusal, "Content-Range");
     char whole[32];
     snprintf(whole, sizeof(whole), "bytes */%" PRIu64, f->received);
@@ -526,11 +539,21 @@ static void on_end(void *arg, int err, const char *why)
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
+/* Whose right is asked: the first one's, but of somebody unproven while there is one. They joined
+ * for the answer to their own right (all of them share one), and must not get another's. */
+static struct fill_waiter *whose_right(const struct fill *f)
+{
+    struct fill_waiter *w = f->waiters;
+    while (w && w->proven)
+        w = w->next;
+    return w ? w : f->waiters;
+}
+
 static void fill_request(struct fill *f)
 {
     static const struct upstream_events on = {on_head, on_data, on_end};
     char path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32], range[32];
-    struct fill_waiter *w = f->waiters;
+    struct fill_waiter *w = whose_right(f);
     int rc = 0;
     if (f->size != STORE_SIZE_UNKNOWN && f->received == f->size) {
         complete(f);

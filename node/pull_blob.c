@@ -139,7 +139,9 @@ static void fetch(struct pull *p, bool proven)
         .proven = proven,
     };
     int rc = fill_join(p->node->fills, &p->route.digest, &src, &p->fill);
-    if (rc == ERR_AGAIN)
+    /* Too many run: that is no answer to somebody without a right, who would not get it either if
+     * the blob were held. */
+    if (rc == ERR_AGAIN || (rc && !proven))
         ask(p);
     else if (rc)
         pull_unavailable(p, err_text(rc));

@@ -153,15 +153,23 @@ static void set_state(struct upstream *u, enum upstream_state state, const char 
 
 /* --- are its redirects a permission? --------------------------------------------------------- */
 
+static bool is_redirect(int status)
+{
+    return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
 static void trial_done(void *arg, const struct answer *a)
 {
     struct upstream *u = arg;
     u->trial_ask = NULL;
-    if (a->err || a->status >= 500 || a->status == 429) {
-        u->redirect_trial = TRIAL_NONE; /* tells nothing: the next redirect tries again */
-        return;
-    }
-    u->redirect_trial = a->status >= 300 && a->status < 400 ? TRIAL_BLIND : TRIAL_PROVES;
+    /* Only "nobody holds it" shows that it looks before it redirects. Anything else (an error, a
+     * token that ended meanwhile) tells nothing: the next redirect tries again. */
+    if (a->err)
+        u->redirect_trial = TRIAL_NONE;
+    else if (is_redirect(a->status))
+        u->redirect_trial = TRIAL_BLIND;
+    else
+        u->redirect_trial = a->status == 404 ? TRIAL_PROVES : TRIAL_NONE;
     if (u->redirect_trial == TRIAL_BLIND)
         log_with(
             LOG_WARN,
@@ -171,7 +179,8 @@ static void trial_done(void *arg, const struct answer *a)
 }
 
 /* Asks for a digest that nobody can hold, in the repository of the call that was just redirected
- * and with its rights. */
+ * and with its rights; asks as a permission is asked (question.h), since a registry may well treat
+ * a HEAD in another way. */
 static void trial_start(struct upstream *u, const struct upstream_call *c)
 {
     if (u->redirect_trial != TRIAL_NONE || !c->repository || !strstr(c->path, "/blobs/"))
@@ -182,11 +191,12 @@ static void trial_start(struct upstream *u, const struct upstream_call *c)
     digest_format(&d, text);
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", c->repository, text);
     struct upstream_request r = {
-        .method = "HEAD",
+        .method = "GET",
         .path = path,
         .repository = c->repository,
         .authorization = c->authorization,
         .own = c->own,
+        .range = "bytes=0-0",
     };
     if (upstream_ask(u, &r, LIMIT_RELAY_BYTES, true, trial_done, u, &u->trial_ask) == 0)
         u->redirect_trial = TRIAL_RUNNING;
@@ -219,11 +229,6 @@ static void call_end(struct upstream_call *c, int err, const char *why)
     snprintf(text, sizeof(text), "%s", why);
     call_free(c);
     on.end(arg, err, text);
-}
-
-static bool is_redirect(int status)
-{
-    return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
 /* Where a redirect leads, if it may: ERR_DENIED, ERR_PROTO with `why`. */

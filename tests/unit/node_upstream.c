@@ -354,6 +354,13 @@ static void test_nothing_listens(void **state)
 
 /* --- redirects -------------------------------------------------------------------------------- */
 
+/* A trial asks for a digest that nobody has heard of. */
+static bool is_trial(const struct server_request *r)
+{
+    static const char blobs[] = "/v2/team/app/blobs/sha256:";
+    return strncmp(r->target, blobs, sizeof(blobs) - 1) == 0 && strcmp(r->target, get.path) != 0;
+}
+
 /* Blobs that exist are elsewhere; the random digest of a trial is unknown; the rest is here. */
 static void script_redirect(struct server_peer *p, const struct server_request *r, void *arg)
 {
@@ -362,7 +369,7 @@ static void script_redirect(struct server_peer *p, const struct server_request *
     snprintf(field, sizeof(field), "Location: %s\r\n", location);
     if (strcmp(r->target, get.path) == 0)
         say_answer(p, 307, location[0] ? field : "", "moved");
-    else if (strcmp(r->method, "HEAD") == 0)
+    else if (is_trial(r))
         say_answer(p, 404, "", "");
     else
         say_answer(p, 200, "", "here");
@@ -393,7 +400,7 @@ static void test_redirect_within_the_host(void **state)
         assert_true(h.redirected);
         unsigned last = server_count(registry) - 1;
         server_request_at(registry, last, &r);
-        if (strcmp(r.method, "HEAD") == 0) /* the trial may come last */
+        if (is_trial(&r)) /* it may come last */
             server_request_at(registry, last - 1, &r);
         assert_string_equal(request_field(&r, "Authorization"), "Basic dTpw");
         finish();
@@ -665,13 +672,13 @@ static void wait_requests(unsigned n)
     assert_int_equal(server_count(registry), n);
 }
 
-/* The n-th request must be a trial: HEAD of an unheard-of digest in the same repository, with the
- * same right. */
+/* One of the requests must be a trial: of an unheard-of digest in the same repository, with the
+ * same right, put as a permission is asked. */
 static void find_trial(struct server_request *r)
 {
     for (unsigned i = 0; i < server_count(registry); i++) {
         server_request_at(registry, i, r);
-        if (strcmp(r->method, "HEAD") == 0)
+        if (is_trial(r))
             return;
     }
     fail_msg("no trial");
@@ -693,6 +700,8 @@ static void test_redirects_that_prove(void **state)
     assert_int_equal(strncmp(r.target, "/v2/team/app/blobs/sha256:", 26), 0);
     assert_int_equal(strlen(r.target), 26 + 64);
     assert_string_not_equal(r.target, get.path);
+    assert_string_equal(r.method, "GET");
+    assert_string_equal(request_field(&r, "Range"), "bytes=0-0");
     assert_string_equal(request_field(&r, "Authorization"), "Basic dTpw");
     ask(u, &get, &h);
     wait_requests(5); /* one trial is enough */
@@ -715,12 +724,33 @@ static void test_redirects_that_prove_nothing(void **state)
     finish();
 }
 
+/* Blind, but only for GET: to a HEAD it says what it holds. */
+static void script_blind_to_get(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    if (is_trial(r) && strcmp(r->method, "HEAD") == 0)
+        say_answer(p, 404, "", "");
+    else
+        script_blind(p, r, arg);
+}
+
+static void test_blind_to_get_alone(void **state)
+{
+    (void)state;
+    struct heard h;
+    begin(script_blind_to_get, NULL);
+    struct upstream *u = simple(NULL);
+    ask(u, &get, &h);
+    wait_requests(3);
+    assert_false(upstream_redirect_proves(u));
+    finish();
+}
+
 static int trial_status;
 
 static void script_trial(struct server_peer *p, const struct server_request *r, void *arg)
 {
     (void)arg;
-    bool trial = strcmp(r->method, "HEAD") == 0;
+    bool trial = is_trial(r);
     if (strcmp(r->target, "/data") == 0)
         say_answer(p, 200, "", "here");
     else
@@ -731,7 +761,7 @@ static void script_trial(struct server_peer *p, const struct server_request *r, 
 static void test_a_trial_that_tells_nothing(void **state)
 {
     (void)state;
-    static const int tells_nothing[] = {500, 503, 429};
+    static const int tells_nothing[] = {500, 503, 429, 401, 403, 400, 200};
     struct heard h;
     for (size_t i = 0; i < countof(tells_nothing); i++) {
         begin(script_trial, NULL);
@@ -804,6 +834,7 @@ int main(void)
         cmocka_unit_test(test_unknown_authority),
         cmocka_unit_test(test_redirects_that_prove),
         cmocka_unit_test(test_redirects_that_prove_nothing),
+        cmocka_unit_test(test_blind_to_get_alone),
         cmocka_unit_test(test_a_trial_that_tells_nothing),
         cmocka_unit_test(test_cancel),
     };
