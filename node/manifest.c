@@ -8,6 +8,18 @@
 
 #include "proto/limits.h"
 
+/* A parsed value takes up to a hundred times the room of its text: what has more of them than any
+ * manifest needs is not parsed. Counted are their separators, those inside of strings too. */
+#define VALUES_MAX (64 * 1024)
+
+static bool values_are_few(const char *json, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++)
+        n += json[i] == ',' || json[i] == '[' || json[i] == '{';
+    return n <= VALUES_MAX;
+}
+
 /* Go's JSON, which registries use, matches keys in any case and folds some letters outside ASCII:
  * an object in which that could matter is not read at all. */
 static bool keys_are_plain(json_t *object)
@@ -60,7 +72,7 @@ static int collect(json_t *root, struct digest *found, size_t *n)
     if (json_array_size(layers) > MANIFEST_BLOBS_MAX)
         return ERR_TOOBIG;
     int rc = blob_of(config, &found[0]);
-    *n = 1;
+    *n = json_object_get(config, "urls") ? 0 : 1;
     size_t i;
     json_t *layer;
     json_array_foreach(layers, i, layer)
@@ -78,7 +90,7 @@ int manifest_blobs(const char *media_type, const void *json, size_t len,
 {
     if (!is_image(media_type))
         return ERR_INVAL;
-    if (len > LIMIT_MANIFEST_BYTES)
+    if (len > LIMIT_MANIFEST_BYTES || !values_are_few(json, len))
         return ERR_TOOBIG;
     struct digest *found = calloc(MANIFEST_BLOBS_MAX + 2, sizeof(*found));
     json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
