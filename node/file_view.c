@@ -22,6 +22,7 @@ struct file_view {
     int fd; /* our duplicate, -1 until the disk was cold */
     struct job job;
     bool busy, deleted, waiting;
+    bool asked;    /* the job reads where a peek stood; else ahead, where the file may not be yet */
     u64 job_start; /* what the running or last job reads: [job_start, job_end) */
     u64 job_end;
     u8 *head; /* the first chunk of the last window: progress even if the cache forgets it */
@@ -77,6 +78,8 @@ static void window_work(struct job *j)
             continue;
         if (n < 0)
             v->err = ERR_IO;
+        else if (n == 0 && v->asked && v->head_len == 0)
+            v->err = ERR_EOF;
         if (n <= 0)
             return;
         v->head_len += (size_t)n;
@@ -106,9 +109,10 @@ static void window_done(struct job *j)
     }
 }
 
-static int window_start(struct file_view *v, int fd, u64 offset, u64 bytes)
+static int window_start(struct file_view *v, int fd, u64 offset, u64 bytes, bool asked)
 {
     assert(!v->busy);
+    v->asked = asked;
     if (v->fd < 0) {
         v->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (v->fd < 0)
@@ -169,7 +173,8 @@ ssize_t file_view_peek(struct file_view *v, int fd, u64 offset, size_t max, cons
     if (n > 0) {
         /* Once the disk was cold: the next window starts when half of the last is used. */
         if (!v->busy && v->fd >= 0 && offset >= v->job_start && offset < v->job_end &&
-            offset + WINDOW / 2 >= v->job_end && window_start(v, fd, v->job_end, WINDOW) != 0)
+            offset + WINDOW / 2 >= v->job_end &&
+            window_start(v, fd, v->job_end, WINDOW, false) != 0)
             v->job_end = 0;
         *data = hot_chunk;
         return n;
@@ -183,6 +188,6 @@ ssize_t file_view_peek(struct file_view *v, int fd, u64 offset, size_t max, cons
     v->waiting = true;
     if (v->busy)
         return ERR_AGAIN;
-    int rc = window_start(v, fd, offset, errno == EAGAIN ? WINDOW : FILE_VIEW_CHUNK);
+    int rc = window_start(v, fd, offset, errno == EAGAIN ? WINDOW : FILE_VIEW_CHUNK, true);
     return rc ? rc : ERR_AGAIN;
 }
