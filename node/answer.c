@@ -14,6 +14,18 @@ const char *answer_field(const struct answer *a, const char *name)
     return NULL;
 }
 
+bool answer_is_away(const struct answer *a)
+{
+    if (a->err)
+        return a->err != ERR_DENIED && a->err != ERR_PROTO && a->err != ERR_TOOBIG;
+    return a->status >= 500;
+}
+
+const char *answer_away_text(const struct answer *a)
+{
+    return a->err ? a->why : "it answers with a server error";
+}
+
 void answer_init(struct answer *a)
 {
     memset(a, 0, sizeof(*a));

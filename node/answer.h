@@ -24,6 +24,11 @@ struct answer {
 /* First field of that name (any case), NULL when absent. Borrowed as the answer is. */
 const char *answer_field(const struct answer *a, const char *name);
 
+/* Does it mean that the registry is away? Transport errors and 5xx do; all else it said itself. */
+bool answer_is_away(const struct answer *a);
+/* Why, for people. Borrowed as the answer is. */
+const char *answer_away_text(const struct answer *a);
+
 void answer_init(struct answer *a);
 must_use int answer_head(struct answer *a, const struct http_response *r, bool redirected);
 /* ERR_TOOBIG when the body would pass `max`, ERR_NOMEM. */

@@ -165,19 +165,12 @@ bool pull_forward(struct pull *p, const char *method, void (*cb)(void *arg, cons
     return rc == 0;
 }
 
-/* Transport errors and 5xx mean that it is away; all else it said. */
-static bool is_away(const struct answer *a)
-{
-    return (a->err && a->err != ERR_DENIED && a->err != ERR_PROTO && a->err != ERR_TOOBIG) ||
-           (!a->err && a->status >= 500);
-}
-
 static void on_relay(void *arg, const struct answer *a)
 {
     struct pull *p = arg;
     p->ask = NULL;
-    if (is_away(a))
-        pull_unavailable(p, a->err ? a->why : "it answers with a server error");
+    if (answer_is_away(a))
+        pull_unavailable(p, answer_away_text(a));
     else if (a->err)
         pull_bad_gateway(p, a->why);
     else
@@ -227,9 +220,9 @@ static void on_ping(void *arg, const struct answer *a)
     struct pull *p = arg;
     p->ask = NULL;
     const char *challenge = answer_field(a, "WWW-Authenticate");
-    if (is_away(a)) {
+    if (answer_is_away(a)) {
         if (!ping_from_memory(p))
-            pull_unavailable(p, a->err ? a->why : "it answers with a server error");
+            pull_unavailable(p, answer_away_text(a));
         return;
     }
     if (a->err) {

@@ -203,7 +203,7 @@ static void on_answer(struct question_waiter *w, const struct answer *a)
         else
             pull_relay(p, a);
         return;
-    case VERDICT_AWAY: serve_grace(p, a->err ? a->why : "it answers with a server error"); return;
+    case VERDICT_AWAY: serve_grace(p, answer_away_text(a)); return;
     }
 }
 

@@ -151,12 +151,6 @@ static int learn(struct pull *p, const struct answer *a, const char *type)
     return 0;
 }
 
-static bool is_away(const struct answer *a)
-{
-    return (a->err && a->err != ERR_DENIED && a->err != ERR_PROTO && a->err != ERR_TOOBIG) ||
-           (!a->err && a->status >= 500);
-}
-
 /* What a 200 to a HEAD teaches: the tag's digest is in the repository, by the registry's own word.
  */
 static void learn_head(struct pull *p, const struct answer *a)
@@ -175,9 +169,9 @@ static void on_answer(void *arg, const struct answer *a)
 {
     struct pull *p = arg;
     p->ask = NULL;
-    if (is_away(a)) {
+    if (answer_is_away(a)) {
         if (!serve_grace(p))
-            pull_unavailable(p, a->err ? a->why : "it answers with a server error");
+            pull_unavailable(p, answer_away_text(a));
         return;
     }
     if (a->err) {

@@ -148,10 +148,10 @@ int question_ask(struct questions *s, const struct question_text *t, struct ques
 enum verdict question_verdict(const struct upstream *u, const struct answer *a, u64 *size)
 {
     *size = UINT64_MAX;
-    if (a->err == ERR_DENIED || a->err == ERR_PROTO || a->err == ERR_TOOBIG)
-        return VERDICT_REFUSED;
-    if (a->err || a->status >= 500)
+    if (answer_is_away(a))
         return VERDICT_AWAY;
+    if (a->err)
+        return VERDICT_REFUSED;
     const char *range = answer_field(a, "Content-Range");
     struct byte_range part;
     bool empty = a->status == 416 && range && strcmp(range, "bytes */0") == 0;
