@@ -226,6 +226,8 @@ class Wrong(FillCase):
         self.assertFalse(self.server.held(digest))
         self.upstream.clear()
         wait_for(lambda: self.server.get(path).body == data, 10, "the right bytes", 0.5)
+        # While the wrong bytes are still being thrown away, the right ones may not be kept.
+        wait_for(lambda: self.server.get(path).header("x-dray-source") == "store", 10, "the store")
         self.check_held(digest, data)
 
     def test_wrong_bytes(self):

@@ -175,6 +175,9 @@ class Stage:
         atexit.unregister(self.close)
 
     def _mounts(self):
-        with open("/proc/self/mounts", encoding="utf-8") as f:
-            points = [line.split()[1] for line in f]
+        try:
+            with open("/proc/self/mounts", encoding="utf-8") as f:
+                points = [line.split()[1] for line in f]
+        except FileNotFoundError:  # a bare root without /proc: nobody could have mounted anything
+            return []
         return sorted((p for p in points if p.startswith(self.path + "/")), reverse=True)
