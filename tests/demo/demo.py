@@ -158,7 +158,8 @@ def main(argv):
         with Stage("dray-demo-") as stage:
             Show(stage, options).run()
     except KeyboardInterrupt:
-        return "demo: interrupted; all processes and files of it are gone"
+        print("\ndemo: interrupted; all processes and files of it are gone", file=sys.stderr)
+        return 130
     except (AssertionError, RuntimeError, TimeoutError) as wrong:
         return f"demo: {wrong}"
     print(f"Done in {time.monotonic() - started:.0f} s; everything it started and wrote is gone.")
