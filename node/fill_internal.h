@@ -1,4 +1,5 @@
-/* fill_internal.h - what the files of fill share: fill.c asks and receives, fill_sink.c hashes,
+/* fill_internal.h - what the files of fill share: fill.c begins and ends them,
+ * fill_waiters.c knows who waits, fill_fetch.c asks the registry and receives, fill_sink.c hashes,
  * writes and commits, fill_body.c feeds readers. */
 #pragma once
 
@@ -105,6 +106,19 @@ static inline void fill_release(struct fill *f)
     f->holds--;
     fill_maybe_free(f);
 }
+
+/* fill_waiters.c */
+void right_fini(struct fill_right *r);
+must_use int right_set(struct fill_right *r, struct upstream *up, const char *repository,
+                       const char *authorization, bool own);
+bool waiter_has_right(const struct fill_waiter *w, const struct fill_right *r);
+must_use int waiter_link(struct fill *f, const struct fill_source *src, struct fill_waiter *w);
+void waiter_unlink(struct fill_waiter *w);
+struct fill_waiter *waiter_to_ask(const struct fill *f); /* whose right is asked next; NULL: none */
+void waiters_ready(struct fill *f);
+
+/* fill_fetch.c */
+void fetch_start(struct fill *f); /* asks from where the bytes end */
 
 /* fill_sink.c */
 int sink_open_partial(struct fill *f); /* before the request */
