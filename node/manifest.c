@@ -24,7 +24,8 @@ static bool values_are_few(const char *json, size_t len)
  * an object in which that could matter is not read at all. */
 static bool keys_are_plain(json_t *object)
 {
-    static const char *const known[] = {"config", "layers", "digest", "urls", "manifests"};
+    static const char *const known[] = {"config",    "layers",   "digest",   "urls",
+                                        "manifests", "fsLayers", "mediaType"};
     const char *key;
     json_t *value;
     json_object_foreach(object, key, value)
@@ -47,19 +48,29 @@ static int blob_of(json_t *descriptor, struct digest *out)
     return digest_parse(out, json_string_value(text), json_string_length(text));
 }
 
+#define DOCKER_IMAGE "application/vnd.docker.distribution.manifest.v2+json"
+#define OCI_IMAGE    "application/vnd.oci.image.manifest.v1+json"
+#define OCI_INDEX    "application/vnd.oci.image.index.v1+json"
+
+/* Is a Content-Type, with or without parameters, this media type? */
+static bool type_is(const char *content_type, const char *media_type)
+{
+    size_t n = strlen(media_type);
+    char after = strncmp(content_type, media_type, n) == 0 ? content_type[n] : 'x';
+    return after == '\0' || after == ';' || after == ' ';
+}
+
 static bool is_image(const char *media_type)
 {
-    static const char *const types[] = {
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-    };
-    for (size_t i = 0; i < countof(types); i++) {
-        size_t n = strlen(types[i]);
-        char after = strncmp(media_type, types[i], n) == 0 ? media_type[n] : 'x';
-        if (after == '\0' || after == ';' || after == ' ')
-            return true;
-    }
-    return false;
+    return type_is(media_type, DOCKER_IMAGE) || type_is(media_type, OCI_IMAGE);
+}
+
+/* By its own word. */
+static bool says_type(json_t *root, const char *media_type)
+{
+    json_t *said = json_object_get(root, "mediaType");
+    return json_is_string(said) && json_string_length(said) > 0 &&
+           type_is(media_type, json_string_value(said));
 }
 
 /* Every digest, found before any is told: a document is taken whole or not at all. */
@@ -67,7 +78,7 @@ static int collect(json_t *root, struct digest *found, size_t *n)
 {
     json_t *config = json_object_get(root, "config"), *layers = json_object_get(root, "layers");
     if (!json_is_object(root) || !keys_are_plain(root) || json_object_get(root, "manifests") ||
-        !json_is_array(layers))
+        json_object_get(root, "fsLayers") || !json_is_array(layers))
         return ERR_INVAL;
     if (json_array_size(layers) > MANIFEST_BLOBS_MAX)
         return ERR_TOOBIG;
@@ -95,12 +106,35 @@ int manifest_blobs(const char *media_type, const void *json, size_t len,
     struct digest *found = calloc(MANIFEST_BLOBS_MAX + 2, sizeof(*found));
     json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
     size_t n = 0;
-    int rc = !found ? ERR_NOMEM : collect(root, found, &n);
+    int rc = !found                        ? ERR_NOMEM
+             : says_type(root, media_type) ? collect(root, found, &n)
+                                           : ERR_INVAL;
     for (size_t i = 0; rc == 0 && i < n; i++)
         each(arg, &found[i]);
     json_decref(root);
     free(found);
     return rc;
+}
+
+bool manifest_is_of_type(const char *media_type, const void *json, size_t len)
+{
+    if (len > LIMIT_MANIFEST_BYTES || !values_are_few(json, len))
+        return false;
+    for (const char *c = media_type; *c; c++)
+        if (*c < 0x20 || *c >= 0x7f)
+            return false;
+    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
+    bool image = json_object_get(root, "layers") || json_object_get(root, "config");
+    bool index = json_object_get(root, "manifests");
+    bool is = false;
+    if (!json_is_object(root) || !keys_are_plain(root))
+        is = false;
+    else if (json_object_get(root, "mediaType"))
+        is = says_type(root, media_type);
+    else if (!json_object_get(root, "fsLayers"))
+        is = image != index && type_is(media_type, image ? OCI_IMAGE : OCI_INDEX);
+    json_decref(root);
+    return is;
 }
 
 bool manifest_is_schema1(const char *media_type)

@@ -7,7 +7,9 @@
  * A registry checks, when a manifest is pushed, that its blobs are in the repository. What we read
  * must therefore be what it read: only the two image manifest types count, and a document that
  * another parser could read differently (keys that differ in case only, non-ASCII keys, duplicates,
- * an index and an image in one) teaches nothing. */
+ * an index and an image in one) teaches nothing; nor does one that does not say itself which type
+ * it is: older registries took it as the type its pusher named, and tell it as the type they guess.
+ */
 #pragma once
 
 #include "proto/digest.h"
@@ -19,6 +21,11 @@
  * manifest; ERR_TOOBIG. */
 must_use int manifest_blobs(const char *media_type, const void *json, size_t len,
                             void (*each)(void *arg, const struct digest *d), void *arg);
+
+/* Can it be of no other type? By its own `mediaType`; without one, an OCI image or index by its
+ * shape. What can is not kept: who pushes the same bytes elsewhere as another type, or another
+ * upstream, would otherwise decide how they are served to all. */
+bool manifest_is_of_type(const char *media_type, const void *json, size_t len);
 
 /* Docker's schema 1, whose digest is not that of its bytes: relayed, never kept. */
 bool manifest_is_schema1(const char *media_type);

@@ -142,8 +142,9 @@ static int learn(struct pull *p, const struct answer *a, const char *type)
     note_tag(p, &found);
     /* An index, or anything else, is no error: it just has no blobs of its own. */
     (void)!manifest_blobs(type, a->body ? a->body : (const u8 *)"", a->len, note_blob, p);
-    struct document *d =
-        memo_put(p->node->memo, &found, type, a->body ? a->body : (const u8 *)"", a->len);
+    if (!manifest_is_of_type(type, a->body ? a->body : (const u8 *)"", a->len))
+        return 0;
+    struct document *d = memo_put(p->node->memo, &found, type, a->body, a->len);
     if (d) {
         keeper_keep(p->node->keeper, d, n < (int)sizeof(source) ? source : NULL);
         document_release(d);

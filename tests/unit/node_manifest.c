@@ -32,13 +32,30 @@ static void each(void *arg, const struct digest *d)
     seen[n_seen] = '\0';
 }
 
-static int read_as(const char *type, const void *json, size_t len)
+static int read_bare(const char *type, const void *json, size_t len)
 {
     n_seen = 0;
     seen[0] = '\0';
     int rc = manifest_blobs(type, json, len, each, NULL);
     if (rc)
         assert_int_equal(n_seen, 0); /* taken whole or not at all */
+    return rc;
+}
+
+/* With a `mediaType` put in front, that says what it is read as. */
+static int read_as(const char *type, const void *json, size_t len)
+{
+    const char *open = memchr(json, '{', len);
+    if (!open || strspn(json, " \n") != (size_t)(open - (const char *)json))
+        return read_bare(type, json, len);
+    char *said = malloc(len + strlen(type) + 32);
+    assert_non_null(said);
+    size_t rest = len - 1 - (size_t)(open - (const char *)json);
+    size_t n = (size_t)sprintf(said, "{\"mediaType\":\"%.*s\"%s", (int)strcspn(type, "; "), type,
+                               rest && open[1] == '}' ? "" : ",");
+    memcpy(said + n, open + 1, rest);
+    int rc = read_bare(type, said, n + rest);
+    free(said);
     return rc;
 }
 
@@ -171,6 +188,70 @@ static void test_two_readings(void **state)
         refuse(OCI, documents[i]);
 }
 
+/* An older registry took these for an index, or for schema 1, whose mentions it did not look for,
+ * and now calls them images. */
+static void test_types_that_differ(void **state)
+{
+    (void)state;
+#define BLOBS "\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B "\"}]"
+    static const char *const documents[] = {
+        "{" BLOBS "}",
+        "{\"mediaType\":\"\"," BLOBS "}",
+        "{\"mediaType\":null," BLOBS "}",
+        "{\"mediaType\":\"" DOCKER "\"," BLOBS "}",
+        "{\"mediaType\":\"" OCI ";x\"," BLOBS "}",
+        "{\"mediaType\":\"application/vnd.oci.image.index.v1+json\"," BLOBS "}",
+        "{\"MediaType\":\"" OCI "\"," BLOBS "}",
+        "{\"mediaType\":\"" OCI "\",\"MediaType\":\"x\"," BLOBS "}",
+        "{\"mediaType\":\"" OCI "\",\"fsLayers\":[]," BLOBS "}",
+        "{\"mediaType\":\"" OCI "\",\"FSlayers\":[]," BLOBS "}",
+    };
+    for (size_t i = 0; i < countof(documents); i++)
+        if (read_bare(OCI, documents[i], strlen(documents[i])) >= 0)
+            fail_msg("taken: %s", documents[i]);
+    const char *good = "{\"mediaType\":\"" OCI "\"," BLOBS "}";
+    assert_int_equal(read_bare(OCI, good, strlen(good)), 0);
+#undef BLOBS
+}
+
+static bool is_of(const char *type, const char *json)
+{
+    return manifest_is_of_type(type, json, strlen(json));
+}
+
+static void test_of_no_other_type(void **state)
+{
+    (void)state;
+    static const char index[] = "application/vnd.oci.image.index.v1+json";
+    static const char list[] = "application/vnd.docker.distribution.manifest.list.v2+json";
+    static const char html[] = "text/html";
+    assert_true(is_of(OCI, "{\"mediaType\":\"" OCI "\",\"layers\":[]}"));
+    assert_true(is_of(OCI "; charset=utf-8", "{\"mediaType\":\"" OCI "\"}"));
+    assert_true(is_of(DOCKER, "{\"mediaType\":\"" DOCKER "\"}"));
+    assert_true(is_of(html, "{\"mediaType\":\"text/html\"}"));
+    assert_false(is_of(html, "{\"mediaType\":\"" OCI "\",\"layers\":[]}"));
+    assert_false(is_of(index, "{\"mediaType\":\"" OCI "\",\"manifests\":[]}"));
+    assert_false(is_of("", "{\"mediaType\":\"" OCI "\"}"));
+    assert_false(is_of(OCI "; x=\xff", "{\"mediaType\":\"" OCI "\"}"));
+    assert_false(is_of(OCI, "{\"mediaType\":5,\"layers\":[]}"));
+    assert_false(is_of(OCI, "{\"MediaType\":\"" OCI "\",\"layers\":[]}"));
+    /* what says nothing: OCI, by its shape */
+    assert_true(is_of(OCI, "{\"layers\":[]}"));
+    assert_true(is_of(index, "{\"manifests\":[]}"));
+    assert_false(is_of(index, "{\"layers\":[]}"));
+    assert_false(is_of(OCI, "{\"manifests\":[]}"));
+    assert_false(is_of(list, "{\"manifests\":[]}"));
+    assert_false(is_of(DOCKER, "{\"layers\":[]}"));
+    assert_false(is_of(OCI, "{\"layers\":[],\"manifests\":[]}"));
+    assert_false(is_of(index, "{\"layers\":[],\"manifests\":[]}"));
+    assert_false(is_of(OCI, "{\"layers\":[],\"fsLayers\":[]}"));
+    assert_false(is_of(OCI, "{}"));
+    assert_false(is_of(index, "{}"));
+    assert_false(is_of(OCI, "no JSON"));
+    assert_false(is_of(OCI, "[]"));
+    assert_false(is_of(OCI, ""));
+}
+
 static void test_malformed(void **state)
 {
     (void)state;
@@ -250,7 +331,7 @@ static void test_bombs(void **state)
     assert_non_null(json);
     for (size_t i = 0; i < countof(bits); i++) {
         size_t len = (size_t)snprintf(json, cap, "%s", head), n = strlen(bits[i]);
-        while (len + n + 8 < cap) {
+        while (len + n + 108 < cap) {
             memcpy(json + len, bits[i], n);
             len += n;
         }
@@ -268,6 +349,8 @@ int main(void)
         cmocka_unit_test(test_mentions_are_not_membership),
         cmocka_unit_test(test_other_types),
         cmocka_unit_test(test_two_readings),
+        cmocka_unit_test(test_types_that_differ),
+        cmocka_unit_test(test_of_no_other_type),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_bombs),
