@@ -54,6 +54,8 @@ struct upstream_call {
     enum target_kind target;
     unsigned redirects;
     bool logged_in;  /* our login was renewed once for this call */
+    bool answered;   /* this transfer's head came */
+    bool again;      /* it was sent a second time, on another connection */
     bool swallowing; /* this transfer's answer is not the last */
     u64 swallowed;
     enum { NEXT_NONE, NEXT_LOGIN, NEXT_REDIRECT } next;
@@ -258,6 +260,7 @@ static int redirect_to(struct upstream_call *c, const char *location, char why[2
 static void on_head(void *arg, const struct http_response *r)
 {
     struct upstream_call *c = arg;
+    c->answered = true;
     const char *challenge = http_response_field(r, "WWW-Authenticate");
     if (c->target == TARGET_OWN)
         set_state(c->up, r->status >= 500 ? UPSTREAM_DOWN : UPSTREAM_OK,
@@ -335,6 +338,13 @@ static void on_end(void *arg, int err, const char *why)
         call_next(c);
         return;
     }
+    /* A kept connection may have died unnoticed: that says nothing of the registry. All that is
+     * ever asked here may be asked twice. */
+    if ((err == ERR_IO || err == ERR_EOF) && !c->answered && !c->again) {
+        c->again = true;
+        if (call_send(c) == 0)
+            return;
+    }
     if (err && err != ERR_DENIED && c->target == TARGET_OWN)
         set_state(c->up, UPSTREAM_DOWN, why);
     call_end(c, err, why);
@@ -377,6 +387,7 @@ static int call_send(struct upstream_call *c)
         lines[n++] = range;
     }
     assert(n <= FIELDS_MAX);
+    c->answered = false;
     struct http_transfer_options opt = {
         .method = c->method,
         .url = c->url,
