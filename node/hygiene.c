@@ -124,6 +124,9 @@ static bool v6_is_public(const u8 a[16])
     static const u8 zero[15];
     static const u8 mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     static const u8 nat64[12] = {0, 0x64, 0xff, 0x9b};
+    static const u8 local_nat64[6] = {0, 0x64, 0xff, 0x9b, 0, 1}; /* RFC 8215: a site's own */
+    if (memcmp(a, local_nat64, 6) == 0)
+        return false;
     if (memcmp(a, mapped, 12) == 0 || memcmp(a, nat64, 12) == 0 || memcmp(a, zero, 12) == 0)
         return memcmp(a, zero, 15) != 0 && v4_is_public(a + 12);
     if (a[0] == 0x20 && a[1] == 0x02) /* 6to4 carries an IPv4 address */
