@@ -166,6 +166,15 @@ class Containerd:
             assert got == digest, f"{digest} holds {got}: {done.stderr!r}"
 
 
+def cgroups_mounted():
+    """dockerd ends with a panic where there are none, as in a plain chroot."""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8") as f:
+            return any(line.split()[2].startswith("cgroup") for line in f)
+    except FileNotFoundError:
+        return False
+
+
 class Docker:
     """A private dockerd, and docker talking to it. `mirror`: the URL that stands before docker.io."""
 
@@ -173,6 +182,8 @@ class Docker:
         self.stage = stage
         self.daemon = find("/usr/sbin/dockerd", "dockerd")
         self.program = find("/usr/bin/docker", "docker")
+        if not cgroups_mounted():
+            raise Unavailable("dockerd does not run here: no cgroups are mounted")
         self.folder = stage.dir("docker")
         self.socket = f"unix://{self.folder}/s"
         self.env = private_env(stage)
