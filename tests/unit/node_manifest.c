@@ -48,11 +48,12 @@ static int read_as(const char *type, const void *json, size_t len)
     const char *open = memchr(json, '{', len);
     if (!open || strspn(json, " \n") != (size_t)(open - (const char *)json))
         return read_bare(type, json, len);
-    char *said = malloc(len + strlen(type) + 32);
+    size_t cap = len + strlen(type) + 32;
+    char *said = malloc(cap);
     assert_non_null(said);
     size_t rest = len - 1 - (size_t)(open - (const char *)json);
-    size_t n = (size_t)sprintf(said, "{\"mediaType\":\"%.*s\"%s", (int)strcspn(type, "; "), type,
-                               rest && open[1] == '}' ? "" : ",");
+    size_t n = (size_t)snprintf(said, cap, "{\"mediaType\":\"%.*s\"%s", (int)strcspn(type, "; "),
+                                type, rest && open[1] == '}' ? "" : ",");
     memcpy(said + n, open + 1, rest);
     int rc = read_bare(type, said, n + rest);
     free(said);

@@ -193,7 +193,7 @@ static void test_sayings(void **state)
     assert_non_null(s);
     assert_int_equal(s->status, 0);
     s->status = 401;
-    strcpy(s->challenge, "Basic");
+    snprintf(s->challenge, sizeof(s->challenge), "Basic");
     const struct saying *found = memo_recall(memo, key);
     assert_non_null(found);
     assert_int_equal(found->status, 401);
