@@ -66,6 +66,8 @@ int answer_data(struct answer *a, const void *data, size_t len, size_t max)
 {
     if (len > max - a->len)
         return ERR_TOOBIG;
+    if (len == 0)
+        return 0;
     if (a->len + len > a->cap) {
         size_t cap = a->cap ? a->cap * 2 : 4096;
         while (cap < a->len + len)

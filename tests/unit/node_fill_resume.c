@@ -177,7 +177,8 @@ static void test_attempts_are_bounded(void **state)
     begin(script_stops_for_good, MIB);
     join();
     expect_cut(12345);
-    assert_int_equal(server_count(registry), 1 + 6);
+    /* Each is sent twice when no answer came: a kept connection may have died. */
+    assert_in_range(server_count(registry), 1 + 6, 1 + 12);
     for (unsigned i = 1; i < 7; i++)
         expect_range(i, "bytes=12345-");
     finish();

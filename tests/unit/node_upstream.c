@@ -319,14 +319,15 @@ static void script_statuses(struct server_peer *p, const struct server_request *
 static void test_away_and_back(void **state)
 {
     (void)state;
-    static const int said[] = {404, 500, 401, 503, 429, 0, 403, 200};
+    /* Half an answer might be a kept connection's fault, so it is asked for twice. */
+    static const int said[] = {404, 500, 401, 503, 429, 0, 0, 200};
     struct heard h;
     const char *error;
     u64 since;
     begin(script_statuses, NULL);
     memcpy(statuses, said, sizeof(said));
     struct upstream *u = simple(NULL);
-    for (size_t i = 0; i < countof(said); i++) {
+    for (size_t i = 0; i < countof(said); i += said[i] ? 1 : 2) {
         bool away = said[i] == 0 || said[i] >= 500;
         ask(u, &get, &h);
         assert_int_equal(h.status, said[i]); /* 0: none came */
@@ -513,7 +514,7 @@ static void script_chain(struct server_peer *p, const struct server_request *r, 
     if (strcmp(r->target, get.path) == 0)
         n = (unsigned)strtoul(location, NULL, 10) + 1;
     snprintf(field, sizeof(field), "Location: /%u\r\n", n - 1);
-    if (strcmp(r->method, "HEAD") == 0)
+    if (is_trial(r))
         say_answer(p, 404, "", "");
     else if (n == 0)
         say_answer(p, 200, "", "end");
@@ -560,7 +561,7 @@ static void script_long_redirect(struct server_peer *p, const struct server_requ
         say_answer(p, 200, "", "here");
         return;
     }
-    if (strcmp(r->method, "HEAD") == 0) {
+    if (is_trial(r)) {
         say_answer(p, 404, "", "");
         return;
     }
@@ -699,7 +700,6 @@ static void test_redirects_that_prove(void **state)
     find_trial(&r);
     assert_int_equal(strncmp(r.target, "/v2/team/app/blobs/sha256:", 26), 0);
     assert_int_equal(strlen(r.target), 26 + 64);
-    assert_string_not_equal(r.target, get.path);
     assert_string_equal(r.method, "GET");
     assert_string_equal(request_field(&r, "Range"), "bytes=0-0");
     assert_string_equal(request_field(&r, "Authorization"), "Basic dTpw");
