@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -252,6 +253,7 @@ struct server *server_new(server_script script, void *arg, const char *ca_file)
     socklen_t len = sizeof(at);
     struct server *s = calloc(1, sizeof(*s));
     assert_non_null(s);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     s->script = script;
     s->arg = arg;
     s->tls = ca_file ? tls_make(ca_file) : NULL;
