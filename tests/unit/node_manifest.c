@@ -162,15 +162,15 @@ static void test_two_readings(void **state)
         "{\"Config\":{\"digest\":\"" A "\"},\"config\":{\"digest\":\"" B "\"},\"layers\":[]}",
         "{\"config\":{\"digest\":\"" A "\"},\"LAYERS\":[]}",
         "{\"config\":{\"digest\":\"" A "\",\"DIGEST\":\"" B "\"},\"layers\":[]}",
-        "{\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B "\",\"Digest\":\"" C
-        "\"}]}",
+        ("{\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B "\",\"Digest\":\"" C
+         "\"}]}"),
         "{\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B "\",\"URLs\":[\"x\"]}]}",
         "{\"config\":{\"digest\":\"" A "\",\"Urls\":[\"x\"]},\"layers\":[]}",
         /* letters that fold to ASCII ones: U+017F to s, U+212A to k; and other ones */
         "{\"config\":{\"digest\":\"" A "\"},\"layers\":[],\"layer\xc5\xbf\":[]}",
         "{\"config\":{\"digest\":\"" A "\"},\"layers\":[],\"layer\\u017f\":[]}",
-        "{\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B
-        "\",\"url\\u017f\":[\"x\"]}]}",
+        ("{\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B
+         "\",\"url\\u017f\":[\"x\"]}]}"),
         "{\"config\":{\"digest\":\"" A "\",\"dige\\u017ft\":\"" B "\"},\"layers\":[]}",
         "{\"config\":{\"digest\":\"" A "\"},\"layers\":[],\"\\u212a\":1}",
         "{\"config\":{\"digest\":\"" A "\"},\"layers\":[],\"\xc3\xa9\":1}",
