@@ -135,8 +135,8 @@ static void test_other_types(void **state)
         "application/vnd.docker.distribution.manifest.v1+json",
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
         "application/vnd.oci.artifact.manifest.v1+json",
-        OCI "x",
-        " " OCI,
+        (OCI "x"),
+        (" " OCI),
         "Application/vnd.oci.image.manifest.v1+json",
         "application/vnd.oci.image.manifest.v1",
     };
