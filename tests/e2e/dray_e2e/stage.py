@@ -3,7 +3,8 @@
 A Stage owns one folder under /tmp and every process started through it. close() ends the processes
 in reverse order, each by its own pid (SIGTERM, then SIGKILL), undoes mounts, and removes the folder.
 A stage that was not closed is closed at exit, SIGTERM included, and children die with the test
-itself (PR_SET_PDEATHSIG), so that a killed test leaves no process.
+itself (PR_SET_PDEATHSIG), so that a killed test leaves no process. The folder of one that was killed
+-9 is removed by the next: its name tells the process that made it.
 """
 
 import atexit
@@ -112,7 +113,8 @@ class Process:
 
 class Stage:
     def __init__(self, prefix="dray-e2e-"):
-        self.path = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
+        self._sweep(prefix)
+        self.path = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir="/tmp")
         self._undo = []
         self._names = 0
         atexit.register(self.close)
@@ -168,16 +170,30 @@ class Stage:
                 self._undo.pop()()
             except (OSError, RuntimeError, subprocess.SubprocessError) as e:
                 print(f"cleaning up: {e}")
-        # Client daemons leave mounts behind when they are stopped early.
-        for mount in self._mounts():
-            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._remove(self.path)
         atexit.unregister(self.close)
 
-    def _mounts(self):
+    @classmethod
+    def _sweep(cls, prefix):
+        for name in os.listdir("/tmp"):
+            owner = name.removeprefix(prefix).split("-")[0]
+            if name.startswith(prefix) and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+                path = os.path.join("/tmp", name)
+                if os.path.exists("/proc/self") and os.stat(path).st_uid == os.getuid():
+                    cls._remove(path)
+
+    @classmethod
+    def _remove(cls, path):
+        # Client daemons leave mounts behind when they are stopped early.
+        for mount in cls._mounts(path):
+            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+        shutil.rmtree(path, ignore_errors=True)
+
+    @staticmethod
+    def _mounts(path):
         try:
             with open("/proc/self/mounts", encoding="utf-8") as f:
                 points = [line.split()[1] for line in f]
         except FileNotFoundError:  # a bare root without /proc: nobody could have mounted anything
             return []
-        return sorted((p for p in points if p.startswith(self.path + "/")), reverse=True)
+        return sorted((p for p in points if p.startswith(path + "/")), reverse=True)
