@@ -453,11 +453,13 @@ static CURL *easy_get(struct http_client *c)
     return easy;
 }
 
-static void easy_put(struct http_client *c, CURL *easy)
+/* Only one that got an answer is used again: libcurl 7.88 leaves a buffer in one that ended while
+ * it stood in line for a connection, and takes no CURLOPT_BUFFERSIZE ever after. */
+static void easy_put(struct http_client *c, CURL *easy, bool answered)
 {
     if (easy == NULL)
         return;
-    if (c->n_spares == CLIENT_SPARES) {
+    if (!answered || c->n_spares == CLIENT_SPARES) {
         curl_easy_cleanup(easy);
         return;
     }
@@ -480,7 +482,7 @@ void http_transfer_free(struct http_transfer *t)
         t->next->prev = t->prev;
     if (c->all == NULL)
         uv_timer_stop(&c->sweep);
-    easy_put(c, t->easy);
+    easy_put(c, t->easy, t->head.complete);
     curl_slist_free_all(t->fields);
     client_head_fini(&t->head);
     free(t->ca);

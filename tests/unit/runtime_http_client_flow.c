@@ -123,6 +123,50 @@ static void many_at_once_share_few_connections(void **state)
     end();
 }
 
+static void hello_after_the_gate(struct raw_peer *p)
+{
+    while (raw_request(p)) {
+        raw_wait(p, 1);
+        if (!raw_say(p, HELLO))
+            break;
+    }
+}
+
+/* Who ends while in line for a connection, by will or by time, leaves nothing to those after him.
+ */
+static void ends_in_line(void **state)
+{
+    struct fetch first = {0}, canceled = {0}, late = {0}, after[6];
+    struct http_transfer_options opt;
+    char url[256];
+
+    (void)state;
+    begin_with(hello_after_the_gate, NULL, 1);
+    fetch_start(&first);
+    run_for(50);
+    fetch_start(&canceled);
+    opt = options(&late, url, NULL);
+    opt.head_timeout_ms = 100;
+    fetch_start_with(&late, &opt);
+    run_for(50);
+    fetch_cancel(&canceled);
+    run_until(&late.ended);
+    assert_int_equal(late.err, ERR_TIMEOUT);
+    atomic_store(&server->gate, 1);
+    run_until(&first.ended);
+    fetch_free(&first);
+    n_ended = countof(after);
+    all_ended = false;
+    for (size_t i = 0; i < countof(after); i++) {
+        after[i] = (struct fetch){.on_end = count_ended};
+        fetch_start(&after[i]);
+    }
+    run_until(&all_ended);
+    for (size_t i = 0; i < countof(after); i++)
+        fetch_free(&after[i]);
+    end();
+}
+
 static void nobody_there(void **state)
 {
     struct http_transfer_options opt;
@@ -472,6 +516,7 @@ int main(void)
         cmocka_unit_test(closed_connections_are_replaced),
         cmocka_unit_test(race_with_close_is_retried),
         cmocka_unit_test(many_at_once_share_few_connections),
+        cmocka_unit_test(ends_in_line),
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(connecting_takes_too_long),
         cmocka_unit_test(addresses_are_judged),
