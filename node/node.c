@@ -179,7 +179,11 @@ static int open_upstreams(struct node *n, char why[CONF_WHY_MAX])
 static int make_parts(struct node *n, char why[CONF_WHY_MAX])
 {
     const struct node_config *c = n->config;
-    struct http_client_options client = {.loop = n->loop, .user_agent = "dray-node/" DRAY_VERSION};
+    struct http_client_options client = {
+        .loop = n->loop,
+        .user_agent = "dray-node/" DRAY_VERSION,
+        .max_per_host = LIMIT_UPSTREAM_CONNECTIONS,
+    };
     int rc = metrics_new(&n->metrics);
     if (!rc)
         rc = history_new(&n->history);

@@ -37,5 +37,10 @@
 #define LIMIT_ALLOW_HOSTS   64
 #define LIMIT_AUTHZ_ENTRIES 65536 /* remembered decisions, each table */
 
+/* To one registry. Each fetch may hold one for as long as its slowest reader takes; what is small
+ * (a permission, a manifest) must never stand in line behind them. */
+#define LIMIT_UPSTREAM_CONNECTIONS 384
+static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all fetches");
+
 static_assert(LIMIT_FILL_LAG_BYTES >= 4 * LIMIT_FILL_BLOCK_BYTES, "a lag window of several blocks");
 static_assert(LIMIT_HTTP_TARGET_BYTES < LIMIT_HTTP_HEAD_BYTES, "a target fits in a head");
