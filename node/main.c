@@ -39,6 +39,10 @@ struct daemon {
     enum daemon_state state;
 };
 
+static const int signal_numbers[] = {SIGHUP, SIGTERM, SIGINT};
+static_assert(countof(signal_numbers) == countof(((struct daemon *)NULL)->signals),
+              "one handle each");
+
 /* --- the end --------------------------------------------------------------------------------- */
 
 /* Those that were made: a handle knows its loop from then on. */
@@ -51,13 +55,22 @@ static void close_handles(struct daemon *d)
         uv_close((uv_handle_t *)&d->watchdog, NULL);
 }
 
+/* They stay till the node is gone, but keep the loop no longer: a signal that comes meanwhile must
+ * not end the process by itself, nor the watchdog starve over a slow disk. */
+static void unref_handles(struct daemon *d)
+{
+    for (size_t i = 0; i < countof(d->signals); i++)
+        uv_unref((uv_handle_t *)&d->signals[i]);
+    uv_unref((uv_handle_t *)&d->watchdog);
+}
+
 static void stop(struct daemon *d)
 {
     if (d->state == DAEMON_STOPPING)
         return;
     d->state = DAEMON_STOPPING;
     node_stop(d->node);
-    close_handles(d);
+    unref_handles(d);
 }
 
 static void on_drained(void *arg)
@@ -108,12 +121,10 @@ static int open_handles(struct daemon *d)
 /* Only once there is something to drain: a start that takes long may be ended the rough way. */
 static int start_handles(struct daemon *d)
 {
-    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT};
-    static_assert(countof(numbers) == countof(((struct daemon *)NULL)->signals), "one handle each");
     u64 every_ms = notify_watchdog_interval_ms();
     int rc = every_ms ? uv_timer_start(&d->watchdog, on_watchdog, every_ms, every_ms) : 0;
-    for (size_t i = 0; !rc && i < countof(numbers); i++)
-        rc = uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+    for (size_t i = 0; !rc && i < countof(signal_numbers); i++)
+        rc = uv_signal_start(&d->signals[i], on_signal, signal_numbers[i]);
     return rc;
 }
 
@@ -140,6 +151,16 @@ static void fail(const char *why)
     fprintf(stderr, "dray-node: %s\n", why);
 }
 
+/* Without their handles they would end the process in the last moment before it ends well. */
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < countof(signal_numbers); i++)
+        sigaddset(&set, signal_numbers[i]);
+    (void)!pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static int run_loop(struct daemon *d, struct node_config *config)
 {
     char why[CONF_WHY_MAX] = "signals cannot be watched";
@@ -161,6 +182,9 @@ static int run_loop(struct daemon *d, struct node_config *config)
     uv_run(&d->loop, UV_RUN_DEFAULT);
     assert(d->state == DAEMON_STOPPING);
     node_del(d->node);
+    block_signals();
+    close_handles(d);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
     return exit_code;
 }
 
