@@ -1,7 +1,9 @@
 """Attempts to learn or to get more than one's right, and to make the cache say what is not so."""
 
 import json
+import signal
 import threading
+import time
 
 from dray_e2e import images, proxy, suite, wire
 from dray_e2e.stage import wait_for
@@ -81,6 +83,22 @@ class Review(suite.Case):
         self.assertEqual(got.status, 502)
         rule.left = 0
         self.assertEqual(self.server.get(path).body, data)
+
+    def test_told_to_end_again_and_again(self):
+        """However often it is told, it ends in order."""
+        data = images.random_bytes(1 << 20, "ended")
+        path = f"/v2/open/app/blobs/{images.digest_of(data)}"
+        self.upstream.serve_blob("open/app", data, images.digest_of(data))
+        for pause in (0, 0.001, 0.02):
+            node = self.node(self.upstream.url)
+            self.upstream.add(proxy.paced(4 << 20), path=path, times=1)
+            reply = node.open(path)
+            self.addCleanup(reply.close)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) * 10:
+                node.process.signal(number)
+                time.sleep(pause)
+            self.assertEqual(node.process.wait(20), 0)
+            node.check_log()
 
 
 if __name__ == "__main__":
