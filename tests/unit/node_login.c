@@ -418,7 +418,7 @@ static void script_endless_token(struct server_peer *p, const struct server_requ
         return;
     }
     say(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (; sold_bytes < 256 * MIB && !is_over(p); sold_bytes += sizeof(block))
+    for (; sold_bytes < 256 * MIB && !peer_left(p); sold_bytes += sizeof(block))
         say_chunk(p, block, sizeof(block));
     hang_up(p);
 }

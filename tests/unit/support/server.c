@@ -102,7 +102,7 @@ void say_chunk(struct server_peer *p, const void *data, size_t len)
     say_bytes(p, "\r\n", 2);
 }
 
-bool is_over(const struct server_peer *p)
+bool peer_left(const struct server_peer *p)
 {
     return p->over;
 }

@@ -48,7 +48,7 @@ void say_bytes(struct server_peer *p, const void *data, size_t len);
 /* A whole answer with its length; `fields` are further lines ("A: b\r\n"), or "". */
 void say_answer(struct server_peer *p, int status, const char *fields, const char *body);
 /* Nobody takes anything any more: the other side left, or it was hung up. */
-bool is_over(const struct server_peer *p);
+bool peer_left(const struct server_peer *p);
 void say_chunk(struct server_peer *p, const void *data, size_t len); /* len 0: the last one */
 void hang_up(struct server_peer *p); /* FIN; nothing more is served */
 void wait_gate(struct server_peer *p, unsigned gate);
