@@ -138,12 +138,13 @@ class Running(suite.Case):
 
     def test_metrics(self):
         data, digest = self.blob()
-        before = self.server.metrics()
-        self.server.blob(REPO, digest)
-        wait_for(lambda: self.server.metric("dray_store_blobs") > before["dray_store_blobs"], 10,
+        server = self.node(self.upstream.url)  # whose figures nobody else moves
+        before = server.metrics()
+        server.blob(REPO, digest)
+        wait_for(lambda: server.metric("dray_store_blobs") > before["dray_store_blobs"], 10,
                  "the store")
-        self.server.blob(REPO, digest)
-        after = self.server.metrics()
+        server.blob(REPO, digest)
+        after = server.metrics()
 
         def grown(prefix, *words):
             return sum(v - before.get(k, 0) for k, v in after.items()
@@ -157,7 +158,7 @@ class Running(suite.Case):
         self.assertGreater(grown("dray_authz_total"), 0)
         for name in ("dray_evicted_bytes_total", "dray_loop_lag_seconds", "dray_dropped_total"):
             self.assertTrue(any(k.startswith(name) for k in after), name)
-        text = self.server.get("/metrics")
+        text = server.get("/metrics")
         self.assertTrue(text.header("content-type").startswith("text/plain"))
         self.assertIn("# TYPE dray_served_bytes_total counter", text.body.decode())
 
