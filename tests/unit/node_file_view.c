@@ -152,6 +152,7 @@ static void test_cold(void **state)
     if (cold)
         assert_int_equal(file_view_peek(view, file, 0, 100, &data), ERR_AGAIN);
     expect_all(0);
+    rig_wait_idle(&rig);
     if (cold)
         assert_true(wakes > 0);
     expect_all(0); /* and again, warm */

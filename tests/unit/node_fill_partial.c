@@ -90,7 +90,7 @@ static void begin_with_partial(server_script then, size_t layer_bytes, u64 parti
     after_restart = then;
     begin(script_then, layer_bytes);
     join();
-    client_wait_bytes(&client, partial - 1);
+    client_wait_bytes(&client, partial);
     rig_settle(&rig);
     rig_restart(&rig);
     assert_int_equal(store_partial_size(rig.store, &layer.digest), partial);

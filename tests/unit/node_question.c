@@ -155,6 +155,12 @@ static void test_leaving(void **state)
     finish();
 }
 
+static bool either_answered(void *arg)
+{
+    struct asker **two = arg;
+    return two[0]->answered || two[1]->answered;
+}
+
 static void test_leaving_from_inside(void **state)
 {
     (void)state;
@@ -165,6 +171,7 @@ static void test_leaving_from_inside(void **state)
     a.leaves = &b;
     b.leaves = &a;
     server_open(registry, 0);
+    rig_wait(&rig, either_answered, (struct asker *[]){&a, &b});
     rig_settle(&rig);
     assert_true(a.answered != b.answered); /* who was told first made the other one leave */
     finish();
@@ -290,9 +297,14 @@ static void test_redirected_answers(void **state)
         assert_int_equal(k.status, 206);
         assert_int_equal(k.size, 1000);
         wait_asked(3);
-        rig_settle(&rig);
-        ask(&k, "team/app", NULL); /* the trial is over */
-        rig_wait(&rig, was_answered, &k);
+        /* Once the trial is over, which may take some more questions. */
+        for (int more = 0; more < 50 && k.verdict == VERDICT_ALLOWED_ONCE; more++) {
+            rig_settle(&rig);
+            ask(&k, "team/app", NULL);
+            rig_wait(&rig, was_answered, &k);
+            if (blind && more == 2)
+                break;
+        }
         assert_int_equal(k.verdict, blind ? VERDICT_ALLOWED_ONCE : VERDICT_ALLOWED);
         finish();
     }
