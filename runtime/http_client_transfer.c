@@ -434,8 +434,8 @@ static int outcome(const struct http_transfer *t, CURLcode code, char why[WHY_MA
     }
     snprintf(why, WHY_MAX, "%s: %s%s%.400s", t->origin, o.words, between, after);
     for (char *c = why; *c != '\0'; c++)
-        if ((u8)*c < 0x20 || *c == 0x7f)
-            *c = ' ';
+        if ((u8)*c < 0x20 || (u8)*c >= 0x7f) /* a certificate's words may be cut in a letter */
+            *c = '?';
     return o.err;
 }
 
