@@ -175,6 +175,15 @@ def cgroups_mounted():
         return False
 
 
+def root_is_mounted():
+    """dockerd unpacks layers behind pivot_root, which a plain chroot does not permit."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8") as f:
+            return any(line.split()[4] == "/" for line in f)
+    except FileNotFoundError:
+        return False
+
+
 class Docker:
     """A private dockerd, and docker talking to it. `mirror`: the URL that stands before docker.io."""
 
@@ -184,6 +193,8 @@ class Docker:
         self.program = find("/usr/bin/docker", "docker")
         if not cgroups_mounted():
             raise Unavailable("dockerd does not run here: no cgroups are mounted")
+        if not root_is_mounted():
+            raise Unavailable("dockerd unpacks nothing here: this is a plain chroot")
         self.folder = stage.dir("docker")
         self.socket = f"unix://{self.folder}/s"
         self.env = private_env(stage)
