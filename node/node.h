@@ -22,7 +22,7 @@ void node_reload(struct node *n);
 /* Stops accepting, lets running answers end (at most 30 s), keeps partial layers, then calls
  * `done`. */
 void node_drain(struct node *n, void (*done)(void *arg), void *arg);
-/* Ends everything now; the loop then runs until its handles are closed, after which node_fini(). */
+/* Ends everything now; the loop then runs until its handles are closed, after which node_del(). */
 void node_stop(struct node *n);
 /* After the loop ended: closes the store, frees. */
 void node_del(struct node *n);
