@@ -42,5 +42,15 @@
 #define LIMIT_UPSTREAM_CONNECTIONS 384
 static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all fetches");
 
+/* The mesh. */
+#define LIMIT_DATAGRAM_BYTES  1200      /* fits any path's MTU with IPv6 and UDP headers (1,280) */
+#define LIMIT_TALK_BYTES      (4 * MIB) /* one request or answer of a stream talk */
+#define LIMIT_MEMBERS         4096      /* of a region, the dead that are remembered included */
+#define LIMIT_SEEDS           64
+#define LIMIT_MESH_KEYS       16
+#define LIMIT_SEAL_SENDERS    (2 * LIMIT_MEMBERS) /* replay windows */
+#define LIMIT_INVENTORY_SLOTS 131072              /* layers that one node tells of */
+#define LIMIT_PURGES          1024                /* remembered at once */
+
 static_assert(LIMIT_FILL_LAG_BYTES >= 4 * LIMIT_FILL_BLOCK_BYTES, "a lag window of several blocks");
 static_assert(LIMIT_HTTP_TARGET_BYTES < LIMIT_HTTP_HEAD_BYTES, "a target fits in a head");

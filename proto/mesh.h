@@ -1,0 +1,143 @@
+/* mesh.h - one node of the mesh: the façade over member, inventory, choose, seal and purge.
+ *
+ * A daemon gives it datagrams and stream talk, the time, and what its store holds; it says what to
+ * send, whom to dial, who holds a layer and whom to ask. It sees no socket and no clock: the same
+ * object runs in dray-node and, by the thousand, in dray-sim.
+ *
+ * Driven in a fixed order after every input: mesh_write() until 0, mesh_dial() until false,
+ * mesh_next_event() until false, then sleep until mesh_next_expiry() and call mesh_expire().
+ *
+ * Streams: a *talk* is one request and one answer, each one sealed message of at most
+ * LIMIT_TALK_BYTES (POST /mesh/v1/talk). It serves what a datagram cannot: joining, snapshots, and
+ * probing a peer whose UDP is lost. */
+#pragma once
+
+#include "proto/choose.h"
+#include "proto/inventory.h"
+#include "proto/member.h"
+#include "proto/seal.h"
+
+struct mesh;
+
+struct mesh_options {
+    struct member_record self; /* key, epoch and incarnation are filled in */
+    u8 seed[32];               /* of the node key: identity.h */
+    u64 boot_epoch;            /* greater than at any start before */
+    u64 inventory_epoch;       /* likewise: 1 + max(persisted, wall clock in ms) */
+    const struct seal_key *keys;
+    size_t n_keys;
+    struct inventory_pool *pool; /* borrowed */
+    struct member_timing timing; /* zeros: defaults */
+    u64 rng_seed;
+    bool clear; /* the simulator only: nothing is encrypted */
+    u64 now_ns;
+};
+must_use int mesh_new(struct mesh **out, const struct mesh_options *opt);
+void mesh_del(struct mesh *m);
+
+/* --- the wire -------------------------------------------------------------------------------- */
+
+/* A datagram came. Whatever it holds: nothing but counters changes if it is not for us. 0, or why
+ * it was dropped: ERR_INVAL (see mesh_stats). */
+int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t len, u64 now_ns);
+/* The next datagram to send: bytes written to `buf` (LIMIT_DATAGRAM_BYTES at least), 0: none. */
+size_t mesh_write(struct mesh *m, struct addr *to, void *buf, size_t cap, u64 now_ns);
+u64 mesh_next_expiry(const struct mesh *m);
+void mesh_expire(struct mesh *m, u64 now_ns);
+
+/* The next talk to hold: its sealed request is written to `buf` (LIMIT_TALK_BYTES). */
+bool mesh_dial(struct mesh *m, u32 *id, struct addr *to, void *buf, size_t cap, size_t *len,
+               u64 now_ns);
+/* It ended: the sealed answer, or `err` (ERR_UNREACHABLE, ERR_TIMEOUT, ...) and no bytes. */
+void mesh_dialed(struct mesh *m, u32 id, int err, const void *buf, size_t len, u64 now_ns);
+/* Somebody talks to us: `answer` has room for LIMIT_TALK_BYTES. ERR_DENIED: not sealed by the mesh
+ * key, or replayed (answer it with 403); ERR_PROTO. */
+must_use int mesh_answer(struct mesh *m, const struct addr *from, const void *request, size_t len,
+                         void *answer, size_t cap, size_t *answer_len, u64 now_ns);
+
+/* --- being told ------------------------------------------------------------------------------ */
+
+must_use int mesh_seed(struct mesh *m, const struct addr *a);
+void mesh_clear_seeds(struct mesh *m);
+must_use int mesh_set_keys(struct mesh *m, const struct seal_key *keys, size_t n);
+void mesh_lag(struct mesh *m, u64 lag_ns, u64 now_ns);
+void mesh_set_load(struct mesh *m, u8 load);
+void mesh_set_can_fetch(struct mesh *m, bool can, u64 now_ns);
+void mesh_leave(struct mesh *m, u64 now_ns);
+
+/* Our store gained or lost a layer. Only sha256 and sha512 digests; idempotent. */
+void mesh_hold(struct mesh *m, const struct digest *d, u64 now_ns);
+void mesh_drop(struct mesh *m, const struct digest *d, u64 now_ns);
+
+/* Removes a blob region-wide and keeps it out until `until_ms` (Unix time): signed, gossiped, and
+ * handed to joiners. ERR_FULL. */
+must_use int mesh_purge(struct mesh *m, const struct digest *d, u64 unix_ms, u64 until_ms,
+                        u64 now_ns);
+bool mesh_is_purged(const struct mesh *m, const struct digest *d, u64 unix_ms);
+
+/* --- fetching -------------------------------------------------------------------------------- */
+
+#define MESH_SOURCES_MAX 16
+
+struct mesh_source {
+    struct node_key key;
+    struct addr addr;
+    char name[MEMBER_TEXT_MAX + 1];
+    enum choose_tier tier;
+    u64 expected_ns;
+    const char *reason; /* static */
+    bool usable;        /* false: listed for `why` only */
+};
+/* Who should be asked for a layer of `bytes` (0: unknown), best first. Returns how many. */
+size_t mesh_sources(struct mesh *m, const struct digest *d, u64 bytes,
+                    struct mesh_source out[MESH_SOURCES_MAX], u64 now_ns);
+size_t mesh_copies(const struct mesh *m, const struct digest *d); /* in the region, ours left out */
+/* How a request to a peer went. */
+void mesh_fetch_started(struct mesh *m, const struct node_key *k, u64 bytes);
+enum mesh_outcome {
+    MESH_FETCH_WORKED,
+    MESH_FETCH_FAILED,  /* unreachable, too slow, broke off, wrong bytes */
+    MESH_FETCH_MISSING, /* it does not hold it: the hint was wrong */
+    MESH_FETCH_BUSY,
+    MESH_FETCH_LEFT, /* we stopped asking; says nothing of the peer */
+};
+void mesh_fetch_ended(struct mesh *m, const struct node_key *k, const struct digest *d,
+                      enum mesh_outcome outcome, u64 bytes, u64 expected, u64 took_ns, u64 now_ns);
+
+/* `Dray-Peer`: a sealed and signed statement from, to, method, path, made for one request. */
+#define MESH_PEER_HEADER_MAX 512
+must_use int mesh_peer_sign(struct mesh *m, const struct node_key *to, const char *method,
+                            const char *path, char out[MESH_PEER_HEADER_MAX]);
+/* ERR_DENIED: absent, forged, replayed, for another node, method or path, or by a node that is not
+ * a member here. `*from` is who asks. */
+must_use int mesh_peer_check(struct mesh *m, const char *header, const char *method,
+                             const char *path, struct node_key *from);
+
+/* --- what happened, and looking on ----------------------------------------------------------- */
+
+enum mesh_event_kind {
+    MESH_EVENT_MEMBER, /* `member` says what */
+    MESH_EVENT_PURGE,  /* remove `digest`, keep it out */
+    MESH_EVENT_EPOCH,  /* persist `epoch` for the inventory */
+};
+struct mesh_event {
+    enum mesh_event_kind kind;
+    struct member_event member;
+    struct digest digest;
+    u64 until_ms;
+    u64 epoch;
+};
+bool mesh_next_event(struct mesh *m, struct mesh_event *ev);
+
+const struct member *mesh_member(const struct mesh *m);       /* borrowed */
+const struct inventory *mesh_inventory(const struct mesh *m); /* borrowed */
+const struct node_key *mesh_key(const struct mesh *m);
+
+struct mesh_stats {
+    u64 dropped[SEAL_DROP_COUNT]; /* by reason; [SEAL_OK] counts what was accepted */
+    u64 malformed, unknown;       /* sealed rightly, but no message of ours */
+    u64 datagrams_in, datagrams_out, bytes_in, bytes_out;
+    u64 talks_in, talks_out, talk_bytes_in, talk_bytes_out;
+};
+void mesh_stats(const struct mesh *m, struct mesh_stats *out);
+u64 mesh_bytes(const struct mesh *m); /* memory, without the pool */
