@@ -163,10 +163,10 @@ static bool leave_late(struct sourcing *s, u64 now_ns, struct sourcing_step *out
 {
     for (unsigned i = 0; i < SOURCING_SLOTS; i++) {
         struct sourcing_slot *l = &s->slots[i], *other = &s->slots[1 - i];
+        if (l->used && l->bytes == 0 && other->used && other->bytes > 0)
+            return leave(s, i, SOURCING_FRESH, SOURCING_LEFT, "another was first", out);
         if (!l->used || l->paused)
             continue;
-        if (l->bytes == 0 && other->used && other->bytes > 0)
-            return leave(s, i, SOURCING_FRESH, SOURCING_LEFT, "another was first", out);
         if (l->bytes == 0 && now_ns - l->started_ns >= SOURCING_FIRST_BYTE_NS)
             return leave(s, i, SOURCING_OUT, SOURCING_FAILED, "no first byte in time", out);
         if (l->bytes > 0 && now_ns - l->last_ns >= SOURCING_STALL_NS)

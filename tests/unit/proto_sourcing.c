@@ -212,6 +212,19 @@ static void test_hedge_and_the_first_byte_wins(void **state)
     expect_ask(1); /* it did nothing wrong */
 }
 
+/* Also when we had told it to wait: its bytes are not those that follow any more. */
+static void test_a_paused_loser_is_left(void **state)
+{
+    (void)state;
+    unsigned first = begin_asking(2, 0);
+    expire();
+    expect_ask(2);
+    unsigned second = step.slot;
+    sourcing_pause(&s, first, true, now);
+    sourcing_bytes(&s, second, 1, now);
+    expect_leave(1, SOURCING_LEFT);
+}
+
 static void test_no_first_byte(void **state)
 {
     (void)state;
@@ -459,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_broken_off_gets_a_second_chance),
         cmocka_unit_test(test_more_peers_than_fit),
         cmocka_unit_test(test_hedge_and_the_first_byte_wins),
+        cmocka_unit_test(test_a_paused_loser_is_left),
         cmocka_unit_test(test_no_first_byte),
         cmocka_unit_test(test_stalled),
         cmocka_unit_test(test_slow_is_left_within_a_piece),
