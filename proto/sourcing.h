@@ -49,8 +49,8 @@
 #define SOURCING_MS            1000000ull
 #define SOURCING_HEDGE_NS      (250 * SOURCING_MS)  /* a loaded disk answers sooner */
 #define SOURCING_FIRST_BYTE_NS (1000 * SOURCING_MS) /* dead: goal is 1 s */
-#define SOURCING_STALL_NS      (600 * SOURCING_MS)  /* between two bytes */
-#define SOURCING_PIECE_MIN_NS  (500 * SOURCING_MS)
+#define SOURCING_STALL_NS      (500 * SOURCING_MS)  /* between two bytes */
+#define SOURCING_PIECE_MIN_NS  (600 * SOURCING_MS)  /* after a stall would have shown */
 #define SOURCING_PIECE_MAX_NS  (4000 * SOURCING_MS)
 #define SOURCING_FLOOR_BPS     65536                 /* slower than any link worth sparing */
 #define SOURCING_BUSY_NS       (10000 * SOURCING_MS) /* in all: docker gives up after 15 s */
