@@ -412,6 +412,7 @@ int hear_record(struct member *m, struct heard *h)
         return err;
     if (holder && !node_key_equal(&holder->rec.key, &h->rec.key))
         displace(m, holder);
+    m->learned++;
     err = p ? take_update(m, p, h) : take_new(m, h);
     return err ? refuse(m, h, REJECT_FULL, 0) : 0;
 }

@@ -215,6 +215,7 @@ struct member {
     u64 sync_due_ns, sync_word; /* with whom: 0 anybody */
 
     bool joined, leaving;
+    u64 learned; /* records taken in */
     u64 cloned_ns, blind_refuted_ns, rejected_ns;
 
     struct member_event *events;
@@ -309,8 +310,8 @@ void news_add(struct member *m, struct item *i);
 void news_drop(struct member *m, struct item *i);
 void news_fill(struct member *m, struct wire_out *w);
 void news_round(struct member *m); /* the gossip timer */
+void news_settle(struct member *m);
 void news_burst(struct member *m, unsigned fanout);
-u64 member_backlog(const struct member *m);
 
 /* --- member_belief.c */
 must_use int hear_record(struct member *m, struct heard *h);

@@ -19,8 +19,7 @@
 
 #define SEED_RETRY_NS (3 * SECOND_NS)
 #define SOON_NS       (500 * MS_NS)
-#define BUSY_BACKLOG  64 /* fresh news beyond this: a list is quicker than gossip */
-#define BUSY_SYNC_NS  (2 * SECOND_NS)
+#define MUCH_NEWS     4  /* an exchange that taught more than this is followed by another */
 #define SUMS_BYTES    (4 * BUCKETS)
 
 void talk_init(struct member *m)
@@ -303,11 +302,13 @@ static int synced(struct member *m, const struct dial *d, struct wire_in *r)
     int err = hear_caller(m, r, &from, &h);
     if (err)
         return err;
-    u64 word = node_key_word(&h.rec.key);
+    u64 word = node_key_word(&h.rec.key), learned = m->learned;
     seed_answered(m, &d->to, word);
     if (h.refused)
         return 0;
     err = hear_list(m, r, &from, word);
+    if (m->learned - learned > MUCH_NEWS)
+        talk_soon(m, 0);
     if (err)
         return err;
     if (next > d->cursor && next < BUCKETS) {
@@ -317,6 +318,8 @@ static int synced(struct member *m, const struct dial *d, struct wire_in *r)
         return 0;
     }
     u64 bits = differing(m, sums);
+    if (bits == 0 && m->learned == learned)
+        news_settle(m);
     struct dial *push = bits ? dial_add(m, DIAL_PUSH, &d->to, d->word) : NULL;
     if (push)
         push->pushed = bits;
@@ -401,12 +404,12 @@ static void seeds_expire(struct member *m)
     }
 }
 
+/* With `word`, or with anybody (0). */
 void talk_soon(struct member *m, u64 word)
 {
-    u64 due = m->own_ns + rng_below(&m->rng, SOON_NS);
-    if (m->sync_word)
-        return;
-    m->sync_word = word;
+    u64 due = m->own_ns + SOON_NS + rng_below(&m->rng, SOON_NS);
+    if (!m->sync_word)
+        m->sync_word = word;
     if (due < m->sync_due_ns)
         m->sync_due_ns = due;
 }
@@ -436,7 +439,5 @@ void talk_expire(struct member *m)
     if (p)
         (void)dial_add(m, DIAL_SYNC, &p->rec.addr, peer_word(p));
     u64 interval = m->timing.sync_interval_ns * sync_scale(m);
-    if (member_backlog(m) > BUSY_BACKLOG && interval > BUSY_SYNC_NS)
-        interval = BUSY_SYNC_NS;
     m->sync_due_ns = m->own_ns + interval / 2 + rng_below(&m->rng, interval + 1);
 }
