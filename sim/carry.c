@@ -10,7 +10,7 @@
 
 #define CHUNK        256
 #define TALK_TIMEOUT ((u64)1 << 32) /* beside a talk's number: not its answer, its time-out */
-#define TALK_BPS_MAX 20000000u /* a talk's pace where lines are idle: small beside layers */
+#define TALK_BPS_MAX 20000000u      /* a talk's pace where lines are idle: small beside layers */
 
 void carry_init(struct world *w)
 {
@@ -43,8 +43,8 @@ static u32 packet_new(struct world *w)
     if (w->n_packets_free > 0)
         return w->packets_free[--w->n_packets_free];
     if (w->n_packets % CHUNK == 0) {
-        w->packets = mem_grow(w->packets, &w->packets_cap, w->n_packets / CHUNK + 1,
-                              sizeof(*w->packets));
+        w->packets =
+            mem_grow(w->packets, &w->packets_cap, w->n_packets / CHUNK + 1, sizeof(*w->packets));
         w->packets[w->n_packets / CHUNK] = mem_new(CHUNK, sizeof(struct packet));
     }
     return (u32)w->n_packets++;
@@ -248,8 +248,8 @@ static void talk_put(struct world *w, u32 id)
         return;
     free(t->bytes);
     memset(t, 0, sizeof(*t));
-    w->talks_free = mem_grow(w->talks_free, &w->talks_free_cap, w->n_talks_free + 1,
-                             sizeof(*w->talks_free));
+    w->talks_free =
+        mem_grow(w->talks_free, &w->talks_free_cap, w->n_talks_free + 1, sizeof(*w->talks_free));
     w->talks_free[w->n_talks_free++] = id;
 }
 

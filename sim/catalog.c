@@ -45,7 +45,7 @@ static u64 quantile(const struct point *p, size_t n, double part)
 
 u64 catalog_bytes(const struct catalog *c, u32 layer)
 {
-    static const struct point sizes[] = {{0, 200},     {.25, 1e5},  {.5, 4e6},  {.75, 2e7},
+    static const struct point sizes[] = {{0, 200},    {.25, 1e5},   {.5, 4e6}, {.75, 2e7},
                                          {.9, 6.3e7}, {.98, 2.5e8}, {1, 1.5e9}};
     if (c->fixed_bytes && layer >= IMAGE_LAYERS_FROM)
         return c->fixed_bytes / (c->fixed_n ? c->fixed_n : 1);
@@ -56,8 +56,7 @@ u64 catalog_bytes(const struct catalog *c, u32 layer)
 static u32 draw_count(const struct catalog *c, struct rng *r)
 {
     static const struct point counts[] = {{0, 1}, {.5, 8}, {.9, 18}, {.99, 40}, {1, 64}};
-    return c->fixed_n ? (u32)c->fixed_n
-                      : (u32)quantile(counts, countof(counts), rng_unit(r));
+    return c->fixed_n ? (u32)c->fixed_n : (u32)quantile(counts, countof(counts), rng_unit(r));
 }
 
 static void add_layer(struct catalog *c, u32 layer)

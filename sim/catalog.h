@@ -26,7 +26,7 @@ struct catalog {
     u32 n_images;
     u32 *layers;
     size_t n_layers, layers_cap;
-    double *zipf; /* cumulated */
+    double *zipf;             /* cumulated */
     u64 fixed_bytes, fixed_n; /* of an image, when set */
     u32 published;            /* layers that images made since were given */
 };

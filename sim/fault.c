@@ -169,8 +169,8 @@ static void cut_office(struct world *w, u32 office, bool cut)
             w->net.nodes[i].group = cut ? 2 : 0;
     for (int g = 0; g < NET_GROUPS_MAX; g++)
         if (g != 2)
-            w->net.blocked[g] = cut ? w->net.blocked[g] | 1u << 2
-                                    : w->net.blocked[g] & ~(u64)(1u << 2);
+            w->net.blocked[g] =
+                cut ? w->net.blocked[g] | 1u << 2 : w->net.blocked[g] & ~(u64)(1u << 2);
     w->net.blocked[2] = cut ? ~(u64)(1u << 2) : 0;
 }
 

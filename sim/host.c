@@ -10,10 +10,10 @@
 #include "sim/fetch.h"
 #include "sim/mem.h"
 
-#define WALL_ZERO_MS    1767225600000u /* 2026-01-01: any date will do */
-#define PORT            5000
-#define DRIVE_MAX       20000 /* outputs of one drive: beyond, the mesh does not come to an end */
-#define SAME_INSTANT_MAX 1000 /* timers without time passing: likewise */
+#define WALL_ZERO_MS     1767225600000u /* 2026-01-01: any date will do */
+#define PORT             5000
+#define DRIVE_MAX        20000 /* outputs of one drive: beyond, the mesh does not come to an end */
+#define SAME_INSTANT_MAX 1000  /* timers without time passing: likewise */
 
 u64 host_now(const struct world *w, const struct host *h)
 {
@@ -35,14 +35,14 @@ void host_init(struct world *w, u32 index)
     rng_bytes(&r, h->seed, sizeof(h->seed));
     struct node_secret secret;
     identity_from_seed(h->seed, &h->key, &secret);
-    h->addr = addr_v4(10, (u8)(h->place.office + 1), (u8)(h->place.index >> 8), (u8)h->place.index,
-                      PORT);
+    h->addr =
+        addr_v4(10, (u8)(h->place.office + 1), (u8)(h->place.index >> 8), (u8)h->place.index, PORT);
     snprintf(h->name, sizeof(h->name), "node-%u", index);
     snprintf(h->rack, sizeof(h->rack), "rack-%u-%u", h->place.office, h->place.rack);
     sim_clock_init(&h->clock, rng_below(&r, 1000000 * SIM_S), WALL_ZERO_MS);
     if (w->k.drift > 0)
-        sim_clock_set_drift(&h->clock, 0, (i64)rng_below(&r, 2000 * w->k.drift + 1) -
-                                              (i64)(1000 * w->k.drift));
+        sim_clock_set_drift(&h->clock, 0,
+                            (i64)rng_below(&r, 2000 * w->k.drift + 1) - (i64)(1000 * w->k.drift));
     h->timer_ns = UINT64_MAX;
     shelf_init(&h->shelf, w->k.capacity);
     h->layers_n = (u32)(w->k.layers < w->k.catalog ? w->k.layers : w->k.catalog);

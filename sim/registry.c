@@ -6,14 +6,14 @@
 
 #include "sim/engine.h"
 
-#define THINK_NS  (20 * SIM_MS) /* of a registry in front of an object store */
-#define MOSTLY    .8
-#define SLOW_BPS  200000
+#define THINK_NS (20 * SIM_MS) /* of a registry in front of an object store */
+#define MOSTLY   .8
+#define SLOW_BPS 200000
 
 const char *registry_mood_name(enum registry_mood m)
 {
-    static const char *const names[REGISTRY_MOOD_COUNT] = {
-        "well", "slow", "429", "5xx", "breaking", "wrong bytes", "gone"};
+    static const char *const names[REGISTRY_MOOD_COUNT] = {"well",     "slow",        "429", "5xx",
+                                                           "breaking", "wrong bytes", "gone"};
     assert(m < REGISTRY_MOOD_COUNT);
     return names[m];
 }

@@ -30,11 +30,11 @@ struct registry {
 
 /* What becomes of one request, as its client will see it. */
 struct registry_answer {
-    int status;        /* 200, 429, 503; 0: no connection */
-    u64 think_ns;      /* until its first byte leaves */
-    u64 cap_bps;       /* 0: none */
-    double breaks;     /* the stream ends after this part of it; 1: does not */
-    bool wrong;        /* bytes are not the layer's */
+    int status;    /* 200, 429, 503; 0: no connection */
+    u64 think_ns;  /* until its first byte leaves */
+    u64 cap_bps;   /* 0: none */
+    double breaks; /* the stream ends after this part of it; 1: does not */
+    bool wrong;    /* bytes are not the layer's */
 };
 
 void registry_init(struct registry *r, const struct knobs *k, const struct rng *rng);

@@ -23,6 +23,7 @@
 #include "sim/net.h"
 #include "sim/record.h"
 #include "sim/registry.h"
+#include "sim/scenario.h"
 #include "sim/shelf.h"
 #include "sim/sim_clock.h"
 
@@ -54,10 +55,10 @@ enum host_state { HOST_OFF, HOST_UP, HOST_PAUSED };
 struct host {
     u32 index, life; /* life: starts so far */
     enum host_state state;
-    bool dark;     /* off, and its machine too: nobody answers, not even with a refusal */
-    bool leaving;  /* has said goodbye */
+    bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
+    bool leaving; /* has said goodbye */
     bool liar, disk_full;
-    u64 since_ns;  /* in this state; virtual */
+    u64 since_ns; /* in this state; virtual */
     struct topology_place place;
     struct node_key key;
     u8 seed[32];
@@ -137,21 +138,13 @@ struct world {
     u64 end_ns;
 };
 
-struct scenario {
-    const char *name, *summary; /* a line */
-    const char *text;           /* a paragraph */
-    void (*tune)(struct knobs *k);  /* its own values for knobs; may be NULL */
-    void (*plan)(struct world *w);  /* adds faults and work; may be NULL */
-    void (*step)(struct world *w, const struct event *ev); /* EV_SCENARIO; may be NULL */
-};
-
 struct world_options {
     const struct scenario *scenario;
     const struct knobs *knobs;
     u64 seed;
     const char *topology_text; /* NULL: built in */
     size_t topology_len;
-    struct record *record; /* borrowed; NULL: nothing is written */
+    struct record *record;           /* borrowed; NULL: nothing is written */
     const struct fault_plan *faults; /* NULL: the scenario's; else exactly these */
 };
 /* ERR_INVAL and a sentence: the topology does not fit. */
