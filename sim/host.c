@@ -307,7 +307,13 @@ void host_timer(struct world *w, const struct event *ev)
     h->same_instant = h->last_timer_ns == ev->at_ns ? h->same_instant + 1 : 0;
     h->last_timer_ns = ev->at_ns;
     if (h->same_instant > SAME_INSTANT_MAX) {
-        measure_break(w, "timer", "node %u asks for the same instant again and again", ev->node);
+        bool member = member_next_expiry(mesh_member(h->mesh)) <= host_now(w, h);
+        bool inventory = inventory_next_expiry(mesh_inventory(h->mesh)) <= host_now(w, h);
+        measure_break(w, "timer", "node %u asks for the same instant again and again: its %s",
+                      ev->node,
+                      member      ? "member list"
+                      : inventory ? "inventory"
+                                  : "mesh");
         return;
     }
     if (mesh_next_expiry(h->mesh) <= host_now(w, h))
