@@ -60,9 +60,8 @@ static void look_up(struct world *w, struct rng *r)
     const struct host *of = &w->hosts[rng_below(r, w->n)];
     if (h->state != HOST_UP || of->layers_n == 0)
         return;
-    /* A layer that somebody holds, or held a moment ago. */
-    u32 layer =
-        (u32)((of->layers_from + w->k.catalog - 2 + rng_below(r, of->layers_n + 2)) % w->k.catalog);
+    /* One that a node of the region holds: what somebody without it would look for. */
+    u32 layer = (u32)((of->layers_from + rng_below(r, of->layers_n)) % w->k.catalog);
     struct digest d;
     static struct node_key holders[LIMIT_MEMBERS]; /* 128 KiB: too much for the stack */
     catalog_digest(&w->catalog, layer, &d);
