@@ -1,11 +1,11 @@
 /* The page of one run: it reads the data that stands above it and draws; nothing is fetched.
  *
- * data: { summary, dt_s, end_s, bound_s, offices: [{name}], nodes: [[office, rack, name]],
- *   states: [[t, node, state]]             0 down, 1 up, 2 paused, 3 cut off
- *   fetches: [[from_s, to_s, node, source, bytes, ok]]     source -1: the registry
- *   full: [[t, node, share]]               what share of the wanted layers a node holds
- *   series: {name: [value per dt_s]}, done: [[t, took_s, source]]   source 0 store, 1 peer, 2 registry
- *   faults: [[from_s, to_s, kind, text]], log: [[t, text]], notes: [text] } */
+ * data: { version, again, end_s, bound_s, summary, offices: [[nodes, 0, name]],
+ *   states: [[t, node, state]]                             0 down, 1 up, 2 paused, 3 cut off
+ *   fetches: [[from, to, node, source, bytes, worked]]     source -1: the registry
+ *   gained: [[t, node, bytes so far]], layers: [[t, took, source]], pulls: [[t, took]]
+ *   series: [name], seconds: [[t, value of each series]]
+ *   faults: [[from, to, kind]], log: [[t, t, text]], notes: [[0, 0, text]] }; times in seconds */
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -46,9 +46,8 @@
   $("scenario").textContent = s.scenario;
   $("run").textContent = `${num(s.nodes)} nodes, seed ${s.seed}, ${seconds(s.virtual_s)} of virtual time`;
   const broken = s.invariants_broken;
-  $("verdict").textContent = broken
-    ? `${broken} invariant${broken === 1 ? "" : "s"} broken` : "Every invariant held.";
-  $("verdict").className = broken ? "broken" : "good";
+  $("verdict").textContent = broken.length ? `Broken: ${broken.join(", ")}` : "Every invariant held.";
+  $("verdict").className = broken.length ? "broken" : "good";
   const tiles = [
     ["makespan ÷ bound", s.makespan_ratio, num],
     ["last one done", s.makespan_s, seconds],
@@ -75,7 +74,7 @@
   $("footer").textContent =
     `dray-sim ${data.version || ""} · ${num(s.events)} events in ${seconds(s.wall_s)} ` +
     `(${num(s.events_per_s)} a second) · state hash ${s.state_hash} · ` +
-    `again: dray-sim run ${s.scenario} --nodes ${s.nodes} --seed ${s.seed}`;
+    `again: ${data.again}`;
 
   /* --- canvases ----------------------------------------------------------------------------- */
   const sheet = canvas => {
@@ -91,12 +90,12 @@
 
   /* Where each node stands: offices as discs around the registry's roof, racks as their nodes. */
   const GOLDEN = Math.PI * (3 - Math.sqrt(5));
-  const members = data.offices.map(() => []);
-  data.nodes.forEach((n, i) => members[n[0]].push(i));
+  let total = 0;
+  const members = data.offices.map(o => Array.from({ length: o[0] }, () => total++));
   const place = (w, h) => {
     const k = members.length, columns = Math.ceil(Math.sqrt(k * Math.max(1, w / (h - 90))));
     const rows = Math.ceil(k / columns), cw = w / columns, ch = (h - 80) / rows;
-    const spots = new Array(data.nodes.length), discs = [];
+    const spots = new Array(total), discs = [];
     members.forEach((list, o) => {
       const row = Math.floor(o / columns), inRow = Math.min(columns, k - row * columns);
       const x = w / 2 + ((o % columns) - (inRow - 1) / 2) * cw, y = 76 + row * ch + ch / 2;
@@ -112,8 +111,9 @@
   };
 
   /* Events in order of time, each with a pointer that follows the slider. */
-  const byTime = list => (list || []).slice().sort((a, b) => a[0] - b[0]);
-  const states = byTime(data.states), full = byTime(data.full), fetches = byTime(data.fetches);
+  const byTime = list => list.slice().sort((a, b) => a[0] - b[0]);
+  const states = byTime(data.states), gained = byTime(data.gained), fetches = byTime(data.fetches);
+  const most = gained.reduce((m, g) => Math.max(m, g[2]), 0);
   const longest = fetches.reduce((m, f) => Math.max(m, f[1] - f[0]), 0);
   const first = (list, t) => { /* index of the first entry later than t */
     let lo = 0, hi = list.length;
@@ -121,7 +121,7 @@
     return lo;
   };
   const at = (list, t, start) => {
-    const value = new Array(data.nodes.length).fill(start);
+    const value = new Array(total).fill(start);
     for (let i = 0, n = first(list, t); i < n; i++) value[list[i][1]] = list[i][2];
     return value;
   };
@@ -134,7 +134,8 @@
 
   const drawRegion = () => {
     const { c, w, h } = sheet($("region")), map = place(w, h);
-    const state = at(states, now, 1), share = at(full, now, 0), live = running(now);
+    const state = at(states, now, 1), live = running(now);
+    const share = at(gained, now, 0).map(v => most ? v / most : 0);
     c.textAlign = "center";
     map.discs.forEach((d, o) => {
       c.beginPath();
@@ -142,7 +143,7 @@
       c.fillStyle = ink.paper; c.fill();
       c.strokeStyle = ink.line; c.stroke();
       c.fillStyle = ink.quiet;
-      c.fillText(data.offices[o].name, d.x, d.y + d.radius + 20);
+      c.fillText(data.offices[o][2], d.x, d.y + d.radius + 20);
     });
     c.lineWidth = 1;
     const drawn = live.length > 1500 ? live.filter((f, i) => f[3] < 0 || i % Math.ceil(live.length / 1500) === 0) : live;
@@ -183,8 +184,8 @@
     span.append(i, text);
     $("legend").append(span);
   };
-  legend("line", "holds nothing of it");
-  legend("store", "holds it (paler: a part)");
+  legend("line", "has fetched nothing");
+  legend("store", "has fetched (paler: less than others)");
   legend("bad", "down");
   legend("warn", "paused");
   legend("quiet", "cut off");
@@ -228,26 +229,21 @@
     $("plots").append(div);
     plots.push(p);
   };
+  const column = key => data.series.indexOf(key) + 1;
   const seriesPlot = (title, formatY, lines, opt = {}) => {
-    lines = lines.filter(l => data.series[l.key] && data.series[l.key].some(v => v !== null));
-    if (!lines.length) return;
+    const list = data.seconds;
+    if (!list.length || !lines.some(l => list.some(row => row[column(l.key)] > 0))) return;
     addPlot({
       title, lines, formatY, formatX: clock,
       draw(p) {
         let max = opt.max || 0;
-        for (const l of lines) for (const v of data.series[l.key]) if (v > max) max = v;
+        for (const l of lines) for (const row of list) max = Math.max(max, row[column(l.key)]);
         const f = frame(p, { min: 0, max: end }, { min: 0, max: max * (opt.max ? 1 : 1.06) || 1 });
         for (const l of lines) {
           f.c.beginPath();
           f.c.strokeStyle = ink[l.color];
           f.c.lineWidth = 1.8;
-          let pen = false;
-          data.series[l.key].forEach((v, i) => {
-            if (v === null) { pen = false; return; }
-            const x = f.px(Math.min(i * data.dt_s, end)), y = f.py(v);
-            if (pen) f.c.lineTo(x, y); else f.c.moveTo(x, y);
-            pen = true;
-          });
+          for (const row of list) f.c.lineTo(f.px(Math.min(row[0], end)), f.py(row[column(l.key)]));
           f.c.stroke();
         }
         f.c.strokeStyle = ink.ink; f.c.globalAlpha = 0.5; f.c.lineWidth = 1;
@@ -256,66 +252,67 @@
       },
     });
   };
-  const sources = [["store", "store"], ["a peer", "peer"], ["the registry", "wan"]];
-  if ((data.done || []).length) {
-    const took = sources.map((_, k) => data.done.filter(d => d[2] === k).map(d => d[1]).sort((a, b) => a - b));
-    const all = data.done.map(d => d[1]).sort((a, b) => a - b);
-    const lines = [{ label: "all", color: "ink", list: all }];
-    sources.forEach(([label, color], k) => took[k].length && lines.push({ label: "from " + label, color, list: took[k] }));
-    if (data.bound_s) lines.push({ label: "bound", color: "bad", list: [] });
+  /* Shares of a list of times that are done by then, a curve for each; with the bound, if any. */
+  const donePlot = (title, curves, bound) => {
+    curves = curves.filter(c => c.list.length);
+    if (!curves.length) return;
+    const lines = curves.map(c => ({ ...c, list: c.list.slice().sort((a, b) => a - b) }));
+    if (bound) lines.push({ label: "the bound", color: "bad", list: [] });
+    const longest = Math.max(bound || 0, ...lines.map(l => l.list.length ? l.list[l.list.length - 1] : 0));
     addPlot({
-      title: "How long a layer took: share of requests done", lines,
-      formatY: percent, formatX: seconds,
+      title, lines, formatY: percent, formatX: seconds,
       draw(p) {
-        const max = Math.max(all[all.length - 1], data.bound_s || 0) * 1.03 || 1;
-        const f = frame(p, { min: 0, max }, { min: 0, max: 1 });
+        const f = frame(p, { min: 0, max: longest * 1.03 || 1 }, { min: 0, max: 1 });
         for (const l of lines) {
           f.c.beginPath();
           f.c.strokeStyle = ink[l.color];
-          f.c.lineWidth = l.label === "all" ? 2.4 : 1.5;
+          f.c.lineWidth = 2;
           f.c.moveTo(f.px(0), f.py(0));
-          l.list.forEach((v, i) => { f.c.lineTo(f.px(v), f.py(i / l.list.length)); f.c.lineTo(f.px(v), f.py((i + 1) / l.list.length)); });
+          l.list.forEach((v, i) => f.c.lineTo(f.px(v), f.py((i + 1) / l.list.length)));
           f.c.stroke();
         }
-        if (data.bound_s) {
-          f.c.setLineDash([5, 4]); f.c.strokeStyle = ink.bad; f.c.beginPath();
-          f.c.moveTo(f.px(data.bound_s), f.box.t); f.c.lineTo(f.px(data.bound_s), f.box.b); f.c.stroke(); f.c.setLineDash([]);
-        }
+        if (!bound) return;
+        f.c.setLineDash([5, 4]); f.c.strokeStyle = ink.bad; f.c.beginPath();
+        f.c.moveTo(f.px(bound), f.box.t); f.c.lineTo(f.px(bound), f.box.b); f.c.stroke(); f.c.setLineDash([]);
       },
     });
-  }
-  seriesPlot("Bytes on their way to users, by source", rate, [
-    { key: "store_bps", label: "stores", color: "store" }, { key: "peer_bps", label: "peers", color: "peer" },
-    { key: "wan_bps", label: "WAN", color: "wan" }]);
-  seriesPlot("Answered without the registry", percent, [
-    { key: "hit_ratio", label: "from the store", color: "store" },
-    { key: "peer_hit_ratio", label: "of the misses, from peers", color: "peer" }], { max: 1 });
-  seriesPlot("Mesh traffic, sent per node", rate, [
-    { key: "mesh_bps", label: "mean", color: "peer" }, { key: "mesh_max_bps", label: "busiest node", color: "warn" }]);
-  seriesPlot("Membership: what living nodes believe", percent, [
-    { key: "view_mean", label: "living seen alive, mean", color: "store" },
-    { key: "view_min", label: "worst view", color: "warn" },
-    { key: "dead_believed", label: "dead still believed alive", color: "bad" }], { max: 1 });
-  seriesPlot("Inventories that agree with their owner", percent, [
-    { key: "inventory_mean", label: "mean", color: "store" }, { key: "inventory_min", label: "worst", color: "warn" }], { max: 1 });
+  };
+  const layersFrom = k => data.layers.filter(l => l[2] === k).map(l => l[1]);
+  donePlot("How long a pull took: share that was done by then",
+    [{ label: "pulls", color: "ink", list: data.pulls.map(p => p[1]) }], data.bound_s);
+  donePlot("How long a missing layer took", [
+    { label: "from peers", color: "peer", list: layersFrom(1) },
+    { label: "from the registry", color: "wan", list: layersFrom(2) }]);
+  seriesPlot("Bytes that nodes fetch", rate, [
+    { key: "peer_bps", label: "from peers", color: "peer" },
+    { key: "wan_bps", label: "from the registry", color: "wan" }]);
+  seriesPlot("Answered without the registry, so far", percent, [
+    { key: "hit_ratio", label: "requests, from the store", color: "store" },
+    { key: "peer_ratio", label: "fetched bytes, from peers", color: "peer" }], { max: 1 });
+  seriesPlot("Mesh traffic, sent per node", rate, [{ key: "mesh_bps", label: "mean", color: "peer" }]);
+  seriesPlot("Membership: how many each node believes alive", num, [
+    { key: "up", label: "are up", color: "ink" },
+    { key: "alive_least", label: "least", color: "warn" }, { key: "alive_most", label: "most", color: "bad" },
+    { key: "alive_mean", label: "mean", color: "store" }]);
 
   /* --- faults, log, the moment -------------------------------------------------------------- */
   const drawLane = () => {
     const { c, w, h } = sheet($("lane"));
     const px = t => t / end * (w - 2) + 1;
     c.fillStyle = ink.paper; c.fillRect(0, 8, w, 22);
-    for (const [from, to, kind] of data.faults || []) {
-      c.fillStyle = ({ heal: ink.store, pause: ink.warn, slow: ink.warn, partition: ink.quiet, cut: ink.quiet, origin: ink.wan, join: ink.peer })[kind] || ink.bad;
+    for (const [from, to, kind] of data.faults) {
+      c.fillStyle = /pause|slow|lossy|clog|weather|clock/.test(kind) ? ink.warn
+        : /partition|cut|hears|heard/.test(kind) ? ink.quiet : /registry/.test(kind) ? ink.wan : ink.bad;
       c.globalAlpha = 0.75;
       c.fillRect(px(from), 8, Math.max(2, px(Math.min(to, end)) - px(from)), 22);
     }
     c.globalAlpha = 1;
     c.fillStyle = ink.quiet; c.textAlign = "left";
-    c.fillText((data.faults || []).length ? "faults" : "no faults in this run", 2, 44);
+    c.fillText(data.faults.length ? "faults" : "no faults in this run", 2, 44);
     c.fillStyle = ink.ink; c.fillRect(px(now) - 1, 4, 2, 30);
   };
   const log = byTime(data.log);
-  const items = log.map(([t, text]) => {
+  const items = log.map(([t, , text]) => {
     const li = document.createElement("li"), time = document.createElement("time");
     time.textContent = clock(t);
     li.append(time, text);
@@ -330,8 +327,8 @@
     $("now").append(dt, dd);
   };
   const value = key => {
-    const list = data.series[key];
-    return list && list.length ? list[Math.min(list.length - 1, Math.floor(now / data.dt_s))] : null;
+    const row = data.seconds[Math.max(0, first(data.seconds, now) - 1)];
+    return row ? row[column(key)] : null;
   };
   const drawNow = ({ live, state }) => {
     $("now").replaceChildren();
@@ -341,7 +338,7 @@
     show("transfers from peers", num(live.filter(f => f[3] >= 0).length));
     show("transfers from the registry", num(live.filter(f => f[3] < 0).length));
     for (const [key, label, format] of [["peer_bps", "between peers", rate], ["wan_bps", "across the WAN", rate],
-      ["mesh_bps", "mesh, per node", rate], ["view_mean", "living seen alive", percent]])
+      ["mesh_bps", "mesh, per node", rate], ["alive_mean", "believed alive, mean", num]])
       if (has(value(key))) show(label, format(value(key)));
     const past = first(log, now);
     items.forEach((li, i) => { li.className = i >= past ? "future" : i === past - 1 ? "latest" : ""; });
@@ -385,7 +382,7 @@
     if (e.key === "ArrowRight") seek(now + end / 100);
     if (e.key === "ArrowLeft") seek(now - end / 100);
   };
-  for (const note of data.notes || []) {
+  for (const [, , note] of data.notes) {
     const p = document.createElement("p");
     p.textContent = note;
     $("notes").append(p);
@@ -394,10 +391,10 @@
   matchMedia("(prefers-color-scheme: dark)").onchange = () => { readInk(); draw(); };
 
   /* The page opens at its most telling moment: when most is on its way, else at the end. */
-  let best = end, most = 0;
+  let best = end, busiest = 0;
   for (let i = 0; i <= 200; i++) {
     const t = end * i / 200, n = running(t).length;
-    if (n > most) { most = n; best = t; }
+    if (n > busiest) { busiest = n; best = t; }
   }
   const wanted = new URLSearchParams(location.search).get("t");
   seek(wanted !== null ? Number(wanted) : best);
