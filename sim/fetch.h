@@ -31,7 +31,6 @@ struct fetch_request {
     u64 taken, wanted, last_ns;  /* last: of its last byte */
     u32 flow;
     u64 cap_bps;
-    bool stalled;
     int status;
 };
 
@@ -44,6 +43,7 @@ struct fetch {
     u32 registry;              /* likewise */
     u64 registry_from_ns;      /* not asked before: it was not well */
     bool wants_registry;
+    bool behind; /* its next steps are due, and its node was stopped */
     unsigned registry_failures;
     bool wrong, only_registry;
     u32 sole; /* the one that sent all so far; FETCH_NONE: none yet; FETCH_REGISTRY: several */
