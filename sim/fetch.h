@@ -13,7 +13,7 @@
 #include "sim/world.h"
 
 #define FETCH_REGISTRY UINT32_MAX /* in place of a node */
-#define FETCH_NONE     UINT32_MAX
+#define FETCH_NONE     (UINT32_MAX - 1)
 
 enum fetch_request_state {
     REQUEST_ASKING,    /* on its way, or waiting for the first byte */

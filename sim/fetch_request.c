@@ -171,6 +171,7 @@ static void serve(struct world *w, u32 id)
         r->status = 200;
         r->serving = true;
         r->wrong = lie_of(s) == LIE_WRONG_BYTES || (e && e->rotten);
+        s->served_wrong |= r->wrong;
         s->serving++;
         if (e) {
             e->pins++;

@@ -314,12 +314,7 @@ void measure_asked(struct world *w, u32 node, u32 peer, u64 since_ns)
 
 void measure_convicted(struct world *w, u32 node, u32 peer)
 {
-    const struct host *p = &w->hosts[peer];
-    bool rotten = false;
-    u32 at = SHELF_NONE;
-    for (const struct shelf_entry *e; (e = shelf_each(&p->shelf, &at));)
-        rotten |= e->rotten;
-    if (!p->liar && !rotten && w->phase != PHASE_HEALED)
+    if (!w->hosts[peer].served_wrong)
         measure_break(w, "convicted", "node %u convicts node %u, which is honest", node, peer);
 }
 
