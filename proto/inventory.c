@@ -124,23 +124,18 @@ static void forget(struct inventory *v, u16 o)
 {
     inventory_detach(v, o);
     v->seats[o] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
+    v->n_known--;
     inventory_name_put(v->pool, o);
 }
 
-/* Seats of those who are down since before `before_s`. Returns how many stay. */
-static u32 prune(struct inventory *v, u64 before_s)
+/* Seats of those who are down since before `before_s`. */
+static void prune(struct inventory *v, u64 before_s)
 {
-    u32 n = 0;
     for (u32 o = 0; o < v->cap_seats; o++) {
-        struct inventory_seat *s = &v->seats[o];
-        if (!(s->flags & INVENTORY_KNOWN))
-            continue;
-        if (!(s->flags & INVENTORY_UP) && s->down_s < before_s)
+        const struct inventory_seat *s = &v->seats[o];
+        if ((s->flags & INVENTORY_KNOWN) && !(s->flags & INVENTORY_UP) && s->down_s < before_s)
             forget(v, (u16)o);
-        else
-            n++;
     }
-    return n;
 }
 
 static int seat_take(struct inventory *v, const struct node_key *k, u16 *out)
@@ -155,6 +150,8 @@ static int seat_take(struct inventory *v, const struct node_key *k, u16 *out)
     }
     if (v->seats[*out].flags & INVENTORY_KNOWN)
         inventory_name_put(v->pool, *out); /* one use for each view */
+    else
+        v->n_known++;
     v->seats[*out].flags |= INVENTORY_KNOWN;
     return 0;
 }
@@ -167,7 +164,7 @@ int inventory_peer_up(struct inventory *v, const struct node_key *k, u64 distanc
         return 0;
     if (v->n_order >= LIMIT_MEMBERS)
         return ERR_FULL;
-    if (prune(v, 0) >= 2 * LIMIT_MEMBERS)
+    if (v->n_known >= 2 * LIMIT_MEMBERS)
         prune(v, UINT64_MAX);
     int err = order_room(v);
     if (!err)
@@ -386,6 +383,17 @@ void inventory_expire(struct inventory *v, u64 now_ns)
         prune(v, s > KEEP_DOWN_S ? s - KEEP_DOWN_S : 0);
         v->prune_ns = now_ns + PRUNE_NS;
     }
+}
+
+void inventory_prime(struct inventory *v, const struct inventory *of)
+{
+    const struct inventory_seat *s = &of->seats[of->me];
+    u16 o = of->me;
+    assert(v->pool == of->pool);
+    if (v == of || !inventory_seat_up(v, o))
+        return;
+    inventory_attach(v, o, s->table, s->n);
+    v->seats[o].head_n = s->head_n;
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */
