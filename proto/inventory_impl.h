@@ -167,7 +167,7 @@ struct inventory {
 
     struct inventory_logged *log;
     u32 log_cap;
-    u64 log_head;
+    u64 log_head, log_floor; /* entries below the floor are gone */
     struct inventory_link *links[INVENTORY_LINKS];
     u32 n_links;
 
