@@ -85,6 +85,7 @@ struct measure {
     struct measure_seen *seen; /* MEASURE_OBSERVERS times nodes */
     size_t n_observers;
 
+    char apart[200]; /* in what the nodes did not agree when it was last looked at */
     bool broken;
     const char *invariant;
     char why[200];

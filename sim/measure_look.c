@@ -219,25 +219,35 @@ void measure_stop(struct world *w)
 
 /* --- agreement ------------------------------------------------------------------------------- */
 
-static bool views_agree(const struct world *w)
+/* `why`: who does not, and in what. */
+static bool views_agree(const struct world *w, char why[200])
 {
-    u32 live[TOPOLOGY_OFFICES_MAX];
+    u32 live[TOPOLOGY_OFFICES_MAX], first[TOPOLOGY_OFFICES_MAX];
     u64 hash[TOPOLOGY_OFFICES_MAX];
-    bool known[TOPOLOGY_OFFICES_MAX] = {false};
-    for (u32 i = 0; i < w->topology.n_regions; i++)
+    for (u32 i = 0; i < w->topology.n_regions; i++) {
         live[i] = world_live(w, i);
+        first[i] = UINT32_MAX;
+    }
     for (u32 i = 0; i < w->n; i++) {
         const struct host *h = &w->hosts[i];
         u32 region = h->place.region;
-        if (h->state != HOST_UP || h->leaving)
+        if (h->state != HOST_UP || h->leaving) {
+            snprintf(why, 200, "node %u is not up", i);
             return false;
-        if (member_count(mesh_member(h->mesh), MEMBER_ALIVE) != live[region])
+        }
+        u32 alive = (u32)member_count(mesh_member(h->mesh), MEMBER_ALIVE);
+        if (alive != live[region]) {
+            snprintf(why, 200, "node %u sees %u of %u alive", i, alive, live[region]);
             return false;
+        }
         u64 mine = inventory_hash(mesh_inventory(h->mesh));
-        if (known[region] && hash[region] != mine)
+        if (first[region] == UINT32_MAX) {
+            first[region] = i;
+            hash[region] = mine;
+        } else if (hash[region] != mine) {
+            snprintf(why, 200, "the inventories of node %u and node %u differ", first[region], i);
             return false;
-        known[region] = true;
-        hash[region] = mine;
+        }
     }
     return true;
 }
@@ -270,7 +280,7 @@ static void judge_truth(struct world *w)
 
 bool measure_agreed(struct world *w)
 {
-    if (world_now(w) - w->healed_ns < SIM_S || !views_agree(w))
+    if (world_now(w) - w->healed_ns < SIM_S || !views_agree(w, w->measure.apart))
         return false;
     samples_add(&w->measure.agree, world_now(w) - w->healed_ns);
     /* Layers still come in while the last pulls end; then it would be a race, not a lie. */

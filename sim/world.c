@@ -340,8 +340,8 @@ bool world_step(struct world *w)
     struct event ev;
     if (w->measure.broken || !engine_next(&w->engine, w->end_ns, &ev)) {
         if (!w->measure.broken && w->phase == PHASE_HEALED && w->agreed_ns == UINT64_MAX)
-            measure_break(w, "agreement", "nodes do not agree %.0f s after healing",
-                          (double)w->k.heal / 1e9);
+            measure_break(w, "agreement", "%.0f s after healing %s", (double)w->k.heal / 1e9,
+                          w->measure.apart);
         return false;
     }
     deliver(w, &ev);

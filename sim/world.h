@@ -59,7 +59,7 @@ struct host {
     bool leaving; /* has said goodbye */
     bool liar, disk_full;
     bool served_wrong; /* once at least: it may be convicted */
-    u64 since_ns; /* in this state; virtual */
+    u64 since_ns;      /* in this state; virtual */
     struct topology_place place;
     struct node_key key;
     u8 seed[32];
