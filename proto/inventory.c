@@ -26,6 +26,11 @@ static int seats_grow(struct inventory *v, u32 need)
     if (!seats)
         return ERR_NOMEM;
     v->seats = seats;
+    void *notes = inventory_resize(&v->bytes, v->notes, v->cap_seats * sizeof(*v->notes),
+                                   cap * sizeof(*v->notes));
+    if (!notes)
+        return ERR_NOMEM;
+    v->notes = notes;
     void *limbs = inventory_resize(&v->bytes, v->limbs, v->cap_seats * sizeof(*v->limbs),
                                    cap * sizeof(*v->limbs));
     if (!limbs)
@@ -34,6 +39,7 @@ static int seats_grow(struct inventory *v, u32 need)
     v->limbs = limbs;
     for (u32 i = v->cap_seats; i < cap; i++)
         v->seats[i] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
+    memset(v->notes + v->cap_seats, 0, (cap - v->cap_seats) * sizeof(*v->notes));
     v->cap_seats = cap;
     return 0;
 }
@@ -63,7 +69,7 @@ void inventory_detach(struct inventory *v, u16 o)
     inventory_table_put(v->pool, s->table);
     s->table = INVENTORY_NO_TABLE;
     s->n = 0;
-    s->head_n = 0;
+    v->notes[o].head_n = 0;
 }
 
 void inventory_attach(struct inventory *v, u16 o, u16 table, u32 n)
@@ -124,6 +130,7 @@ static void forget(struct inventory *v, u16 o)
 {
     inventory_detach(v, o);
     v->seats[o] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
+    v->notes[o] = (struct inventory_note){0};
     v->n_known--;
     inventory_name_put(v->pool, o);
 }
@@ -133,7 +140,8 @@ static void prune(struct inventory *v, u64 before_s)
 {
     for (u32 o = 0; o < v->cap_seats; o++) {
         const struct inventory_seat *s = &v->seats[o];
-        if ((s->flags & INVENTORY_KNOWN) && !(s->flags & INVENTORY_UP) && s->down_s < before_s)
+        if ((s->flags & INVENTORY_KNOWN) && !(s->flags & INVENTORY_UP) &&
+            v->notes[o].down_s < before_s)
             forget(v, (u16)o);
     }
 }
@@ -172,7 +180,7 @@ int inventory_peer_up(struct inventory *v, const struct node_key *k, u64 distanc
     if (err)
         return err;
     struct inventory_seat *s = &v->seats[o];
-    s->distance_us = us > UINT32_MAX ? UINT32_MAX : (u32)us;
+    v->notes[o].distance_us = us > UINT32_MAX ? UINT32_MAX : (u32)us;
     if (s->flags & INVENTORY_UP)
         return 0;
     rise(v, o);
@@ -198,7 +206,7 @@ void inventory_peer_down(struct inventory *v, const struct node_key *k, u64 now_
         v->hash -= seat_hash(v, s);
     inventory_pending_drop(v, o);
     s->flags &= (u8)~INVENTORY_UP;
-    s->down_s = (u32)(now_ns / 1000000000u);
+    v->notes[o].down_s = (u32)(now_ns / 1000000000u);
     u32 at = order_at(v, o);
     v->n_order--;
     memmove(v->order + at, v->order + at + 1, (v->n_order - at) * sizeof(*v->order));
@@ -217,7 +225,7 @@ u16 inventory_near(struct inventory *v, u32 turn)
         u32 at = n;
         if (o == v->me)
             continue;
-        while (at > 0 && v->seats[best[at - 1]].distance_us > v->seats[o].distance_us)
+        while (at > 0 && v->notes[best[at - 1]].distance_us > v->notes[o].distance_us)
             at--;
         if (at == NEAR)
             continue;
@@ -288,6 +296,7 @@ void inventory_del(struct inventory *v)
     }
     inventory_pool_leave(v->pool);
     free(v->seats);
+    free(v->notes);
     free(v->limbs);
     free(v->order);
     free(v->log);
@@ -393,7 +402,7 @@ void inventory_prime(struct inventory *v, const struct inventory *of)
     if (v == of || !inventory_seat_up(v, o))
         return;
     inventory_attach(v, o, s->table, s->n);
-    v->seats[o].head_n = s->head_n;
+    v->notes[o].head_n = of->notes[o].head_n;
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */

@@ -53,13 +53,16 @@ enum inventory_seat_flags {
     INVENTORY_KNOWN = 32,  /* a seat at all: holds a use of the name */
 };
 
-struct inventory_seat {
+struct inventory_seat { /* what each op that comes looks at: eight bytes, so that a row is short */
     u32 n;
-    u32 head_n; /* 1 + n of the newest head passed on; 0: none */
-    u32 distance_us;
-    u32 down_s; /* since when, in seconds of the clock given */
     u16 table;
     u8 flags;
+};
+
+struct inventory_note { /* the rest of a seat */
+    u32 head_n;         /* 1 + n of the newest head passed on; 0: none */
+    u32 distance_us;
+    u32 down_s; /* since when, in seconds of the clock given */
     u8 byte[2]; /* as of the last round of anti-entropy, and the one before */
 };
 
@@ -159,6 +162,7 @@ struct inventory {
     u64 hash, bytes;
 
     struct inventory_seat *seats;
+    struct inventory_note *notes;
     struct inventory_limb *limbs;
     u32 cap_seats, n_known;
     u16 root;

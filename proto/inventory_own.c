@@ -289,7 +289,7 @@ static void sign(struct inventory *v, u64 now_ns)
     struct inventory_head h = {.n = t->n, .sum = t->sum};
     inventory_head_sign(&v->secret, t->epoch, &h);
     inventory_head_keep(t, &h);
-    s->head_n = h.n + 1;
+    v->notes[v->me].head_n = h.n + 1;
     w->head_n = h.n;
     w->head_due = false;
     w->head_ns = UINT64_MAX;
