@@ -153,28 +153,38 @@ static void forget_lapsed(struct purged *p, u64 now_ms)
     }
 }
 
-int purged_add(struct purged *p, const struct digest *d, u64 now_ms, u64 until_ms)
+/* The entry, made if need be. NULL, and `*rc`. */
+static struct purged_entry *find_or_make(struct purged *p, const struct digest *d, u64 now_ms,
+                                         int *rc)
 {
     struct purged_entry *e = find(p, d);
-    u64 before_ms = e ? e->until_ms : 0;
-    if (until_ms <= before_ms || until_ms <= now_ms)
+    if (e)
+        return e;
+    if (p->table.count == LIMIT_PURGES)
+        forget_lapsed(p, now_ms);
+    *rc = p->table.count == LIMIT_PURGES ? ERR_FULL : ERR_NOMEM;
+    if (*rc == ERR_FULL || !(e = calloc(1, sizeof(*e))))
+        return NULL;
+    e->node.digest = *d;
+    table_put(&p->table, &e->node);
+    return e;
+}
+
+int purged_set(struct purged *p, const struct digest *d, u64 now_ms, u64 until_ms)
+{
+    int rc = 0;
+    if (until_ms <= now_ms && !find(p, d))
         return 0;
-    if (!e) {
-        if (p->table.count == LIMIT_PURGES)
-            forget_lapsed(p, now_ms);
-        if (p->table.count == LIMIT_PURGES)
-            return ERR_FULL;
-        if (!(e = calloc(1, sizeof(*e))))
-            return ERR_NOMEM;
-        e->node.digest = *d;
-        table_put(&p->table, &e->node);
-    }
+    struct purged_entry *e = find_or_make(p, d, now_ms, &rc);
+    if (!e)
+        return rc;
+    u64 before_ms = e->until_ms;
     e->until_ms = until_ms;
-    int rc = write_file(p);
-    if (rc && before_ms == 0)
-        take_out(p, e);
-    else if (rc)
+    rc = until_ms == before_ms ? 0 : write_file(p);
+    if (rc)
         e->until_ms = before_ms;
+    if (e->until_ms <= now_ms)
+        take_out(p, e);
     return rc;
 }
 

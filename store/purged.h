@@ -23,9 +23,9 @@ struct purged {
 must_use int purged_init(struct purged *p, const struct layout *l, u64 seed, u64 now_ms);
 void purged_fini(struct purged *p);
 
-/* A later time than known is taken, an earlier one is not. ERR_FULL; ERR_NOSPACE, ERR_IO: it could
- * not be written, and is not remembered. */
-must_use int purged_add(struct purged *p, const struct digest *d, u64 now_ms, u64 until_ms);
+/* In place of what is known of it; a time that is over takes it off the list. ERR_FULL;
+ * ERR_NOSPACE, ERR_IO: it could not be written, and all is as it was. */
+must_use int purged_set(struct purged *p, const struct digest *d, u64 now_ms, u64 until_ms);
 /* Until when; 0: it may come in. */
 u64 purged_until(const struct purged *p, const struct digest *d, u64 now_ms);
 void purged_each(const struct purged *p, u64 now_ms,

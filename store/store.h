@@ -111,9 +111,9 @@ must_use int store_remove(struct store *s, const struct digest *d);
 
 /* Removes a blob by name, if it is held (`*removed`, may be NULL), pinned or not, and what is there
  * of a partial, and keeps it out until `until_ms` (Unix time): no ingest of it may begin, one that
- * runs will not be committed. Remembered across restarts. A later time than known is taken, an
- * earlier one is not; one that is over removes only. ERR_FULL: too many are kept out already;
- * ERR_NOSPACE, ERR_IO: it cannot be remembered, or not removed. */
+ * runs will not be committed. Remembered across restarts, in place of an earlier purge of it; a
+ * time that is over removes only. ERR_FULL: too many are kept out already; ERR_NOSPACE, ERR_IO: it
+ * cannot be remembered, or not removed. */
 must_use int store_purge(struct store *s, const struct digest *d, u64 now_ms, u64 until_ms,
                          bool *removed);
 /* Until when it is kept out; 0: it is not. */

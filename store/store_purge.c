@@ -21,7 +21,7 @@ void store_tell(struct store *s, const struct blob_info *b, bool held)
 
 int store_purge(struct store *s, const struct digest *d, u64 now_ms, u64 until_ms, bool *removed)
 {
-    int rc = purged_add(&s->purged, d, now_ms, until_ms);
+    int rc = purged_set(&s->purged, d, now_ms, until_ms);
     if (removed)
         *removed = false;
     if (rc)

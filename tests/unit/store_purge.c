@@ -25,8 +25,12 @@ static void gone_and_kept_out(void **state)
     assert_int_equal(fixture_begin(f, 1, BLOB, &i), ERR_DENIED);
     assert_int_equal(store_purged_until(f->store, &d, f->now_ms), 5000);
     assert_int_equal(store_purged_until(f->store, &other, f->now_ms), 0);
-    purge(f, &d, 4000, false); /* earlier: nothing changes */
-    assert_int_equal(store_purged_until(f->store, &d, f->now_ms), 5000);
+    purge(f, &d, 4000, false); /* the last word counts */
+    assert_int_equal(store_purged_until(f->store, &d, f->now_ms), 4000);
+    purge(f, &d, 1000, false); /* it may come in again at once */
+    assert_int_equal(store_purged_until(f->store, &d, f->now_ms), 0);
+    fixture_put(f, 1, BLOB);
+    purge(f, &d, 5000, true);
     purge(f, &d, 6000, false);
     f->now_ms = 5999;
     assert_int_equal(fixture_begin(f, 1, BLOB, &i), ERR_DENIED);
@@ -150,6 +154,9 @@ static void what_cannot_be_remembered_is_not_done(void **state)
     fixture_check(f, 1, BLOB);
     assert_int_equal(rmdir(file), 0);
     purge(f, &d, 9000, true);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_int_equal(store_purge(f->store, &d, f->now_ms, 0, NULL), ERR_IO);
+    assert_int_equal(store_purged_until(f->store, &d, f->now_ms), 9000);
 }
 
 /* --- the observer ---------------------------------------------------------------------------- */
