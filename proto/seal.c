@@ -16,6 +16,12 @@ static_assert(TAG_BYTES == crypto_aead_xchacha20poly1305_ietf_ABYTES, "libsodium
 static_assert(SEAL_HEAD - 5 == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "head and nonce");
 static_assert(SEAL_LANE_COUNT <= 1 << (64 - LANE_SHIFT), "a lane fits above the counter");
 
+static const size_t LANE_BYTES[SEAL_LANE_COUNT] = {
+    [SEAL_DATAGRAM] = LIMIT_DATAGRAM_BYTES,
+    [SEAL_TALK] = LIMIT_TALK_BYTES,
+    [SEAL_PEER] = LIMIT_DATAGRAM_BYTES,
+};
+
 struct seal {
     u8 sender[8];
     u64 epoch;
@@ -33,14 +39,9 @@ struct seal {
 const char *seal_drop_name(enum seal_drop d)
 {
     static const char *const names[SEAL_DROP_COUNT] = {
-        [SEAL_OK] = "ok",
-        [SEAL_SHORT] = "short",
-        [SEAL_VERSION] = "version",
-        [SEAL_KEY] = "key",
-        [SEAL_LANE] = "lane",
-        [SEAL_FORGED] = "forged",
-        [SEAL_REPLAYED] = "replayed",
-        [SEAL_OWN] = "own",
+        [SEAL_OK] = "ok",           [SEAL_SHORT] = "short",       [SEAL_LONG] = "long",
+        [SEAL_VERSION] = "version", [SEAL_KEY] = "key",           [SEAL_LANE] = "lane",
+        [SEAL_FORGED] = "forged",   [SEAL_REPLAYED] = "replayed", [SEAL_OWN] = "own",
     };
     assert(d < SEAL_DROP_COUNT);
     return names[d];
@@ -160,6 +161,7 @@ size_t seal_close(struct seal *s, enum seal_lane lane, u8 version, const void *t
 {
     const u8 *in = text;
     assert(s->n_keys > 0 && lane < SEAL_LANE_COUNT);
+    assert(len + SEAL_OVERHEAD <= LANE_BYTES[lane]);
     assert(version >= s->version_min && version <= s->version_max);
     u64 counter = ++s->counter[lane];
     assert(counter >> LANE_SHIFT == 0);
@@ -207,9 +209,12 @@ static bool unlock(const struct seal *s, const struct seal_key *key, const u8 *i
 enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size_t len, u8 *text,
                          struct seal_from *from)
 {
+    assert(lane < SEAL_LANE_COUNT);
     memset(from, 0, sizeof(*from));
     if (len < SEAL_OVERHEAD)
         return SEAL_SHORT;
+    if (len > LANE_BYTES[lane])
+        return SEAL_LONG;
     if (in[0] < s->version_min || in[0] > s->version_max)
         return SEAL_VERSION;
     u32 id = (u32)get_be(in + 1, 4);

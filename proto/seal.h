@@ -58,6 +58,7 @@ enum seal_lane {
 enum seal_drop {
     SEAL_OK,
     SEAL_SHORT,    /* shorter than an empty sealed message */
+    SEAL_LONG,     /* longer than any of its lane may be */
     SEAL_VERSION,  /* a wire version not spoken */
     SEAL_KEY,      /* under a key not in the ring */
     SEAL_LANE,     /* sealed for another lane */
@@ -107,8 +108,8 @@ struct seal_from {
     size_t text_len;
 };
 /* Opens and takes it into the window. `text` has room for len - SEAL_OVERHEAD; in place when
- * text == in + SEAL_HEAD, otherwise they do not overlap. Not SEAL_OK: nothing was learned, and the
- * text is not to be read. */
+ * text == in + SEAL_HEAD, otherwise they do not overlap. Not SEAL_OK: no window moved, and the text
+ * is not to be read. SEAL_OWN and SEAL_REPLAYED fill in `from`, others zero it. */
 enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size_t len, u8 *text,
                          struct seal_from *from);
 /* A sender's signed record names its epoch: whatever is older is a replay. */

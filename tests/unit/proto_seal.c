@@ -197,6 +197,21 @@ static void short_ones_are_dropped(void **state)
     assert_int_equal(open_one(p->b, &m), SEAL_OK);
 }
 
+static void long_ones_are_dropped_unopened(void **state)
+{
+    struct pair *p = *state;
+    u8 *big = calloc(2, LIMIT_TALK_BYTES + 1), *text = big + LIMIT_TALK_BYTES + 1;
+    struct seal_from from;
+    static const size_t most[SEAL_LANE_COUNT] = {LIMIT_DATAGRAM_BYTES, LIMIT_TALK_BYTES,
+                                                 LIMIT_DATAGRAM_BYTES};
+    for (enum seal_lane lane = 0; lane < SEAL_LANE_COUNT; lane++) {
+        size_t len = seal_close(p->a, lane, WIRE_VERSION, text, most[lane] - SEAL_OVERHEAD, big);
+        assert_int_equal(seal_open(p->b, lane, big, len + 1, text, &from), SEAL_LONG);
+        assert_int_equal(seal_open(p->b, lane, big, len, text, &from), SEAL_OK);
+    }
+    free(big);
+}
+
 static void any_bit_changed_is_dropped(void **state)
 {
     struct pair *p = *state;
@@ -530,6 +545,7 @@ int main(void)
         CASE(nothing_at_all_can_be_sealed),
         CASE(in_place_gives_the_same_bytes),
         CASE(short_ones_are_dropped),
+        CASE(long_ones_are_dropped_unopened),
         CASE(any_bit_changed_is_dropped),
         CASE(versions_out_of_reach_are_dropped),
         CASE(our_own_voice_is_dropped),
