@@ -74,7 +74,7 @@ static inline struct rig *rig_new(void)
 
 static inline struct mesh_options rig_options(const struct rig *r, size_t i)
 {
-    static char names[RIG_NODES][16], racks[RIG_NODES][16];
+    static char names[RIG_NODES][32], racks[RIG_NODES][32];
     snprintf(names[i], sizeof(names[i]), "node-%zu", i);
     snprintf(racks[i], sizeof(racks[i]), "rack-%zu", i / 2);
     struct mesh_options opt = {
@@ -316,6 +316,7 @@ static inline struct rig *rig_region(size_t count)
     struct rig *r = rig_new();
     rig_start_all(r, 0, count);
     assert_true(rig_until(r, rig_all_meet, 20 * S));
+    rig_run(r, 10 * S); /* until all have what the others hold */
     return r;
 }
 
