@@ -82,6 +82,7 @@ void host_hold(struct world *w, u32 index, u32 layer, bool held)
         return;
     struct digest d;
     catalog_digest(&w->catalog, layer, &d);
+    w->store_changed_ns = world_now(w);
     if (held)
         mesh_hold(h->mesh, &d, host_now(w, h));
     else

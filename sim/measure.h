@@ -115,6 +115,7 @@ void measure_sample(struct world *w); /* EV_SAMPLE */
 void measure_second(struct world *w); /* EV_SECOND */
 void measure_start(struct world *w);  /* the warm-up is over: count from here */
 void measure_stop(struct world *w);   /* faults and work are over */
-/* After healing: do all agree, and is it true? */
+/* After healing: do all agree? */
 bool measure_agreed(struct world *w);
+void measure_truth(struct world *w);  /* and is it true? */
 void measure_finish(struct world *w); /* folds what is open into the figures */

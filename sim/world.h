@@ -134,8 +134,9 @@ struct world {
     struct rng rng_boot, rng_work, rng_pause;
 
     enum { PHASE_WARM, PHASE_FAULTS, PHASE_HEALED } phase;
-    u64 healed_ns; /* when everything was mended; UINT64_MAX before */
-    u64 agreed_ns; /* when all agreed after it; UINT64_MAX before */
+    u64 healed_ns;        /* when everything was mended; UINT64_MAX before */
+    u64 agreed_ns;        /* when all agreed after it; UINT64_MAX before */
+    u64 store_changed_ns; /* somebody's, the last time */
     u64 end_ns;
 };
 
