@@ -271,9 +271,9 @@ void measure_truth(struct world *w)
             if (k == h->index || w->hosts[k].place.region != h->place.region)
                 continue;
             bool says = inventory_is_held_by(mesh_inventory(h->mesh), &d, &w->hosts[k].key);
-            if (says != host_holds(w, k, layer))
-                measure_break(w, "agreement", "all agree, but node %u %s layer %u", k,
-                              says ? "does not hold" : "holds", layer);
+            if (says != host_holds(w, k, layer) && !w->hosts[k].denied)
+                measure_break(w, "agreement", "all agree, but not node %u: node %u %s layer %u",
+                              h->index, k, says ? "does not hold" : "holds", layer);
         }
     }
 }

@@ -12,9 +12,10 @@
 #include "sim/mem.h"
 #include "sim/pull.h"
 
-#define SAMPLE_NS     (50 * SIM_MS)
-#define TOLD_AFTER_NS (10 * SIM_S) /* of a change, after which everybody must know, faults healed  \
-                                    */
+#define SAMPLE_NS (50 * SIM_MS)
+#define TOLD_AFTER_NS                                                                              \
+    (10 * SIM_S) /* of a change, after which everybody must know, faults healed                    \
+                  */
 
 u64 world_now(const struct world *w)
 {
