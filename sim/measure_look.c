@@ -219,6 +219,35 @@ void measure_stop(struct world *w)
 
 /* --- agreement ------------------------------------------------------------------------------- */
 
+static bool find_origin(const struct host *h, const struct node_key *k, struct inventory_origin *o)
+{
+    size_t at = 0;
+    while (inventory_each(mesh_inventory(h->mesh), &at, o))
+        if (node_key_equal(&o->key, k))
+            return true;
+    return false;
+}
+
+/* Whose layers two nodes know differently. */
+static void say_difference(const struct world *w, const struct host *a, const struct host *b,
+                           char why[200])
+{
+    int n = snprintf(why, 200, "the inventories of node %u and node %u differ", a->index, b->index);
+    for (u32 i = 0; i < w->n; i++) {
+        struct inventory_origin x = {0}, y = {0};
+        bool here = find_origin(a, &w->hosts[i].key, &x),
+             there = find_origin(b, &w->hosts[i].key, &y);
+        if (here == there && x.epoch == y.epoch && x.n == y.n && x.complete == y.complete)
+            continue;
+        snprintf(why + n, (size_t)(200 - n),
+                 " in what node %u holds: %s epoch %ju n %ju %s, %s epoch %ju n %ju %s", i,
+                 here ? "known," : "not known,", (uintmax_t)x.epoch, (uintmax_t)x.n,
+                 x.complete ? "complete" : "not complete", there ? "known," : "not known,",
+                 (uintmax_t)y.epoch, (uintmax_t)y.n, y.complete ? "complete" : "not complete");
+        return;
+    }
+}
+
 /* `why`: who does not, and in what. */
 static bool views_agree(const struct world *w, char why[200])
 {
@@ -245,7 +274,7 @@ static bool views_agree(const struct world *w, char why[200])
             first[region] = i;
             hash[region] = mine;
         } else if (hash[region] != mine) {
-            snprintf(why, 200, "the inventories of node %u and node %u differ", first[region], i);
+            say_difference(w, &w->hosts[first[region]], h, why);
             return false;
         }
     }
