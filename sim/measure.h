@@ -10,6 +10,7 @@
  *   queues       no drive puts out without end, no fetch steps without end  (host.c, fetch.c)
  *   timer        a timer that has fired does not ask for the same instant for ever  (host.c)
  *   memory       a node's mesh keeps within its budget
+ *   detection    where nothing is cut, a node that died is known to be dead within a bound
  *   convicted    no honest node is convicted of wrong bytes
  *   agreement    after healing, within a bound: everybody sees everybody alive, all inventories are
  *                equal, and they are true
@@ -109,6 +110,9 @@ void measure_asked(struct world *w, u32 node, u32 peer, u64 since_ns);
 void measure_convicted(struct world *w, u32 node, u32 peer);
 void measure_cut(struct world *w); /* the network changed */
 void measure_stray(struct world *w);
+
+/* Alive or doubted, to this observer, which is on. */
+bool measure_sees_alive(const struct world *w, u32 observer, u32 node);
 
 /* Looks. */
 void measure_sample(struct world *w); /* EV_SAMPLE */

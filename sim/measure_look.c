@@ -129,6 +129,28 @@ static void judge_memory(struct world *w, const struct host *h)
                       h->index, (uintmax_t)bytes, (uintmax_t)budget);
 }
 
+/* --- deaths ---------------------------------------------------------------------------------- */
+
+#define DETECTION_BOUND_NS (90 * SIM_S) /* several times what it takes in bad weather */
+
+static void judge_detection(struct world *w)
+{
+    struct measure *m = &w->measure;
+    for (size_t i = m->first_open; i < m->n_deaths; i++) {
+        const struct measure_death *d = &m->deaths[i];
+        u64 since = d->at_ns > m->cut_ns ? d->at_ns : m->cut_ns;
+        if (!d->open || since > world_now(w) || world_now(w) - since < DETECTION_BOUND_NS)
+            continue;
+        for (u32 k = 0; k < w->n; k++)
+            if (!d->knows[k] && measure_sees_alive(w, k, d->node) && w->hosts[k].state == HOST_UP &&
+                !w->hosts[k].leaving && world_now(w) - w->hosts[k].since_ns > DETECTION_BOUND_NS) {
+                measure_break(w, "detection", "node %u does not know that node %u died at %.3f s",
+                              k, d->node, (double)d->at_ns / 1e9);
+                return;
+            }
+    }
+}
+
 /* --- every second ---------------------------------------------------------------------------- */
 
 static u64 mesh_bytes_sent(const struct world *w, u64 *talk, u64 *datagrams)
@@ -196,6 +218,7 @@ void measure_second(struct world *w)
         if ((m->seconds + o) % 4 == 0)
             judge_growth(w, o);
     judge_memory(w, &w->hosts[m->seconds % w->n]);
+    judge_detection(w);
     if (w->k.second && w->record)
         write_row(w);
 }
