@@ -54,6 +54,11 @@ void peers_del(struct peers *p)
     free(p);
 }
 
+void peers_attach(struct peers *p, struct region *region)
+{
+    p->opt.region = region;
+}
+
 static struct mesh *mesh(const struct peers *p)
 {
     return p->opt.region ? region_mesh(p->opt.region) : NULL;
@@ -61,7 +66,7 @@ static struct mesh *mesh(const struct peers *p)
 
 u64 peers_now_ns(const struct peers *p)
 {
-    return region_now_ns(p->opt.region);
+    return p->opt.region ? region_now_ns(p->opt.region) : uv_hrtime();
 }
 
 u64 *peers_fetched_bytes(struct peers *p)

@@ -19,13 +19,15 @@
 struct peers;
 
 struct peers_options {
-    struct region *region;      /* borrowed */
+    struct region *region;      /* borrowed; NULL: none (yet), see peers_attach() */
     struct http_client *client; /* borrowed */
     struct metrics *metrics;    /* borrowed */
     struct history *history;    /* borrowed */
 };
 must_use int peers_new(struct peers **out, const struct peers_options *opt);
 void peers_del(struct peers *p);
+/* The region begins to be carried, or (NULL) is no more. */
+void peers_attach(struct peers *p, struct region *region);
 
 u64 peers_now_ns(const struct peers *p);
 /* Does anybody in the region say that it holds this? */

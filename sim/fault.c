@@ -219,10 +219,12 @@ static void strike_line(struct world *w, const struct fault *f)
     fetch_reachability_changed(w);
 }
 
+/* But not who is a seed: nobody would find it again without a new configuration. */
 static void move(struct world *w, u32 node)
 {
     host_crash(w, node, false);
-    w->hosts[node].addr.port++;
+    if (!host_is_seed(w, node))
+        w->hosts[node].addr.port++;
 }
 
 void fault_begins(struct world *w, u32 index)

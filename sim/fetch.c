@@ -159,15 +159,10 @@ bool fetch_is_convicted(const struct world *w, u32 node, u32 peer)
     return false;
 }
 
-/* All bytes are here: do they make the layer? The digest says; a mutant does not ask. */
+/* All bytes are here: do they make the layer? */
 static bool is_right(const struct fetch *f)
 {
-#ifdef DRAY_MUTANT_TRUST_PEERS
-    (void)f;
-    return true;
-#else
     return !f->wrong;
-#endif
 }
 
 static void judge(struct world *w, u32 id)
@@ -240,8 +235,10 @@ void fetch_registry_failed(struct world *w, u32 id, bool progress)
 
 void fetch_steps(struct world *w, u32 id)
 {
-    if (w->hosts[w->fetches->v[id].node].state != HOST_UP)
-        return; /* stopped: fetch_poll() comes back */
+    bool stopped = w->hosts[w->fetches->v[id].node].state != HOST_UP;
+    w->fetches->v[id].behind = stopped;
+    if (stopped)
+        return; /* fetch_poll() comes back */
     for (int i = 0; i < 1000; i++) {
         struct fetch *f = &w->fetches->v[id];
         if (f->wants_registry) {
@@ -339,7 +336,7 @@ void fetch_poll(struct world *w)
     for (u32 i = 0; i < s->n; i++) {
         struct fetch *f = &s->v[i];
         if (f->used && w->hosts[f->node].state == HOST_UP &&
-            (f->wants_registry || sourcing_deadline(&f->core) <= world_now(w)))
+            (f->wants_registry || f->behind || sourcing_deadline(&f->core) <= world_now(w)))
             fetch_steps(w, i);
     }
     s->polling = s->active > 0;

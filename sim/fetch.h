@@ -13,7 +13,7 @@
 #include "sim/world.h"
 
 #define FETCH_REGISTRY UINT32_MAX /* in place of a node */
-#define FETCH_NONE     UINT32_MAX
+#define FETCH_NONE     (UINT32_MAX - 1)
 
 enum fetch_request_state {
     REQUEST_ASKING,    /* on its way, or waiting for the first byte */
@@ -31,7 +31,6 @@ struct fetch_request {
     u64 taken, wanted, last_ns;  /* last: of its last byte */
     u32 flow;
     u64 cap_bps;
-    bool stalled;
     int status;
 };
 
@@ -44,6 +43,7 @@ struct fetch {
     u32 registry;              /* likewise */
     u64 registry_from_ns;      /* not asked before: it was not well */
     bool wants_registry;
+    bool behind; /* its next steps are due, and its node was stopped */
     unsigned registry_failures;
     bool wrong, only_registry;
     u32 sole; /* the one that sent all so far; FETCH_NONE: none yet; FETCH_REGISTRY: several */

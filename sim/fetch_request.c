@@ -6,7 +6,15 @@
 #include "sim/host.h"
 #include "sim/mem.h"
 
-#define THINK_NS (2 * SIM_MS) /* a peer's disk, until the first byte leaves */
+#define THINK_NS    (2 * SIM_MS) /* a peer's disk, until the first byte leaves */
+#define TRICKLE_BPS 1000
+
+enum lie { LIE_NONE, LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE };
+
+static enum lie lie_of(const struct host *h)
+{
+    return h->liar ? (enum lie)(1 + h->index % 3) : LIE_NONE;
+}
 
 static struct fetch_request *at(struct world *w, u32 id)
 {
@@ -37,7 +45,6 @@ static void ask_registry(struct world *w, u32 id)
     registry_ask(&w->registry, &a);
     r->status = a.status;
     r->serving = a.status == 200;
-    r->cap_bps = a.cap_bps;
     r->wrong = a.wrong;
     r->broken = a.breaks < 1;
     r->length = 1 + (u64)(a.breaks * (double)(r->wanted - 1));
@@ -149,8 +156,6 @@ void fetch_request_end(struct world *w, u32 id, enum sourcing_outcome outcome)
 
 /* --- at the server --------------------------------------------------------------------------- */
 
-enum lie { LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE };
-
 static void serve(struct world *w, u32 id)
 {
     struct fetch_request *r = at(w, id);
@@ -158,20 +163,16 @@ static void serve(struct world *w, u32 id)
     u32 layer = w->fetches->v[r->fetch].layer;
     struct shelf_entry *e = shelf_find(&s->shelf, layer);
     bool holds = host_holds(w, r->server, layer);
-    enum lie lie = s->liar ? (enum lie)(r->server % 3) : LIE_MISSING;
-    r->cap_bps = w->k.disk;
-    if (s->liar && lie == LIE_MISSING)
-        holds = false;
-    if (!holds) {
+    if (!holds || lie_of(s) == LIE_MISSING) {
         r->status = 404;
+        s->denied |= holds;
     } else if (s->serving >= w->k.peer_slots) {
         r->status = 503;
     } else {
         r->status = 200;
         r->serving = true;
-        r->wrong = (s->liar && lie == LIE_WRONG_BYTES) || (e && e->rotten);
-        if (s->liar && lie == LIE_TRICKLE)
-            r->cap_bps = 1000;
+        r->wrong = lie_of(s) == LIE_WRONG_BYTES || (e && e->rotten);
+        s->served_wrong |= r->wrong;
         s->serving++;
         if (e) {
             e->pins++;
@@ -211,15 +212,11 @@ static void stream(struct world *w, u32 id)
 {
     struct fetch_request *r = at(w, id);
     struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
-    struct flow_spec spec = {.lines = {h->down, FLOW_NONE, FLOW_NONE, FLOW_NONE},
-                             .bytes = r->length,
-                             .cap_bps = r->cap_bps,
-                             .tag = id};
+    struct flow_spec spec = {
+        .lines = {h->down, FLOW_NONE, FLOW_NONE, FLOW_NONE}, .bytes = r->length, .tag = id};
     if (r->server == FETCH_REGISTRY) {
         spec.lines[1] = w->registry_line;
         spec.lines[2] = w->wan_down[h->place.office];
-        if (!spec.cap_bps || spec.cap_bps > w->k.disk)
-            spec.cap_bps = w->k.disk;
     } else {
         struct host *s = &w->hosts[r->server];
         spec.lines[1] = s->up;
@@ -228,11 +225,10 @@ static void stream(struct world *w, u32 id)
             spec.lines[3] = w->wan_down[h->place.office];
         }
     }
-    r->cap_bps = spec.cap_bps;
+    r->cap_bps = spec.cap_bps = w->k.disk;
     r->state = REQUEST_STREAMING;
     r->last_ns = world_now(w);
     r->flow = flow_begin(&w->flows, &spec, world_now(w));
-    r->stalled = false;
     fetch_reachability_changed(w);
     world_flows_changed(w);
 }
@@ -309,19 +305,26 @@ static bool stands_still(const struct world *w, const struct fetch_request *r)
            !net_passes(&w->net, r->server, f->node) || !net_passes(&w->net, f->node, r->server);
 }
 
+/* What it may have just now: what ails its server ends when that is mended. */
+static u64 cap_now(const struct world *w, const struct fetch_request *r)
+{
+    if (stands_still(w, r))
+        return 0;
+    u64 slow = r->server == FETCH_REGISTRY                   ? registry_slowness(&w->registry)
+               : lie_of(&w->hosts[r->server]) == LIE_TRICKLE ? TRICKLE_BPS
+                                                             : UINT64_MAX;
+    return slow < w->k.disk ? slow : w->k.disk;
+}
+
 void fetch_reachability_changed(struct world *w)
 {
     struct fetches *s = w->fetches;
     for (u32 i = 0; s && i < s->n_requests; i++) {
         struct fetch_request *r = &s->requests[i];
-        if (!r->used || r->state != REQUEST_STREAMING || r->stalled == stands_still(w, r))
+        if (!r->used || r->state != REQUEST_STREAMING || r->cap_bps == cap_now(w, r))
             continue;
-        r->stalled = !r->stalled;
-        flow_cap(&w->flows, r->flow,
-                 r->stalled   ? 0
-                 : r->cap_bps ? r->cap_bps
-                              : UINT64_MAX,
-                 world_now(w));
+        r->cap_bps = cap_now(w, r);
+        flow_cap(&w->flows, r->flow, r->cap_bps, world_now(w));
         world_flows_changed(w);
     }
 }

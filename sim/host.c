@@ -82,6 +82,7 @@ void host_hold(struct world *w, u32 index, u32 layer, bool held)
         return;
     struct digest d;
     catalog_digest(&w->catalog, layer, &d);
+    w->store_changed_ns = world_now(w);
     if (held)
         mesh_hold(h->mesh, &d, host_now(w, h));
     else
@@ -109,6 +110,14 @@ static void tell_store(struct world *w, struct host *h)
 }
 
 /* --- a life ---------------------------------------------------------------------------------- */
+
+bool host_is_seed(const struct world *w, u32 index)
+{
+    u64 before = 0; /* nodes of the region before it */
+    for (u32 i = 0; i < index; i++)
+        before += w->hosts[i].place.region == w->hosts[index].place.region;
+    return before < w->k.seeds;
+}
 
 static void seed_mesh(struct world *w, struct host *h)
 {

@@ -14,6 +14,7 @@
 void host_init(struct world *w, u32 index);
 void host_fini(struct host *h);
 
+bool host_is_seed(const struct world *w, u32 index); /* the first few of each region */
 void host_boot(struct world *w, u32 index);
 /* The process dies. `dark`: its machine with it, so that nobody even refuses. */
 void host_crash(struct world *w, u32 index, bool dark);

@@ -150,6 +150,14 @@ static void forget_observer(struct world *w, u32 node)
         }
 }
 
+bool measure_sees_alive(const struct world *w, u32 observer, u32 node)
+{
+    const struct host *h = &w->hosts[observer];
+    struct member_view v;
+    return h->mesh && member_find(mesh_member(h->mesh), &w->hosts[node].key, &v) &&
+           (v.state == MEMBER_ALIVE || v.state == MEMBER_SUSPECT);
+}
+
 void measure_down(struct world *w, u32 node)
 {
     struct measure *m = &w->measure;
@@ -164,8 +172,7 @@ void measure_down(struct world *w, u32 node)
     *d = (struct measure_death){.node = node, .at_ns = world_now(w), .open = true};
     d->knows = mem_new(w->n, 1);
     for (u32 i = 0; i < w->n; i++)
-        if (i != node && w->hosts[i].state != HOST_OFF &&
-            w->hosts[i].place.region == h->place.region)
+        if (i != node && w->hosts[i].state != HOST_OFF && measure_sees_alive(w, i, node))
             d->needed++;
         else
             d->knows[i] = 2;
@@ -314,12 +321,7 @@ void measure_asked(struct world *w, u32 node, u32 peer, u64 since_ns)
 
 void measure_convicted(struct world *w, u32 node, u32 peer)
 {
-    const struct host *p = &w->hosts[peer];
-    bool rotten = false;
-    u32 at = SHELF_NONE;
-    for (const struct shelf_entry *e; (e = shelf_each(&p->shelf, &at));)
-        rotten |= e->rotten;
-    if (!p->liar && !rotten && w->phase != PHASE_HEALED)
+    if (!w->hosts[peer].served_wrong)
         measure_break(w, "convicted", "node %u convicts node %u, which is honest", node, peer);
 }
 

@@ -10,6 +10,7 @@
  *   queues       no drive puts out without end, no fetch steps without end  (host.c, fetch.c)
  *   timer        a timer that has fired does not ask for the same instant for ever  (host.c)
  *   memory       a node's mesh keeps within its budget
+ *   detection    where nothing is cut, a node that died is known to be dead within a bound
  *   convicted    no honest node is convicted of wrong bytes
  *   agreement    after healing, within a bound: everybody sees everybody alive, all inventories are
  *                equal, and they are true
@@ -85,6 +86,7 @@ struct measure {
     struct measure_seen *seen; /* MEASURE_OBSERVERS times nodes */
     size_t n_observers;
 
+    char apart[200]; /* in what the nodes did not agree when it was last looked at */
     bool broken;
     const char *invariant;
     char why[200];
@@ -109,11 +111,15 @@ void measure_convicted(struct world *w, u32 node, u32 peer);
 void measure_cut(struct world *w); /* the network changed */
 void measure_stray(struct world *w);
 
+/* Alive or doubted, to this observer, which is on. */
+bool measure_sees_alive(const struct world *w, u32 observer, u32 node);
+
 /* Looks. */
 void measure_sample(struct world *w); /* EV_SAMPLE */
 void measure_second(struct world *w); /* EV_SECOND */
 void measure_start(struct world *w);  /* the warm-up is over: count from here */
 void measure_stop(struct world *w);   /* faults and work are over */
-/* After healing: do all agree, and is it true? */
+/* After healing: do all agree? */
 bool measure_agreed(struct world *w);
+void measure_truth(struct world *w);  /* and is it true? */
 void measure_finish(struct world *w); /* folds what is open into the figures */

@@ -129,6 +129,28 @@ static void judge_memory(struct world *w, const struct host *h)
                       h->index, (uintmax_t)bytes, (uintmax_t)budget);
 }
 
+/* --- deaths ---------------------------------------------------------------------------------- */
+
+#define DETECTION_BOUND_NS (90 * SIM_S) /* several times what it takes in bad weather */
+
+static void judge_detection(struct world *w)
+{
+    struct measure *m = &w->measure;
+    for (size_t i = m->first_open; i < m->n_deaths; i++) {
+        const struct measure_death *d = &m->deaths[i];
+        u64 since = d->at_ns > m->cut_ns ? d->at_ns : m->cut_ns;
+        if (!d->open || since > world_now(w) || world_now(w) - since < DETECTION_BOUND_NS)
+            continue;
+        for (u32 k = 0; k < w->n; k++)
+            if (!d->knows[k] && measure_sees_alive(w, k, d->node) && w->hosts[k].state == HOST_UP &&
+                !w->hosts[k].leaving && world_now(w) - w->hosts[k].since_ns > DETECTION_BOUND_NS) {
+                measure_break(w, "detection", "node %u does not know that node %u died at %.3f s",
+                              k, d->node, (double)d->at_ns / 1e9);
+                return;
+            }
+    }
+}
+
 /* --- every second ---------------------------------------------------------------------------- */
 
 static u64 mesh_bytes_sent(const struct world *w, u64 *talk, u64 *datagrams)
@@ -196,6 +218,7 @@ void measure_second(struct world *w)
         if ((m->seconds + o) % 4 == 0)
             judge_growth(w, o);
     judge_memory(w, &w->hosts[m->seconds % w->n]);
+    judge_detection(w);
     if (w->k.second && w->record)
         write_row(w);
 }
@@ -219,31 +242,70 @@ void measure_stop(struct world *w)
 
 /* --- agreement ------------------------------------------------------------------------------- */
 
-static bool views_agree(const struct world *w)
+static bool find_origin(const struct host *h, const struct node_key *k, struct inventory_origin *o)
 {
-    u32 live[TOPOLOGY_OFFICES_MAX];
+    size_t at = 0;
+    while (inventory_each(mesh_inventory(h->mesh), &at, o))
+        if (node_key_equal(&o->key, k))
+            return true;
+    return false;
+}
+
+/* Whose layers two nodes know differently. */
+static void say_difference(const struct world *w, const struct host *a, const struct host *b,
+                           char why[200])
+{
+    int n = snprintf(why, 200, "the inventories of node %u and node %u differ", a->index, b->index);
+    for (u32 i = 0; i < w->n; i++) {
+        struct inventory_origin x = {0}, y = {0};
+        bool here = find_origin(a, &w->hosts[i].key, &x),
+             there = find_origin(b, &w->hosts[i].key, &y);
+        if (here == there && x.epoch == y.epoch && x.n == y.n && x.complete == y.complete)
+            continue;
+        snprintf(why + n, (size_t)(200 - n),
+                 " in what node %u holds: %s epoch %ju n %ju %s, %s epoch %ju n %ju %s", i,
+                 here ? "known," : "not known,", (uintmax_t)x.epoch, (uintmax_t)x.n,
+                 x.complete ? "complete" : "not complete", there ? "known," : "not known,",
+                 (uintmax_t)y.epoch, (uintmax_t)y.n, y.complete ? "complete" : "not complete");
+        return;
+    }
+}
+
+/* `why`: who does not, and in what. */
+static bool views_agree(const struct world *w, char why[200])
+{
+    u32 live[TOPOLOGY_OFFICES_MAX], first[TOPOLOGY_OFFICES_MAX];
     u64 hash[TOPOLOGY_OFFICES_MAX];
-    bool known[TOPOLOGY_OFFICES_MAX] = {false};
-    for (u32 i = 0; i < w->topology.n_regions; i++)
+    for (u32 i = 0; i < w->topology.n_regions; i++) {
         live[i] = world_live(w, i);
+        first[i] = UINT32_MAX;
+    }
     for (u32 i = 0; i < w->n; i++) {
         const struct host *h = &w->hosts[i];
         u32 region = h->place.region;
-        if (h->state != HOST_UP || h->leaving)
+        if (h->state != HOST_UP || h->leaving) {
+            snprintf(why, 200, "node %u is not up", i);
             return false;
-        if (member_count(mesh_member(h->mesh), MEMBER_ALIVE) != live[region])
+        }
+        u32 alive = (u32)member_count(mesh_member(h->mesh), MEMBER_ALIVE);
+        if (alive != live[region]) {
+            snprintf(why, 200, "node %u sees %u of %u alive", i, alive, live[region]);
             return false;
+        }
         u64 mine = inventory_hash(mesh_inventory(h->mesh));
-        if (known[region] && hash[region] != mine)
+        if (first[region] == UINT32_MAX) {
+            first[region] = i;
+            hash[region] = mine;
+        } else if (hash[region] != mine) {
+            say_difference(w, &w->hosts[first[region]], h, why);
             return false;
-        known[region] = true;
-        hash[region] = mine;
+        }
     }
     return true;
 }
 
-/* What all agree on must also be so. */
-static void judge_truth(struct world *w)
+/* Once nothing changes any more: what all agree on must also be so. */
+void measure_truth(struct world *w)
 {
     struct rng r = engine_rng(&w->engine, "truth");
     for (int i = 0; i < 200; i++) {
@@ -261,21 +323,18 @@ static void judge_truth(struct world *w)
             if (k == h->index || w->hosts[k].place.region != h->place.region)
                 continue;
             bool says = inventory_is_held_by(mesh_inventory(h->mesh), &d, &w->hosts[k].key);
-            if (says != host_holds(w, k, layer))
-                measure_break(w, "agreement", "all agree, but node %u %s layer %u", k,
-                              says ? "does not hold" : "holds", layer);
+            if (says != host_holds(w, k, layer) && !w->hosts[k].denied)
+                measure_break(w, "agreement", "all agree, but not node %u: node %u %s layer %u",
+                              h->index, k, says ? "does not hold" : "holds", layer);
         }
     }
 }
 
 bool measure_agreed(struct world *w)
 {
-    if (world_now(w) - w->healed_ns < SIM_S || !views_agree(w))
+    if (world_now(w) - w->healed_ns < SIM_S || !views_agree(w, w->measure.apart))
         return false;
     samples_add(&w->measure.agree, world_now(w) - w->healed_ns);
-    /* Layers still come in while the last pulls end; then it would be a race, not a lie. */
-    if (w->pulls->active == 0)
-        judge_truth(w);
     return true;
 }
 

@@ -28,18 +28,13 @@ void registry_init(struct registry *r, const struct knobs *k, const struct rng *
 
 void registry_ask(struct registry *r, struct registry_answer *a)
 {
-    *a = (struct registry_answer){.status = 200,
-                                  .think_ns = THINK_NS + rng_below(&r->rng, THINK_NS),
-                                  .cap_bps = r->stream_bps,
-                                  .breaks = 1};
+    *a = (struct registry_answer){
+        .status = 200, .think_ns = THINK_NS + rng_below(&r->rng, THINK_NS), .breaks = 1};
     r->asked++;
     switch (r->mood) {
     case REGISTRY_WELL:
     case REGISTRY_MOOD_COUNT: break;
-    case REGISTRY_SLOW:
-        a->think_ns += rng_below(&r->rng, 5 * SIM_S);
-        a->cap_bps = SLOW_BPS;
-        break;
+    case REGISTRY_SLOW: a->think_ns += rng_below(&r->rng, 5 * SIM_S); break;
     case REGISTRY_LIMITING: a->status = rng_chance(&r->rng, MOSTLY) ? 429 : 200; break;
     case REGISTRY_FAILING: a->status = rng_chance(&r->rng, MOSTLY) ? 503 : 200; break;
     case REGISTRY_BREAKING: a->breaks = rng_chance(&r->rng, MOSTLY) ? rng_unit(&r->rng) : 1; break;
@@ -61,4 +56,10 @@ void registry_done(struct registry *r, u64 bytes)
     assert(r->used > 0);
     r->used--;
     r->bytes += bytes;
+}
+
+u64 registry_slowness(const struct registry *r)
+{
+    u64 cap = r->stream_bps ? r->stream_bps : UINT64_MAX;
+    return r->mood == REGISTRY_SLOW && SLOW_BPS < cap ? SLOW_BPS : cap;
 }

@@ -32,7 +32,6 @@ struct registry {
 struct registry_answer {
     int status;    /* 200, 429, 503; 0: no connection */
     u64 think_ns;  /* until its first byte leaves */
-    u64 cap_bps;   /* 0: none */
     double breaks; /* the stream ends after this part of it; 1: does not */
     bool wrong;    /* bytes are not the layer's */
 };
@@ -41,3 +40,5 @@ void registry_init(struct registry *r, const struct knobs *k, const struct rng *
 /* 200 takes a slot, until registry_done(). */
 void registry_ask(struct registry *r, struct registry_answer *a);
 void registry_done(struct registry *r, u64 bytes);
+/* What one stream gets at most just now; UINT64_MAX: as much as there is. */
+u64 registry_slowness(const struct registry *r);

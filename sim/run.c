@@ -17,6 +17,17 @@
 
 static volatile sig_atomic_t interrupted; /* a signal handler has no other place */
 
+static char again[4096]; /* how to have this run again, for on_crash() */
+
+/* An assertion of a core failed, or worse: the run is known, which is all that can be done here. */
+static void on_crash(int number)
+{
+    ssize_t n = write(STDERR_FILENO, again, strlen(again));
+    (void)n;
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 static void on_signal(int number)
 {
     if (interrupted)
@@ -30,6 +41,9 @@ void run_catch_signals(void)
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    sa.sa_handler = on_crash;
+    sigaction(SIGABRT, &sa, NULL);
+    sigaction(SIGSEGV, &sa, NULL);
 }
 
 bool run_interrupted(void)
@@ -109,6 +123,9 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
                                .faults = opt->faults};
     double began = wall_s();
     struct world *w = NULL;
+    int n = snprintf(again, sizeof(again), "\ndray-sim: crashed; again: ");
+    run_replay(opt, again + n, sizeof(again) - (size_t)n - 1);
+    strcat(again, "\n");
     rc = world_new(&w, &wo, why);
     if (rc == 0) {
         drive(opt, w, began);

@@ -13,6 +13,9 @@
 #include "sim/pull.h"
 
 #define SAMPLE_NS (50 * SIM_MS)
+#define TOLD_AFTER_NS                                                                              \
+    (10 * SIM_S) /* of a change, after which everybody must know, faults healed                    \
+                  */
 
 u64 world_now(const struct world *w)
 {
@@ -258,11 +261,15 @@ static void turn(struct world *w)
         w->agreed_ns = world_now(w);
         record_phase(w->record, world_now(w), "agreed");
     }
-    /* What is still on its way may take as long as it takes, within pull.h's bound. */
-    if (w->agreed_ns != UINT64_MAX && w->pulls->active == 0)
+    if (w->agreed_ns == UINT64_MAX)
+        return;
+    /* What is still on its way may take as long as it takes, within pull.h's bound; then there is
+     * time for everybody to hear of the last layer. */
+    w->end_ns = world_now(w) + SIM_S;
+    if (w->pulls->active == 0 && world_now(w) >= w->store_changed_ns + TOLD_AFTER_NS) {
+        measure_truth(w);
         w->end_ns = world_now(w);
-    else if (world_now(w) + SAMPLE_NS >= w->end_ns && w->agreed_ns != UINT64_MAX)
-        w->end_ns = world_now(w) + SIM_S;
+    }
 }
 
 static void change(struct world *w, u32 node)
@@ -340,8 +347,8 @@ bool world_step(struct world *w)
     struct event ev;
     if (w->measure.broken || !engine_next(&w->engine, w->end_ns, &ev)) {
         if (!w->measure.broken && w->phase == PHASE_HEALED && w->agreed_ns == UINT64_MAX)
-            measure_break(w, "agreement", "nodes do not agree %.0f s after healing",
-                          (double)w->k.heal / 1e9);
+            measure_break(w, "agreement", "%.0f s after healing %s", (double)w->k.heal / 1e9,
+                          w->measure.apart);
         return false;
     }
     deliver(w, &ev);

@@ -58,7 +58,9 @@ struct host {
     bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
     bool leaving; /* has said goodbye */
     bool liar, disk_full;
-    u64 since_ns; /* in this state; virtual */
+    bool denied;       /* what it held, once at least: who asked it believes it */
+    bool served_wrong; /* once at least: it may be convicted */
+    u64 since_ns;      /* in this state; virtual */
     struct topology_place place;
     struct node_key key;
     u8 seed[32];
@@ -133,8 +135,9 @@ struct world {
     struct rng rng_boot, rng_work, rng_pause;
 
     enum { PHASE_WARM, PHASE_FAULTS, PHASE_HEALED } phase;
-    u64 healed_ns; /* when everything was mended; UINT64_MAX before */
-    u64 agreed_ns; /* when all agreed after it; UINT64_MAX before */
+    u64 healed_ns;        /* when everything was mended; UINT64_MAX before */
+    u64 agreed_ns;        /* when all agreed after it; UINT64_MAX before */
+    u64 store_changed_ns; /* somebody's, the last time */
     u64 end_ns;
 };
 
