@@ -144,10 +144,10 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
             snprintf(why, 256, "%.180s: could not be written", opt->out);
             rc = written;
         }
-        char again[1024];
-        run_replay(opt, again, sizeof(again));
+        char command[1024];
+        run_replay(opt, command, sizeof(command));
         if (rc == 0)
-            rc = report_write(opt->out, w, &out->summary, page, again, why);
+            rc = report_write(opt->out, w, &out->summary, page, command, why);
         page_del(page);
     }
     if (w)
