@@ -333,6 +333,7 @@ static int take_new(struct member *m, const struct heard *h)
         m->joined_ns = m->own_ns;
         member_tell(m, MEMBER_EVENT_JOINED, p);
         news_add(m, &m->self->news);
+        talk_unsure(m);
     }
     /* The lists that a joiner gets are nobody's news; one that comes later may be of a region that
      * was cut off. */
