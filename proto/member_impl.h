@@ -108,7 +108,9 @@ struct peer {
 
 /* Open addressing, linear: value is index + 1, 0 free. */
 struct table {
-    u32 *hash, *value;
+    struct slot {
+        u32 hash, value;
+    } * slot;
     u32 cap, n;
 };
 
@@ -166,6 +168,7 @@ struct dial {
 
 struct member {
     struct peer *self;
+    u64 word; /* ours */
     char *region;
     struct node_secret secret;
     struct member_timing timing;
