@@ -34,13 +34,13 @@ static int table_size(struct table *t, u32 cap)
             at = (at + 1) & (cap - 1);
         slot[at] = t->slot[i];
     }
-    table_fini(t);
+    member_table_fini(t);
     t->slot = slot;
     t->cap = cap;
     return 0;
 }
 
-void table_fini(struct table *t)
+void member_table_fini(struct table *t)
 {
     free(t->slot);
     t->slot = NULL;
