@@ -8,7 +8,7 @@ SWARM = ["run swarm --seed %d" % s for s in range(1000, 1030)]
 MUTANTS = [
     {"name": "trusts-peers", "file": "sim/fetch.c",
      "from": "return !f->wrong;", "to": "return f->wrong || true;",
-     "breaks": {"bytes"}, "runs": ["run liars --set duration=120s --nodes 40"]},
+     "breaks": {"bytes"}, "runs": ["run liars --set liars=40% --nodes 40"]},
     {"name": "stays-at-the-registry", "file": "proto/sourcing.c",
      "from": "    s->at_registry = false;\n    s->looked = false;", "to": "    s->looked = false;",
      "breaks": {"requests"}, "runs": ["run origin-outage --set duration=70s --nodes 20"]},
