@@ -399,6 +399,18 @@ static void answer_add(struct inventory *v, struct answer *a, const u8 *item, si
     a->len += len;
 }
 
+void inventory_tell_own(struct inventory *v, u16 to)
+{
+    struct answer a = {.to = to};
+    const struct inventory_seat *s = &v->seats[v->me];
+    const struct inventory_table *t = inventory_table_at(v, s->table);
+    const struct inventory_head *h = inventory_head_at(t, s->n);
+    u8 item[INVENTORY_HEAD_BYTES];
+    size_t len = h ? inventory_item_head(v, t, h, item) : inventory_item_far(v, v->me, item);
+    answer_add(v, &a, item, len);
+    answer_send(v, &a);
+}
+
 static void answer_one(struct inventory *v, struct answer *a, const struct inventory_wanted *want,
                        u64 now_ns)
 {

@@ -214,6 +214,7 @@ def check_mutants(o):
             program = build_mutant(o, m, d)
             caught = None
             for line in m["runs"]:
+                run(o.sim, line)  # what is not broken passes
                 p, s = run(program, line, None)
                 broken = s["invariants_broken"] if s else ["crash"]
                 if broken:
