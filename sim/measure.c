@@ -95,10 +95,12 @@ static void close_death(struct world *w, struct measure_death *d, bool complete)
     d->open = false;
     free(d->knows);
     d->knows = NULL;
-    if (complete)
+    if (complete) {
         samples_add(&m->detect_all, world_now(w) - d->at_ns);
-    else
+        record_death_known(w->record, world_now(w), d->node, world_now(w) - d->at_ns);
+    } else {
         m->censored++;
+    }
     while (m->first_open < m->n_deaths && !m->deaths[m->first_open].open)
         m->first_open++;
 }

@@ -45,7 +45,7 @@ struct measure_change { /* a new layer somewhere, and who knows of it */
     u64 at_ns;
     u32 knowing, needed;
     u8 *knows;
-    bool most; /* 99 % know */
+    u64 most_ns; /* how long until 99 % knew; 0: not yet */
 };
 
 struct measure_use { /* of a dead peer, by a node that goes on asking it */

@@ -31,13 +31,14 @@ static bool look_at_change(struct world *w, struct measure_change *c)
             c->knows[i] = 1;
             c->knowing++;
         }
-    if (!c->most && c->knowing * 100ull >= c->needed * 99ull) {
-        c->most = true;
-        samples_add(&m->know_most, world_now(w) - c->at_ns);
+    if (!c->most_ns && c->knowing * 100ull >= c->needed * 99ull) {
+        c->most_ns = world_now(w) - c->at_ns;
+        samples_add(&m->know_most, c->most_ns);
     }
     if (c->knowing < c->needed)
         return false;
     samples_add(&m->know_all, world_now(w) - c->at_ns);
+    record_known(w->record, world_now(w), c->node, c->most_ns, world_now(w) - c->at_ns);
     return true;
 }
 

@@ -120,6 +120,17 @@ void record_pull_ends(struct record *r, u64 now_ns, u32 node, u32 image, u64 too
     paged_pull_ends(r, now_ns, took_ns);
 }
 
+void record_known(struct record *r, u64 now_ns, u32 node, u64 most_ns, u64 all_ns)
+{
+    line(r, now_ns, "known", ",\"node\":%u,\"most\":%.6f,\"all\":%.6f", node, (double)most_ns / 1e9,
+         (double)all_ns / 1e9);
+}
+
+void record_death_known(struct record *r, u64 now_ns, u32 node, u64 took_ns)
+{
+    line(r, now_ns, "death_known", ",\"node\":%u,\"took\":%.6f", node, (double)took_ns / 1e9);
+}
+
 void record_phase(struct record *r, u64 now_ns, const char *phase)
 {
     line(r, now_ns, "phase", ",\"phase\":\"%s\"", phase);

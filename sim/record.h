@@ -29,6 +29,9 @@ void record_fetch_ends(struct record *r, u64 now_ns, const struct fetch *f, int 
 void record_request(struct record *r, u64 now_ns, const struct fetch *f,
                     const struct fetch_request *q, const char *outcome);
 void record_pull_ends(struct record *r, u64 now_ns, u32 node, u32 image, u64 took_ns, u32 failed);
+/* A new layer is known to all; how long that took, and for 99 % of the nodes. */
+void record_known(struct record *r, u64 now_ns, u32 node, u64 most_ns, u64 all_ns);
+void record_death_known(struct record *r, u64 now_ns, u32 node, u64 took_ns);
 void record_phase(struct record *r, u64 now_ns, const char *phase);
 void record_broken(struct record *r, u64 now_ns, const char *invariant, const char *why);
 

@@ -123,9 +123,9 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
                                .faults = opt->faults};
     double began = wall_s();
     struct world *w = NULL;
-    int n = snprintf(again, sizeof(again), "\ndray-sim: crashed; again: ");
-    run_replay(opt, again + n, sizeof(again) - (size_t)n - 1);
-    strcat(again, "\n");
+    char replay[sizeof(again) - 64];
+    run_replay(opt, replay, sizeof(replay));
+    snprintf(again, sizeof(again), "\ndray-sim: crashed; again: %s\n", replay);
     rc = world_new(&w, &wo, why);
     if (rc == 0) {
         drive(opt, w, began);

@@ -6,6 +6,7 @@
 
 #include "sim/fetch.h"
 #include "sim/host.h"
+#include "sim/memo.h"
 #include "sim/pull.h"
 
 #define PIECE_BYTES (4 * MIB)
@@ -179,6 +180,10 @@ void summary_figures(struct world *w, FILE *out)
             ", \"registry_bytes\": %" PRIu64 ", \"peer_bytes\": %" PRIu64 ",\n",
             w->registry.asked, w->registry.limited, w->fetches->registry_bytes,
             w->fetches->peer_bytes);
+    struct memo_stats memo; /* of the process, not of this run alone */
+    memo_stats(&memo);
+    fprintf(out, "  \"signatures\": %" PRIu64 ", \"signatures_computed\": %" PRIu64 ",\n",
+            memo.asked, memo.computed);
     fprintf(out, "  \"pending_events_most\": %zu, \"flow_fillings\": %" PRIu64 "\n}\n",
             w->engine.peak, w->flows.fillings);
 }
