@@ -429,7 +429,7 @@ void inventory_dialed(struct inventory *v, u32 id, int err, struct wire_in *answ
         u64 number = wire_get_u64(answer);
         more = wire_get_bool(answer);
         const u8 *p = wire_get_bin(answer, LIMIT_TALK_BYTES, &len);
-        struct cursor c = {.p = p, .end = p + len};
+        struct cursor c = {.p = p, .end = p ? p + len : p};
         if (!wire_ok(answer) || n < 3 || number != MSG_INVENTORY_FETCHED)
             err = ERR_PROTO;
         bool some = false;
