@@ -512,6 +512,8 @@ static void warm(const struct inventory *v, size_t len)
 int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
 {
     warm(v, items->len);
+    if (items->len == 0)
+        return 0;
     const u8 *p = items->p, *end = p + items->len;
     while (end - p >= 5) {
         u32 tag = (u32)get_be(p, 4);
