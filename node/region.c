@@ -68,7 +68,8 @@ static void set_timer(struct region *r)
         uv_timer_stop(&r->timer);
         return;
     }
-    u64 in_ms = due > now ? (due - now + 999999) / 1000000 : 0;
+    /* Never at once: whatever the mesh wants, the loop gets its turn between. */
+    u64 in_ms = due > now ? (due - now + 999999) / 1000000 : 1;
     r->due_ns = now + in_ms * 1000000;
     uv_update_time(r->opt.loop);
     uv_timer_start(&r->timer, on_timer, in_ms, 0);
