@@ -115,7 +115,7 @@ bool region_ready(const struct region *r, const char **why)
         *why = r->waiting;
     else if (in_trouble(r))
         *why = r->trouble;
-    else if (!r->joined && (!r->tried_ms || region_ms(r) - r->tried_ms < REGION_ALONE_MS))
+    else if (!r->joined && r->n_seeds > 0 && region_ms(r) - r->tried_ms < REGION_ALONE_MS)
         *why = seeds;
     return *why == NULL;
 }

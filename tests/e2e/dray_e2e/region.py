@@ -87,7 +87,7 @@ def wait_state(node, name, *states, timeout=PATIENCE_S):
 
 def copy_store(node, path):
     """A clone of its store, as a copied disk would be."""
-    shutil.copytree(node.store, path, ignore=shutil.ignore_patterns("dray.sock", "lock"))
+    shutil.copytree(node.store, path, ignore=shutil.ignore_patterns("dray.sock"))
     return path
 
 
