@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "node/clock.h"
+#include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
 #include "runtime/log.h"
@@ -62,7 +63,9 @@ static void on_request(void *ctx, struct http_exchange *x)
         node_count(n, ROUTE_OTHER, 400);
         http_reply_oci_status(x, 400, OCI_UNSUPPORTED,
                               "this port speaks https: use an https:// URL", NULL);
-    } else if (is_talk(n, http_request(x)))
+    } else if (peer_serve_takes(t))
+        peer_serve(n, x);
+    else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
         pull_begin(ctx, x);
@@ -86,6 +89,7 @@ static void on_tick(uv_timer_t *t)
     struct node *n = t->data;
     store_tick(n->store, wall_ms());
     fills_tick(n->fills);
+    peer_serve_tick(n);
     if (n->stopping)
         return;
     scrub_tick(n->scrub);
@@ -116,9 +120,9 @@ static void timers_open(struct node *n)
         timers[i]->data = n;
     }
     const struct node_config *c = n->config;
-    u64 in = c->limits.download, wan = c->limits.wan;
     pace_init(&n->upload, n->loop, c->limits.upload);
-    pace_init(&n->download, n->loop, in == 0 || (wan && wan < in) ? wan : in);
+    pace_init(&n->download, n->loop, c->limits.download);
+    pace_init(&n->wan, n->loop, c->limits.wan);
     n->lag_due_ms = uv_now(n->loop) + LAG_MS;
     uv_timer_start(&n->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&n->lag, on_lag, LAG_MS, LAG_MS);
@@ -228,6 +232,10 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = open_upstreams(n, why);
     if (!rc)
         rc = admin_token(n, why);
+    struct peers_options peers = {
+        .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
+    if (!rc)
+        rc = peers_new(&n->peers, &peers);
     if (rc)
         return rc;
     struct fills_options fills = {
@@ -238,6 +246,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .metrics = n->metrics,
         .history = n->history,
         .pace = &n->download,
+        .wan = &n->wan,
+        .peers = n->peers,
     };
     if (!rc)
         rc = fills_new(&n->fills, &fills);
@@ -245,6 +255,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = scrub_new(&n->scrub, n);
     if (rc == 0)
         node_metrics(n);
+    if (rc == 0)
+        peer_serve_open(n);
     return rc;
 }
 
@@ -312,6 +324,12 @@ static void on_purged(void *arg, const struct digest *d, u64 until_ms)
     node_purge(arg, d, until_ms, "the region");
 }
 
+static bool is_last(void *arg, const struct digest *d)
+{
+    struct node *n = arg;
+    return last_copy(region_mesh(n->region), d);
+}
+
 static int open_region(struct node *n, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {
@@ -324,7 +342,12 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
         .purged = on_purged,
         .arg = n,
     };
-    return n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
+    int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
+    if (rc || !n->region)
+        return rc;
+    peers_attach(n->peers, n->region);
+    store_ask_last(n->store, is_last, n);
+    return 0;
 }
 
 int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, char why[CONF_WHY_MAX])
@@ -439,6 +462,7 @@ static void close_rest(struct node *n)
     uv_close((uv_handle_t *)&n->ending, NULL);
     pace_close(&n->upload);
     pace_close(&n->download);
+    pace_close(&n->wan);
     questions_del(n->questions);
     n->questions = NULL;
     for (size_t i = 0; i < n->n_upstreams; i++)
@@ -491,6 +515,9 @@ void node_del(struct node *n)
     scrub_del(n->scrub);
     keeper_del(n->keeper);
     fills_del(n->fills);
+    peers_del(n->peers);
+    if (n->store)
+        store_ask_last(n->store, NULL, NULL);
     region_del(n->region);
     memo_del(n->memo);
     authz_del(n->authz);
