@@ -221,6 +221,17 @@ static void they_meet_by_a_seed(void **state)
     until(living(&ones[1]) == 3);
 }
 
+/* How many `o` holds, as `m` knows. */
+static size_t layers_of(const struct mesh *m, struct one *o)
+{
+    struct inventory_origin origin;
+    size_t at = 0;
+    while (inventory_each(mesh_inventory(m), &at, &origin))
+        if (node_key_equal(&origin.key, mesh_key(region_mesh(o->region))))
+            return origin.layers;
+    return SIZE_MAX;
+}
+
 static void what_the_store_holds_is_known(void **state)
 {
     (void)state;
@@ -240,6 +251,10 @@ static void what_the_store_holds_is_known(void **state)
     start(&ones[0], "127.0.0.1", NULL);
     until(living(&ones[0]) == 2 && mesh_copies(at, &late) == 1);
     assert_int_equal(mesh_copies(at, &early), 0);
+    assert_int_equal(layers_of(at, &ones[0]), 1);
+    assert_int_equal(store_remove(ones[0].store, &late), 0);
+    until(mesh_copies(at, &late) == 0);
+    until(layers_of(at, &ones[0]) == 0);
 }
 
 static void listening_everywhere_an_address_is_found(void **state)
