@@ -1,9 +1,10 @@
 /* region_seeds.c - whom to knock at, and which address is ours.
  *
- * Names are looked up by libuv's resolver threads, at the start, every minute, and every few
- * seconds while one could not be resolved or nobody was met: a seed may come up, or move, at any
- * time. What a name was found to be stays until a later look-up says otherwise. Addresses that are
- * our own are left out, so that all nodes of a region may have the same list.
+ * Names are looked up by libuv's resolver threads, at the start, every minute or so (then the mesh
+ * is told the wall clock, too), and every few seconds while one could not be resolved or nobody was
+ * met: a seed may come up, or move, at any time. What a name was found to be stays until a later
+ * look-up says otherwise. Addresses that are our own are left out, so that all nodes of a region
+ * may have the same list.
  *
  * Which address peers are told (advertise): the config's; else the one that is listened on; else,
  * listening on all of them, the one that the kernel would send from to the first seed, or, without
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "node/clock.h"
 #include "node/region_impl.h"
 #include "runtime/log.h"
 #include "runtime/sockaddr.h"
@@ -240,9 +242,10 @@ static void round_over(struct region *r)
 {
     if (!r->mesh && find_address(r))
         region_open(r);
-    if (r->mesh)
+    if (r->mesh) {
+        mesh_clock(r->mesh, wall_ms());
         tell_seeds(r);
-    else
+    } else
         log_warn("mesh: %s", r->waiting);
     u64 soon = !r->mesh || any_failed(r) || (!r->joined && r->n_names > 0);
     u64 in_ms = soon ? AGAIN_SOON_MS : AGAIN_MS;
