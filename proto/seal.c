@@ -20,6 +20,7 @@ static const size_t LANE_BYTES[SEAL_LANE_COUNT] = {
     [SEAL_DATAGRAM] = LIMIT_DATAGRAM_BYTES,
     [SEAL_TALK] = LIMIT_TALK_BYTES,
     [SEAL_PEER] = LIMIT_DATAGRAM_BYTES,
+    [SEAL_ANSWER] = LIMIT_TALK_BYTES,
 };
 
 struct seal {
@@ -171,7 +172,7 @@ size_t seal_close(struct seal *s, enum seal_lane lane, u8 version, const void *t
     put_be(out + 13, s->epoch, 8);
     put_be(out + 21, (u64)lane << LANE_SHIFT | counter, 8);
     u8 *body = out + SEAL_HEAD, *tag = body + len;
-    assert(in == body || in + len <= out || in >= tag + TAG_BYTES);
+    assert(len == 0 || in == body || in + len <= out || in >= tag + TAG_BYTES);
     if (s->clear) {
         if (len > 0)
             memmove(body, in, len);
@@ -236,7 +237,8 @@ enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size
     from->text_len = text_len;
     if (memcmp(from->sender, s->sender, 8) == 0)
         return SEAL_OWN;
-    if (lane != SEAL_PEER &&
+    bool windowed = lane == SEAL_DATAGRAM || lane == SEAL_TALK;
+    if (windowed &&
         !seal_windows_take(s->windows, from->sender, from->epoch, lane == SEAL_TALK, from->counter))
         return SEAL_REPLAYED;
     return SEAL_OK;
