@@ -4,12 +4,11 @@
  * left the ring comes from the file. The last byte of a blob is shown only when its digest was
  * found right. */
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "node/file_view.h"
 #include "node/fill_internal.h"
-
-#define FILE_MIN (64 * KIB) /* less is copied: cheaper than asking the page cache */
 
 struct fill_body {
     struct body body;
@@ -83,20 +82,29 @@ static void advance(struct body *body, size_t n)
         sink_pace(b->fill);
 }
 
+/* The fill's own descriptor for `run`: the store may close its at any time. */
+static bool has_file(struct fill *f)
+{
+    if (f->file < 0 && f->ingest)
+        f->file = fcntl(store_ingest_fd(f->ingest), F_DUPFD_CLOEXEC, 0);
+    return f->file >= 0;
+}
+
 /* What is written already goes from the page cache, also when the ring still has it: no copy. */
-static bool file(struct body *body, size_t *len, int *fd, u64 *offset)
+static i64 run(struct body *body, int *fd, u64 *offset)
 {
     struct fill_body *b = container_of(body, struct fill_body, body);
     struct fill *f = b->fill;
     u64 until = visible(f) < b->end ? visible(f) : b->end;
+    if (f->state == FILL_FAILED)
+        return ERR_IO;
     if (until > f->written)
         until = f->written;
-    *fd = f->blob ? store_blob_fd(f->blob) : f->ingest ? store_ingest_fd(f->ingest) : -1;
-    if (f->state == FILL_FAILED || *fd < 0 || b->pos >= until || until - b->pos < FILE_MIN)
-        return false;
+    if (b->pos >= until || !has_file(f))
+        return 0;
+    *fd = f->file;
     *offset = b->pos;
-    *len = file_view_resident(*fd, b->pos, until - b->pos < *len ? (size_t)(until - b->pos) : *len);
-    return *len >= FILE_MIN;
+    return (i64)(until - b->pos);
 }
 
 static void body_close(struct body *body)
@@ -122,7 +130,7 @@ static void body_close(struct body *body)
 }
 
 static const struct body_ops ops = {
-    .peek = peek, .advance = advance, .file = file, .close = body_close};
+    .peek = peek, .advance = advance, .run = run, .close = body_close};
 
 struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg)
 {

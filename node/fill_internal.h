@@ -73,6 +73,7 @@ struct fill {
     /* sinks */
     struct store_ingest *ingest; /* NULL: nothing is kept */
     struct store_blob *blob;     /* after the commit */
+    int file;                    /* of `ingest`, for readers, open until the end; -1: none */
     bool frozen;                 /* the file takes no more: serve-through from here on */
     bool keep_partial;
     bool sealed;

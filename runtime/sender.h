@@ -9,9 +9,9 @@
  *     on the loop, once, never from inside senders_submit()
  *   - jobs get turns of SENDER_TURN_BYTES and are spread over the threads by number; a reader that
  *     takes nothing costs nothing
- *   - a file's page that is not in memory is not waited for but told (ERR_AGAIN), as far as the
- *     kernel says so: of each turn the last page is asked for. Another page missing, or a
- * filesystem that cannot tell, makes one thread wait for the disk, never the loop
+ *   - a page that is not in memory is not waited for but told (ERR_AGAIN), as far as the kernel
+ *     says: of each turn the last one is asked for. A page that is missing before it, or a
+ *     filesystem that cannot tell, makes one thread wait for the disk, never the loop
  *
  * A job cannot be taken back. shutdown(sock, SHUT_WR) from the loop makes it come soon: the thread
  * then finds the socket broken (ERR_IO).
