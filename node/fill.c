@@ -239,6 +239,7 @@ void fills_tick(struct fills *s)
 {
     u64 now = uv_now(s->opt.loop);
     for (struct fill *f = s->first; f; f = f->next) {
+        bodies_tick(f);
         if (f->state != FILL_STREAMING || now - f->log_ms < 1000)
             continue;
         f->bytes_per_s = (f->received - f->log_received) * 1000 / (now - f->log_ms);

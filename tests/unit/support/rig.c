@@ -386,6 +386,7 @@ void rig_wait(struct rig *r, bool (*met)(void *arg), void *arg)
     read_all(r);
     while (!met(arg)) {
         uv_run(&r->loop, UV_RUN_ONCE);
+        fills_tick(r->fills);
         read_all(r);
         if (uv_now(&r->loop) > until)
             fail_msg("what the test waits for does not come");
