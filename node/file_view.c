@@ -26,6 +26,8 @@ struct file_view {
     u64 head_start;
     size_t head_len;
     int err;
+    u64 shown_at; /* where the last hot peek stood, */
+    size_t shown; /* and how much it showed: the same again shows no less */
 };
 
 /* Hot reads go through one buffer: a peek is borrowed until the next. Loop thread only. */
@@ -152,7 +154,13 @@ ssize_t file_view_peek(struct file_view *v, int fd, u64 offset, size_t max, cons
         return v->err;
     struct iovec io = {hot_chunk, max};
     ssize_t n = preadv2(fd, &io, 1, (off_t)offset, RWF_NOWAIT);
+    if (n > 0 && offset == v->shown_at && (size_t)n < v->shown && (size_t)n < max) {
+        n = -1; /* pages have left meanwhile */
+        errno = EAGAIN;
+    }
     if (n > 0) {
+        v->shown_at = offset;
+        v->shown = (size_t)n;
         /* The next window starts when half of the last is used. */
         if (offset + WINDOW / 2 >= v->job_end)
             file_view_ahead(v, fd, offset);

@@ -286,6 +286,7 @@ struct http_exchange {
     bool chunked;    /* the answer is sent in chunks */
     bool body_ended; /* nothing more is to be peeked */
     bool cut;        /* the body failed: what is queued goes out, then FIN */
+    bool owed;       /* TLS holds a write of bytes of the body that must come again */
     bool cold;       /* the file must be read before more of it is handed over */
     char small[HTTP_REPLY_SMALL];
     _Alignas(struct http_field) char memory[]; /* the request's head, its fields before it */

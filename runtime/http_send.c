@@ -154,6 +154,9 @@ enum http_sent http_send(struct http_exchange *x)
         assert(n >= 0);
         if (n > 0)
             x->cold = false;
+        /* TLS wants the bytes of a write that it could not finish, all of them. */
+        if (waiting && x->owed)
+            return HTTP_SENT_BODY;
         size_t head = x->out_len - x->out_at;
         if (head + (size_t)n == 0) {
             if (waiting)
@@ -161,6 +164,7 @@ enum http_sent http_send(struct http_exchange *x)
             return x->cut ? HTTP_SENT_CUT : HTTP_SENT_ALL;
         }
         ssize_t w = http_io_write(c, x->out + x->out_at, head, data, (size_t)n);
+        x->owed = w == ERR_AGAIN && c->ssl && n > 0;
         if (w == ERR_AGAIN)
             return HTTP_SENT_SOCKET;
         if (w < 0)

@@ -20,7 +20,7 @@
 #include "support/rig.h"
 
 /* How the page cache behaves for the code under test, whose preadv2() this is. */
-static enum { REAL, ALWAYS_COLD, UNSUPPORTED, INTERRUPTED } cache;
+static enum { REAL, ALWAYS_COLD, UNSUPPORTED, INTERRUPTED, HALF } cache;
 static unsigned peeks_hot;
 
 ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
@@ -38,6 +38,10 @@ ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
         return -1;
     }
     peeks_hot++;
+    if (cache == HALF) { /* the first page only */
+        struct iovec first = {iov->iov_base, iov->iov_len < 4096 ? iov->iov_len : 4096};
+        return real(fd, &first, 1, offset, flags);
+    }
     return real(fd, iov, n, offset, flags);
 }
 
@@ -136,6 +140,27 @@ static void test_interrupted(void **state)
     begin(1000);
     cache = INTERRUPTED;
     assert_int_equal(file_view_peek(view, file, 0, 100, &data), 100);
+    finish();
+}
+
+/* What was shown once is shown again, whatever the page cache has forgotten meanwhile. */
+static void test_the_same_bytes_again(void **state)
+{
+    (void)state;
+    const void *data;
+    begin(200000);
+    assert_int_equal(peek(1000, 50000, &data), 50000);
+    cache = HALF;
+    assert_int_equal(peek(1000, 100, &data), 100);
+    assert_int_equal(peek(1000, 50000, &data), 4096); /* since less was asked for, and shown */
+    cache = REAL;
+    assert_int_equal(peek(1000, 50000, &data), 50000);
+    cache = HALF;
+    assert_int_equal(file_view_peek(view, file, 1000, 50000, &data), ERR_AGAIN);
+    assert_int_equal(peek(1000, 50000, &data), 50000);
+    assert_memory_equal(data, content.data + 1000, 50000);
+    assert_int_equal(peek(199000, 50000, &data), 1000); /* the end is the end */
+    assert_int_equal(peek(199000, 50000, &data), 1000);
     finish();
 }
 
@@ -383,6 +408,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hot),
         cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_the_same_bytes_again),
         cmocka_unit_test(test_cold),
         cmocka_unit_test(test_never_hot),
         cmocka_unit_test(test_cache_that_cannot_be_asked),
