@@ -150,6 +150,7 @@ static bool blob_room(struct blob *b, size_t more)
 
 static void blob_be(struct blob *b, u64 v, unsigned bytes)
 {
+    assert(b->bytes);
     for (unsigned i = 0; i < bytes; i++)
         b->bytes[b->len++] = (u8)(v >> (8 * (bytes - 1 - i)));
 }
@@ -429,7 +430,7 @@ void inventory_dialed(struct inventory *v, u32 id, int err, struct wire_in *answ
         u64 number = wire_get_u64(answer);
         more = wire_get_bool(answer);
         const u8 *p = wire_get_bin(answer, LIMIT_TALK_BYTES, &len);
-        struct cursor c = {.p = p, .end = p + len};
+        struct cursor c = {.p = p, .end = p ? p + len : p};
         if (!wire_ok(answer) || n < 3 || number != MSG_INVENTORY_FETCHED)
             err = ERR_PROTO;
         bool some = false;
