@@ -196,7 +196,7 @@ static void lose_store(struct world *w, u32 node)
 static void rot(struct world *w, u32 node)
 {
     u32 at = SHELF_NONE, n = 0;
-    for (const struct shelf_entry *e; (e = shelf_each(&w->hosts[node].shelf, &at)) && n < 3; n++)
+    for (; n < 3 && shelf_each(&w->hosts[node].shelf, &at); n++)
         w->hosts[node].shelf.entries[at].rotten = true;
 }
 
@@ -263,7 +263,10 @@ void fault_begins(struct world *w, u32 index)
         w->faults.moods = index;
         fetch_reachability_changed(w);
         break;
-    case FAULT_LIE: h->liar = true; break;
+    case FAULT_LIE:
+        host_lie(w, f->node, true);
+        host_drive(w, f->node);
+        break;
     case FAULT_KIND_COUNT: break;
     }
     u64 for_ns = f->kind == FAULT_LEAVE ? SIM_S : f->for_ns; /* time to be heard, then it goes */
@@ -320,7 +323,9 @@ void fault_heal(struct world *w)
     w->registry.mood = REGISTRY_WELL;
     for (u32 i = 0; i < w->n; i++) {
         struct host *h = &w->hosts[i];
-        h->disk_full = h->liar = false;
+        h->disk_full = false;
+        host_lie(w, i, false);
+        host_drive(w, i);
         if (h->state == HOST_PAUSED)
             host_resume(w, i);
         if (h->leaving)

@@ -9,11 +9,11 @@
 #define THINK_NS    (2 * SIM_MS) /* a peer's disk, until the first byte leaves */
 #define TRICKLE_BPS 1000
 
-enum lie { LIE_NONE, LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE };
+enum lie { LIE_NONE, LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE, LIE_CLAIMS };
 
 static enum lie lie_of(const struct host *h)
 {
-    return h->liar ? (enum lie)(1 + h->index % 3) : LIE_NONE;
+    return h->liar ? (enum lie)(1 + h->index % 4) : LIE_NONE;
 }
 
 static struct fetch_request *at(struct world *w, u32 id)
@@ -201,6 +201,31 @@ void fetch_asked(struct world *w, const struct event *ev)
     later(w, id, back + (r->status == 200 ? THINK_NS : 0), EV_ANSWERED);
 }
 
+/* --- reachability ---------------------------------------------------------------------------- */
+
+static bool stands_still(const struct world *w, const struct fetch_request *r)
+{
+    const struct fetch *f = &w->fetches->v[r->fetch];
+    if (w->hosts[f->node].state != HOST_UP)
+        return true;
+    if (r->server == FETCH_REGISTRY)
+        return w->registry.mood == REGISTRY_GONE || w->net.nodes[f->node].deaf ||
+               w->net.nodes[f->node].mute;
+    return w->hosts[r->server].state != HOST_UP || !r->serving ||
+           !net_passes(&w->net, r->server, f->node) || !net_passes(&w->net, f->node, r->server);
+}
+
+/* What it may have just now: what ails its server ends when that is mended. */
+static u64 cap_now(const struct world *w, const struct fetch_request *r)
+{
+    if (stands_still(w, r))
+        return 0;
+    u64 slow = r->server == FETCH_REGISTRY                   ? registry_slowness(&w->registry)
+               : lie_of(&w->hosts[r->server]) == LIE_TRICKLE ? TRICKLE_BPS
+                                                             : UINT64_MAX;
+    return slow < w->k.disk ? slow : w->k.disk;
+}
+
 /* --- back at its node ------------------------------------------------------------------------ */
 
 static bool same_office(const struct host *a, const struct host *b)
@@ -225,11 +250,13 @@ static void stream(struct world *w, u32 id)
             spec.lines[3] = w->wan_down[h->place.office];
         }
     }
-    r->cap_bps = spec.cap_bps = w->k.disk;
+    r->cap_bps = cap_now(w, r);
+    spec.cap_bps = r->cap_bps ? r->cap_bps : 1;
     r->state = REQUEST_STREAMING;
     r->last_ns = world_now(w);
     r->flow = flow_begin(&w->flows, &spec, world_now(w));
-    fetch_reachability_changed(w);
+    if (r->cap_bps == 0)
+        flow_cap(&w->flows, r->flow, 0, world_now(w));
     world_flows_changed(w);
 }
 
@@ -289,31 +316,6 @@ void fetch_request_server_died(struct world *w, u32 id)
     stop_serving(w, r, r->taken);
     if (!s->dark && net_passes(&w->net, r->server, node))
         later(w, id, net_stream_delay(&w->net, r->server, node, world_now(w)), EV_REFUSE);
-}
-
-/* --- reachability ---------------------------------------------------------------------------- */
-
-static bool stands_still(const struct world *w, const struct fetch_request *r)
-{
-    const struct fetch *f = &w->fetches->v[r->fetch];
-    if (w->hosts[f->node].state != HOST_UP)
-        return true;
-    if (r->server == FETCH_REGISTRY)
-        return w->registry.mood == REGISTRY_GONE || w->net.nodes[f->node].deaf ||
-               w->net.nodes[f->node].mute;
-    return w->hosts[r->server].state != HOST_UP || !r->serving ||
-           !net_passes(&w->net, r->server, f->node) || !net_passes(&w->net, f->node, r->server);
-}
-
-/* What it may have just now: what ails its server ends when that is mended. */
-static u64 cap_now(const struct world *w, const struct fetch_request *r)
-{
-    if (stands_still(w, r))
-        return 0;
-    u64 slow = r->server == FETCH_REGISTRY                   ? registry_slowness(&w->registry)
-               : lie_of(&w->hosts[r->server]) == LIE_TRICKLE ? TRICKLE_BPS
-                                                             : UINT64_MAX;
-    return slow < w->k.disk ? slow : w->k.disk;
 }
 
 void fetch_reachability_changed(struct world *w)

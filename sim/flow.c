@@ -16,6 +16,7 @@
 void flow_init(struct flows *f)
 {
     memset(f, 0, sizeof(*f));
+    f->next_end_ns = UINT64_MAX;
 }
 
 void flow_fini(struct flows *f)
@@ -26,6 +27,7 @@ void flow_fini(struct flows *f)
     free(f->active);
     free(f->links);
     free(f->heap);
+    free(f->done);
     memset(f, 0, sizeof(*f));
 }
 
@@ -42,20 +44,41 @@ static void count_moved(struct flows *f, const struct flow *w, u64 nb)
         }
 }
 
-static void advance(struct flows *f, u64 now_ns)
+static void pass(struct flows *f, u64 now_ns)
 {
     assert(now_ns >= f->now_ns);
-    u64 dt = now_ns - f->now_ns;
-    if (dt == 0)
-        return;
+    f->now_ns = now_ns;
+}
+
+/* Each flow is moved on only when its rate changes or somebody asks: between fillings it goes on at
+ * one rate. */
+static void move(struct flows *f, struct flow *w)
+{
+    unsigned __int128 moved = (unsigned __int128)w->rate_bps * (f->now_ns - w->moved_ns);
+    u64 nb = moved < w->left_nb ? (u64)moved : w->left_nb;
+    w->moved_ns = f->now_ns;
+    w->left_nb -= nb;
+    if (nb > 0)
+        count_moved(f, w, nb);
+}
+
+/* Moves all, lists those that are complete, and says when the next one will be. */
+static void move_all(struct flows *f)
+{
+    f->next_end_ns = UINT64_MAX;
     for (size_t i = 0; i < f->n_active; i++) {
         struct flow *w = &f->flows[f->active[i]];
-        unsigned __int128 moved = (unsigned __int128)w->rate_bps * dt;
-        u64 nb = moved < w->left_nb ? (u64)moved : w->left_nb;
-        w->left_nb -= nb;
-        count_moved(f, w, nb);
+        move(f, w);
+        if (w->left_nb == 0 && !w->done) {
+            w->done = true;
+            f->done = mem_grow(f->done, &f->done_cap, f->n_done + 1, sizeof(*f->done));
+            f->done[f->n_done++] = f->active[i];
+        }
+        if (w->left_nb == 0 || w->rate_bps == 0)
+            continue;
+        u64 end = f->now_ns + (w->left_nb + w->rate_bps - 1) / w->rate_bps;
+        f->next_end_ns = end < f->next_end_ns ? end : f->next_end_ns;
     }
-    f->now_ns = now_ns;
 }
 
 /* --- filling --------------------------------------------------------------------------------- */
@@ -171,6 +194,7 @@ static struct capped *list_capped(const struct flows *f, size_t *n)
 
 static void fill(struct flows *f)
 {
+    move_all(f); /* at the old rates */
     list_lines(f);
     size_t n_capped, at = 0;
     struct capped *capped = list_capped(f, &n_capped);
@@ -200,6 +224,7 @@ static void fill(struct flows *f)
     f->dirty = false;
     f->filled_ns = f->now_ns;
     f->fillings++;
+    move_all(f); /* when the next one ends, at the new ones */
 }
 
 /* --- the interface --------------------------------------------------------------------------- */
@@ -214,7 +239,7 @@ u32 flow_line_new(struct flows *f, u64 rate_bps)
 void flow_line_set(struct flows *f, u32 line, u64 rate_bps, u64 now_ns)
 {
     assert(line < f->n_lines);
-    advance(f, now_ns);
+    pass(f, now_ns);
     f->lines[line].rate_bps = rate_bps;
     f->dirty = true;
 }
@@ -222,7 +247,7 @@ void flow_line_set(struct flows *f, u32 line, u64 rate_bps, u64 now_ns)
 u32 flow_begin(struct flows *f, const struct flow_spec *spec, u64 now_ns)
 {
     assert(spec->bytes > 0 && spec->bytes <= BYTES_MAX);
-    advance(f, now_ns);
+    pass(f, now_ns);
     u32 id;
     if (f->n_free > 0) {
         id = f->free[--f->n_free];
@@ -233,6 +258,7 @@ u32 flow_begin(struct flows *f, const struct flow_spec *spec, u64 now_ns)
     struct flow *w = &f->flows[id];
     *w = (struct flow){.cap_bps = spec->cap_bps ? spec->cap_bps : UINT64_MAX,
                        .left_nb = spec->bytes * NB,
+                       .moved_ns = now_ns,
                        .bytes = spec->bytes,
                        .tag = spec->tag,
                        .used = true};
@@ -265,21 +291,23 @@ static u64 came(const struct flow *w)
 
 u64 flow_bytes(struct flows *f, u32 flow, u64 now_ns)
 {
-    advance(f, now_ns);
+    pass(f, now_ns);
+    move(f, get(f, flow));
     return came(get(f, flow));
 }
 
 void flow_cap(struct flows *f, u32 flow, u64 cap_bps, u64 now_ns)
 {
-    advance(f, now_ns);
+    pass(f, now_ns);
     get(f, flow)->cap_bps = cap_bps;
     f->dirty = true;
 }
 
 u64 flow_end(struct flows *f, u32 flow, u64 now_ns)
 {
-    advance(f, now_ns);
+    pass(f, now_ns);
     struct flow *w = get(f, flow);
+    move(f, w);
     for (int i = 0; i < FLOW_LINES_MAX; i++)
         if (w->lines[i] != FLOW_NONE)
             f->lines[w->lines[i]].flows--;
@@ -295,36 +323,27 @@ u64 flow_end(struct flows *f, u32 flow, u64 now_ns)
 
 u64 flow_due(const struct flows *f)
 {
-    u64 due = UINT64_MAX;
-    if (f->dirty)
-        due = f->fillings && f->filled_ns + FLOW_TICK_NS > f->now_ns ? f->filled_ns + FLOW_TICK_NS
-                                                                     : f->now_ns;
-    for (size_t i = 0; i < f->n_active; i++) {
-        const struct flow *w = &f->flows[f->active[i]];
-        if (w->done)
-            continue;
-        if (w->left_nb == 0)
-            return f->now_ns;
-        if (w->rate_bps == 0)
-            continue;
-        u64 at = f->now_ns + (w->left_nb + w->rate_bps - 1) / w->rate_bps;
-        if (at < due)
-            due = at;
-    }
-    return due;
+    u64 due = f->n_done > 0 ? f->now_ns : f->next_end_ns;
+    if (!f->dirty)
+        return due;
+    u64 next = f->filled_ns + FLOW_TICK_NS;
+    if (f->fillings == 0 || next < f->now_ns)
+        next = f->now_ns;
+    return next < due ? next : due;
 }
 
 u32 flow_tick(struct flows *f, u64 now_ns)
 {
-    advance(f, now_ns);
-    for (size_t i = 0; i < f->n_active; i++) {
-        struct flow *w = &f->flows[f->active[i]];
-        if (w->left_nb == 0 && !w->done) {
-            w->done = true;
-            return f->active[i];
-        }
-    }
-    if (f->dirty && (f->fillings == 0 || now_ns >= f->filled_ns + FLOW_TICK_NS))
+    pass(f, now_ns);
+    if (f->n_done == 0 && now_ns >= f->next_end_ns)
+        move_all(f);
+    if (f->n_done == 0 && f->dirty && (f->fillings == 0 || now_ns >= f->filled_ns + FLOW_TICK_NS))
         fill(f);
+    while (f->n_done > 0) {
+        u32 flow = f->done[--f->n_done];
+        const struct flow *w = &f->flows[flow]; /* its owner may have ended it meanwhile */
+        if (w->used && w->done && w->left_nb == 0)
+            return flow;
+    }
     return FLOW_NONE;
 }

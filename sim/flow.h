@@ -25,6 +25,7 @@ struct flow {
     u32 lines[FLOW_LINES_MAX]; /* FLOW_NONE: unused */
     u64 cap_bps;               /* of its own; UINT64_MAX: none */
     u64 left_nb;               /* what is still to come, in billionths of a byte */
+    u64 moved_ns;              /* when left_nb was so */
     u64 bytes;                 /* of the whole */
     u64 rate_bps;
     u32 tag; /* the owner's */
@@ -60,7 +61,10 @@ struct flows {
     size_t links_cap;
     struct flow_key *heap;
     size_t n_heap, heap_cap;
-    u64 now_ns;    /* up to which all have moved */
+    u64 now_ns;
+    u64 next_end_ns; /* no flow ends before it, at the rates of the last filling */
+    u32 *done;       /* complete, and not returned yet */
+    size_t n_done, done_cap;
     u64 filled_ns; /* last filling */
     bool dirty;
     u64 fillings;
@@ -87,6 +91,6 @@ u64 flow_end(struct flows *f, u32 flow, u64 now_ns);
 
 /* When flow_tick() is due: the next end, or the next filling. UINT64_MAX: never. */
 u64 flow_due(const struct flows *f);
-/* Moves everything on to `now_ns`, fills if it is time, and returns one flow that is complete and
- * was not returned before, FLOW_NONE when there is none left. Call until then. */
+/* Returns one flow that is complete and was not returned before. FLOW_NONE: there is none left, and
+ * what was changed is filled in if it is time. Call until then. */
 u32 flow_tick(struct flows *f, u64 now_ns);

@@ -49,7 +49,8 @@ void host_init(struct world *w, u32 index)
     h->layers_from = (u32)rng_below(&r, w->k.catalog);
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
-    h->liar = rng_chance(&r, w->k.liars);
+    if (rng_chance(&r, w->k.liars))
+        host_lie(w, index, true);
 }
 
 void host_fini(struct host *h)
@@ -58,6 +59,7 @@ void host_fini(struct host *h)
         mesh_del(h->mesh);
     shelf_fini(&h->shelf);
     free(h->inbox);
+    free(h->claims);
 }
 
 /* --- its store ------------------------------------------------------------------------------- */
@@ -107,6 +109,27 @@ static void tell_store(struct world *w, struct host *h)
     u32 at = SHELF_NONE;
     for (const struct shelf_entry *e; (e = shelf_each(&h->shelf, &at));)
         host_hold(w, h->index, e->layer, true);
+    for (u32 i = 0; h->claims && i < HOST_CLAIMS; i++)
+        host_hold(w, h->index, h->claims[i], true);
+}
+
+void host_lie(struct world *w, u32 index, bool lies)
+{
+    struct host *h = &w->hosts[index];
+    struct rng r = engine_rng_n(&w->engine, "claims", index);
+    for (u32 i = 0; h->claims && i < HOST_CLAIMS; i++)
+        if (!host_holds(w, index, h->claims[i]))
+            host_hold(w, index, h->claims[i], false);
+    free(h->claims);
+    h->claims = NULL;
+    h->liar = lies;
+    if (!lies || index % 4 != 3)
+        return;
+    h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));
+    for (u32 i = 0; i < HOST_CLAIMS; i++) {
+        h->claims[i] = w->catalog.layers[rng_below(&r, w->catalog.n_layers)];
+        host_hold(w, index, h->claims[i], true);
+    }
 }
 
 /* --- a life ---------------------------------------------------------------------------------- */

@@ -15,6 +15,10 @@ void host_init(struct world *w, u32 index);
 void host_fini(struct host *h);
 
 bool host_is_seed(const struct world *w, u32 index); /* the first few of each region */
+/* From now on it lies, or is honest again: see fetch_request.c. Every fourth liar claims layers
+ * that it does not hold. */
+#define HOST_CLAIMS 64
+void host_lie(struct world *w, u32 index, bool lies);
 void host_boot(struct world *w, u32 index);
 /* The process dies. `dark`: its machine with it, so that nobody even refuses. */
 void host_crash(struct world *w, u32 index, bool dark);

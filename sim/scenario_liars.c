@@ -12,7 +12,7 @@ static void tune(struct knobs *k, u64 seed)
 
 const struct scenario scenario_liars = {
     .name = "liars",
-    .summary = "a tenth of the nodes serve wrong bytes, deny what they hold, or trickle",
+    .summary = "a tenth of the nodes serve wrong bytes, deny or claim layers falsely, or trickle",
     .text = "No answer may complete with wrong bytes, and no honest node be convicted; the price "
             "is seen in makespan and origin_copies. Forged chains and colluding fetchers come with "
             "pieces; here whole layers are served.",

@@ -58,6 +58,7 @@ struct host {
     bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
     bool leaving; /* has said goodbye */
     bool liar, disk_full;
+    u32 *claims;       /* layers that it claims falsely: HOST_CLAIMS; NULL when honest */
     bool denied;       /* what it held, once at least: who asked it believes it */
     bool served_wrong; /* once at least: it may be convicted */
     u64 since_ns;      /* in this state; virtual */
