@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "node/fill_internal.h"
 #include "runtime/log.h"
@@ -86,6 +87,8 @@ static void on_timer_closed(uv_handle_t *h)
     for (size_t i = 0; i < f->n_alternates; i++)
         right_fini(&f->alternates[i]);
     answer_fini(&f->refusal);
+    if (f->file >= 0)
+        close(f->file);
     free(f);
 }
 
@@ -180,6 +183,7 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     digest_format(d, f->text);
     f->size = f->claimed = STORE_SIZE_UNKNOWN;
     f->listed = true;
+    f->file = -1;
     f->keep_partial = true;
     f->started_ms = f->log_ms = uv_now(s->opt.loop);
     answer_init(&f->refusal);
@@ -284,6 +288,7 @@ void fills_tick(struct fills *s)
 {
     u64 now = uv_now(s->opt.loop);
     for (struct fill *f = s->first; f; f = f->next) {
+        bodies_tick(f);
         if (f->state != FILL_STREAMING || now - f->log_ms < 1000)
             continue;
         f->bytes_per_s = (f->received - f->log_received) * 1000 / (now - f->log_ms);
