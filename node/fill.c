@@ -150,6 +150,7 @@ void fill_fail(struct fill *f, int err, const char *why)
 
 void fills_stop(struct fills *s)
 {
+    s->stopping = true;
     for (struct fill *f = s->first, *next; f; f = next) {
         next = f->next;
         fill_fail(f, ERR_CANCELED, "the node is stopping");
@@ -242,7 +243,8 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
 
 void fill_refetch(const struct fill *old)
 {
-    struct fill *f = old->set->n < LIMIT_FILLS ? fill_new(old->set, &old->digest) : NULL;
+    struct fills *s = old->set;
+    struct fill *f = !s->stopping && s->n < LIMIT_FILLS ? fill_new(s, &old->digest) : NULL;
     if (!f)
         return;
     const struct fill_right *r = &old->right;

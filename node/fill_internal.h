@@ -65,6 +65,7 @@ struct fills {
     struct fills_options opt;
     struct fill *first; /* all, newest first */
     size_t n;
+    bool stopping;
     struct ring_cache cache;
     u64 *fetched_bytes, *corrupt, *resumed, *unkept;
     struct histogram *fetch_seconds[2]; /* from the registry alone; with bytes of peers */

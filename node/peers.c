@@ -90,6 +90,14 @@ static bool is_convicted(const struct peers *p, const struct node_key *k, u64 no
     return false;
 }
 
+/* Names are chosen by their owners, and go into JSON and logs, cut anywhere. */
+static void make_ascii(char *text)
+{
+    for (; *text; text++)
+        if ((u8)*text < 0x20 || (u8)*text >= 0x7f)
+            *text = '?';
+}
+
 size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
                   struct mesh_source out[MESH_SOURCES_MAX])
 {
@@ -98,11 +106,13 @@ size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
         return 0;
     u64 now = peers_now_ns(p);
     size_t n = mesh_sources(m, d, bytes, out, now);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        make_ascii(out[i].name);
         if (is_convicted(p, &out[i].key, now)) {
             out[i].usable = false;
             out[i].reason = "sent wrong bytes lately";
         }
+    }
     region_kick(p->opt.region);
     return n;
 }
