@@ -183,7 +183,10 @@ static void write_done(struct job *j)
     f->written = store_ingest_written(f->ingest);
     if (span->rc && !f->frozen && f->state != FILL_FAILED)
         not_kept(f, span->rc);
+    fill_hold(f); /* a partial is kept only below */
+    bodies_wake(f);
     sink_pace(f);
+    fill_release(f);
 }
 
 static void span_start(struct fill *f, struct span_job *span, struct pool *pool, u64 from,
@@ -283,7 +286,7 @@ static void check(struct fill *f)
                  (unsigned long long)f->received,
                  (unsigned long long)(uv_now(f->set->opt.loop) - f->started_ms),
                  keeps(f) ? "" : ", not kept");
-    histogram_observe(f->set->fetch_seconds,
+    histogram_observe(f->set->fetch_seconds[f->peer_bytes > 0],
                       (double)(uv_now(f->set->opt.loop) - f->started_ms) / 1000);
     if (f->held_back) {
         f->held_back = false;

@@ -90,6 +90,14 @@ static bool is_convicted(const struct peers *p, const struct node_key *k, u64 no
     return false;
 }
 
+/* Names are chosen by their owners, and go into JSON and logs, cut anywhere. */
+static void make_ascii(char *text)
+{
+    for (; *text; text++)
+        if ((u8)*text < 0x20 || (u8)*text >= 0x7f)
+            *text = '?';
+}
+
 size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
                   struct mesh_source out[MESH_SOURCES_MAX])
 {
@@ -98,11 +106,13 @@ size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
         return 0;
     u64 now = peers_now_ns(p);
     size_t n = mesh_sources(m, d, bytes, out, now);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        make_ascii(out[i].name);
         if (is_convicted(p, &out[i].key, now)) {
             out[i].usable = false;
             out[i].reason = "sent wrong bytes lately";
         }
+    }
     region_kick(p->opt.region);
     return n;
 }
@@ -197,13 +207,12 @@ void peers_ended(struct peers *p, const struct peers_result *r)
 void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char *name,
                    const struct digest *d)
 {
-    char labels[128] = "peer=\"", digest[DIGEST_TEXT_SIZE];
-    size_t n = strlen(labels);
+    char labels[128], escaped[96], digest[DIGEST_TEXT_SIZE];
     size_t at = p->next_convicted++ % CONVICTED;
     p->convicted[at].key = peer->key;
     p->convicted[at].until_ns = peers_now_ns(p) + CONVICTED_NS;
-    metrics_label_escape(labels + n, sizeof(labels) - n - 1, name);
-    strcat(labels, "\"");
+    metrics_label_escape(escaped, sizeof(escaped), name);
+    snprintf(labels, sizeof(labels), "peer=\"%s\"", escaped);
     *metrics_counter(p->opt.metrics, "dray_bad_pieces_total", labels,
                      "Bytes proved wrong, by the peer that sent them.") += 1;
     digest_format(d, digest);
