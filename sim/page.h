@@ -30,8 +30,8 @@ enum page_state { PAGE_DOWN, PAGE_UP, PAGE_PAUSED, PAGE_CUT };
 /* In the order of a row of PAGE_SECONDS, after the time. Bytes are per second. */
 #define PAGE_SERIES(X)                                                                             \
     X(peer_bps)                                                                                    \
-    X(wan_bps) X(mesh_bps) X(hit_ratio) X(peer_ratio) X(up) X(alive_mean) X(alive_least)           \
-        X(alive_most)
+    X(wan_bps)                                                                                     \
+    X(mesh_bps) X(hit_ratio) X(peer_ratio) X(up) X(alive_mean) X(alive_least) X(alive_most)
 
 #define PAGE_COLUMNS_MAX 10
 
