@@ -1,6 +1,7 @@
 """What the end-to-end tests stand on: real registries, real clients, real faults, one machine.
 
     stage      a test's temporary folder, its processes, and their certain end
+    place      where a process runs: loopback, or a host of the lab
     certs      a private CA and the certificates under it
     images     real multi-layer images, made from this machine's own files
     registry   Debian's docker-registry: open, Basic, Bearer; plain or TLS
