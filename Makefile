@@ -3,6 +3,7 @@
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+LAB     ?=
 JOBS    ?= $(shell nproc)
 
 FUZZ_SECONDS ?= 20
@@ -27,7 +28,7 @@ help:
 	@echo "  make fmt       formats the C sources"
 	@echo "  make fuzz      every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "  make bench     side by side with nginx, Varnish and docker-registry: docs/benchmarks.md"
-	@echo "  make lab       several nodes in network namespaces"
+	@echo "  make lab       whole regions in network namespaces: cuts, crashes, upgrades (LAB=NAME: one of them)"
 	@echo "  make deps      the Debian packages for all of this (each target asks for its own)"
 	@echo "  make clean     removes build/"
 	@echo
@@ -68,8 +69,8 @@ fuzz:
 	@tests/fuzz/run.sh $(JOBS)
 
 lab: build
-	@if [ -x tests/lab/run ]; then tests/lab/run $(build)/dray-node; \
-	else echo "lab: needs the mesh between nodes, which this version does not have yet" >&2; exit 1; fi
+	@.ci/deps lab
+	@/usr/bin/python3 -B tests/lab/run.py --node $(build)/dray-node --logs $(build)/lab-logs $(LAB)
 
 install: build
 	@DESTDIR='$(DESTDIR)' cmake --install $(build) --prefix '$(PREFIX)'
