@@ -48,6 +48,14 @@ class Desk:
         subprocess.run(["rm", "-rf", folder], check=True)
         return took
 
+    def look(self, rack, image):
+        """`skopeo inspect`: the manifest only."""
+        done = clients.execute([*self.machine.via, self.skopeo.program, "inspect", "--raw",
+                                "--tls-verify=false",
+                                f"docker://{rack.host}/{REPOSITORY}:{image.tag}"], self.skopeo.env)
+        if done.must().out.encode() != image.manifest:
+            raise AssertionError(f"{rack.name}: another manifest of {image.tag}")
+
     def read(self, rack, image, layer=0, slow=0.0):
         """A client that reads one layer in the background."""
         digest = image.layer_digests[layer]
@@ -222,6 +230,37 @@ class Lab:
         except TimeoutError as late:
             views = "\n".join(f"  {rack.name} sees {sorted(rack.members().items())}" for rack in racks)
             raise TimeoutError(f"{late}; expected {sorted(names)}\n{views}") from None
+
+    def wait_until_all_know(self, image, *holders, among=None, within=30):
+        """Each other living rack (or each `among` them) knows that these hold every layer of the image."""
+        names = {rack.name for rack in holders}
+        others = [r for r in (self.living() if among is None else among) if r.name not in names]
+        return self.wait_until(f"all know that {', '.join(sorted(names))} holds image {image.tag}",
+                               lambda: all(names <= rack.holders(digest) for rack in others
+                                           for digest in image.blobs()), within)
+
+    def when_each(self, what, racks, condition, within):
+        """{name: seconds until condition(rack) was true there}; too late anywhere is an error."""
+        started, at = time.monotonic(), {}
+
+        def look():
+            for rack in racks:
+                if rack.name not in at and condition(rack):
+                    at[rack.name] = time.monotonic() - started
+            return len(at) == len(racks)
+        try:
+            wait_for(look, within, what, every=0.02)
+        except TimeoutError as late:
+            missing = sorted({rack.name for rack in racks} - set(at))
+            raise TimeoutError(f"{late}; still missing: {', '.join(missing)}") from None
+        self.story.tell(f"{what} (after {min(at.values()):.1f} to {max(at.values()):.1f} s)")
+        return at
+
+    def busiest_sender(self, racks, seconds=0.5):
+        """Which of these sends most right now, by its network card."""
+        before = {rack.name: rack.machine.counters()[1] for rack in racks}
+        time.sleep(seconds)
+        return max(racks, key=lambda rack: rack.machine.counters()[1] - before[rack.name])
 
     def registry_bytes(self):
         """Bytes of blobs that the registry sent, by its own log."""

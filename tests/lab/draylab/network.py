@@ -80,7 +80,8 @@ def _set_up(namespace, router=False):
     """IPv6 addresses count at once; a router forwards."""
     values = {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0}
     if router:
-        values |= {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+        values |= {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1,
+                   "ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}
     with netns.inside(namespace):
         for name, value in values.items():
             with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as f:
@@ -125,6 +126,10 @@ class Network:
             "link set uplink up", "link add br0 type bridge mcast_snooping 0", "link set br0 up",
             f"addr add {o.gateway4}/24 dev br0", f"addr add {o.gateway6}/64 dev br0 nodad",
             f"route add default via {up}", f"route add default via {up6}"], o.namespace)
+        # There is no name service: whoever asks is told so at once, and does not wait for seconds.
+        for table in ("iptables", "ip6tables"):
+            netns.run("nsenter", f"--net={netns.FOLDER}/{o.namespace}", "--", table, "-w", "-A",
+                      "FORWARD", "-p", "udp", "--dport", "53", "-j", "REJECT")
         self.offices.append(o)
         return o
 

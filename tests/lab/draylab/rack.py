@@ -70,6 +70,10 @@ class Rack(Node):
         """The names of those it takes for alive, itself included."""
         return {name for name, state in self.members().items() if state == "alive"}
 
+    def holders(self, digest):
+        """The names of the other nodes that hold it, as far as this one knows."""
+        return {h["name"] for h in self.ask(f"/api/v1/blobs/{digest}").get("holders", [])}
+
     def metrics(self):
         text = self.admin("GET", "/metrics").body.decode()
         rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")

@@ -1,0 +1,54 @@
+"""What goes on without the registry, and without the seed."""
+
+import time
+
+from draylab.scenario import Scenarios, scenario
+
+
+class Absent(Scenarios):
+    @scenario(racks={"london": 1, "paris": 1}, wan=20, small=True,
+              config={"authz": {"ttl": "60s", "grace": "10m"}})
+    def test_registry_cut_off(self, lab):
+        """A rack whose users were permitted gets a whole image from its peer, without the registry."""
+        image = lab.push("1", 5, 1)
+        london, paris = lab.racks
+        lab.desk("london").pull(london, image)
+        lab.wait_until_all_know(image, london)
+        lab.desk("paris").look(paris, image)
+        lab.story.tell("in paris they looked at the manifest only")
+        lab.cut(lab.registry_host, lab.office("london"))
+        lab.cut(lab.registry_host, lab.office("paris"))
+        took = lab.desk("paris").pull(paris, image)
+        lab.measure("pulled without the registry in", took, "s", at_most=20.0)
+        lab.measure("sent by the registry", lab.copies(image), "copies", at_most=1.005)
+        again = lab.desk("paris").pull(paris, image)
+        lab.measure("and once more in", again, "s", at_most=20.0)
+
+    @scenario(racks={"london": 2, "paris": 2}, wan=20)
+    def test_seed_gone(self, lab):
+        """The seed dies: the region does not need it, newcomers find another, and who knew only it waits."""
+        seed = lab.rack("london1")
+        seed.kill()
+        lab.wait_until_all_know_each_other()
+        image = lab.push("1", 5, 1)
+        for name in ("london2", "paris1"):
+            rack = lab.rack(name)
+            lab.desk(rack.machine.office.name).pull(rack, image)
+            lab.wait_until_all_know(image, rack)
+        lab.measure("sent by the registry", lab.copies(image), "copies", at_most=1.005)
+        newcomer = lab.add_rack("paris", seeds=["london1", "london2"])
+        lab.start(newcomer)
+        lab.measure("a newcomer with one living seed joins",
+                    lab.wait_until_all_know_each_other(), "s", at_most=15.0)
+        others = lab.living()
+        lonely = lab.add_rack("london", seeds=["london1"])
+        lab.start(lonely)
+        time.sleep(3)
+        if lonely.sees() != {lonely.name}:
+            raise AssertionError(f"{lonely} sees {lonely.sees()}: whom did it ask?")
+        lab.desk("london").pull(lonely, image)
+        lab.story.tell(f"{lonely} knows nobody, and serves")
+        seed.start()
+        lab.measure("it joins when its seed is back",
+                    lab.wait_until_all_know_each_other([*others, seed, lonely], within=60), "s",
+                    at_most=30.0)
