@@ -17,7 +17,7 @@ build = build/release
 help:
 	@echo "dray: a peer-to-peer cache for container image layers"
 	@echo
-	@echo "  make demo      a real registry, a node in front of it, a real client: what the cache saves"
+	@echo "  make demo      a real registry far away, three racks, a real client: what the region saves"
 	@echo "  make test      builds and tests everything: units, faults, real clients, sanitizers"
 	@echo
 	@echo "  make build     $(build)/dray-node"

@@ -30,6 +30,13 @@ class Pulls(Scenarios):
         pull_in_turn(lab, image)
         lab.measure("sent by the registry", lab.copies(image), "copies", at_most=1.005)
 
+    @scenario(racks={"london": 2, "paris": 1}, wan=10, tls=True)
+    def test_three_racks_over_tls(self, lab):
+        """The same with TLS, for clients and between nodes."""
+        image = lab.push("1", 6, 3, 0.2)
+        pull_in_turn(lab, image)
+        lab.measure("sent by the registry", lab.copies(image), "copies", at_most=1.005)
+
     @scenario(racks={"london": 4, "paris": 4, "rome": 4, "oslo": 4}, wan=20)
     def test_sixteen_racks_pull_one_image(self, lab):
         """Sixteen racks pull one image one after the other: one copy crosses the long line."""

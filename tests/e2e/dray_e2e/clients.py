@@ -148,11 +148,13 @@ class Containerd:
         folder = self.stage.dir("hosts")
         place = os.path.join(folder, registry)
         os.makedirs(place)
-        trust = f'  ca = "{ca}"\n' if ca else ""
+        trust = f'ca = "{ca}"\n' if ca else ""
+        lines = [f'server = "{mirrors[-1]}"\n{trust}[host]\n']
+        for mirror in mirrors:
+            if "]" not in mirror:  # an IPv6 address as a table's name is more than containerd 1.6 reads
+                lines.append(f'[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n  {trust}')
         with open(os.path.join(place, "hosts.toml"), "w", encoding="utf-8") as f:
-            f.write(f'server = "{mirrors[-1]}"\n')
-            for mirror in mirrors:
-                f.write(f'[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n{trust}')
+            f.writelines(lines)
         return folder
 
     def pull(self, image, hosts, user=None, timeout=80):

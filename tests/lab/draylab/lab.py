@@ -5,11 +5,12 @@ lab.wait_until(...). Every wait has an end.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 
-from dray_e2e import clients, images, readers, registry, wire
+from dray_e2e import certs, clients, images, readers, registry, wire
 from dray_e2e import node as nodes
 from dray_e2e.stage import wait_for
 
@@ -39,13 +40,29 @@ class Desk:
         return self._containerd
 
     def pull(self, rack, image, timeout=80):
-        """skopeo through one rack, into an empty folder, checked blob by blob. Seconds it took."""
+        """Through one rack, from nothing, checked blob by blob. Seconds it took. By skopeo; by ctr where
+        the rack has an IPv6 address, which skopeo cannot name."""
+        pull = self._pull_by_ctr if ":" in rack.place.address else self._pull_by_skopeo
+        return pull(rack, image, timeout)
+
+    def _pull_by_skopeo(self, rack, image, timeout):
         started = time.monotonic()
-        done, folder = self.skopeo.copy(f"{rack.host}/{REPOSITORY}:{image.tag}", timeout=timeout)
+        done, folder = self.skopeo.copy(f"{rack.host}/{REPOSITORY}:{image.tag}", ca=rack.ca,
+                                        timeout=timeout)
         took = time.monotonic() - started
         done.must()
         self.skopeo.verify(folder, image)
-        subprocess.run(["rm", "-rf", folder], check=True)
+        shutil.rmtree(folder)
+        return took
+
+    def _pull_by_ctr(self, rack, image, timeout):
+        name = f"{REGISTRY}/{REPOSITORY}:{image.tag}"
+        hosts = self.containerd.hosts(REGISTRY, rack.url, rack.ca)
+        started = time.monotonic()
+        self.containerd.pull(name, hosts, timeout=timeout).must()
+        took = time.monotonic() - started
+        self.containerd.verify(image)
+        self.containerd.forget(name)
         return took
 
     def look(self, rack, image):
@@ -70,15 +87,15 @@ class _Visitor:
 
     def open(self, path, headers=(), **more):
         with self.machine.inside():
-            return wire.open_reply(self.rack.url + path, "GET", headers, **more)
+            return wire.open_reply(self.rack.url + path, "GET", headers, ca=self.rack.ca, **more)
 
 
 class Lab:
     """`racks`: {office: how many}; they are named london1, london2, ... `wan`: MB/s of the registry's
-    line. `seeds`: names of the racks that everybody is told of; the first one by default. `config` is
-    laid over every node's."""
+    line. `seeds`: names of the racks that everybody is told of; the first one by default. `tls`: for
+    clients and between nodes; else all is plain. `config` is laid over every node's."""
 
-    def __init__(self, stage, story, racks, wan=None, family=4, seeds=None, config=None):
+    def __init__(self, stage, story, racks, wan=None, family=4, seeds=None, tls=False, config=None):
         self.stage, self.story = stage, story
         self.network = Network(family)
         stage.defer(self.network.close)
@@ -88,7 +105,8 @@ class Lab:
         self.registry = registry.Registry(stage, place=self.registry_host)
         self.upstreams = [{"name": REGISTRY, "url": self.registry.url}]
         self.network.shape(self.centre, up=wan and wan * MB, down=wan and wan * MB)
-        self._key = self._mesh_key()
+        self._authority = certs.Authority(stage.dir("ca")) if tls else None
+        self.mesh_key = self.new_mesh_key()
         self._config = config or {}
         hosts = [self._host(office, i + 1) for office, n in racks.items() for i in range(n)]
         self.seeds = seeds or [hosts[0].name]
@@ -97,11 +115,16 @@ class Lab:
         line = f", registry behind {wan:g} MB/s" if wan else ""
         story.tell(f"{len(hosts)} racks in {', '.join(racks)}{line}, IPv{family}")
 
-    def _mesh_key(self):
+    def new_mesh_key(self):
+        """A file with one new key."""
         code, key, err = nodes.run("keygen", "mesh")
         if code:
             raise AssertionError(f"keygen mesh: {err}")
-        return self.stage.file("mesh.key", key)
+        return self.stage.file(f"{self.stage.dir('key')}/mesh.key", key)
+
+    def _copy_of_key(self, name):
+        with open(self.mesh_key, encoding="utf-8") as f:
+            return self.stage.file(f"{self.stage.dir('key')}/{name}.key", f.read())
 
     def _host(self, office, number):
         if office not in self.offices:
@@ -112,12 +135,18 @@ class Lab:
         seeds = self.seeds if seeds is None else seeds
         by_name = {h.name: h for h in self.network.hosts}
         config = {
-            "listen": host.at(PORT), "advertise": host.at(PORT), "plain_http": True,
-            "peer_plain": True, "region": "lab", "rack": host.name, "mesh_key": self._key,
+            "name": host.name, "rack": host.name, "region": "lab",
+            "listen": host.at(PORT), "advertise": host.at(PORT),
+            "mesh_key": self._copy_of_key(host.name),
             "seeds": [by_name[name].at(PORT) for name in seeds],
             "store": {"path": self.stage.dir(f"store-{host.name}"), "capacity": "1GiB"},
         }
-        return Rack(self, host, nodes.merge(nodes.merge(config, self._config), more))
+        tls = ca = None
+        if self._authority:
+            tls, ca = self._authority.server(host.name, host.addresses()), self._authority.ca
+        else:
+            config |= {"plain_http": True, "peer_plain": True}
+        return Rack(self, host, tls, ca, nodes.merge(nodes.merge(config, self._config), more))
 
     # --- who is there ------------------------------------------------------------------------------
 
@@ -230,6 +259,16 @@ class Lab:
         except TimeoutError as late:
             views = "\n".join(f"  {rack.name} sees {sorted(rack.members().items())}" for rack in racks)
             raise TimeoutError(f"{late}; expected {sorted(names)}\n{views}") from None
+
+    def hold_together(self, seconds):
+        """For so long, nobody may take any of the living for anything but alive."""
+        names, end = {rack.name for rack in self.living()}, time.monotonic() + seconds
+        while time.monotonic() < end:
+            for rack in self.living():
+                if rack.sees() != names:
+                    raise AssertionError(f"{rack.name} sees {sorted(rack.members().items())}")
+            time.sleep(0.1)
+        self.story.tell(f"they held together for {seconds} s")
 
     def wait_until_all_know(self, image, *holders, among=None, within=30):
         """Each other living rack (or each `among` them) knows that these hold every layer of the image."""

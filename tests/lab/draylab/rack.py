@@ -11,11 +11,14 @@ PORT = 5000
 class Rack(Node):
     """`machine` is its host. `alive`: whether others should see it (we did not stop it)."""
 
-    def __init__(self, lab, machine, config):
+    def __init__(self, lab, machine, tls, ca, config):
         self.lab, self.machine, self.name = lab, machine, machine.name
         self.alive = False
-        super().__init__(lab.stage, lab.upstreams, start=False, place=_AtPort(machine),
-                         name=machine.name, **config)
+        super().__init__(lab.stage, lab.upstreams, tls, ca, start=False, place=_AtPort(machine),
+                         **config)
+        if tls:
+            self.config["tls"]["ca"] = ca  # peers have theirs from the same
+            self.write_config()
 
     # --- life ------------------------------------------------------------------------------------
 
