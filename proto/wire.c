@@ -275,12 +275,15 @@ void wire_get_exact(struct wire_in *r, void *out, size_t len)
 {
     size_t n;
     const u8 *p = wire_get_bin(r, len, &n);
-    if (p && n == len) {
-        memcpy(out, p, len);
+    bool fits = p && n == len;
+    if (!fits)
+        spoil(r);
+    if (len == 0)
         return;
-    }
-    spoil(r);
-    memset(out, 0, len);
+    if (fits)
+        memcpy(out, p, len);
+    else
+        memset(out, 0, len);
 }
 
 void wire_get_text(struct wire_in *r, char *out, size_t size)
