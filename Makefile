@@ -10,6 +10,8 @@ FUZZ_SECONDS ?= 20
 export FUZZ_SECONDS
 
 build = build/release
+# A node of the next wire version, which the lab upgrades a region to.
+next = build/next
 
 .PHONY: help deps build demo test bench lint fmt fuzz lab install package clean
 .DEFAULT_GOAL := help
@@ -70,7 +72,10 @@ fuzz:
 
 lab: build
 	@.ci/deps lab
-	@/usr/bin/python3 -B tests/lab/run.py --node $(build)/dray-node --logs $(build)/lab-logs $(LAB)
+	@cmake --preset release -B $(next) -DDRAY_WIRE_VERSION=2 --log-level=WARNING >/dev/null
+	@cmake --build $(next) -j $(JOBS) --target dray-node
+	@/usr/bin/python3 -B tests/lab/run.py --node $(build)/dray-node --next $(next)/dray-node \
+		--logs $(build)/lab-logs $(LAB)
 
 install: build
 	@DESTDIR='$(DESTDIR)' cmake --install $(build) --prefix '$(PREFIX)'

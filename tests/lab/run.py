@@ -32,6 +32,7 @@ def parse(argv):
     parser.add_argument("scenario", nargs="*", help="names, or parts of names; none: all")
     parser.add_argument("--node", default=nodes.PROGRAM or "build/release/dray-node",
                         help="the program dray-node")
+    parser.add_argument("--next", help="a dray-node of the next wire version, to upgrade to")
     parser.add_argument("--small", action="store_true", help="only the small ones")
     parser.add_argument("--list", action="store_true", help="names and what they show")
     parser.add_argument("--logs", default=scenario.LOGS, help="where logs of failures are kept")
@@ -101,6 +102,8 @@ def interrupt(*_):
 def main(argv):
     options = parse(argv)
     scenario.LOGS = os.path.abspath(options.logs)
+    if options.next:
+        os.environ["DRAY_NODE_NEXT"] = os.path.abspath(options.next)
     tests = chosen(options)
     if options.list:
         for test in tests:

@@ -1,7 +1,20 @@
 """The region while its nodes come and go."""
 
+import os
+import re
+import subprocess
+import unittest
+
 from draylab import load
 from draylab.scenario import Scenarios, scenario
+
+# A dray-node of the next wire version; `make lab` builds one.
+NEXT = os.environ.get("DRAY_NODE_NEXT", "")
+
+
+def wire_version(program):
+    out = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"wire version (\d+)", out)[1])
 
 
 def put_to_work(lab, images):
@@ -44,3 +57,19 @@ class Restarts(Scenarios):
             rack.stop()
             rack.start()
         roll(lab, restart)
+
+    @scenario(racks={"london": 2, "paris": 2, "rome": 2}, wan=20)
+    def test_rolling_upgrade_across_a_wire_version(self, lab):
+        """The same, and each node comes back as a program that speaks the next version of the wire."""
+        if not NEXT:
+            raise unittest.SkipTest("no dray-node of the next wire version: `make lab` builds one")
+        old, new = wire_version(lab.racks[0].program), wire_version(NEXT)
+        lab.story.tell(f"from wire version {old} to {new}")
+        if new != old + 1:
+            raise AssertionError("the next program must speak the next version")
+
+        def upgrade(rack):
+            rack.stop()
+            rack.program = NEXT
+            rack.start()
+        roll(lab, upgrade)

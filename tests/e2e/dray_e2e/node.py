@@ -64,6 +64,7 @@ class Node:
     def __init__(self, stage, upstreams, tls=None, ca=None, start=True, place=LOOPBACK, **config):
         self.stage = stage
         self.place = place
+        self.program = PROGRAM
         self.port = place.free_port()
         self.ca = ca
         self.scheme = "https" if tls else "http"
@@ -99,7 +100,7 @@ class Node:
         return self.config.get("admin", {}).get("socket") or os.path.join(self.store, "dray.sock")
 
     def start(self, wait=True, env=None):
-        argv = [*self.place.via, PROGRAM, "--config", self.config_path]
+        argv = [*self.place.via, self.program, "--config", self.config_path]
         self.process = self.stage.spawn(self.label, argv, env=env)
         if wait:
             self.process.until(self.ready, timeout=30)
