@@ -17,6 +17,7 @@
 
 #define CHECK_LEAD_NS  (600 * MS_NS) /* the last question is asked so long before the verdict */
 #define SETTLE_NS      (30 * SECOND_NS)
+#define JOINING_NS     (10 * SECOND_NS)
 #define CLONE_QUIET_NS (10 * SECOND_NS)
 
 /* --- suspicion: its time --------------------------------------------------------------------- */
@@ -320,14 +321,17 @@ static int take_new(struct member *m, const struct heard *h)
     }
     p->news.kind = ITEM_RECORD;
     p->news.whole = true;
-    if (!h->listed)
-        news_add(m, &p->news);
     probe_joined(m, p->index);
     if (!m->joined) {
+        m->joined = true;
+        m->joined_ns = m->own_ns;
         member_tell(m, MEMBER_EVENT_JOINED, p);
         news_add(m, &m->self->news);
     }
-    m->joined = true;
+    /* The lists that a joiner gets are nobody's news; one that comes later may be of a region that
+     * was cut off. */
+    if (!h->listed || m->own_ns - m->joined_ns > JOINING_NS)
+        news_add(m, &p->news);
     member_tell(m, MEMBER_EVENT_UP, p);
     return 0;
 }

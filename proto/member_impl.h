@@ -215,7 +215,7 @@ struct member {
     u64 sync_due_ns, sync_word; /* with whom: 0 anybody */
 
     bool joined, leaving;
-    u64 learned; /* records taken in */
+    u64 joined_ns, learned; /* records taken in */
     u64 cloned_ns, blind_refuted_ns, rejected_ns;
 
     struct member_event *events;
