@@ -41,7 +41,9 @@ struct upstream *node_upstream(struct node *n, const char *ns)
 static void on_request(void *ctx, struct http_exchange *x)
 {
     struct http_slice t = http_request(x)->target;
-    if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
+    if (peer_serve_takes(t))
+        peer_serve(ctx, x);
+    else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
         pull_begin(ctx, x);
     else
         api_begin(ctx, x);
@@ -63,6 +65,7 @@ static void on_tick(uv_timer_t *t)
     struct node *n = t->data;
     store_tick(n->store, wall_ms());
     fills_tick(n->fills);
+    peer_serve_tick(n);
     if (n->stopping)
         return;
     scrub_tick(n->scrub);
@@ -93,9 +96,9 @@ static void timers_open(struct node *n)
         timers[i]->data = n;
     }
     const struct node_config *c = n->config;
-    u64 in = c->limits.download, wan = c->limits.wan;
     pace_init(&n->upload, n->loop, c->limits.upload);
-    pace_init(&n->download, n->loop, in == 0 || (wan && wan < in) ? wan : in);
+    pace_init(&n->download, n->loop, c->limits.download);
+    pace_init(&n->wan, n->loop, c->limits.wan);
     n->lag_due_ms = uv_now(n->loop) + LAG_MS;
     uv_timer_start(&n->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&n->lag, on_lag, LAG_MS, LAG_MS);
@@ -205,6 +208,10 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = open_upstreams(n, why);
     if (!rc)
         rc = admin_token(n, why);
+    struct peers_options peers = {
+        .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
+    if (!rc)
+        rc = peers_new(&n->peers, &peers);
     if (rc)
         return rc;
     struct fills_options fills = {
@@ -215,6 +222,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .metrics = n->metrics,
         .history = n->history,
         .pace = &n->download,
+        .wan = &n->wan,
+        .peers = n->peers,
     };
     if (!rc)
         rc = fills_new(&n->fills, &fills);
@@ -222,6 +231,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = scrub_new(&n->scrub, n);
     if (rc == 0)
         node_metrics(n);
+    if (rc == 0)
+        peer_serve_open(n);
     return rc;
 }
 
@@ -346,6 +357,7 @@ static void close_rest(struct node *n)
     uv_close((uv_handle_t *)&n->ending, NULL);
     pace_close(&n->upload);
     pace_close(&n->download);
+    pace_close(&n->wan);
     questions_del(n->questions);
     n->questions = NULL;
     for (size_t i = 0; i < n->n_upstreams; i++)
@@ -397,6 +409,7 @@ void node_del(struct node *n)
     scrub_del(n->scrub);
     keeper_del(n->keeper);
     fills_del(n->fills);
+    peers_del(n->peers);
     memo_del(n->memo);
     authz_del(n->authz);
     history_del(n->history);

@@ -8,7 +8,10 @@
 #include "node/memo.h"
 #include "node/node.h"
 #include "node/pace.h"
+#include "node/peer_serve.h"
+#include "node/peers.h"
 #include "node/question.h"
+#include "node/region.h"
 #include "node/scrub.h"
 #include "node/upstream.h"
 #include "runtime/http_client.h"
@@ -29,6 +32,7 @@ enum route {
     ROUTE_RELAY,
     ROUTE_API,
     ROUTE_HEALTH,
+    ROUTE_PEER,
     ROUTE_OTHER,
     ROUTE_COUNT
 };
@@ -46,6 +50,8 @@ struct node {
     struct authz *authz;
     struct questions *questions;
     struct fills *fills;
+    struct region *region; /* NULL: not carried (yet) */
+    struct peers *peers;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;
@@ -60,8 +66,10 @@ struct node {
     uv_timer_t tick;      /* each second: everything that is done now and then */
     uv_timer_t lag;       /* each 100 ms: how late the loop is */
     uv_timer_t ending;    /* the drain's deadline, then the wait for jobs */
-    struct pace upload;   /* to clients */
-    struct pace download; /* from registries: limits.download and limits.wan, the lower */
+    struct pace upload;   /* to clients and peers */
+    struct pace download; /* from registries and peers */
+    struct pace wan;      /* from registries, beside that */
+    struct peer_serving serving;
     bool stopping;
     u64 lag_due_ms, lag_recent_ns;
     struct job sync; /* the index, to disk */

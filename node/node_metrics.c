@@ -7,7 +7,7 @@
 void node_count(struct node *n, enum route route, int status)
 {
     static const char *const routes[] = {"ping", "blob",   "manifest", "relay",
-                                         "api",  "health", "other"};
+                                         "api",  "health", "mesh",     "other"};
     static_assert(countof(routes) == ROUTE_COUNT, "a name for each route");
     if (status < 0 || status >= 600)
         status = 0;
@@ -82,6 +82,14 @@ static double served_origin(void *arg)
 {
     return (double)((struct node *)arg)->served[SOURCE_ORIGIN];
 }
+static double served_peer(void *arg)
+{
+    return (double)((struct node *)arg)->served[SOURCE_PEER];
+}
+static double peer_streams(void *arg)
+{
+    return (double)((struct node *)arg)->serving.streams;
+}
 static double served_stream(void *arg)
 {
     return (double)((struct node *)arg)->served[SOURCE_STREAM];
@@ -126,6 +134,8 @@ void node_metrics(struct node *n)
         {"dray_served_bytes_total", "source=\"store\"", "Bytes of answers, by where from.",
          served_store, true},
         {"dray_served_bytes_total", "source=\"origin\"", NULL, served_origin, true},
+        {"dray_served_bytes_total", "source=\"peer\"", NULL, served_peer, true},
+        {"dray_peer_streams", "", "Answers to peers that run now.", peer_streams, false},
         {"dray_served_bytes_total", "source=\"stream\"", NULL, served_stream, true},
         {"dray_store_bytes", "", "Bytes held against the capacity.", used_bytes, false},
         {"dray_store_capacity_bytes", "", "The store's bound.", capacity_bytes, false},

@@ -161,8 +161,8 @@ static void hand_over(struct http_conn *c)
     s->opt.handler(s->opt.ctx, c->x);
 }
 
-/* A body up to LIMIT_HTTP_BODY_BYTES is read for the handler; that of a GET or HEAD means nothing
- * (RFC 9110 section 9.3.1) and is thrown away. */
+/* A body up to LIMIT_HTTP_BODY_BYTES is read for the handler, a larger one if it says so; that of a
+ * GET or HEAD means nothing (RFC 9110 section 9.3.1) and is thrown away. */
 static enum http_refusal expect_body(struct http_conn *c, const struct http_head *h)
 {
     enum http_method m = c->x->request.method;
@@ -172,7 +172,13 @@ static enum http_refusal expect_body(struct http_conn *c, const struct http_head
     c->body_left = h->content_length;
     c->taken = 0;
     u64 max = c->discard ? LIMIT_HTTP_DRAIN_BYTES : LIMIT_HTTP_BODY_BYTES;
-    return h->content_length > max ? HTTP_REFUSE_BODY_LONG : HTTP_REFUSE_NONE;
+    if (h->content_length <= max)
+        return HTTP_REFUSE_NONE;
+    const struct http_server_options *opt = &c->server->opt;
+    if (c->discard || !opt->large || h->content_length > opt->large_bytes ||
+        !opt->large(opt->ctx, &c->x->request))
+        return HTTP_REFUSE_BODY_LONG;
+    return http_exchange_large(c->x, h->content_length) ? HTTP_REFUSE_NONE : HTTP_REFUSE_LARGE_BUSY;
 }
 
 static void say_continue(struct http_conn *c)
@@ -290,7 +296,7 @@ static int take_body(struct http_conn *c, bool *done, enum http_refusal *why)
         *done = c->body_left == 0;
     }
     c->taken += used;
-    if (c->taken > LIMIT_HTTP_DRAIN_BYTES)
+    if (c->taken > LIMIT_HTTP_DRAIN_BYTES && !c->x->large)
         return ERR_TOOBIG;
     int rc = c->discard ? 0 : http_exchange_body(c->x, data, n);
     http_input_consume(c, used);

@@ -295,6 +295,26 @@ static void test_why(void **state)
     free(page);
 }
 
+static void test_why_with_peers(void **state)
+{
+    (void)state;
+    char *page = why_page(
+        "{\"digest\":\"" DIGEST "\",\"held\":false,\"fetch\":null,\"holders\":["
+        "{\"name\":\"rack-2\",\"address\":\"10.0.0.2:5000\",\"tier\":\"rack\",\"expected_ms\":"
+        "12.5,\"usable\":true,\"reason\":\"nearest of two\"},"
+        "{\"name\":\"rack-3\",\"address\":\"10.0.0.3:5000\",\"tier\":\"far\",\"expected_ms\":0,"
+        "\"usable\":false,\"reason\":\"barred\"},7]}");
+    has(page, "fetches it from a peer\n");
+    has(page, "rack-2  10.0.0.2:5000  rack    12.5 ms  nearest of two\n");
+    has(page, "rack-3  10.0.0.3:5000  far      0.0 ms  not asked: barred\n");
+    free(page);
+    page = why_page("{\"digest\":\"" DIGEST "\",\"held\":false,\"fetch\":{\"received_bytes\":1,"
+                    "\"size_bytes\":2,\"clients\":2,\"upstream\":\"u\",\"peer\":\"rack-2\","
+                    "\"repository\":\"r\"}}");
+    has(page, "from peer rack-2, repository r, 2 clients waiting\n");
+    free(page);
+}
+
 /* --- asking ------------------------------------------------------------------------------------
  */
 
@@ -516,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_status_lenient),
         cmocka_unit_test(test_why),
+        cmocka_unit_test(test_why_with_peers),
         cmocka_unit_test(test_ask),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_usage),
