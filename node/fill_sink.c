@@ -227,6 +227,8 @@ static void seal_done(struct job *j)
     fill_hold(f);
     f->seal_running = false;
     f->sealed = true;
+    if (f->seal_rc == 0 && store_purged_until(f->set->opt.store, &f->digest, wall_ms()))
+        f->seal_rc = ERR_DENIED; /* purged while it came */
     if (f->seal_rc) {
         not_kept(f, f->seal_rc); /* readers go on from the file, dropped with the last of them */
     } else {
