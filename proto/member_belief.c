@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK_LEAD_NS  (600 * MS_NS) /* the last question is asked so long before the verdict */
+#define CHECK_ROUNDS   2            /* asked in vain so often, just before the verdict */
+#define CHECK_AGAIN_NS (50 * MS_NS) /* too many are being asked */
 #define SETTLE_NS      (30 * SECOND_NS)
 #define JOINING_NS     (10 * SECOND_NS)
 #define CLONE_QUIET_NS (10 * SECOND_NS)
@@ -55,18 +56,23 @@ static u64 suspicion_time(const struct member *m, unsigned accusers)
     return max - (max - min) / 1000 * (1000ull * LN_1E6[c] / LN_1E6[k]);
 }
 
-static void suspect_due(struct member *m, const struct suspicion *s)
+/* The last questions are asked so long before the verdict. */
+static u64 check_lead(const struct member *m)
 {
-    u64 due = s->checking ? s->deadline_ns : s->deadline_ns - CHECK_LEAD_NS;
-    if (due < m->suspects_due_ns)
-        m->suspects_due_ns = due;
+    return CHECK_ROUNDS * (m->timing.probe_interval_ns + m->timing.probe_interval_ns / 5);
+}
+
+static void wake_at(struct member *m, u64 due_ns)
+{
+    if (due_ns < m->suspects_due_ns)
+        m->suspects_due_ns = due_ns;
 }
 
 static void set_deadline(struct member *m, struct suspicion *s, u64 deadline_ns)
 {
-    u64 soonest = m->own_ns + CHECK_LEAD_NS; /* so that the check has its time */
-    s->deadline_ns = deadline_ns > soonest || s->checking ? deadline_ns : soonest;
-    suspect_due(m, s);
+    u64 soonest = m->own_ns + check_lead(m);
+    s->deadline_ns = deadline_ns > soonest || s->silent > 0 ? deadline_ns : soonest;
+    wake_at(m, s->deadline_ns > soonest ? s->deadline_ns - check_lead(m) : m->own_ns);
 }
 
 /* --- moving between states ------------------------------------------------------------------- */
@@ -487,34 +493,38 @@ void doubt_answered(struct member *m, struct peer *p)
     struct suspicion *s = p->suspicion;
     if (!s || !s->checking)
         return;
-    s->checking = s->silent = false;
+    s->checking = false;
+    s->silent = 0;
     set_deadline(m, s, m->own_ns + suspicion_min(m));
 }
 
-void doubt_silent(struct peer *p)
+void doubt_silent(struct member *m, struct peer *p)
 {
-    if (p->suspicion && p->suspicion->checking)
-        p->suspicion->silent = true;
+    struct suspicion *s = p->suspicion;
+    if (!s || !s->checking)
+        return;
+    s->checking = false;
+    s->silent++;
+    wake_at(m, m->own_ns);
 }
 
 static void suspect_expire(struct member *m, struct peer *p)
 {
     struct suspicion *s = p->suspicion;
     struct node_signature sig;
-    if (!s->checking) {
-        if (s->deadline_ns <= m->own_ns + CHECK_LEAD_NS && probe_check(m, p))
-            s->checking = true;
-        else if (s->deadline_ns <= m->own_ns + CHECK_LEAD_NS)
-            s->deadline_ns = m->own_ns + CHECK_LEAD_NS + 50 * MS_NS; /* when others are done */
-    } else if (s->deadline_ns <= m->own_ns) {
-        if (s->silent) {
-            accusation_sign(m, p, true, &sig);
-            die(m, p, self_word(m), &sig);
-            return;
-        }
-        s->deadline_ns = m->own_ns + 50 * MS_NS; /* the answer is not out yet */
+    if (s->checking)
+        return; /* its end wakes us */
+    u64 due_ns = s->silent < CHECK_ROUNDS ? s->deadline_ns - check_lead(m) : s->deadline_ns;
+    if (due_ns > m->own_ns) {
+        wake_at(m, due_ns);
+    } else if (s->silent < CHECK_ROUNDS) {
+        s->checking = probe_check(m, p);
+        if (!s->checking)
+            wake_at(m, m->own_ns + CHECK_AGAIN_NS);
+    } else {
+        accusation_sign(m, p, true, &sig);
+        die(m, p, self_word(m), &sig);
     }
-    suspect_due(m, s);
 }
 
 void belief_expire(struct member *m)

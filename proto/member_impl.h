@@ -80,8 +80,8 @@ struct accusation {
 struct suspicion {
     u64 start_ns, deadline_ns; /* own time */
     unsigned n;                /* accusations; 0: started by a verdict that came out of the blue */
-    bool checking;             /* asked once more, by ourselves, before we call it dead */
-    bool silent;               /* ... and no answer came */
+    unsigned silent;           /* last questions without an answer */
+    bool checking;             /* one is under way */
     struct accusation of[ACCUSERS_MAX];
 };
 struct verdict {
@@ -116,12 +116,13 @@ struct probe {
     u64 seq, word; /* of whom is probed */
     struct addr addr;
     u64 sent_ns, due_ns, end_ns; /* own time */
+    u64 again_ns;                /* when the second ping went, whose number is seq ^ 1 */
     u64 lost_ns;                 /* our pauses when it was sent */
     u64 relay[INDIRECT_MAX];     /* words of those asked to help */
     u32 dial;                    /* 0: none */
     u8 relays, nacks;
     bool indirect; /* second phase */
-    bool check;    /* the last question before a verdict */
+    bool check;    /* a last question before a verdict */
 };
 struct relay {
     u64 seq, their_seq, word;
@@ -318,7 +319,7 @@ must_use int hear_record(struct member *m, struct heard *h);
 must_use int hear_accusation(struct member *m, struct accusing *a);
 void accuse(struct member *m, struct peer *p); /* our own probe failed */
 void doubt_answered(struct member *m, struct peer *p);
-void doubt_silent(struct peer *p);
+void doubt_silent(struct member *m, struct peer *p);
 void belief_expire(struct member *m);
 void belief_clear(struct member *m, struct peer *p); /* drops suspicion and verdict */
 void self_renew(struct member *m);

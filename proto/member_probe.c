@@ -63,7 +63,7 @@ static void rtt_heard(struct member *m, struct peer *p, u64 sent_ns, u64 lost_ns
                       const struct status *s)
 {
     u64 rtt_ns = m->own_ns - sent_ns, us = rtt_ns / 1000;
-    if (lost_ns != m->lost_ns)
+    if (lost_ns != m->lost_ns || rtt_ns == 0)
         return;
     pace_add(m, rtt_ns);
     if (us == 0)
@@ -177,8 +177,13 @@ static void probe_indirect(struct member *m, struct probe *q)
         m->stats.indirect_probes++;
     }
     q->due_ns = q->end_ns;
-    if (p)
-        q->dial = talk_knock(m, p);
+    if (!p)
+        return;
+    /* Once more ourselves: on a path that loses one in twenty, this saves nine of ten suspicions.
+     */
+    q->again_ns = m->own_ns;
+    send_add(m, SEND_PING, &q->addr, q->word)->seq = q->seq ^ 1;
+    q->dial = talk_knock(m, p);
 }
 
 static void probe_failed(struct member *m, struct probe *q)
@@ -195,7 +200,7 @@ static void probe_failed(struct member *m, struct probe *q)
     member_worse(m, was.relays > 0 ? missed : 1);
     bar(m, p);
     if (was.check)
-        doubt_silent(p);
+        doubt_silent(m, p);
     accuse(m, p);
 }
 
@@ -376,10 +381,11 @@ static void read_ack(struct member *m, const struct addr *from, u64 sender, u64 
         return;
     for (unsigned i = 0; i < m->n_probes; i++) {
         struct probe *q = &m->probes[i];
-        if (q->seq != seq || q->word != sender || !addr_equal(&q->addr, from))
+        bool second = q->indirect && seq == (q->seq ^ 1);
+        if ((q->seq != seq && !second) || q->word != sender || !addr_equal(&q->addr, from))
             continue;
         status_heard(m, p, s);
-        rtt_heard(m, p, q->sent_ns, q->lost_ns, s);
+        rtt_heard(m, p, second ? q->again_ns : q->sent_ns, q->lost_ns, s);
         probe_answered(m, q);
         compare_notes(m, from, sender, s);
         return;

@@ -215,7 +215,8 @@ unsigned peer_bucket(const struct node_key *k)
 /* What a living member adds to its bucket. */
 static u64 peer_sum(const struct peer *p)
 {
-    return mix(peer_word(p) + 0x9e3779b97f4a7c15u * p->rec.incarnation + mix(p->rec.epoch));
+    u64 version = mix(p->rec.epoch) + 0x9e3779b97f4a7c15u * p->rec.incarnation;
+    return mix(peer_word(p) + version + mix(p->body));
 }
 
 u32 bucket_sum(const struct member *m, unsigned bucket)

@@ -19,7 +19,7 @@
 
 #define SEED_RETRY_NS (3 * SECOND_NS)
 #define SOON_NS       (500 * MS_NS)
-#define MUCH_NEWS     4  /* an exchange that taught more than this is followed by another */
+#define MUCH_NEWS     4 /* an exchange that taught more than this is followed by another */
 #define SUMS_BYTES    (4 * BUCKETS)
 
 void talk_init(struct member *m)

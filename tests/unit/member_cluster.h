@@ -45,7 +45,7 @@ struct cluster {
     struct rng rng;
     double loss;
     u64 latency_ns;
-    bool clear;
+    bool clear, no_streams;
     struct member_timing timing;
     /* One way: true lets it pass. */
     bool (*pass)(struct cluster *c, u32 from, u32 to);
@@ -185,7 +185,7 @@ static inline void cluster_drain(struct cluster *c, u32 i)
          member_dial(node->m, &id, &to, &w, c->now_ns);
          wire_out_init(&w, c->talk, LIMIT_TALK_BYTES)) {
         u32 slot = cluster_slot(&to);
-        if (cluster_reaches(c, i, slot) && cluster_reaches(c, slot, i))
+        if (!c->no_streams && cluster_reaches(c, i, slot) && cluster_reaches(c, slot, i))
             cluster_talk(c, CLUSTER_REQUEST, i, slot, id, 0, c->talk, w.len);
         else
             cluster_talk(c, CLUSTER_ANSWER, i, i, id, ERR_TIMEOUT, c->talk, 0);
