@@ -25,6 +25,7 @@
 #define TICK_MS      1000
 #define LAG_MS       100
 #define ENDING_MS    10 /* how often the end looks whether jobs are done */
+#define TALKS_LARGE  8  /* of peers, read at once */
 #define DISK_THREADS 4
 #define HASH_THREADS 2
 
@@ -38,11 +39,21 @@ struct upstream *node_upstream(struct node *n, const char *ns)
     return NULL;
 }
 
+static bool is_talk(void *ctx, const struct http_request *q)
+{
+    static const char path[] = "/mesh/v1/talk";
+    (void)ctx;
+    return q->target.n == sizeof(path) - 1 && memcmp(q->target.p, path, q->target.n) == 0;
+}
+
 static void on_request(void *ctx, struct http_exchange *x)
 {
+    struct node *n = ctx;
     struct http_slice t = http_request(x)->target;
     if (peer_serve_takes(t))
-        peer_serve(ctx, x);
+        peer_serve(n, x);
+    else if (is_talk(n, http_request(x)))
+        node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
         pull_begin(ctx, x);
     else
@@ -250,6 +261,9 @@ static int listen_all(struct node *n, char why[CONF_WHY_MAX])
         .handler = on_request,
         .ctx = n,
         .max_connections = c->limits.connections,
+        .large = is_talk,
+        .large_bytes = LIMIT_TALK_BYTES,
+        .large_at_once = TALKS_LARGE,
     };
     if (rc == 0)
         rc = http_server_new(&n->server, &opt);
@@ -259,6 +273,58 @@ static int listen_all(struct node *n, char why[CONF_WHY_MAX])
         rc = http_listen_unix(n->server, c->admin.socket, reason);
     if (rc)
         snprintf(why, CONF_WHY_MAX, "%s", reason[0] ? reason : err_text(rc));
+    return rc;
+}
+
+int node_purge(struct node *n, const struct digest *d, u64 until_ms, const char *why)
+{
+    struct blob_info held = {0};
+    char digest[DIGEST_TEXT_SIZE];
+    bool removed = false;
+    digest_format(d, digest);
+    memo_forget(n->memo, d);
+    (void)!store_lookup(n->store, d, &held);
+    int rc = store_purge(n->store, d, wall_ms(), until_ms, &removed);
+    if (rc) {
+        log_with(LOG_ERROR, "purge failed", LOG_STR("digest", digest), LOG_STR("by", why),
+                 LOG_STR("why", err_text(rc)));
+        return rc;
+    }
+    log_with(LOG_INFO, removed ? "purged" : "kept out", LOG_STR("digest", digest),
+             LOG_STR("by", why), LOG_NUM("bytes", removed ? held.size : 0));
+    history_note(n->history, d, "purged", "%s, %s", why, removed ? "removed" : "not held");
+    return 0;
+}
+
+bool node_ready(const struct node *n, const char **why)
+{
+    static const char starting[] = "the node starts or ends";
+    *why = starting;
+    return n->ready && region_ready(n->region, why);
+}
+
+/* --- the region ------------------------------------------------------------------------------ */
+
+static void on_purged(void *arg, const struct digest *d, u64 until_ms)
+{
+    node_purge(arg, d, until_ms, "by the region");
+}
+
+static int open_region(struct node *n, char why[CONF_WHY_MAX])
+{
+    struct region_options opt = {
+        .loop = n->loop,
+        .config = n->config,
+        .store = n->store,
+        .disk = n->disk,
+        .client = n->client,
+        .port = http_server_port(n->server),
+        .purged = on_purged,
+        .arg = n,
+    };
+    int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
+    if (rc == 0)
+        peers_attach(n->peers, n->region);
     return rc;
 }
 
@@ -278,6 +344,8 @@ int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, cha
         rc = make_parts(n, why);
     if (rc == 0)
         rc = listen_all(n, why);
+    if (rc == 0)
+        rc = open_region(n, why);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -315,8 +383,12 @@ void node_reload(struct node *n)
         log_error("reload: the old admin token stays: %s", why);
         all = false;
     }
+    if (n->region && region_reload(n->region, why)) {
+        log_error("reload: the old mesh keys stay: %s", why);
+        all = false;
+    }
     if (all)
-        log_info("reloaded certificates, credentials and tokens");
+        log_info("reloaded certificates, credentials, tokens and mesh keys");
 }
 
 /* --- the end --------------------------------------------------------------------------------- */
@@ -330,9 +402,19 @@ static void drain_over(struct node *n)
         done(n->drained_arg);
 }
 
+static void on_said_goodbye(uv_timer_t *t)
+{
+    drain_over(t->data);
+}
+
 static void on_drained(void *arg)
 {
-    drain_over(arg);
+    struct node *n = arg;
+    u64 now = uv_now(n->loop);
+    if (now >= n->goodbye_ms)
+        drain_over(n);
+    else /* the members are still being told */
+        uv_timer_start(&n->ending, on_said_goodbye, n->goodbye_ms - now, 0);
 }
 
 static void on_drain_deadline(uv_timer_t *t)
@@ -346,6 +428,7 @@ void node_drain(struct node *n, void (*done)(void *arg), void *arg)
     n->ready = false;
     n->drained = done;
     n->drained_arg = arg;
+    n->goodbye_ms = uv_now(n->loop) + region_leave(n->region);
     uv_timer_start(&n->ending, on_drain_deadline, DRAIN_MAX_MS, 0);
     http_server_drain(n->server, on_drained, n);
 }
@@ -387,6 +470,7 @@ static void on_server_gone(void *arg)
         scrub_stop(n->scrub);
     if (n->fills)
         fills_stop(n->fills);
+    region_stop(n->region);
     uv_timer_start(&n->ending, on_ending, 0, ENDING_MS);
 }
 
@@ -410,6 +494,7 @@ void node_del(struct node *n)
     keeper_del(n->keeper);
     fills_del(n->fills);
     peers_del(n->peers);
+    region_del(n->region);
     memo_del(n->memo);
     authz_del(n->authz);
     history_del(n->history);

@@ -50,7 +50,7 @@ struct node {
     struct authz *authz;
     struct questions *questions;
     struct fills *fills;
-    struct region *region; /* NULL: not carried (yet) */
+    struct region *region; /* NULL: alone */
     struct peers *peers;
     struct memo *memo;
     struct keeper *keeper;
@@ -76,6 +76,7 @@ struct node {
     bool syncing;
     void (*drained)(void *arg);
     void *drained_arg;
+    u64 goodbye_ms; /* when the region has heard that we leave */
 
     u64 served[SOURCE_COUNT];
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
@@ -94,6 +95,12 @@ enum authz_count {
 struct upstream *node_upstream(struct node *n, const char *ns);
 /* Counts an answer: before each http_reply of ours. */
 void node_count(struct node *n, enum route route, int status);
+
+/* Removes a blob here, and keeps it out until then (Unix ms). `removed` may be NULL. Noted and
+ * logged; errors as store_purge(). */
+int node_purge(struct node *n, const struct digest *d, u64 until_ms, const char *why);
+/* May traffic be sent here? Else `*why`, as region_ready(). */
+bool node_ready(const struct node *n, const char **why);
 
 /* pull.c: everything under /v2/. */
 void pull_begin(struct node *n, struct http_exchange *x);

@@ -68,11 +68,6 @@ static double loop_lag(void *arg)
 {
     return (double)((struct node *)arg)->lag_recent_ns / 1e9;
 }
-static double alone(void *arg)
-{
-    (void)arg;
-    return 1;
-}
 
 static double served_store(void *arg)
 {
@@ -144,7 +139,6 @@ void node_metrics(struct node *n)
         {"dray_evicted_blobs_total", "", "Blobs evicted to make room.", evicted_blobs, true},
         {"dray_index_errors_total", "", "Writes to the index that failed.", index_errors, true},
         {"dray_fetches", "", "Layers being fetched now.", fetches, false},
-        {"dray_members", "state=\"alive\"", "Members of the mesh, by state.", alone, false},
         {"dray_connections", "", "Client connections open.", connections, false},
         {"dray_dropped_total", "reason=\"timeout\"", "What was refused or thrown away, by reason.",
          timeouts, true},
@@ -187,4 +181,5 @@ static void set_refusal(void *arg, const char *reason, u64 count)
 void node_metrics_refresh(struct node *n)
 {
     http_server_refusals(n->server, set_refusal, n);
+    region_metrics_refresh(n->region, n->metrics);
 }

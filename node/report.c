@@ -6,8 +6,7 @@
 #include "node/clock.h"
 #include "node/node_internal.h"
 
-/* RFC 3339, UTC; null for 0. */
-static json_t *moment(u64 ms)
+json_t *report_moment(u64 ms)
 {
     char text[32];
     struct tm tm;
@@ -75,26 +74,26 @@ json_t *report_status(struct node *n)
     json_t *fetches = json_array();
     fills_each(n->fills, add_fetch, fetches);
     const struct node_config *c = n->config;
+    const char *why;
+    bool ready = node_ready(n, &why);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:b, s:o, s:{s:o, s:o, s:o, s:o, s:o}, "
-        "s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:b, s:s, s:o, s:{s:o, s:o, s:o, s:o, s:o}, "
+        "s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o}",
         "name", c->name, "region", c->region, "rack", c->rack ? c->rack : "", "version",
         DRAY_VERSION, "uptime_s", json_real((double)(uv_now(n->loop) - n->started_ms) / 1000),
-        "listen", c->listen, "public_url", c->public_url ? c->public_url : "", "ready",
-        (int)n->ready, "store", store(n), "served", "store_bytes", count(n->served[SOURCE_STORE]),
-        "peer_bytes", count(n->served[SOURCE_PEER]), "origin_bytes",
+        "listen", c->listen, "public_url", c->public_url ? c->public_url : "", "ready", (int)ready,
+        "not_ready", ready ? "" : why, "store", store(n), "served", "store_bytes",
+        count(n->served[SOURCE_STORE]), "peer_bytes", count(n->served[SOURCE_PEER]), "origin_bytes",
         count(n->served[SOURCE_ORIGIN]), "stream_bytes", count(n->served[SOURCE_STREAM]),
         "requests", count(http.requests), "fetched", "origin_bytes",
         count(fills_fetched_bytes(n->fills)), "peer_bytes", count(*peers_fetched_bytes(n->peers)),
         "connections", count(http.open), "loop_lag_ms", json_real((double)n->lag_recent_ns / 1e6),
-        "upstreams", upstreams(n), "fetches", fetches);
+        "upstreams", upstreams(n), "fetches", fetches, "mesh", region_report(n->region));
 }
 
 json_t *report_members(struct node *n)
 {
-    const struct node_config *c = n->config;
-    return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s}]}", "region", c->region, "members", "name",
-                     c->name, "rack", c->rack ? c->rack : "", "role", "node", "state", "alive");
+    return region_report_members(n->region, n->config);
 }
 
 /* --- why ------------------------------------------------------------------------------------- */
@@ -113,7 +112,7 @@ static void find_fetch(void *arg, const struct fill_status *st)
 
 static void add_event(void *arg, const struct history_event *e)
 {
-    json_array_append_new(arg, json_pack("{s:o, s:s, s:s}", "at", moment(e->at_ms), "event",
+    json_array_append_new(arg, json_pack("{s:o, s:s, s:s}", "at", report_moment(e->at_ms), "event",
                                          e->event, "detail", e->detail));
 }
 
@@ -146,10 +145,12 @@ json_t *report_blob(struct node *n, const struct digest *d)
     bool held = store_lookup(n->store, d, &b) == 0;
     fills_each(n->fills, find_fetch, &search);
     history_each(n->history, d, add_event, history);
-    return json_pack("{s:s, s:b, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "digest", digest,
-                     "held", (int)held, "size_bytes", held ? count(b.size) : json_null(),
+    return json_pack("{s:s, s:b, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "digest",
+                     digest, "held", (int)held, "size_bytes", held ? count(b.size) : json_null(),
                      "media_type", b.media_type, "source", b.source, "stored_at",
-                     moment(b.stored_ms), "used_at", moment(b.used_ms), "verified_at",
-                     moment(b.scrubbed_ms), "fetch", search.found ? search.found : json_null(),
-                     "holders", holders(n, d, held ? b.size : 0), "history", history);
+                     report_moment(b.stored_ms), "used_at", report_moment(b.used_ms), "verified_at",
+                     report_moment(b.scrubbed_ms), "fetch",
+                     search.found ? search.found : json_null(), "holders",
+                     holders(n, d, held ? b.size : 0), "history", history, "purged_until",
+                     report_moment(store_purged_until(n->store, d, wall_ms())));
 }

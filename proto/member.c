@@ -138,8 +138,8 @@ void member_del(struct member *m)
     for (u32 i = 0; i < m->n_peers; i++)
         peer_free(m->peers[i]);
     peer_free(m->self);
-    table_fini(&m->by_word);
-    table_fini(&m->by_name);
+    member_table_fini(&m->by_word);
+    member_table_fini(&m->by_name);
     free(m->peers);
     free(m->suspects);
     free(m->order);

@@ -276,7 +276,7 @@ unsigned peer_bucket(const struct node_key *k);
 u32 bucket_sum(const struct member *m, unsigned bucket);
 /* A living member at random but for these words; NULL: none. */
 struct peer *peer_random(struct member *m, const u64 *without, size_t n);
-void table_fini(struct table *t);
+void member_table_fini(struct table *t);
 
 /* --- member_wire.c */
 size_t record_pack(const struct member_record *r, const u8 *extra, size_t extra_len,

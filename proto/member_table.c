@@ -37,14 +37,14 @@ static int table_size(struct table *t, u32 cap)
         hash[at] = t->hash[i];
         value[at] = t->value[i];
     }
-    table_fini(t);
+    member_table_fini(t);
     t->hash = hash;
     t->value = value;
     t->cap = cap;
     return 0;
 }
 
-void table_fini(struct table *t)
+void member_table_fini(struct table *t)
 {
     free(t->hash);
     free(t->value);
