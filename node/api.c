@@ -22,7 +22,7 @@
 
 static void reply_json(struct node *n, struct http_exchange *x, int status, json_t *value)
 {
-    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(value);
     node_count(n, ROUTE_API, text ? status : 503);
     if (text)
@@ -166,7 +166,7 @@ static void purge(struct node *n, struct http_exchange *x)
     if (n->region)
         rc = region_purge(n->region, &d, until_ms);
     else
-        rc = node_purge(n, &d, until_ms, "by command");
+        rc = node_purge(n, &d, until_ms, "command");
     bool removed = was_held && store_lookup(n->store, &d, &now) == ERR_NOTFOUND;
     if (rc || was_held != removed) {
         refuse_purge(n, x, rc ? rc : ERR_IO);

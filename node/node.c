@@ -46,11 +46,23 @@ static bool is_talk(void *ctx, const struct http_request *q)
     return q->target.n == sizeof(path) - 1 && memcmp(q->target.p, path, q->target.n) == 0;
 }
 
+/* Plain HTTP on a TLS port is for peers alone (peer_plain). */
+static bool is_permitted(const struct node *n, const struct http_request *q)
+{
+    static const char peers[] = "/mesh/v1/";
+    return q->tls || q->local || !n->tls ||
+           (q->target.n >= sizeof(peers) - 1 && memcmp(q->target.p, peers, sizeof(peers) - 1) == 0);
+}
+
 static void on_request(void *ctx, struct http_exchange *x)
 {
     struct node *n = ctx;
     struct http_slice t = http_request(x)->target;
-    if (peer_serve_takes(t))
+    if (!is_permitted(n, http_request(x))) {
+        node_count(n, ROUTE_OTHER, 400);
+        http_reply_oci_status(x, 400, OCI_UNSUPPORTED,
+                              "this port speaks https: use an https:// URL", NULL);
+    } else if (peer_serve_takes(t))
         peer_serve(n, x);
     else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
@@ -264,6 +276,7 @@ static int listen_all(struct node *n, char why[CONF_WHY_MAX])
         .large = is_talk,
         .large_bytes = LIMIT_TALK_BYTES,
         .large_at_once = TALKS_LARGE,
+        .plain_too = c->tls.cert && c->mesh_key && c->peer_plain,
     };
     if (rc == 0)
         rc = http_server_new(&n->server, &opt);
@@ -292,7 +305,7 @@ int node_purge(struct node *n, const struct digest *d, u64 until_ms, const char 
     }
     log_with(LOG_INFO, removed ? "purged" : "kept out", LOG_STR("digest", digest),
              LOG_STR("by", why), LOG_NUM("bytes", removed ? held.size : 0));
-    history_note(n->history, d, "purged", "%s, %s", why, removed ? "removed" : "not held");
+    history_note(n->history, d, "purged", "by %s, %s", why, removed ? "removed" : "not held");
     return 0;
 }
 
@@ -307,7 +320,7 @@ bool node_ready(const struct node *n, const char **why)
 
 static void on_purged(void *arg, const struct digest *d, u64 until_ms)
 {
-    node_purge(arg, d, until_ms, "by the region");
+    node_purge(arg, d, until_ms, "the region");
 }
 
 static int open_region(struct node *n, char why[CONF_WHY_MAX])

@@ -228,14 +228,19 @@ struct mesh *region_mesh(struct region *r)
 
 /* --- what others need ------------------------------------------------------------------------ */
 
+static bool peers_use_tls(const struct region *r)
+{
+    return r->opt.config->tls.cert && !r->opt.config->peer_plain;
+}
+
 const char *region_scheme(const struct region *r)
 {
-    return r->opt.config->tls.cert ? "https" : "http";
+    return peers_use_tls(r) ? "https" : "http";
 }
 
 const char *region_ca(const struct region *r)
 {
-    return r->opt.config->tls.cert ? r->opt.config->tls.ca : NULL;
+    return peers_use_tls(r) ? r->opt.config->tls.ca : NULL;
 }
 
 int region_purge(struct region *r, const struct digest *d, u64 until_ms)
@@ -255,7 +260,7 @@ static struct member_record own_record(struct region *r)
     if (c->public_url)
         snprintf(r->public_url, sizeof(r->public_url), "%s", c->public_url);
     else
-        snprintf(r->public_url, sizeof(r->public_url), "%s://%s", region_scheme(r),
+        snprintf(r->public_url, sizeof(r->public_url), "%s://%s", c->tls.cert ? "https" : "http",
                  r->address_text);
     return (struct member_record){
         .addr = r->address,

@@ -413,18 +413,30 @@ static bool step_linger(struct http_conn *c)
     return true;
 }
 
+/* The handshake is over, or was not needed. */
+static void begin_http(struct http_conn *c)
+{
+    enter(c, HTTP_CONN_HEAD);
+    c->deadline = after(c, c->server->opt.idle_timeout_ms);
+    c->readable = true; /* the request may have come with the end of the handshake */
+}
+
 static bool step_handshake(struct http_conn *c)
 {
     int need = UV_READABLE;
-    int rc = http_io_handshake(c, &need);
+    int rc = c->server->opt.plain_too && !c->peeked ? http_io_look(c) : 0;
+    if (rc == 0)
+        rc = http_io_handshake(c, &need);
     if (rc == ERR_AGAIN) {
         want(c, need);
         return false;
     }
-    if (rc == 0) {
-        enter(c, HTTP_CONN_HEAD);
-        c->deadline = after(c, c->server->opt.idle_timeout_ms);
-        c->readable = true; /* the request may have come with the end of the handshake */
+    if (rc > 0) { /* plain */
+        SSL_free(c->ssl);
+        c->ssl = NULL;
+    }
+    if (rc >= 0) {
+        begin_http(c);
         return true;
     }
     c->server->stats.tls_failures++;

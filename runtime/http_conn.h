@@ -198,6 +198,7 @@ struct http_conn {
     bool woken;            /* http_wake() came while running */
     bool chunked, discard; /* of the request body */
     bool local, verified;
+    bool peeked;   /* at the first byte: it is TLS */
     bool complete; /* the last answer went out whole: TLS may say close_notify */
 };
 
@@ -241,6 +242,8 @@ ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n);
 ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n);
 /* Bytes are inside the SSL that no poll will tell of. */
 bool http_io_pending(const struct http_conn *c);
+/* 0: TLS begins. 1: plain HTTP does. ERR_AGAIN: nothing has come. ERR_EOF. */
+must_use int http_io_look(struct http_conn *c);
 /* 0: done. ERR_AGAIN: with `*need`. ERR_PROTO: that was plain HTTP. ERR_TLS. */
 must_use int http_io_handshake(struct http_conn *c, int *need);
 /* close_notify if the answer was complete (a cut one must not look whole), then FIN. 0, or

@@ -84,6 +84,9 @@ struct http_server_options {
     bool (*large)(void *ctx, const struct http_request *r);
     u64 large_bytes;
     unsigned large_at_once;
+    /* On TLS listeners, who speaks plain HTTP is served, too: the handler sees `tls` false, and
+     * judges. Else such a request gets 400. */
+    bool plain_too;
     u32 handshake_timeout_ms; /* default 5,000 */
     u32 head_timeout_ms;      /* default 10,000: first byte of a request to its blank line */
     u32 idle_timeout_ms;      /* default 75,000: between requests */
