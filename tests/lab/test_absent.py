@@ -19,10 +19,10 @@ class Absent(Scenarios):
         lab.cut(lab.registry_host, lab.office("london"))
         lab.cut(lab.registry_host, lab.office("paris"))
         took = lab.desk("paris").pull(paris, image)
-        lab.measure("pulled without the registry in", took, "s", at_most=20.0)
+        lab.measure("pulled without the registry in", took, "s", at_most=30.0)
         lab.measure("sent by the registry", lab.copies(image), "copies", at_most=1.005)
         again = lab.desk("paris").pull(paris, image)
-        lab.measure("and once more in", again, "s", at_most=20.0)
+        lab.measure("and once more in", again, "s", at_most=30.0)
 
     @scenario(racks={"london": 2, "paris": 2}, wan=20)
     def test_seed_gone(self, lab):
@@ -44,7 +44,7 @@ class Absent(Scenarios):
         lonely = lab.add_rack("london", seeds=["london1"])
         lab.start(lonely)
         time.sleep(3)
-        if lonely.sees() != {lonely.name}:
+        if not lonely.knows({lonely.name}):
             raise AssertionError(f"{lonely} sees {lonely.sees()}: whom did it ask?")
         lab.desk("london").pull(lonely, image)
         lab.story.tell(f"{lonely} knows nobody, and serves")

@@ -255,17 +255,17 @@ class Lab:
         names = {rack.name for rack in racks}
         try:
             return self.wait_until(f"{len(racks)} racks know each other",
-                                   lambda: all(rack.sees() == names for rack in racks), within)
+                                   lambda: all(rack.knows(names) for rack in racks), within)
         except TimeoutError as late:
             views = "\n".join(f"  {rack.name} sees {sorted(rack.members().items())}" for rack in racks)
             raise TimeoutError(f"{late}; expected {sorted(names)}\n{views}") from None
 
     def hold_together(self, seconds):
-        """For so long, nobody may take any of the living for anything but alive."""
+        """For so long, nobody may give up any of the living."""
         names, end = {rack.name for rack in self.living()}, time.monotonic() + seconds
         while time.monotonic() < end:
             for rack in self.living():
-                if rack.sees() != names:
+                if set(rack.sees()) != names:
                     raise AssertionError(f"{rack.name} sees {sorted(rack.members().items())}")
             time.sleep(0.1)
         self.story.tell(f"they held together for {seconds} s")

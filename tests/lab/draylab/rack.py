@@ -6,6 +6,7 @@ import signal
 from dray_e2e.node import Node
 
 PORT = 5000
+GONE = ("dead", "left")
 
 
 class Rack(Node):
@@ -30,9 +31,14 @@ class Rack(Node):
 
     def stop(self, timeout=40):
         """SIGTERM: it says good-bye, finishes its answers, and ends."""
+        self.begin_to_stop()
+        super().stop(timeout)
+
+    def begin_to_stop(self):
+        """SIGTERM, not waiting for the end."""
         self.lab.story.tell(f"{self.name} is stopped")
         self.alive = False
-        super().stop(timeout)
+        self.process.signal(signal.SIGTERM)
 
     def kill(self):
         """kill -9: its connections are reset by its machine, its datagrams refused."""
@@ -41,7 +47,7 @@ class Rack(Node):
         super().kill()
 
     def end(self, timeout=40):
-        """As stop(), of whatever state it is in, and untold: the scenario is over."""
+        """As stop(), in whatever state it is, and untold: the scenario is over."""
         self.process.signal(signal.SIGCONT)
         super().stop(timeout)
 
@@ -70,8 +76,16 @@ class Rack(Node):
         return {m["name"]: m["state"] for m in self.ask("/api/v1/members")["members"]}
 
     def sees(self):
-        """The names of those it takes for alive, itself included."""
-        return {name for name, state in self.members().items() if state == "alive"}
+        """{name: state} of those it counts on: alive, or suspected and not yet given up."""
+        return {name: state for name, state in self.members().items() if state not in GONE}
+
+    def knows(self, names):
+        """It takes exactly these for alive, itself included, and nobody else for anything but gone."""
+        return self.sees() == {name: "alive" for name in names}
+
+    def lost(self, name):
+        """It takes that one for dead, or knows that it left."""
+        return name not in self.sees()
 
     def holders(self, digest):
         """The names of the other nodes that hold it, as far as this one knows."""
