@@ -115,6 +115,10 @@ class Node:
     def stop(self, timeout=20):
         """SIGTERM; the end must be a clean one."""
         self.process.signal(signal.SIGTERM)
+        self.await_end(timeout)
+
+    def await_end(self, timeout=20):
+        """Once it was told to stop. Another SIGTERM would make it stop at once."""
         code = self.process.wait(timeout)
         self.check_log()
         if code != 0:

@@ -197,11 +197,12 @@ class Lab:
         """Every node that runs ends now, and must end well."""
         running = [r for r in self.racks if r.process and r.process.running()]
         for rack in running:
+            rack.process.signal(signal.SIGCONT)
             rack.process.signal(signal.SIGTERM)
         problems = []
         for rack in running:
             try:
-                rack.end()
+                rack.await_end(40)
             except (AssertionError, OSError, subprocess.SubprocessError) as e:
                 problems.append(f"{rack.name}: {e}")
         if problems:

@@ -32,7 +32,7 @@ class Rack(Node):
     def stop(self, timeout=40):
         """SIGTERM: it says good-bye, finishes its answers, and ends."""
         self.begin_to_stop()
-        super().stop(timeout)
+        self.await_end(timeout)
 
     def begin_to_stop(self):
         """SIGTERM, not waiting for the end."""
@@ -45,11 +45,6 @@ class Rack(Node):
         self.lab.story.tell(f"{self.name} is killed")
         self.alive = False
         super().kill()
-
-    def end(self, timeout=40):
-        """As stop(), in whatever state it is, and untold: the scenario is over."""
-        self.process.signal(signal.SIGCONT)
-        super().stop(timeout)
 
     def freeze(self):
         """SIGSTOP: its machine goes on acknowledging, nobody answers."""
