@@ -269,7 +269,7 @@ bool fill_is_sound(const struct fill *f)
 }
 bool fill_is_from_peer(const struct fill *f)
 {
-    return f->from_peer;
+    return f->from_peer && !(f->state == FILL_SOUND && f->told);
 }
 bool fill_was_redirected(const struct fill *f)
 {

@@ -104,7 +104,7 @@ u64 fill_size(const struct fill *f);     /* STORE_SIZE_UNKNOWN when the upstream
 bool fill_is_kept(const struct fill *f); /* it goes to the store; false: serve-through */
 /* All of it is here and verified; only the store is not done with it yet. */
 bool fill_is_sound(const struct fill *f);
-/* What came last of it came from a peer. */
+/* What came last of it came from a peer; whoever asks after it was verified gets it from here. */
 bool fill_is_from_peer(const struct fill *f);
 /* The answer that began it came from where the registry redirected us. */
 bool fill_was_redirected(const struct fill *f);

@@ -101,6 +101,7 @@ struct fill {
     char sole_name[MEMBER_TEXT_MAX + 1];
     u64 peer_bytes;
     bool from_peer; /* the last bytes came from one */
+    bool told;      /* those who waited at first were told */
     bool held_back; /* waiters are not told before the digest is right */
     bool again;     /* wrong bytes: once more, from the registry, when the sinks are idle */
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "node/clock.h"
+#include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
 #include "runtime/log.h"
@@ -323,6 +324,12 @@ static void on_purged(void *arg, const struct digest *d, u64 until_ms)
     node_purge(arg, d, until_ms, "the region");
 }
 
+static bool is_last(void *arg, const struct digest *d)
+{
+    struct node *n = arg;
+    return last_copy(region_mesh(n->region), d);
+}
+
 static int open_region(struct node *n, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {
@@ -336,9 +343,11 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
         .arg = n,
     };
     int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
-    if (rc == 0)
-        peers_attach(n->peers, n->region);
-    return rc;
+    if (rc || !n->region)
+        return rc;
+    peers_attach(n->peers, n->region);
+    store_ask_last(n->store, is_last, n);
+    return 0;
 }
 
 int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, char why[CONF_WHY_MAX])
@@ -507,6 +516,8 @@ void node_del(struct node *n)
     keeper_del(n->keeper);
     fills_del(n->fills);
     peers_del(n->peers);
+    if (n->store)
+        store_ask_last(n->store, NULL, NULL);
     region_del(n->region);
     memo_del(n->memo);
     authz_del(n->authz);

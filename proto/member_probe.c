@@ -290,7 +290,7 @@ static void contact_dead(struct member *m)
 u64 probe_next(const struct member *m)
 {
     u64 next = m->leaving ? UINT64_MAX : m->probe_due_ns;
-    if (m->contact_due_ns < next && m->counts[MEMBER_DEAD] > 0)
+    if (!m->leaving && m->contact_due_ns < next && m->counts[MEMBER_DEAD] > 0)
         next = m->contact_due_ns;
     for (unsigned i = 0; i < m->n_probes; i++)
         if (m->probes[i].due_ns < next)

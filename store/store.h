@@ -122,6 +122,13 @@ u64 store_purged_until(const struct store *s, const struct digest *d, u64 now_ms
 void store_each_purged(const struct store *s, u64 now_ms,
                        void (*each)(void *arg, const struct digest *d, u64 until_ms), void *arg);
 
+/* --- the region ------------------------------------------------------------------------------ */
+
+/* `is_last`: is our copy of this blob the one that the region counts on (evict.h)? Asked whenever
+ * room must be made, some hundred times then, from inside: it must be quick, and not call the
+ * store. NULL: no copy is. */
+void store_ask_last(struct store *s, bool (*is_last)(void *arg, const struct digest *d), void *arg);
+
 /* --- looking on ------------------------------------------------------------------------------ */
 
 /* `changed` is called for each blob that is held from now on, or not any more, from inside the
