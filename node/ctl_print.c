@@ -226,12 +226,13 @@ static void print_fetches(const json_t *status, FILE *to, const struct paint *p)
     ctl_table_fini(&t);
 }
 
-void ctl_print_status(const json_t *status, FILE *to, bool colour)
+void ctl_print_status(const json_t *status, const json_t *members, FILE *to, bool colour)
 {
     struct paint p = paint(colour);
     print_head(status, to, &p);
     print_store(status, to, &p);
     print_traffic(status, to, &p);
+    ctl_print_members(json_object_get(status, "mesh"), members, to, colour);
     print_upstreams(status, to, &p);
     print_fetches(status, to, &p);
 }
@@ -350,6 +351,12 @@ void ctl_print_why(const json_t *blob, u64 now_s, FILE *to, bool colour)
                 json_array_size(json_object_get(blob, "holders")) ? "a peer" : "the registry");
     if (json_is_object(fetch))
         print_fetch(fetch, to);
+    if (*text(blob, "purged_until")) {
+        char until[TABLE_CELL];
+        clean(until, sizeof(until), blob, "purged_until");
+        fprintf(to, "  %spurged%s     kept out until %s: pulls pass through\n", p.bad, p.off,
+                until);
+    }
     print_holders(blob, to, &p);
     print_history(blob, now_s, to, &p);
 }
@@ -358,5 +365,17 @@ void ctl_print_purge(const json_t *answer, FILE *to)
 {
     char digest[DIGEST_SHOWN_MAX], bytes[TABLE_TEXT];
     clean(digest, sizeof(digest), answer, "digest");
-    fprintf(to, "%s: removed, %s\n", digest, size(bytes, answer, "bytes"));
+    if (json_is_false(json_object_get(answer, "removed")))
+        fprintf(to, "%s: not held here", digest);
+    else
+        fprintf(to, "%s: removed, %s", digest, size(bytes, answer, "bytes"));
+    const char *until = text(answer, "until");
+    u64 then;
+    if (ctl_table_time(until, &then))
+        fprintf(to, "; kept out of %s until %.10s %.8s UTC",
+                json_is_true(json_object_get(answer, "region")) ? "the region" : "this node", until,
+                until + 11);
+    else if (json_is_true(json_object_get(answer, "region")))
+        fputs("; may come in again everywhere", to);
+    fputc('\n', to);
 }

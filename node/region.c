@@ -68,7 +68,8 @@ static void set_timer(struct region *r)
         uv_timer_stop(&r->timer);
         return;
     }
-    u64 in_ms = due > now ? (due - now + 999999) / 1000000 : 0;
+    /* Never at once: whatever the mesh wants, the loop gets its turn between. */
+    u64 in_ms = due > now ? (due - now + 999999) / 1000000 : 1;
     r->due_ns = now + in_ms * 1000000;
     uv_update_time(r->opt.loop);
     uv_timer_start(&r->timer, on_timer, in_ms, 0);
@@ -114,7 +115,7 @@ bool region_ready(const struct region *r, const char **why)
         *why = r->waiting;
     else if (in_trouble(r))
         *why = r->trouble;
-    else if (!r->joined && (!r->tried_ms || region_ms(r) - r->tried_ms < REGION_ALONE_MS))
+    else if (!r->joined && r->n_seeds > 0 && region_ms(r) - r->tried_ms < REGION_ALONE_MS)
         *why = seeds;
     return *why == NULL;
 }

@@ -26,6 +26,11 @@ static int seats_grow(struct inventory *v, u32 need)
     if (!seats)
         return ERR_NOMEM;
     v->seats = seats;
+    void *notes = inventory_resize(&v->bytes, v->notes, v->cap_seats * sizeof(*v->notes),
+                                   cap * sizeof(*v->notes));
+    if (!notes)
+        return ERR_NOMEM;
+    v->notes = notes;
     void *limbs = inventory_resize(&v->bytes, v->limbs, v->cap_seats * sizeof(*v->limbs),
                                    cap * sizeof(*v->limbs));
     if (!limbs)
@@ -34,6 +39,7 @@ static int seats_grow(struct inventory *v, u32 need)
     v->limbs = limbs;
     for (u32 i = v->cap_seats; i < cap; i++)
         v->seats[i] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
+    memset(v->notes + v->cap_seats, 0, (cap - v->cap_seats) * sizeof(*v->notes));
     v->cap_seats = cap;
     return 0;
 }
@@ -63,7 +69,7 @@ void inventory_detach(struct inventory *v, u16 o)
     inventory_table_put(v->pool, s->table);
     s->table = INVENTORY_NO_TABLE;
     s->n = 0;
-    s->head_n = 0;
+    v->notes[o].head_n = 0;
 }
 
 void inventory_attach(struct inventory *v, u16 o, u16 table, u32 n)
@@ -124,23 +130,20 @@ static void forget(struct inventory *v, u16 o)
 {
     inventory_detach(v, o);
     v->seats[o] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
+    v->notes[o] = (struct inventory_note){0};
+    v->n_known--;
     inventory_name_put(v->pool, o);
 }
 
-/* Seats of those who are down since before `before_s`. Returns how many stay. */
-static u32 prune(struct inventory *v, u64 before_s)
+/* Seats of those who are down since before `before_s`. */
+static void prune(struct inventory *v, u64 before_s)
 {
-    u32 n = 0;
     for (u32 o = 0; o < v->cap_seats; o++) {
-        struct inventory_seat *s = &v->seats[o];
-        if (!(s->flags & INVENTORY_KNOWN))
-            continue;
-        if (!(s->flags & INVENTORY_UP) && s->down_s < before_s)
+        const struct inventory_seat *s = &v->seats[o];
+        if ((s->flags & INVENTORY_KNOWN) && !(s->flags & INVENTORY_UP) &&
+            v->notes[o].down_s < before_s)
             forget(v, (u16)o);
-        else
-            n++;
     }
-    return n;
 }
 
 static int seat_take(struct inventory *v, const struct node_key *k, u16 *out)
@@ -155,6 +158,8 @@ static int seat_take(struct inventory *v, const struct node_key *k, u16 *out)
     }
     if (v->seats[*out].flags & INVENTORY_KNOWN)
         inventory_name_put(v->pool, *out); /* one use for each view */
+    else
+        v->n_known++;
     v->seats[*out].flags |= INVENTORY_KNOWN;
     return 0;
 }
@@ -167,7 +172,7 @@ int inventory_peer_up(struct inventory *v, const struct node_key *k, u64 distanc
         return 0;
     if (v->n_order >= LIMIT_MEMBERS)
         return ERR_FULL;
-    if (prune(v, 0) >= 2 * LIMIT_MEMBERS)
+    if (v->n_known >= 2 * LIMIT_MEMBERS)
         prune(v, UINT64_MAX);
     int err = order_room(v);
     if (!err)
@@ -175,7 +180,7 @@ int inventory_peer_up(struct inventory *v, const struct node_key *k, u64 distanc
     if (err)
         return err;
     struct inventory_seat *s = &v->seats[o];
-    s->distance_us = us > UINT32_MAX ? UINT32_MAX : (u32)us;
+    v->notes[o].distance_us = us > UINT32_MAX ? UINT32_MAX : (u32)us;
     if (s->flags & INVENTORY_UP)
         return 0;
     rise(v, o);
@@ -201,7 +206,7 @@ void inventory_peer_down(struct inventory *v, const struct node_key *k, u64 now_
         v->hash -= seat_hash(v, s);
     inventory_pending_drop(v, o);
     s->flags &= (u8)~INVENTORY_UP;
-    s->down_s = (u32)(now_ns / 1000000000u);
+    v->notes[o].down_s = (u32)(now_ns / 1000000000u);
     u32 at = order_at(v, o);
     v->n_order--;
     memmove(v->order + at, v->order + at + 1, (v->n_order - at) * sizeof(*v->order));
@@ -220,7 +225,7 @@ u16 inventory_near(struct inventory *v, u32 turn)
         u32 at = n;
         if (o == v->me)
             continue;
-        while (at > 0 && v->seats[best[at - 1]].distance_us > v->seats[o].distance_us)
+        while (at > 0 && v->notes[best[at - 1]].distance_us > v->notes[o].distance_us)
             at--;
         if (at == NEAR)
             continue;
@@ -291,6 +296,7 @@ void inventory_del(struct inventory *v)
     }
     inventory_pool_leave(v->pool);
     free(v->seats);
+    free(v->notes);
     free(v->limbs);
     free(v->order);
     free(v->log);
@@ -386,6 +392,17 @@ void inventory_expire(struct inventory *v, u64 now_ns)
         prune(v, s > KEEP_DOWN_S ? s - KEEP_DOWN_S : 0);
         v->prune_ns = now_ns + PRUNE_NS;
     }
+}
+
+void inventory_prime(struct inventory *v, const struct inventory *of)
+{
+    const struct inventory_seat *s = &of->seats[of->me];
+    u16 o = of->me;
+    assert(v->pool == of->pool);
+    if (v == of || !inventory_seat_up(v, o))
+        return;
+    inventory_attach(v, o, s->table, s->n);
+    v->notes[o].head_n = of->notes[o].head_n;
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */

@@ -241,9 +241,9 @@ void inventory_ask(struct inventory *v, u16 peer, bool fresh)
 void inventory_entropy_expire(struct inventory *v, u64 now_ns)
 {
     for (u32 i = 0; i < v->n_order; i++) {
-        struct inventory_seat *s = &v->seats[v->order[i]];
-        s->byte[1] = s->byte[0];
-        s->byte[0] = byte_now(v, s);
+        struct inventory_note *note = &v->notes[v->order[i]];
+        note->byte[1] = note->byte[0];
+        note->byte[0] = byte_now(v, &v->seats[v->order[i]]);
     }
     v->entropy_due_ns = now_ns + v->entropy_ns;
     if (v->n_order < 2)
@@ -296,8 +296,8 @@ static int read_ask(struct inventory *v, u16 from, struct wire_in *msg)
         put_be(bytes + len + 2, who, 2);
         len += GROUP_HEAD;
         for (u32 k = 0; k < n; k++) {
-            const struct inventory_seat *s = &v->seats[v->order[at + k]];
-            bytes[len++] = fresh ? byte_now(v, s) : s->byte[1];
+            u16 o = v->order[at + k];
+            bytes[len++] = fresh ? byte_now(v, &v->seats[o]) : v->notes[o].byte[1];
         }
         at = end;
     }

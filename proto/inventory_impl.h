@@ -53,13 +53,16 @@ enum inventory_seat_flags {
     INVENTORY_KNOWN = 32,  /* a seat at all: holds a use of the name */
 };
 
-struct inventory_seat {
+struct inventory_seat { /* what each op that comes looks at: eight bytes, so that a row is short */
     u32 n;
-    u32 head_n; /* 1 + n of the newest head passed on; 0: none */
-    u32 distance_us;
-    u32 down_s; /* since when, in seconds of the clock given */
     u16 table;
     u8 flags;
+};
+
+struct inventory_note { /* the rest of a seat */
+    u32 head_n;         /* 1 + n of the newest head passed on; 0: none */
+    u32 distance_us;
+    u32 down_s; /* since when, in seconds of the clock given */
     u8 byte[2]; /* as of the last round of anti-entropy, and the one before */
 };
 
@@ -97,6 +100,7 @@ struct inventory_link {
     /* Inwards. */
     u32 in_session, in_ack, in_mask;
     u64 ack_ns, ack_since_ns; /* when to acknowledge; UINT64_MAX: nothing to */
+    u64 in_last_ns;           /* when the last new batch came */
 };
 
 struct inventory_pending {
@@ -137,11 +141,12 @@ struct inventory_own {
     u64 *set; /* open addressing of digest hashes; 0: free */
     u32 set_cap, set_len;
     u64 *add, *take; /* staged, INVENTORY_STAGED_MAX in all */
-    u32 n_add, n_take;
+    u32 n_add, n_take, staged_cap;
     u64 commit_ns, last_commit_ns; /* UINT64_MAX: nothing staged */
     u64 head_ns;                   /* when the next head is due; UINT64_MAX: the last one holds */
     u64 last_head_ns, last_nop_ns;
-    u32 head_n;
+    u32 head_n, head_share; /* the next in so many thousandths of the period */
+    bool head_signed;
     bool head_due; /* signed never, or not since the ring was cut */
     bool accused;  /* somebody writes in our name: write something */
 };
@@ -157,8 +162,9 @@ struct inventory {
     u64 hash, bytes;
 
     struct inventory_seat *seats;
+    struct inventory_note *notes;
     struct inventory_limb *limbs;
-    u32 cap_seats;
+    u32 cap_seats, n_known;
     u16 root;
     u16 *order; /* who is up, ourselves included, by place */
     u32 n_order, cap_order;

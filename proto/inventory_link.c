@@ -3,8 +3,9 @@
  * A batch goes when the link has been still for batch_ns, or as soon as a datagram is full: the
  * first op of a quiet link waits for nobody. Each carries what was received the other way (all up
  * to `ack`, and a mask beyond); where nothing goes that way an empty batch does it, 150 ms after
- * the last one came, 500 ms at most. A hole in what is acknowledged is sent again at once, the
- * oldest of what is not after a time-out as TCP's (RFC 6298): the last batch lost is noticed too.
+ * the last one came, 500 ms at most, and at once where the link was quiet. A hole in what is
+ * acknowledged is sent again at once, the oldest of what is not after a time-out as TCP's (RFC
+ * 6298): the last batch lost is noticed too.
  *
  * A neighbour that leaves a repeated batch unanswered is *silent*: until it answers, or membership
  * decides, links to its own neighbours stand in for it, from the first unanswered op on, so that
@@ -15,16 +16,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACK_NS      (150 * INVENTORY_MS)
-#define ACK_MAX_NS  (500 * INVENTORY_MS)
-#define ACK_SOON_NS (20 * INVENTORY_MS) /* reordering is not loss */
-#define RTO_FIRST   (700 * INVENTORY_MS)
-#define RTO_MIN     (400 * INVENTORY_MS)
-#define RTO_MAX     (3000 * INVENTORY_MS)
-#define TRIES_MAX   6
-#define KEEP_NS     (5000 * INVENTORY_MS)
-#define ASK_NS      (100 * INVENTORY_MS)
-#define LOG_STEP    64u /* room in the log is looked for once in so many entries */
+#define ACK_NS       (150 * INVENTORY_MS)
+#define ACK_MAX_NS   (500 * INVENTORY_MS)
+#define ACK_SOON_NS  (20 * INVENTORY_MS)  /* reordering is not loss */
+#define ACK_QUIET_NS (400 * INVENTORY_MS) /* no other batch may follow: tell it at once */
+#define RTO_FIRST    (700 * INVENTORY_MS)
+#define RTO_MIN      (200 * INVENTORY_MS)
+#define RTO_MAX      (3000 * INVENTORY_MS)
+#define TRIES_MAX    6
+#define KEEP_NS      (5000 * INVENTORY_MS)
+#define ASK_NS       (100 * INVENTORY_MS)
+#define LOG_STEP     64u /* room in the log is looked for once in so many entries */
 
 static struct inventory_sent *sent_at(struct inventory_link *l, u32 seq)
 {
@@ -292,7 +294,7 @@ static bool acked(struct inventory_link *l, u32 ack, u32 mask, u64 now_ns)
 static bool number_take(struct inventory *v, struct inventory_link *l, u32 session, u32 seq,
                         u64 now_ns)
 {
-    if (session != l->in_session || seq - l->in_ack > 32) {
+    if (session != l->in_session || seq - l->in_ack - 1 >= 32) {
         bool before = session == l->in_session && order(seq, l->in_ack) <= 0;
         if (before) {
             l->ack_ns = now_ns + ACK_SOON_NS; /* our acknowledgement was lost */
@@ -316,6 +318,9 @@ static bool number_take(struct inventory *v, struct inventory_link *l, u32 sessi
     if (l->ack_ns == UINT64_MAX)
         l->ack_since_ns = now_ns;
     l->ack_ns = inventory_min(now_ns + ACK_NS, l->ack_since_ns + ACK_MAX_NS);
+    if (now_ns - l->in_last_ns > ACK_QUIET_NS)
+        l->ack_ns = now_ns + ACK_SOON_NS;
+    l->in_last_ns = now_ns;
     if (l->in_mask) {
         v->stats.gaps++;
         l->ack_ns = inventory_min(l->ack_ns, now_ns + ACK_SOON_NS);

@@ -54,7 +54,7 @@ static void keep(struct look *l, u16 o)
     l->n++;
     while (at > 0) {
         u16 other = l->kept[at - 1];
-        u32 a = v->seats[o].distance_us, b = v->seats[other].distance_us;
+        u32 a = v->notes[o].distance_us, b = v->notes[other].distance_us;
         if (a > b || (a == b && v->pool->names[o].place > v->pool->names[other].place))
             break;
         at--;

@@ -112,12 +112,21 @@ static bool unstage(u64 *list, u32 *n, u64 hash)
 static int staging_room(struct inventory *v)
 {
     struct inventory_own *w = &v->own;
-    size_t size = INVENTORY_STAGED_MAX * sizeof(u64);
-    if (!w->add)
-        w->add = inventory_resize(&v->bytes, NULL, 0, size);
-    if (!w->take)
-        w->take = inventory_resize(&v->bytes, NULL, 0, size);
-    return w->add && w->take ? 0 : ERR_NOMEM;
+    u32 cap = w->staged_cap ? 2 * w->staged_cap : 16;
+    u32 used = w->n_add > w->n_take ? w->n_add : w->n_take;
+    if (used < w->staged_cap || w->staged_cap == INVENTORY_STAGED_MAX)
+        return 0;
+    u64 *add = realloc(w->add, cap * sizeof(*add));
+    if (!add)
+        return ERR_NOMEM;
+    w->add = add;
+    u64 *take = realloc(w->take, cap * sizeof(*take));
+    if (!take)
+        return ERR_NOMEM;
+    w->take = take;
+    v->bytes += 2 * (cap - w->staged_cap) * sizeof(u64);
+    w->staged_cap = cap;
+    return 0;
 }
 
 static int by_value(const void *a, const void *b)
@@ -203,7 +212,7 @@ static void commit(struct inventory *v, u64 now_ns)
     w->commit_ns = err ? now_ns + v->batch_ns : UINT64_MAX; /* out of memory: later */
     if (own_table(v)->n == w->head_n || w->head_due)
         return;
-    u64 period = inventory_max(HEAD_MIN_NS, v->n_order * HEAD_MEMBER_NS);
+    u64 period = inventory_max(HEAD_MIN_NS, v->n_order * HEAD_MEMBER_NS) / 1000 * w->head_share;
     if (own_table(v)->n - w->head_n >= HEAD_WRITES)
         period = HEAD_SOON_NS;
     w->head_ns = inventory_min(w->head_ns, inventory_max(w->last_head_ns + period, now_ns));
@@ -280,11 +289,15 @@ static void sign(struct inventory *v, u64 now_ns)
     struct inventory_head h = {.n = t->n, .sum = t->sum};
     inventory_head_sign(&v->secret, t->epoch, &h);
     inventory_head_keep(t, &h);
-    s->head_n = h.n + 1;
+    v->notes[v->me].head_n = h.n + 1;
     w->head_n = h.n;
     w->head_due = false;
     w->head_ns = UINT64_MAX;
     w->last_head_ns = now_ns;
+    /* Those that started together do not sign together. */
+    w->head_share =
+        (w->head_signed ? 750 : 250) + (u32)rng_below(&v->rng, w->head_signed ? 500 : 1000);
+    w->head_signed = true;
     inventory_log(v, s->table, h.n, INVENTORY_NONE | INVENTORY_LOG_HEAD, now_ns);
 }
 

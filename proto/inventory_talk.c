@@ -89,7 +89,7 @@ static u32 gather(struct inventory *v, u16 peer, struct chosen *list, u64 now_ns
         const struct inventory_want *w = &v->wants[i];
         bool bound = w->source != peer && w->source != v->me && inventory_seat_up(v, w->source);
         if (w->talk && !w->dial && w->due_ns <= now_ns && !bound)
-            list[n++] = (struct chosen){.distance_us = v->seats[w->origin].distance_us,
+            list[n++] = (struct chosen){.distance_us = v->notes[w->origin].distance_us,
                                         .want = i,
                                         .place = v->pool->names[w->origin].place};
     }
@@ -316,8 +316,8 @@ static int take_snapshot(struct inventory *v, const struct snapshot *s, u64 now_
     seat->flags &= (u8)~INVENTORY_DOUBT;
     v->stats.snapshots_received++;
     inventory_head_keep(inventory_table_at(v, i), &s->head);
-    if (seat->head_n < s->head.n + 1) {
-        seat->head_n = s->head.n + 1;
+    if (v->notes[s->origin].head_n < s->head.n + 1) {
+        v->notes[s->origin].head_n = s->head.n + 1;
         inventory_log(v, i, s->head.n, (u16)(s->from | INVENTORY_LOG_HEAD), now_ns);
     }
     return 0;

@@ -10,6 +10,8 @@
     wire       an HTTP client that sends and sees exactly what is on the wire
     readers    clients that read a blob in the background
     node       the daemon under test
+    region     nodes that know each other, on addresses of their own
+    sharing    nodes that share layers
     clients    docker, ctr, skopeo
     suite      how a test file becomes a ctest entry (skips by name)
 

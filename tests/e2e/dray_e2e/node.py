@@ -93,7 +93,8 @@ class Node:
     @property
     def label(self):
         """What its files are called in the stage's folder."""
-        return f"{self.config['name'].removeprefix('test-')}-{self.port}"
+        where = re.sub(r"[^0-9a-f.]+", "-", self.host)
+        return f"{self.config['name'].removeprefix('test-')}-{where}"
 
     @property
     def socket(self):

@@ -1,104 +1,107 @@
-"""Several real nodes that form one region on loopback: one mesh key, one seed, ports of their own."""
+"""Several nodes as one region: addresses 127.0.0.x on one port number each, a key, a seed.
 
-import json
+Each test has its own key file, so that regions of tests never meet, and waits for what it needs:
+a state of members, as other members see it.
+"""
+
 import os
-import re
+import shutil
+import signal
+import subprocess
 
 from . import node as nodes
+from .place import Place
 from .stage import wait_for
 
-JOIN_S = 20   # a region of 16 on a busy machine
-KNOWN_S = 15  # until everybody knows what a node got
+PATIENCE_S = 20 * (3 if nodes.SANITIZED else 1)
+
+
+def keygen():
+    """One line of a key file."""
+    return subprocess.run([nodes.PROGRAM, "keygen", "mesh"], capture_output=True, text=True,
+                          check=True).stdout
 
 
 class Region:
-    """Node `i` is called rack-<i>. `case` (a suite.Case) stops them, cleanly, at its end."""
-
-    def __init__(self, case, upstreams, count, tls=None, ca=None, start=True, **config):
+    def __init__(self, case, upstream, **config):
+        self.case = case
         self.stage = case.stage
-        self.mesh_key = self.stage.file("mesh.key", self._keygen())
+        self.upstream = upstream
+        self.config = config
+        self.keys = [keygen()]
+        self.key_file = self.stage.file(f"mesh-{id(self)}.key", self.keys[0])
         self.nodes = []
+
+    def write_keys(self, *lines):
+        self.keys = list(lines)
+        self.stage.file(os.path.basename(self.key_file), "".join(lines))
+
+    def add(self, name, seeds=(), ip=None, start=True, **config):
+        """Another node; `seeds`: nodes or texts. Without, the first node is the seed."""
+        ip = ip or f"127.0.0.{len(self.nodes) + 11}"
+        seeds = list(seeds) or self.nodes[:1]
+        config = nodes.merge({
+            "name": name, "rack": f"rack-{name}", "mesh_key": self.key_file,
+            "seeds": [s if isinstance(s, str) else s.host for s in seeds],
+        }, nodes.merge(self.config, config))
+        if not config["seeds"]:
+            del config["seeds"]
+        node = self.case.node(self.upstream, place=Place(ip), start=start, **config)
+        self.nodes.append(node)
+        return node
+
+    def start(self, count, **config):
         for i in range(count):
-            more = nodes.merge({"name": f"rack-{i}", "region": "test", "mesh_key": self.mesh_key},
-                               config)
-            if self.nodes:
-                more["seeds"] = [self.nodes[0].host]
-            node = case.node(upstreams, tls=tls, ca=ca, start=False, **more)
-            if tls:
-                node.config["tls"]["ca"] = ca
-                node.write_config()
-            self.nodes.append(node)
-        if start:
-            for node in self.nodes:
-                node.start(wait=False)
-            self.wait_joined()
+            self.add(f"n{i + 1}", **config)
+        self.wait_all()
+        return self.nodes
 
-    @staticmethod
-    def _keygen():
-        code, out, err = nodes.run("keygen", "mesh")
-        if code:
-            raise RuntimeError(f"keygen mesh: {err}")
-        return out
-
-    def __iter__(self):
-        return iter(self.nodes)
-
-    def __getitem__(self, i):
-        return self.nodes[i]
-
-    def wait_joined(self, nodes_up=None, timeout=JOIN_S):
-        """Until each of these (all that run) sees all of them alive."""
-        nodes_up = nodes_up or [n for n in self.nodes if n.process and n.process.running()]
-        names = {n.config["name"] for n in nodes_up}
-        for node in nodes_up:
-            node.process.until(node.ready, timeout=timeout)
-            wait_for(lambda n=node: names <= alive(n), timeout,
-                     f"{node.config['name']} sees {sorted(names)}")
-
-    def wait_known(self, digest, at, holders, timeout=KNOWN_S):
-        """Until node `at` knows that these nodes hold the layer."""
-        names = {n.config["name"] for n in holders}
-        wait_for(lambda: names <= {h["name"] for h in why(at, digest)["holders"] if h["usable"]},
-                 timeout, f"{at.config['name']} knows that {sorted(names)} hold {digest[:19]}")
-
-    def wait_image_known(self, image, at, holders):
-        for digest in image.blobs():
-            self.wait_known(digest, at, holders)
+    def wait_all(self, among=None, timeout=PATIENCE_S):
+        """Everyone sees everyone alive."""
+        among = among or self.nodes
+        names = {n.config["name"] for n in among}
+        for node in among:
+            wait_for(lambda n=node: alive(n) >= names, timeout,
+                     f"{names} alive as {node.config['name']} sees it")
 
 
 def members(node):
-    return json.loads(node.admin("GET", "/api/v1/members").body)["members"]
+    """{name: member} as `node` sees it; without an answer {}."""
+    try:
+        answer = node.admin("GET", "/api/v1/members")
+    except OSError:
+        return {}
+    return {m["name"]: m for m in answer.json()["members"]}
 
 
 def alive(node):
-    return {m["name"] for m in members(node) if m["state"] == "alive"}
+    return {name for name, m in members(node).items() if m["state"] == "alive"}
 
 
-def why(node, digest):
-    return json.loads(node.admin("GET", f"/api/v1/blobs/{digest}").body)
+def wait_state(node, name, *states, timeout=PATIENCE_S):
+    """Until `node` sees `name` in one of the states; "gone" counts as one."""
+    def seen():
+        m = members(node).get(name)
+        return (m["state"] if m else "gone") in states
+    wait_for(seen, timeout, f"{name} {'/'.join(states)} as {node.config['name']} sees it")
 
 
-def events(node, digest, kind=None):
-    """The history of a layer: (event, detail), oldest first."""
-    rows = [(h["event"], h["detail"]) for h in why(node, digest)["history"]]
-    return [r for r in rows if kind is None or r[0] == kind]
+def copy_store(node, path):
+    """A clone of its store, as a copied disk would be."""
+    shutil.copytree(node.store, path, ignore=shutil.ignore_patterns("dray.sock"))
+    return path
 
 
-def fetched(node, source):
-    """Bytes of layers that came from "peer" or "origin"."""
-    return int(node.metrics().get(f'dray_fetched_bytes_total{{from="{source}"}}', 0))
+def move(node, ip):
+    """Its config now says another address; it must be stopped."""
+    node.place = Place(ip)
+    node.port = node.place.free_port()
+    node.host = node.place.at(node.port)
+    node.url = f"{node.scheme}://{node.host}"
+    node.config["listen"] = node.host
+    node.write_config()
 
 
-def audit(node):
-    """Its audit lines: dicts of field and value."""
-    rows = []
-    for line in node.log().splitlines():
-        if "layer served" in line:
-            rows.append(dict(re.findall(r'(\w+)=("[^"]*"|\S+)', line)))
-    return rows
-
-
-def forget(node, digest):
-    """The node's store does not hold it any more; others still do."""
-    answer = node.admin("POST", "/api/v1/purge", json.dumps({"digest": digest}).encode())
-    return answer.status == 200 or not os.path.exists(node.blob_path(digest))
+def hup(*all_nodes):
+    for node in all_nodes:
+        node.process.signal(signal.SIGHUP)
