@@ -343,6 +343,7 @@ static void test_labels(void **state)
 static void test_sizes(void **state)
 {
     (void)state;
+    begin(TTL, 0);
     authz_note_size(authz, "reg", "team/app", &blob, 10); /* not a member: nothing to note it at */
     assert_true(authz_size(authz, "reg", "team/app", &blob) == UINT64_MAX);
     authz_note_member(authz, "reg", "team/app", &blob, NOW);
@@ -355,6 +356,7 @@ static void test_sizes(void **state)
     assert_true(authz_size(authz, "reg", "other/app", &blob) == UINT64_MAX);
     assert_true(authz_size(authz, "other", "team/app", &blob) == UINT64_MAX);
     assert_true(authz_size(authz, "reg", "team/app", &other_blob) == UINT64_MAX);
+    authz_del(authz);
 }
 
 int main(void)
