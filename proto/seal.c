@@ -171,7 +171,7 @@ size_t seal_close(struct seal *s, enum seal_lane lane, u8 version, const void *t
     put_be(out + 13, s->epoch, 8);
     put_be(out + 21, (u64)lane << LANE_SHIFT | counter, 8);
     u8 *body = out + SEAL_HEAD, *tag = body + len;
-    assert(in == body || in + len <= out || in >= tag + TAG_BYTES);
+    assert(len == 0 || in == body || in + len <= out || in >= tag + TAG_BYTES);
     if (s->clear) {
         if (len > 0)
             memmove(body, in, len);

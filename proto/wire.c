@@ -129,7 +129,10 @@ size_t wire_room(const struct wire_out *w)
 
 void wire_in_init(struct wire_in *r, const void *buf, size_t len)
 {
-    *r = (struct wire_in){.p = buf, .end = (const u8 *)buf + len};
+    static const u8 nothing;
+    const u8 *start = buf ? buf : &nothing; /* no arithmetic on NULL, not even zero */
+    assert(buf || len == 0);
+    *r = (struct wire_in){.p = start, .end = start + len};
 }
 
 bool wire_ok(const struct wire_in *r)

@@ -99,8 +99,8 @@ static void drain(struct rig *r)
 /* A mesh that has met one member by its first talk. */
 static void start(struct rig *r)
 {
-    struct inventory_pool *pool;
-    struct mesh *member;
+    struct inventory_pool *pool = NULL;
+    struct mesh *member = NULL;
     struct addr to, seed = addr_v4(10, 0, 0, 1, 5000);
     u32 id;
     size_t len, answer_len;

@@ -264,11 +264,14 @@ static inline bool rig_step(struct rig *r, u64 end_ns)
 
 static inline void rig_run(struct rig *r, u64 for_ns)
 {
-    u64 end = r->now_ns + for_ns;
+    u64 end = r->now_ns + for_ns, last = 0, still = 0;
     for (size_t i = 0; i < r->count; i++)
         rig_drive(r, i);
-    while (rig_step(r, end))
-        continue;
+    while (rig_step(r, end)) { /* a timer that never moves on would keep a daemon awake */
+        still = r->now_ns == last ? still + 1 : 0;
+        last = r->now_ns;
+        assert_true(still < 100000);
+    }
 }
 
 /* Runs until it holds; false: it did not within `for_ns`. */

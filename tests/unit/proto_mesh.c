@@ -364,6 +364,20 @@ static void who_dies_is_found_and_comes_back(void **state)
     rig_del(r);
 }
 
+/* It goes on carrying for a while, and stays quiet although somebody is dead whom it would seek. */
+static void who_leaves_does_not_spin(void **state)
+{
+    (void)state;
+    struct rig *r = rig_region(4);
+    rig_stop(r, 3);
+    rig_run(r, 40 * S);
+    assert_int_equal(r->n[1].events[MEMBER_EVENT_DOWN], 1);
+    mesh_leave(r->n[1].m, r->now_ns);
+    rig_run(r, 60 * S);
+    assert_true(mesh_next_expiry(r->n[1].m) > r->now_ns);
+    rig_del(r);
+}
+
 static void what_can_be_fetched_is_told(void **state)
 {
     (void)state;
@@ -485,6 +499,7 @@ int main(void)
         cmocka_unit_test(the_mesh_key_changes_while_running),
         cmocka_unit_test(a_foreign_key_opens_nothing),
         cmocka_unit_test(who_leaves_is_gone_at_once),
+        cmocka_unit_test(who_leaves_does_not_spin),
         cmocka_unit_test(who_dies_is_found_and_comes_back),
         cmocka_unit_test(what_can_be_fetched_is_told),
         cmocka_unit_test(two_versions_live_side_by_side),
