@@ -106,6 +106,7 @@ int member_new(struct member **out, const struct member_options *opt)
         return err;
     }
     m->region = region_copy;
+    m->word = node_key_word(&key);
     m->secret = opt->secret;
     m->timing = opt->timing;
     timing_defaults(&m->timing);

@@ -333,6 +333,7 @@ static int take_new(struct member *m, const struct heard *h)
         m->joined_ns = m->own_ns;
         member_tell(m, MEMBER_EVENT_JOINED, p);
         news_add(m, &m->self->news);
+        talk_unsure(m);
     }
     /* The lists that a joiner gets are nobody's news; one that comes later may be of a region that
      * was cut off. */
@@ -457,11 +458,12 @@ int hear_accusation(struct member *m, struct accusing *a)
             send_add(m, SEND_RECORD, &a->from, a->sender)->about = a->target;
         return 0;
     }
-    const struct peer *by = peer_by_word(m, a->by);
-    if (!by || by == m->self || !is_living(by))
-        return 0;
+    /* What is no news is recognised first: most of what comes is heard from several. */
     const struct suspicion *s = p->suspicion;
     if (a->verdict ? s && s->n == 0 : s && (accused_by(p, a->by) || s->n > m->timing.suspicion_k))
+        return 0;
+    const struct peer *by = peer_by_word(m, a->by);
+    if (!by || by == m->self || !is_living(by))
         return 0;
     int err = accusation_verify(m, p, by, a->verdict, &a->sig);
     if (err)

@@ -48,7 +48,7 @@ enum member_reject { REJECT_NONE, REJECT_NAME, REJECT_REGION, REJECT_FULL, REJEC
 #define INDIRECT_MAX      8
 #define PROBES_MAX        32
 #define RELAYS_MAX        64
-#define SENDS_MAX         256
+#define SENDS_MAX         128
 #define DIALS_MAX         32
 #define BUCKETS           64  /* a sync compares this many parts of the list */
 #define SYNC_PAGE         512 /* records of one answer: bounds its bytes and the reader's time */
@@ -108,7 +108,9 @@ struct peer {
 
 /* Open addressing, linear: value is index + 1, 0 free. */
 struct table {
-    u32 *hash, *value;
+    struct slot {
+        u32 hash, value;
+    } * slot;
     u32 cap, n;
 };
 
@@ -166,6 +168,7 @@ struct dial {
 
 struct member {
     struct peer *self;
+    u64 word; /* ours */
     char *region;
     struct node_secret secret;
     struct member_timing timing;
@@ -214,6 +217,7 @@ struct member {
     unsigned n_dials;
     u32 next_dial;
     u64 sync_due_ns, sync_word; /* with whom: 0 anybody */
+    unsigned unsure;            /* exchanges to go until our list counts as complete */
 
     bool joined, leaving;
     u64 joined_ns, learned; /* records taken in */
@@ -345,6 +349,7 @@ u64 talk_next(const struct member *m);
 void talk_expire(struct member *m);
 u32 talk_knock(struct member *m, const struct peer *p);
 void talk_soon(struct member *m, u64 word);
+void talk_unsure(struct member *m);
 int talk_answer(struct member *m, u64 sender, unsigned number, struct wire_in *request,
                 struct wire_out *answer);
 int talk_dialed(struct member *m, u32 id, int err, struct wire_in *answer);

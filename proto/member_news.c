@@ -139,7 +139,7 @@ static u32 queued(const struct member *m, unsigned below)
     return n;
 }
 
-/* Somebody taken at random knows all that we know: what went out a few times need not go further.
+/* Several taken at random know all that we know: what went out a few times need not go further.
  * (After a whole region has started there is a minute's worth of it.) */
 void news_settle(struct member *m)
 {
@@ -175,6 +175,6 @@ void news_round(struct member *m)
      * lists is quicker still. */
     bool busy = queued(m, FRESH_LEVELS) > BACKLOG;
     m->gossip_due_ns = m->own_ns + (busy ? interval / 4 : interval);
-    if (queued(m, GOSSIP_LEVELS) > BACKLOG_SYNC)
-        talk_soon(m, 0);
+    if (queued(m, GOSSIP_LEVELS) > BACKLOG_SYNC && m->unsure == 0)
+        talk_unsure(m);
 }

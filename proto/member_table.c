@@ -6,6 +6,7 @@
 #include "proto/member_impl.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,33 +23,27 @@ static u64 mix(u64 x)
 
 static int table_size(struct table *t, u32 cap)
 {
-    u32 *hash = calloc(cap, sizeof(*hash)), *value = calloc(cap, sizeof(*value));
-    if (!hash || !value) {
-        free(hash);
-        free(value);
+    struct slot *slot = calloc(cap, sizeof(*slot));
+    if (!slot)
         return ERR_NOMEM;
-    }
     for (u32 i = 0; i < t->cap; i++) {
-        if (t->value[i] == 0)
+        if (t->slot[i].value == 0)
             continue;
-        u32 at = t->hash[i] & (cap - 1);
-        while (value[at] != 0)
+        u32 at = t->slot[i].hash & (cap - 1);
+        while (slot[at].value != 0)
             at = (at + 1) & (cap - 1);
-        hash[at] = t->hash[i];
-        value[at] = t->value[i];
+        slot[at] = t->slot[i];
     }
     member_table_fini(t);
-    t->hash = hash;
-    t->value = value;
+    t->slot = slot;
     t->cap = cap;
     return 0;
 }
 
 void member_table_fini(struct table *t)
 {
-    free(t->hash);
-    free(t->value);
-    t->hash = t->value = NULL;
+    free(t->slot);
+    t->slot = NULL;
 }
 
 /* Room for one more. */
@@ -63,18 +58,17 @@ static void table_put(struct table *t, u32 hash, u32 index)
 {
     assert(t->n + 1 < t->cap);
     u32 at = hash & (t->cap - 1);
-    while (t->value[at] != 0)
+    while (t->slot[at].value != 0)
         at = (at + 1) & (t->cap - 1);
-    t->hash[at] = hash;
-    t->value[at] = index + 1;
+    t->slot[at] = (struct slot){.hash = hash, .value = index + 1};
     t->n++;
 }
 
 static u32 table_at(const struct table *t, u32 hash, u32 index)
 {
     u32 at = hash & (t->cap - 1);
-    while (t->hash[at] != hash || t->value[at] != index + 1) {
-        assert(t->value[at] != 0);
+    while (t->slot[at].hash != hash || t->slot[at].value != index + 1) {
+        assert(t->slot[at].value != 0);
         at = (at + 1) & (t->cap - 1);
     }
     return at;
@@ -86,29 +80,31 @@ static void table_take(struct table *t, u32 hash, u32 index)
     u32 gap = table_at(t, hash, index), at = gap;
     for (;;) {
         at = (at + 1) & (t->cap - 1);
-        if (t->value[at] == 0)
+        if (t->slot[at].value == 0)
             break;
-        u32 home = t->hash[at] & (t->cap - 1);
+        u32 home = t->slot[at].hash & (t->cap - 1);
         if (((at - home) & (t->cap - 1)) < ((at - gap) & (t->cap - 1)))
             continue;
-        t->hash[gap] = t->hash[at];
-        t->value[gap] = t->value[at];
+        t->slot[gap] = t->slot[at];
         gap = at;
     }
-    t->value[gap] = 0;
+    t->slot[gap].value = 0;
     t->n--;
 }
 
 /* --- finding --------------------------------------------------------------------------------- */
 
+/* node_key_word(), where it is asked for millions of times. */
 u64 peer_word(const struct peer *p)
 {
-    return node_key_word(&p->rec.key);
+    u64 word;
+    memcpy(&word, p->rec.key.bytes, sizeof(word));
+    return be64toh(word);
 }
 
 u64 self_word(const struct member *m)
 {
-    return node_key_word(&m->self->rec.key);
+    return m->word;
 }
 
 static u32 word_hash(const struct member *m, u64 word)
@@ -132,9 +128,9 @@ struct peer *peer_by_word(const struct member *m, u64 word)
     if (t->cap == 0)
         return NULL;
     u32 hash = word_hash(m, word);
-    for (u32 at = hash & (t->cap - 1); t->value[at] != 0; at = (at + 1) & (t->cap - 1)) {
-        struct peer *p = m->peers[t->value[at] - 1];
-        if (t->hash[at] == hash && peer_word(p) == word)
+    for (u32 at = hash & (t->cap - 1); t->slot[at].value != 0; at = (at + 1) & (t->cap - 1)) {
+        struct peer *p = m->peers[t->slot[at].value - 1];
+        if (t->slot[at].hash == hash && peer_word(p) == word)
             return p;
     }
     return NULL;
@@ -152,9 +148,9 @@ struct peer *peer_by_name(const struct member *m, const char *name)
     if (t->cap == 0)
         return NULL;
     u32 hash = name_hash(m, name);
-    for (u32 at = hash & (t->cap - 1); t->value[at] != 0; at = (at + 1) & (t->cap - 1)) {
-        struct peer *p = m->peers[t->value[at] - 1];
-        if (t->hash[at] == hash && strcmp(p->rec.name, name) == 0)
+    for (u32 at = hash & (t->cap - 1); t->slot[at].value != 0; at = (at + 1) & (t->cap - 1)) {
+        struct peer *p = m->peers[t->slot[at].value - 1];
+        if (t->slot[at].hash == hash && strcmp(p->rec.name, name) == 0)
             return p;
     }
     return NULL;
@@ -328,10 +324,10 @@ void peer_remove(struct member *m, struct peer *p)
     struct peer *last = m->peers[--m->n_peers];
     if (last != p) {
         u32 at = table_at(&m->by_word, word_hash(m, peer_word(last)), last->index);
-        m->by_word.value[at] = p->index + 1;
+        m->by_word.slot[at].value = p->index + 1;
         if (is_living(last)) {
             at = table_at(&m->by_name, name_hash(m, last->rec.name), last->index);
-            m->by_name.value[at] = p->index + 1;
+            m->by_name.slot[at].value = p->index + 1;
         }
         m->peers[p->index] = last;
         last->index = p->index;

@@ -19,7 +19,7 @@
 
 #define SEED_RETRY_NS (3 * SECOND_NS)
 #define SOON_NS       (500 * MS_NS)
-#define MUCH_NEWS     4 /* an exchange that taught more than this is followed by another */
+#define SURE_AFTER    3 /* exchanges that taught nothing, each with somebody else */
 #define SUMS_BYTES    (4 * BUCKETS)
 
 void talk_init(struct member *m)
@@ -307,8 +307,8 @@ static int synced(struct member *m, const struct dial *d, struct wire_in *r)
     if (h.refused)
         return 0;
     err = hear_list(m, r, &from, word);
-    if (m->learned - learned > MUCH_NEWS)
-        talk_soon(m, 0);
+    if (m->learned != learned)
+        talk_unsure(m);
     if (err)
         return err;
     if (next > d->cursor && next < BUCKETS) {
@@ -318,8 +318,11 @@ static int synced(struct member *m, const struct dial *d, struct wire_in *r)
         return 0;
     }
     u64 bits = differing(m, sums);
-    if (bits == 0 && m->learned == learned)
-        news_settle(m);
+    if (bits == 0 && m->learned == learned) {
+        m->unsure -= m->unsure > 0;
+        if (m->unsure == 0)
+            news_settle(m);
+    }
     struct dial *push = bits ? dial_add(m, DIAL_PUSH, &d->to, d->word) : NULL;
     if (push)
         push->pushed = bits;
@@ -346,7 +349,11 @@ int talk_dialed(struct member *m, u32 id, int err, struct wire_in *answer)
     m->dials[i] = m->dials[--m->n_dials];
     unsigned number = err ? 0 : answer_number(answer);
     switch ((enum dial_kind)d.kind) {
-    case DIAL_SYNC: return number == MSG_SYNCED ? synced(m, &d, answer) : 0;
+    case DIAL_SYNC:
+        err = number == MSG_SYNCED ? synced(m, &d, answer) : 0;
+        if (m->unsure > 0)
+            talk_soon(m, 0);
+        return err;
     case DIAL_PUSH: return 0;
     case DIAL_KNOCK:
         probe_knocked(m, id, number == MSG_KNOCKED && wire_get_u64(answer) == d.word);
@@ -412,6 +419,14 @@ void talk_soon(struct member *m, u64 word)
         m->sync_word = word;
     if (due < m->sync_due_ns)
         m->sync_due_ns = due;
+}
+
+/* Much has changed, or something was missed: lists are compared until nobody teaches us anything.
+ */
+void talk_unsure(struct member *m)
+{
+    m->unsure = SURE_AFTER;
+    talk_soon(m, 0);
 }
 
 u64 talk_next(const struct member *m)

@@ -175,6 +175,28 @@ static void who_leaves_is_not_called_dead(void **state)
     cluster_del(&c);
 }
 
+/* Also where somebody is dead, and somebody suspected. */
+static void who_leaves_comes_to_rest(void **state)
+{
+    struct cluster c;
+    (void)state;
+    cluster_new(&c, 6, 14);
+    cluster_form(&c, 6);
+    cluster_kill(&c, 1);
+    cluster_run(&c, 20 * S);
+    cluster_kill(&c, 2);
+    cluster_run(&c, 1500 * MS);
+    member_leave(c.node[0].m, c.now_ns);
+    cluster_drain(&c, 0);
+    cluster_run(&c, 20 * S);
+    u64 events = c.n_events, sent = c.node[0].datagrams_out;
+    c.node[3].side = c.node[4].side = c.node[5].side = 1;
+    cluster_run(&c, 60 * S);
+    assert_true(c.n_events - events < 20000);
+    assert_true(c.node[0].datagrams_out - sent < 5);
+    cluster_del(&c);
+}
+
 static void a_change_is_told(void **state)
 {
     struct cluster c;
@@ -366,6 +388,7 @@ int main(void)
         cmocka_unit_test(a_crash_is_known_to_all),
         cmocka_unit_test(many_die_at_once_and_are_reaped),
         cmocka_unit_test(who_leaves_is_not_called_dead),
+        cmocka_unit_test(who_leaves_comes_to_rest),
         cmocka_unit_test(a_change_is_told),
         cmocka_unit_test(views_show_what_is_known),
         cmocka_unit_test(failed_fetches_bar_for_a_while),

@@ -156,8 +156,9 @@ static void time_does_not_run_while_we_stand(void **state)
     struct cluster c;
     (void)state;
     form(&c, 30, 30, 42);
-    cluster_pause(&c, 7, 1800 * MS);
-    cluster_run(&c, 1200 * MS);
+    cluster_pause(&c, 7, 2500 * MS);
+    while (cluster_seen(&c, 7, MEMBER_SUSPECT) == 0)
+        cluster_run(&c, 10 * MS);
     u32 suspecting = 0;
     for (u32 i = 0; i < 30; i++) {
         if (i == 7 || cluster_state(&c, i, 7) != MEMBER_SUSPECT)
