@@ -66,6 +66,8 @@ void inventory_detach(struct inventory *v, u16 o)
     if (s->flags & INVENTORY_UP)
         v->hash -= seat_hash(v, s);
     inventory_pending_drop(v, o);
+    if (s->flags & INVENTORY_SELF)
+        inventory_table_at(v, s->table)->owned = false;
     inventory_table_put(v->pool, s->table);
     s->table = INVENTORY_NO_TABLE;
     s->n = 0;
@@ -80,6 +82,8 @@ void inventory_attach(struct inventory *v, u16 o, u16 table, u32 n)
     inventory_detach(v, o);
     s->table = table;
     s->n = n;
+    if (s->flags & INVENTORY_SELF)
+        inventory_table_at(v, table)->owned = true;
     if (s->flags & INVENTORY_UP)
         v->hash += seat_hash(v, s);
 }
@@ -426,7 +430,17 @@ bool inventory_each(const struct inventory *v, size_t *at, struct inventory_orig
 
 u64 inventory_hash(const struct inventory *v)
 {
-    return v->hash;
+    u64 hash = 0;
+    for (u32 i = 0; i < v->n_order; i++) {
+        const struct inventory_seat *s = &v->seats[v->order[i]];
+        if (s->table == INVENTORY_NO_TABLE)
+            continue;
+        const struct inventory_table *t = inventory_table_at(v, s->table);
+        hash += seat_hash(v, s);
+        if (inventory_table_reaches(t, s->n))
+            hash ^= inventory_table_sum(v->pool, t, s->n).lane[0] * t->step;
+    }
+    return hash;
 }
 
 u64 inventory_bytes(const struct inventory *v)

@@ -117,7 +117,8 @@ struct inventory_origin {
     bool complete; /* its table is here; false: known of, snapshot on its way */
 };
 bool inventory_each(const struct inventory *v, size_t *at, struct inventory_origin *out);
-/* Of everything believed: equal in two nodes exactly when their views are equal. */
+/* Of everything believed, contents included: equal in two nodes exactly when their views are (but
+ * for one in 2^64). Walks all origins: for tests and people. */
 u64 inventory_hash(const struct inventory *v);
 u64 inventory_bytes(const struct inventory *v); /* the view's own memory, without the pool */
 

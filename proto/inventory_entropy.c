@@ -103,6 +103,8 @@ static void want_merge(struct inventory *v, const struct inventory_want *want)
 void inventory_want(struct inventory *v, const struct inventory_want *want)
 {
     struct inventory_seat *s = &v->seats[want->origin];
+    if (s->flags & INVENTORY_SELF)
+        return;
     v->want_due_ns = inventory_min(v->want_due_ns, want->due_ns);
     if (s->flags & INVENTORY_WANTED) {
         want_merge(v, want);
@@ -124,7 +126,8 @@ void inventory_want(struct inventory *v, const struct inventory_want *want)
 void inventory_want_put(const struct inventory *v, u16 o, u8 at[INVENTORY_WANT_BYTES])
 {
     const struct inventory_seat *s = &v->seats[o];
-    bool any = s->table != INVENTORY_NO_TABLE && !(s->flags & INVENTORY_DOUBT);
+    /* Of ourselves we know all but what we forgot: what is asked for is the newest head. */
+    bool any = s->table != INVENTORY_NO_TABLE && !(s->flags & (INVENTORY_DOUBT | INVENTORY_SELF));
     put_be(at, v->pool->names[o].place, 8);
     put_be(at + 8, any ? inventory_table_at(v, s->table)->epoch : 0, 8);
     put_be(at + 16, any ? s->n : 0, 4);
@@ -236,6 +239,13 @@ void inventory_ask(struct inventory *v, u16 peer, bool fresh)
     wire_put_bool(&w, fresh);
     wire_put_u64(&w, v->hash);
     inventory_queue(v, peer, buf, w.len);
+}
+
+void inventory_ask_proof(struct inventory *v, u16 peer)
+{
+    struct row row = {.to = peer};
+    row_add(v, &row, peer, v->me);
+    row_send(v, &row);
 }
 
 void inventory_entropy_expire(struct inventory *v, u64 now_ns)
@@ -402,8 +412,10 @@ static void answer_one(struct inventory *v, struct answer *a, const struct inven
     if (t && t->epoch == want->epoch && s->n == want->n)
         return;
     if (!t || want->epoch > t->epoch || (want->epoch == t->epoch && want->n > s->n)) {
-        /* The asker is ahead. Of our own table nobody can be: then let it prove that. */
-        if (want->epoch > 0)
+        /* The asker is ahead. Of our own table nobody can be: let it prove that. */
+        if (s->flags & INVENTORY_SELF)
+            inventory_own_accused(v, a->to, now_ns);
+        else if (want->epoch > 0)
             inventory_want(v, &(struct inventory_want){.origin = o,
                                                        .source = a->to,
                                                        .epoch = want->epoch,
@@ -411,12 +423,14 @@ static void answer_one(struct inventory *v, struct answer *a, const struct inven
                                                        .due_ns = now_ns + RETRY_NS});
         return;
     }
+    const struct inventory_head *h = inventory_head_at(t, s->n);
     if (want->epoch == t->epoch && want->n >= t->reach && s->n - want->n <= DELTA_MAX) {
         for (u32 n = want->n; n < s->n; n++)
             answer_add(v, a, item, inventory_item_op(t, n + 1, item));
+        if (h && h->n > want->n) /* it may have passed by while these were missing */
+            answer_add(v, a, item, inventory_item_head(v, t, h, item));
         return;
     }
-    const struct inventory_head *h = inventory_head_at(t, s->n);
     if (h && want->epoch != t->epoch)
         answer_add(v, a, item, inventory_item_head(v, t, h, item));
     else

@@ -144,11 +144,12 @@ struct inventory_own {
     u32 n_add, n_take, staged_cap;
     u64 commit_ns, last_commit_ns; /* UINT64_MAX: nothing staged */
     u64 head_ns;                   /* when the next head is due; UINT64_MAX: the last one holds */
-    u64 last_head_ns, last_nop_ns;
+    u64 last_head_ns;
     u32 head_n, head_share; /* the next in so many thousandths of the period */
     bool head_signed;
     bool head_due; /* signed never, or not since the ring was cut */
-    bool accused;  /* somebody writes in our name: write something */
+    bool accused;  /* somebody writes in our name: write something, then */
+    u64 accused_ns;
 };
 
 struct inventory {
@@ -225,8 +226,9 @@ void inventory_own_fini(struct inventory *v);
 void inventory_own_run(struct inventory *v, u64 now_ns); /* commits and signs what is due */
 u64 inventory_own_due(const struct inventory *v);
 /* A head rightly signed with our key that we did not write, or a greater epoch: ours grows. */
-void inventory_own_renew(struct inventory *v, u64 epoch_seen, u64 now_ns);
-void inventory_own_accused(struct inventory *v, u64 now_ns);
+void inventory_own_renew(struct inventory *v, u64 epoch_seen);
+/* `from` believes writes in our name that we did not do. */
+void inventory_own_accused(struct inventory *v, u16 from, u64 now_ns);
 
 /* inventory_item.c: rows of items */
 struct inventory_items { /* where ops come from */
@@ -273,6 +275,8 @@ void inventory_wants_expire(struct inventory *v, u64 now_ns);
 void inventory_wants_forget(struct inventory *v, u16 o);
 void inventory_entropy_expire(struct inventory *v, u64 now_ns);
 void inventory_ask(struct inventory *v, u16 peer, bool fresh);
+/* "What did I sign, as you know it?" */
+void inventory_ask_proof(struct inventory *v, u16 peer);
 must_use int inventory_entropy_read(struct inventory *v, u16 from, unsigned number,
                                     struct wire_in *msg, u64 now_ns);
 void inventory_want_put(const struct inventory *v, u16 o, u8 at[INVENTORY_WANT_BYTES]);

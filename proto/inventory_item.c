@@ -133,6 +133,54 @@ static void doubt(struct inventory *v, u16 o, u64 now_ns)
                           .origin = o, .source = o, .talk = true, .due_ns = now_ns + GAP_NS});
 }
 
+/* Another table of that name whose past is the same and whose next op this is, or may be. */
+static u16 sibling(const struct inventory *v, u16 i, const struct inventory_op *op)
+{
+    const struct inventory_pool *p = v->pool;
+    const struct inventory_table *t = p->tables[i];
+    u32 n = v->seats[t->origin].n;
+    struct inventory_sum mine = inventory_table_sum(p, t, n);
+    for (u16 k = p->names[t->origin].tables; k != INVENTORY_NO_TABLE;
+         k = p->tables[k]->next_of_origin) {
+        const struct inventory_table *other = p->tables[k];
+        if (k == i || other->epoch != t->epoch || !inventory_table_reaches(other, n))
+            continue;
+        struct inventory_sum sum = inventory_table_sum(p, other, n);
+        if (inventory_sum_equal(&sum, &mine) &&
+            (other->n == n ? !other->owned : same_op(inventory_table_op(other, n + 1), op)))
+            return k;
+    }
+    return INVENTORY_NO_TABLE;
+}
+
+/* The pool's table went on otherwise than this view was told: it follows one that did not. */
+static u16 part(struct inventory *v, u16 i, const struct inventory_op *op)
+{
+    struct inventory_table *t = inventory_table_at(v, i);
+    u16 o = t->origin, to = sibling(v, i, op);
+    struct inventory_seat *s = &v->seats[o];
+    u32 head_n = v->notes[o].head_n;
+    u8 pending = s->flags & INVENTORY_PENDING;
+    if (to == INVENTORY_NO_TABLE) {
+        u32 *fp, len;
+        if (inventory_table_content(t, s->n, &fp, &len))
+            return to;
+        int err = inventory_table_new(v->pool, o, t->epoch, s->n, fp, len, &to);
+        free(fp);
+        if (err)
+            return INVENTORY_NO_TABLE;
+        for (u32 k = 0; k < t->n_heads && t->heads[k].n <= s->n; k++)
+            inventory_head_keep(inventory_table_at(v, to), &t->heads[k]);
+    }
+    for (u32 k = 0; k < v->n_pending; k++)
+        if (v->pending[k].table == i)
+            v->pending[k].table = to;
+    inventory_attach(v, o, to, s->n);
+    s->flags |= pending;
+    v->notes[o].head_n = head_n;
+    return to;
+}
+
 /* The next version of a seat: true when it took it. */
 static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
                     const struct inventory_items *from, u64 now_ns)
@@ -148,15 +196,18 @@ static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
                                                    .due_ns = now_ns + GAP_NS});
         return false;
     }
+    if (s->n == t->n ? t->owned : !same_op(inventory_table_op(t, s->n + 1), op)) {
+        i = part(v, i, op);
+        if (i == INVENTORY_NO_TABLE)
+            return false;
+        t = inventory_table_at(v, i);
+    }
     if (s->n == t->n) {
         int err = inventory_table_append(v->pool, i, op);
         if (err == ERR_INVAL)
             doubt(v, t->origin, now_ns);
         if (err)
             return false;
-    } else if (!same_op(inventory_table_op(t, s->n + 1), op)) {
-        doubt(v, t->origin, now_ns);
-        return false;
     }
     s->n++;
     v->hash += t->step;
@@ -243,19 +294,20 @@ static void take_op(struct inventory *v, u32 tag, struct inventory_op *op,
     struct inventory_seat *s = &v->seats[t->origin];
     u32 ahead = (tag - s->n) & 1023;
     if (ahead == 1 && !(s->flags & INVENTORY_SELF)) {
+        u16 o = t->origin; /* the table may be left for another */
         if (advance(v, i, op, from, now_ns) && (s->flags & INVENTORY_PENDING))
-            inventory_pending_retry(v, t->origin, now_ns);
+            inventory_pending_retry(v, o, now_ns);
     } else if (ahead == 0 || ahead > 512) {
         u32 n = s->n - ((0 - ahead) & 1023);
         v->stats.ops_duplicate++;
         if (n > t->reach && n <= s->n && !same_op(inventory_table_op(t, n), op)) {
             if (s->flags & INVENTORY_SELF)
-                inventory_own_accused(v, now_ns);
+                inventory_own_accused(v, from->from, now_ns);
             else
                 doubt(v, t->origin, now_ns);
         }
     } else if (s->flags & INVENTORY_SELF) {
-        inventory_own_accused(v, now_ns);
+        inventory_own_accused(v, from->from, now_ns);
     } else {
         stash(v, i, s->n + ahead, op, from->from, now_ns);
     }
@@ -285,7 +337,7 @@ bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inv
     return false;
 }
 
-static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h, u64 now_ns)
+static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h)
 {
     const struct inventory_table *t = inventory_table_at(v, v->seats[v->me].table);
     if (epoch < t->epoch)
@@ -301,7 +353,7 @@ static void head_own(struct inventory *v, u64 epoch, const struct inventory_head
             return;
     }
     if (inventory_head_true(v, v->me, epoch, h))
-        inventory_own_renew(v, epoch, now_ns);
+        inventory_own_renew(v, epoch);
 }
 
 static void head_known(struct inventory *v, u16 o, const struct inventory_head *h, u16 from,
@@ -348,7 +400,7 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
 {
     struct inventory_seat *s = &v->seats[o];
     if (s->flags & INVENTORY_SELF) {
-        head_own(v, epoch, h, now_ns);
+        head_own(v, epoch, h);
         return;
     }
     const struct inventory_table *t =
@@ -458,6 +510,8 @@ static void warm(const struct inventory *v, size_t len)
 int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
 {
     warm(v, items->len);
+    if (items->len == 0)
+        return 0;
     const u8 *p = items->p, *end = p + items->len;
     while (end - p >= 5) {
         u32 tag = (u32)get_be(p, 4);

@@ -14,8 +14,8 @@
 #define HEAD_MIN_NS    (30000 * INVENTORY_MS)
 #define HEAD_MEMBER_NS (60 * INVENTORY_MS) /* of all members: 17 heads a second, however many */
 #define HEAD_SOON_NS   (5000 * INVENTORY_MS)
-#define HEAD_WRITES    128u /* the last head should stay within the ring */
-#define NOP_NS         (5000 * INVENTORY_MS)
+#define HEAD_WRITES    128u                  /* the last head should stay within the ring */
+#define NOP_NS         (5000 * INVENTORY_MS) /* an accusation is looked into before it is met */
 
 static_assert(2 * HEAD_WRITES <= INVENTORY_RING_MAX, "heads within reach");
 
@@ -203,7 +203,7 @@ static void commit(struct inventory *v, u64 now_ns)
     struct inventory_own *w = &v->own;
     int err = 0;
     if (own_table(v)->n > INVENTORY_N_MAX - 2 * INVENTORY_STAGED_MAX)
-        inventory_own_renew(v, 0, now_ns);
+        inventory_own_renew(v, 0);
     if (w->n_add + w->n_take > REWRITE)
         err = rewrite(v);
     while (!err && w->n_add + w->n_take > 0)
@@ -306,7 +306,7 @@ u64 inventory_own_due(const struct inventory *v)
     const struct inventory_own *w = &v->own;
     u64 t = inventory_min(w->commit_ns, w->head_ns);
     if (w->accused)
-        t = inventory_min(t, w->last_nop_ns + NOP_NS);
+        t = inventory_min(t, w->accused_ns);
     return w->head_due && w->commit_ns == UINT64_MAX ? 0 : t;
 }
 
@@ -315,10 +315,10 @@ void inventory_own_run(struct inventory *v, u64 now_ns)
     struct inventory_own *w = &v->own;
     if (now_ns >= w->commit_ns)
         commit(v, now_ns);
-    if (w->accused && now_ns >= w->last_nop_ns + NOP_NS) {
+    if (w->accused && now_ns >= w->accused_ns) {
         struct inventory_op op = {.rank_kind = INVENTORY_NOP};
         w->accused = own_append(v, &op, now_ns) != 0;
-        w->last_nop_ns = now_ns;
+        w->accused_ns = now_ns + NOP_NS; /* out of memory: later */
         w->head_due = true;
     }
     /* What a store begins with comes before the first head. */
@@ -326,7 +326,7 @@ void inventory_own_run(struct inventory *v, u64 now_ns)
         sign(v, now_ns);
 }
 
-void inventory_own_renew(struct inventory *v, u64 epoch_seen, u64 now_ns)
+void inventory_own_renew(struct inventory *v, u64 epoch_seen)
 {
     const struct inventory_table *t = own_table(v);
     u64 epoch = inventory_max(epoch_seen, t->epoch) + 1;
@@ -338,12 +338,18 @@ void inventory_own_renew(struct inventory *v, u64 epoch_seen, u64 now_ns)
     inventory_attach(v, v->me, fresh, 0);
     v->own.head_n = 0;
     v->own.head_due = true;
-    (void)now_ns;
+    v->own.accused = false;
 }
 
-void inventory_own_accused(struct inventory *v, u64 now_ns)
+/* Either we wrote it, in a life that we forgot, and signed it: then the answer makes us renew the
+ * epoch. Or somebody lies: then our next write, which theirs contradicts, and the head after it
+ * make everybody ask us. At most one of each in five seconds, however often it is said. */
+void inventory_own_accused(struct inventory *v, u16 from, u64 now_ns)
 {
-    /* One answer in five seconds, however often it is said. */
-    v->own.accused = true;
-    (void)now_ns;
+    struct inventory_own *w = &v->own;
+    if (w->accused)
+        return;
+    w->accused = true;
+    w->accused_ns = now_ns + NOP_NS;
+    inventory_ask_proof(v, from);
 }

@@ -8,7 +8,8 @@
  * on from there.
  *
  * Two contents may be told under one (key, epoch): by a liar, or by a clone. Then there are two
- * tables of that name, and each view says which it follows.
+ * tables of that name, and each view says which it follows; one that is told another next op than
+ * its table already has goes on in a copy. So no view's liar is another's.
  *
  * The *index* leads from a fingerprint to the tables that hold it at their newest version: 65,536
  * buckets by the high half of the fingerprint, each an unsorted row of u32 (low half, table). A
@@ -63,6 +64,7 @@ struct inventory_table {
     u32 users;
     u32 stamp; /* of the look-up that last saw it */
     u16 origin, next_ref, next_of_origin;
+    bool owned; /* its origin writes it here: nobody else appends */
     u8 n_heads;
     struct inventory_head heads[INVENTORY_HEADS]; /* verified, oldest first */
 };

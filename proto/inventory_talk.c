@@ -11,8 +11,8 @@
  *               length32 items                        ops from n on
  *
  * The table is told at the version of its head, if ops still reach it from there, so that the
- * fetcher can hold the content against the origin's signature. One without a signed head of its
- * epoch is not believed. */
+ * fetcher can hold the content against the origin's signature. At another version it is believed
+ * from the origin itself only, and one without a signed head of its epoch from nobody. */
 #include "proto/inventory_impl.h"
 
 #include <assert.h>
@@ -154,13 +154,18 @@ static void blob_be(struct blob *b, u64 v, unsigned bytes)
         b->bytes[b->len++] = (u8)(v >> (8 * (bytes - 1 - i)));
 }
 
-/* length32, and the ops from version `n` to the seat's. There is room. */
-static void blob_ops(struct blob *b, const struct inventory_table *t, u32 n, u32 end)
+/* length32, and the ops from version `n` to `end`, with the head among them. There is room. */
+static void blob_ops(const struct inventory *v, struct blob *b, const struct inventory_table *t,
+                     u32 n, u32 end)
 {
     size_t mark = b->len, len;
+    const struct inventory_head *h = inventory_head_at(t, end);
+    bool head = h && h->n > n;
     b->len += 4;
     for (; n < end; n++)
         b->len += inventory_item_op(t, n + 1, b->bytes + b->len);
+    if (head)
+        b->len += inventory_item_head(v, t, h, b->bytes + b->len);
     len = b->len;
     b->len = mark;
     blob_be(b, len - mark - 4, 4);
@@ -171,12 +176,12 @@ static void put_delta(const struct inventory *v, struct blob *b, u16 o, u32 n)
 {
     const struct inventory_seat *s = &v->seats[o];
     const struct inventory_table *t = inventory_table_at(v, s->table);
-    if (!blob_room(b, ENTRY_HEAD + 4 + (s->n - n) * INVENTORY_OP_BYTES_MAX))
+    if (!blob_room(b, ENTRY_HEAD + 4 + INVENTORY_HEAD_BYTES + (s->n - n) * INVENTORY_OP_BYTES_MAX))
         return;
     blob_be(b, v->pool->names[o].place, 8);
     blob_be(b, t->epoch, 8);
     blob_be(b, ENTRY_DELTA, 1);
-    blob_ops(b, t, n, s->n);
+    blob_ops(v, b, t, n, s->n);
 }
 
 static void put_snapshot(struct inventory *v, struct blob *b, u16 o)
@@ -191,7 +196,7 @@ static void put_snapshot(struct inventory *v, struct blob *b, u16 o)
         return;
     int err = inventory_rice_encode(fp, len, &bits, &size);
     free(fp);
-    if (!err && blob_room(b, ENTRY_HEAD + 16 + size + INVENTORY_HEAD_BODY +
+    if (!err && blob_room(b, ENTRY_HEAD + 16 + size + INVENTORY_HEAD_BODY + INVENTORY_HEAD_BYTES +
                                  (s->n - n) * INVENTORY_OP_BYTES_MAX)) {
         blob_be(b, v->pool->names[o].place, 8);
         blob_be(b, t->epoch, 8);
@@ -203,7 +208,7 @@ static void put_snapshot(struct inventory *v, struct blob *b, u16 o)
         b->len += size;
         inventory_head_put(h, b->bytes + b->len);
         b->len += INVENTORY_HEAD_BODY;
-        blob_ops(b, t, n, s->n);
+        blob_ops(v, b, t, n, s->n);
         v->stats.snapshots_sent++;
     }
     free(bits);
@@ -302,17 +307,18 @@ static int take_snapshot(struct inventory *v, const struct snapshot *s, u64 now_
         seat->table == INVENTORY_NO_TABLE ? NULL : inventory_table_at(v, seat->table);
     bool doubt = seat->flags & INVENTORY_DOUBT;
     if (t && (s->epoch < t->epoch || (s->epoch == t->epoch && s->n <= seat->n && !doubt)))
-        return 0;
+        return 0; /* in doubt, older is better than wrong */
     if (s->n > INVENTORY_N_MAX || s->head.n > s->n)
         return ERR_PROTO;
+    if (s->head.n != s->n && s->from != s->origin)
+        return ERR_DENIED; /* unproven: only from the origin itself */
     if (!inventory_head_true(v, s->origin, s->epoch, &s->head))
         return ERR_DENIED;
     u16 i;
     int err = find_or_make(v, s, &i);
     if (err)
         return err;
-    if (i != seat->table || s->n > seat->n)
-        inventory_attach(v, s->origin, i, s->n);
+    inventory_attach(v, s->origin, i, s->n);
     seat->flags &= (u8)~INVENTORY_DOUBT;
     v->stats.snapshots_received++;
     inventory_head_keep(inventory_table_at(v, i), &s->head);
@@ -423,7 +429,7 @@ void inventory_dialed(struct inventory *v, u32 id, int err, struct wire_in *answ
         u64 number = wire_get_u64(answer);
         more = wire_get_bool(answer);
         const u8 *p = wire_get_bin(answer, LIMIT_TALK_BYTES, &len);
-        struct cursor c = {.p = p, .end = p + len};
+        struct cursor c = {.p = p, .end = p ? p + len : p};
         if (!wire_ok(answer) || n < 3 || number != MSG_INVENTORY_FETCHED)
             err = ERR_PROTO;
         bool some = false;
