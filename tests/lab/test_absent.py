@@ -26,7 +26,7 @@ class Absent(Scenarios):
 
     @scenario(racks={"london": 2, "paris": 2}, wan=20)
     def test_seed_gone(self, lab):
-        """The seed dies: the region does not need it, newcomers find another, and who knew only it waits."""
+        """The seed dies: the region goes on, newcomers find another; who knew only it serves and waits."""
         seed = lab.rack("london1")
         seed.kill()
         lab.wait_until_all_know_each_other()
