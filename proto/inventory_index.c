@@ -41,9 +41,11 @@ void inventory_index_fini(struct inventory_index *ix, u64 *bytes)
 {
     if (!ix->at)
         return;
-    for (u32 i = 0; i < BUCKETS; i++)
-        if (ix->at[i])
+    for (u32 i = 0; ix->rows > 0; i++)
+        if (ix->at[i]) {
             inventory_resize(bytes, ix->at[i], row_bytes(ix->at[i]->cap), 0);
+            ix->rows--;
+        }
     free(ix->at);
     *bytes -= BUCKETS * sizeof(struct inventory_bucket *);
     ix->at = NULL;
@@ -59,12 +61,15 @@ int inventory_index_add(struct inventory_index *ix, u64 *bytes, u32 fp, u16 tabl
         b = inventory_resize(bytes, b, b ? row_bytes(cap) : 0, row_bytes(more));
         if (!b)
             return ERR_NOMEM;
-        if (fresh)
+        if (fresh) {
             b->len = 0;
+            ix->rows++;
+        }
         b->cap = more;
         ix->at[fp >> 16] = b;
     }
     b->e[b->len++] = fp << 16 | table;
+    ix->entries++;
     return 0;
 }
 
@@ -77,9 +82,11 @@ void inventory_index_take(struct inventory_index *ix, u64 *bytes, u32 fp, u16 ta
         i++;
     assert(i < b->len);
     b->e[i] = b->e[--b->len];
+    ix->entries--;
     if (b->len == 0) {
         inventory_resize(bytes, b, row_bytes(b->cap), 0);
         ix->at[fp >> 16] = NULL;
+        ix->rows--;
     } else if (b->cap > 2 * b->len + 8) {
         u32 less = b->len + 4;
         struct inventory_bucket *s = inventory_resize(bytes, b, row_bytes(b->cap), row_bytes(less));

@@ -82,6 +82,8 @@ struct inventory_bucket {
 };
 struct inventory_index {
     struct inventory_bucket **at; /* 65,536; NULL: not kept */
+    u32 rows;                     /* that are not empty */
+    u64 entries;
 };
 
 struct inventory_pool {

@@ -104,12 +104,10 @@ static void take(struct trio *t, u8 how, const u8 *bytes, size_t len, u64 now_ns
 
 static void check(const struct trio *t)
 {
-    u64 entries = 0, layers = 0;
+    u64 layers = 0;
     for (u32 i = 0; i < t->pool->n_tables; i++)
         layers += t->pool->tables[i] ? t->pool->tables[i]->len : 0;
-    for (u32 b = 0; b < 65536; b++)
-        entries += t->pool->now.at[b] ? t->pool->now.at[b]->len : 0;
-    must(entries == layers);
+    must(t->pool->now.entries == layers);
     for (u32 i = 0; i < 3; i++) {
         const struct inventory *v = t->v[i];
         u64 hash = 0;

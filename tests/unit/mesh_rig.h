@@ -254,6 +254,8 @@ static inline bool rig_step(struct rig *r, u64 end_ns)
         return true;
     }
     struct rig_packet *p = r->first;
+    if (!p)
+        return false;
     r->first = p->next;
     if (!r->first)
         r->last = &r->first;

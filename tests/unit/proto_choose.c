@@ -159,8 +159,8 @@ static unsigned surplus(bool two_choices)
     struct choose_verdict v[PEERS];
     unsigned load[PEERS] = {0}, top = 0;
     struct rng r = seeded(11);
-    for (u8 i = 0; i < PEERS; i++)
-        c[i] = peer(i + 1, CHOOSE_REGION, MS);
+    for (int i = 0; i < PEERS; i++)
+        c[i] = peer((u8)(i + 1), CHOOSE_REGION, MS);
     for (int i = 0; i < PEERS * EACH; i++) {
         size_t to = (size_t)rng_below(&r, PEERS);
         if (two_choices) {

@@ -2,6 +2,8 @@
  */
 #include "mesh_rig.h"
 
+#include "proto/message.h"
+
 static bool usable_at(const struct mesh_source *s, size_t n, const struct addr *a)
 {
     for (size_t i = 0; i < n; i++)
@@ -206,6 +208,61 @@ static void a_purge_reaches_everybody(void **state)
     rig_start_all(r, 16, 18); /* who joins is given the list */
     assert_true(rig_until(r, all_purged, 20 * S));
     assert_true(r->n[17].purges == 1 || (rig_run(r, MS), r->n[17].purges == 1));
+    rig_del(r);
+}
+
+struct rows {
+    struct seal *listener;
+    unsigned datagrams, alone, riding;
+};
+
+/* Which datagrams carry a purge order, and what else is in them. */
+static bool rows_tap(struct rig *r, struct rig_packet *p)
+{
+    struct rows *rows = r->tap_data;
+    u8 text[LIMIT_DATAGRAM_BYTES];
+    struct seal_from from;
+    bool purge = false, other = false;
+    if (p->kind != RIG_DATAGRAM)
+        return true;
+    assert_true(p->len <= LIMIT_DATAGRAM_BYTES);
+    assert_int_equal(seal_open(rows->listener, SEAL_DATAGRAM, p->bytes, p->len, text, &from),
+                     SEAL_OK);
+    struct wire_in in, end;
+    wire_in_init(&in, text, from.text_len);
+    while (wire_left(&in) > 0) {
+        end = in;
+        wire_skip(&end);
+        wire_get_array(&in, 4096);
+        u64 number = wire_get_u64(&in);
+        assert_true(wire_ok(&in));
+        purge |= number == MSG_PURGE_FIRST;
+        other |= number < MSG_PURGE_FIRST;
+        in = end;
+    }
+    rows->datagrams++;
+    rows->alone += purge && !other;
+    rows->riding += purge && other;
+    return true;
+}
+
+static void orders_ride_where_there_is_room(void **state)
+{
+    (void)state;
+    struct rig *r = rig_region(12);
+    struct seal_options opt = {.self = {{0xee}}, .epoch = 1, .seed = 3};
+    struct rows rows = {0};
+    assert_int_equal(seal_new(&rows.listener, &opt), 0);
+    assert_int_equal(seal_set_keys(rows.listener, &r->key, 1), 0);
+    r->tap = rows_tap;
+    r->tap_data = &rows;
+    struct digest d = rig_layer(66);
+    assert_int_equal(mesh_purge(r->n[5].m, &d, TODAY, TODAY + 60000, r->now_ns), 0);
+    rig_run(r, 10 * S);
+    assert_true(all_purged(r));
+    assert_true(rows.riding > 10);
+    assert_in_range(rows.alone + rows.riding, 50, 12 * 20);
+    seal_del(rows.listener);
     rig_del(r);
 }
 
@@ -494,6 +551,7 @@ int main(void)
         cmocka_unit_test(fetches_teach),
         cmocka_unit_test(bytes_in_flight_send_others_elsewhere),
         cmocka_unit_test(a_purge_reaches_everybody),
+        cmocka_unit_test(orders_ride_where_there_is_room),
         cmocka_unit_test(purges_are_saved_and_loaded),
         cmocka_unit_test(split_regions_agree_when_they_meet),
         cmocka_unit_test(the_mesh_key_changes_while_running),

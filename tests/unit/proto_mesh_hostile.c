@@ -131,7 +131,7 @@ static void look(const struct rig *r, struct before *b)
 
 static void nothing_believed(const struct rig *r, const struct before *b, unsigned kind)
 {
-    struct before now;
+    struct before now = {0};
     look(r, &now);
     if (strcmp(now.name, b->name) != 0 || !addr_equal(&now.addr, &b->addr) || now.epoch != b->epoch)
         fail_msg("a forged message of kind %u changed a record", kind);
@@ -160,7 +160,7 @@ static void nobody_speaks_in_anothers_name(void **state)
 {
     (void)state;
     struct rig *r = eventful_region();
-    struct before before;
+    struct before before = {0};
     unsigned kinds = 0;
     rig_run(r, 5 * S);
     look(r, &before);
