@@ -6,7 +6,7 @@ import time
 
 from dray_e2e import certs, clients, images, proxy, registry, suite, tokens, wire
 from dray_e2e.node import SANITIZED
-from dray_e2e.sharing import Region, audit, events, fetched, why
+from dray_e2e.racks import Region, audit, events, fetched, why
 
 REPO = "team/app"
 MIB = 1 << 20

@@ -13,7 +13,7 @@ import time
 
 from dray_e2e import images, proxy, suite, wire
 from dray_e2e.readers import Reader
-from dray_e2e.sharing import Region, events, fetched, why
+from dray_e2e.racks import Region, events, fetched, why
 from dray_e2e.stage import wait_for
 
 REPO = "team/app"

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
+#include "double/mesh_double.h"
 #include "proto/limits.h"
-#include "support/mesh_double.h"
 #include "support/rig.h"
 
 #define CAPACITY (64 * MIB)
@@ -26,12 +26,19 @@ static void script_layer(struct server_peer *p, const struct server_request *r, 
     say_layer(p, r, &layer, SIZE_MAX);
 }
 
+static void open_rig(u64 capacity_bytes)
+{
+    rig_open(&rig, capacity_bytes);
+    double_reset();
+    peers_attach(rig.peers, double_region());
+}
+
 /* A registry that has the layer, and peers that do as their scripts say (NULL: no such peer). */
 static void begin(size_t layer_bytes, server_script first, server_script second,
                   server_script third)
 {
     const server_script scripts[PEERS] = {first, second, third};
-    rig_open(&rig, CAPACITY);
+    open_rig(CAPACITY);
     layer_make(&layer, layer_bytes, 11);
     registry = server_new(script_layer, NULL, NULL);
     rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
@@ -553,7 +560,7 @@ static void test_served_through(void **state)
 static void test_small_and_served_through(void **state)
 {
     (void)state;
-    rig_open(&rig, 64 * KIB);
+    open_rig(64 * KIB);
     layer_make(&layer, 200 * KIB, 5);
     registry = server_new(script_layer, NULL, NULL);
     memset(peers, 0, sizeof(peers));

@@ -11,7 +11,7 @@
     readers    clients that read a blob in the background
     node       the daemon under test
     region     nodes that know each other, on addresses of their own
-    sharing    nodes that share layers
+    racks      nodes that share layers
     clients    docker, ctr, skopeo
     suite      how a test file becomes a ctest entry (skips by name)
 

@@ -1,6 +1,5 @@
 /* rig.c - see rig.h. */
 #include "support/rig.h"
-#include "support/mesh_double.h"
 
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -86,9 +85,7 @@ void rig_open(struct rig *r, u64 capacity_bytes)
     assert_int_equal(history_new(&r->history), 0);
     struct http_client_options client = {.loop = &r->loop, .user_agent = "rig"};
     assert_int_equal(http_client_new(&r->http, &client), 0);
-    double_reset();
-    struct peers_options peers = {
-        .region = double_region(), .client = r->http, .metrics = r->metrics, .history = r->history};
+    struct peers_options peers = {.client = r->http, .metrics = r->metrics, .history = r->history};
     assert_int_equal(peers_new(&r->peers, &peers), 0);
     open_store(r);
 }

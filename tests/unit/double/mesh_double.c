@@ -1,5 +1,5 @@
 /* mesh_double.c - see mesh_double.h. */
-#include "support/mesh_double.h"
+#include "double/mesh_double.h"
 
 #include <assert.h>
 #include <stdio.h>

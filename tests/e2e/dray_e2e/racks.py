@@ -1,7 +1,8 @@
-"""Several nodes that share layers: one mesh key, one seed, ports of their own on 127.0.0.1."""
+"""Racks of one region that fetch from each other: real nodes on 127.0.0.1, one mesh key, one seed, ports
+of their own; and what they say of a layer.
+"""
 
 import json
-import os
 import re
 
 from . import node as nodes
@@ -96,9 +97,3 @@ def audit(node):
         if "layer served" in line:
             rows.append(dict(re.findall(r'(\w+)=("[^"]*"|\S+)', line)))
     return rows
-
-
-def forget(node, digest):
-    """The node's store does not hold it any more; others still do."""
-    answer = node.admin("POST", "/api/v1/purge", json.dumps({"digest": digest}).encode())
-    return answer.status == 200 or not os.path.exists(node.blob_path(digest))

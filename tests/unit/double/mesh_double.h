@@ -1,6 +1,6 @@
 /* mesh_double.h - a region that a test writes: who is in it, who holds what, and what the code
- * under test told it. Stands in for node/region.h and the part of proto/mesh.h that fetching uses
- * (the linker takes these first).
+ * under test told it. Stands in for node/region.h and the part of proto/mesh.h that fetching uses,
+ * in the tests that are linked with it (tests/CMakeLists.txt).
  *
  * Peers are scripted servers (server.h); a Dray-Peer is the text "to METHOD path number", right
  * exactly once. */
