@@ -1,5 +1,8 @@
 """Who gets what from where, while nothing is wrong."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 from draylab.scenario import Scenarios, scenario
 
 
@@ -43,3 +46,17 @@ class Pulls(Scenarios):
         image = lab.push("1", 12, 5, 2, 0.5, 0.1)
         pull_in_turn(lab, image)
         lab.measure("sent by the registry", lab.copies(image), "copies", at_most=1.005)
+
+    @scenario(racks={"london": 4, "paris": 4, "rome": 4, "oslo": 4}, wan=20)
+    def test_sixteen_racks_pull_at_once(self, lab):
+        """All of them at the same moment, an image that nobody has: every pull succeeds."""
+        image = lab.push("1", 6, 3, 0.2)
+        desks = [lab.desk(rack.machine.office.name) for rack in lab.racks]
+        for desk in desks:
+            assert desk.skopeo  # they share one for each office: made here, not by two at once
+        started = time.monotonic()
+        with ThreadPoolExecutor(len(lab.racks)) as pool:
+            times = list(pool.map(lambda desk, rack: desk.pull(rack, image), desks, lab.racks))
+        lab.measure("pulls", len(times), at_least=16)
+        lab.measure("all done in", time.monotonic() - started, "s")
+        lab.measure("sent by the registry", lab.copies(image), "copies", at_most=16.05)

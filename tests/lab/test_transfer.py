@@ -57,6 +57,11 @@ class Transfers(Scenarios):
         lose_the_source(lab, unplug)
 
     @scenario(racks=THREE, wan=40)
+    def test_source_slows_down_in_mid_transfer(self, lab):
+        """The node that sends goes on at a crawl, 50 kB/s: it is left for the other."""
+        lose_the_source(lab, lambda rack: lab.slow_down(rack, 0.05))
+
+    @scenario(racks=THREE, wan=40)
     def test_real_clients_lose_both_sources(self, lab):
         """ctr, docker and skopeo pull; one source freezes, the other is killed; the registry gives the rest."""
         image = lab.push("1", 40, 2)
