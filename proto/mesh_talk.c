@@ -1,10 +1,10 @@
 /* mesh_talk.c - streams: one sealed request, one sealed answer.
  *
  *   request   one message
- *   answer    the request's counter (an unsigned integer), then one message
+ *   answer    the epoch and counter of the request's seal (unsigned integers), then one message
  *
- * The counter ties an answer to its request: an answer to somebody else's, or to an earlier one, is
- * none. */
+ * These two tie an answer to its request: an answer to somebody else's, or to an earlier one, is
+ * none. So answers need no replay window, in which a long one could be overtaken by many short. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +93,7 @@ static int open_answer(struct mesh *m, const struct mesh_talk *t, const void *bu
 {
     struct seal_from from;
     const struct addr nowhere = {{0}, 0};
-    enum seal_drop d = seal_open(m->seal, SEAL_TALK, buf, len, text, &from);
+    enum seal_drop d = seal_open(m->seal, SEAL_ANSWER, buf, len, text, &from);
     if (d != SEAL_OK) {
         /* Our own voice as an answer says nothing of where a clone is. */
         if (d == SEAL_OWN)
@@ -106,7 +106,9 @@ static int open_answer(struct mesh *m, const struct mesh_talk *t, const void *bu
     wire_in_init(r, text, from.text_len);
     if (t->known && memcmp(t->whom, from.sender, sizeof(t->whom)) != 0)
         return ERR_DENIED;
-    return wire_get_u64(r) == t->counter && wire_ok(r) ? 0 : ERR_PROTO;
+    bool ours = wire_get_u64(r) == seal_epoch(m->seal);
+    ours &= wire_get_u64(r) == t->counter;
+    return ours && wire_ok(r) ? 0 : ERR_PROTO;
 }
 
 static void hand_back(struct mesh *m, const struct mesh_talk *t, int err, struct wire_in *answer,
@@ -174,6 +176,7 @@ static int answer_opened(struct mesh *m, const struct addr *from, const struct s
         return ERR_PROTO;
     }
     wire_out_init(&w, answer + SEAL_HEAD, LIMIT_TALK_BYTES - SEAL_OVERHEAD);
+    wire_put_u64(&w, seal->epoch);
     wire_put_u64(&w, seal->counter);
     size_t start = w.len;
     int err = answer_to(m, from, seal, number, &body, &w, now_ns);
@@ -183,7 +186,7 @@ static int answer_opened(struct mesh *m, const struct addr *from, const struct s
     if (err)
         return err == ERR_DENIED || err == ERR_NOMEM ? err : ERR_PROTO;
     assert(!wire_full(&w) && w.len > start);
-    *answer_len = seal_close(m->seal, SEAL_TALK, seal->version, w.buf, w.len, answer);
+    *answer_len = seal_close(m->seal, SEAL_ANSWER, seal->version, w.buf, w.len, answer);
     m->stats.talk_bytes_out += *answer_len;
     return 0;
 }

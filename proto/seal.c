@@ -20,6 +20,7 @@ static const size_t LANE_BYTES[SEAL_LANE_COUNT] = {
     [SEAL_DATAGRAM] = LIMIT_DATAGRAM_BYTES,
     [SEAL_TALK] = LIMIT_TALK_BYTES,
     [SEAL_PEER] = LIMIT_DATAGRAM_BYTES,
+    [SEAL_ANSWER] = LIMIT_TALK_BYTES,
 };
 
 struct seal {
@@ -236,7 +237,8 @@ enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size
     from->text_len = text_len;
     if (memcmp(from->sender, s->sender, 8) == 0)
         return SEAL_OWN;
-    if (lane != SEAL_PEER &&
+    bool windowed = lane == SEAL_DATAGRAM || lane == SEAL_TALK;
+    if (windowed &&
         !seal_windows_take(s->windows, from->sender, from->epoch, lane == SEAL_TALK, from->counter))
         return SEAL_REPLAYED;
     return SEAL_OK;

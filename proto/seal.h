@@ -12,11 +12,12 @@
  * *sender*: the first 8 bytes of the node key. *epoch*: greater at each start of a sender.
  * *counter*: the two highest bits name the *lane*, the rest is one more for each message in it. So
  * no nonce repeats under a key, and nothing needs a clock. Lanes keep a datagram from being shown
- * as a talk, and late streams from falling out of the datagrams' window.
+ * as a talk or an answer as a request, and late streams from falling out of the datagrams' window.
  *
  * Replay: per sender and lane a window (window.h) behind the highest counter seen: 1,024 datagrams,
- * 128 talks. Who holds the mesh key can claim any sender and any epoch; so an epoch is only
- * *claimed* until the sender's signed record proves it (seal_epoch_known):
+ * 128 talks; answers and peer statements say inside what they are good for. Who holds the mesh key
+ * can claim any sender and any epoch; so an epoch is only *claimed* until the sender's signed
+ * record proves it (seal_epoch_known):
  *   - older than the proven one: refused
  *   - the proven one: its window
  *   - newer than it, or nothing proven: a window of its own, of which there is one; another claimed
@@ -52,8 +53,9 @@ struct seal;
 
 enum seal_lane {
     SEAL_DATAGRAM,
-    SEAL_TALK, /* a talk's request or answer */
-    SEAL_PEER, /* `Dray-Peer`: numbered and signed inside, so no window is kept here: mesh.h */
+    SEAL_TALK,   /* a talk's request */
+    SEAL_PEER,   /* `Dray-Peer`: numbered and signed inside, so no window is kept here: mesh.h */
+    SEAL_ANSWER, /* a talk's answer: names its request inside, so no window either: mesh_talk.c */
     SEAL_LANE_COUNT
 };
 

@@ -150,11 +150,12 @@ static void answer_talk(struct rig *r, const uint8_t *data, size_t len)
     if (r->n_talks == 0)
         return;
     r->n_talks--;
-    wire_out_init(&w, buf + SEAL_HEAD, 16);
+    wire_out_init(&w, buf + SEAL_HEAD, 32);
+    wire_put_u64(&w, 1000); /* its epoch */
     wire_put_u64(&w, r->talks[r->n_talks].counter);
     if (len > 0)
         memcpy(w.buf + w.len, data, len);
-    size_t n = seal_close(r->as_member, SEAL_TALK, WIRE_VERSION, w.buf, w.len + len, buf);
+    size_t n = seal_close(r->as_member, SEAL_ANSWER, WIRE_VERSION, w.buf, w.len + len, buf);
     mesh_dialed(r->m, r->talks[r->n_talks].id, 0, buf, n, r->now_ns);
 }
 

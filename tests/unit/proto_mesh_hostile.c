@@ -429,7 +429,7 @@ static void an_answer_opens_for_its_request_alone(void **state)
     assert_int_equal(rig_stats(r, 1).dropped[SEAL_FORGED], 1);
     u32 four = dial(r, 1, &len);
     mesh_dialed(asker, four, 0, r->scratch, len, r->now_ns); /* our own request, sent back */
-    assert_int_equal(rig_stats(r, 1).dropped[SEAL_OWN], 1);
+    assert_int_equal(rig_stats(r, 1).dropped[SEAL_LANE], 1);
     mesh_dialed(asker, 4711, 0, second, out2, r->now_ns);
     assert_int_equal(member_count(mesh_member(asker), MEMBER_ALIVE), 1);
     assert_true(rig_until(r, rig_all_meet, 60 * S)); /* none of it did harm */
