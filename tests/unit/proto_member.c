@@ -359,6 +359,35 @@ static void what_cannot_be_is_refused(void **state)
     member_del(NULL);
 }
 
+/* The other tests sign by hashes, to be quick: a whole life with Ed25519. */
+static void all_of_it_with_real_signatures(void **state)
+{
+    struct cluster c;
+    struct member_stats st;
+    (void)state;
+    cluster_new(&c, 12, 16);
+    c.clear = false;
+    cluster_form(&c, 12);
+    assert_true(cluster_until_whole(&c, 3 * S) != UINT64_MAX);
+    cluster_pause(&c, 3, 1500 * MS);
+    cluster_run(&c, 4 * S);
+    assert_int_equal(c.node[3].events[MEMBER_EVENT_REFUTED], 1);
+    assert_true(cluster_is_whole(&c));
+    cluster_kill(&c, 5);
+    member_leave(c.node[6].m, c.now_ns);
+    cluster_drain(&c, 6);
+    cluster_run(&c, 8 * S);
+    assert_int_equal(cluster_seen(&c, 5, MEMBER_DEAD), 10); /* who left is told nothing */
+    assert_int_equal(cluster_seen(&c, 6, MEMBER_LEFT), 10);
+    for (u32 i = 0; i < 12; i++) {
+        if (i == 5)
+            continue;
+        member_stats(c.node[i].m, &st);
+        assert_true(st.bad_signatures == 0 && st.verified > 11 && st.verified < 100);
+    }
+    cluster_del(&c);
+}
+
 static void the_list_has_an_end(void **state)
 {
     struct cluster c;
@@ -426,6 +455,7 @@ int main(void)
         cmocka_unit_test(failed_fetches_bar_for_a_while),
         cmocka_unit_test(a_late_loop_distrusts_itself),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(all_of_it_with_real_signatures),
         cmocka_unit_test(the_list_has_an_end),
         cmocka_unit_test(equal_seeds_give_equal_runs),
     };
