@@ -497,14 +497,15 @@ static size_t get_op(const u8 *p, size_t len, struct inventory_op *op)
     return 0;
 }
 
-/* A full batch looks at most seats of a small row, in no order: cheaper to have them come in order
- * first. (In a simulation each view's row is cold when its turn comes.) */
+/* A full batch looks at most seats of a small row, in no order: cheaper to touch each cache line in
+ * order first. (In a simulation each view's row is cold when its turn comes: 6.5 times real time
+ * instead of 5.7 at 1,000 nodes; the prefetch instruction won a tenth of that.) */
 static void warm(const struct inventory *v, size_t len)
 {
     const u8 *p = (const u8 *)v->seats;
     size_t size = v->cap_seats * sizeof(*v->seats);
     for (size_t i = 0; len > WARM_BYTES && size <= WARM_ROW_BYTES && i < size; i += 64)
-        __builtin_prefetch(p + i);
+        (void)*(const volatile u8 *)(p + i);
 }
 
 int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
