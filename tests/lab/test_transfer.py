@@ -63,7 +63,7 @@ class Transfers(Scenarios):
 
     @scenario(racks=THREE, wan=40)
     def test_real_clients_lose_both_sources(self, lab):
-        """ctr, docker and skopeo pull; one source freezes, the other is killed; the registry gives the rest."""
+        """ctr, docker and skopeo pull; one source freezes, the other dies; the registry gives the rest."""
         image = lab.push("1", 40, 2)
         holders, asker = hold_and_slow_down(lab, image)
         work = load.Load(lab.story)
