@@ -118,7 +118,7 @@ def _play(case, test, stage, racks, start, options):
         lab.finish()
     except unittest.SkipTest:
         raise
-    except BaseException:
+    except Exception:
         _keep(name_of(case), story, lab, stage)
         raise
     finally:
