@@ -29,17 +29,13 @@ static void advance(struct body *body, size_t n)
     b->pos += n;
 }
 
-/* Less than this is not worth two more system calls: it is copied. */
-#define FILE_MIN (64 * 1024)
-
-static bool file(struct body *body, size_t *len, int *fd, u64 *offset)
+static i64 run(struct body *body, int *fd, u64 *offset)
 {
     struct blob_body *b = container_of(body, struct blob_body, body);
-    u64 left = b->end - b->pos;
     *fd = store_blob_fd(b->pin);
     *offset = b->pos;
-    *len = file_view_resident(*fd, b->pos, left < *len ? (size_t)left : *len);
-    return *len >= FILE_MIN;
+    file_view_ahead(b->view, *fd, b->pos);
+    return (i64)(b->end - b->pos);
 }
 
 static void body_close(struct body *body)
@@ -54,7 +50,7 @@ struct body *blob_body(struct store *s, struct store_blob *pin, struct pool *dis
                        u64 end, void (*wake)(void *arg), void *arg)
 {
     static const struct body_ops ops = {
-        .peek = peek, .advance = advance, .file = file, .close = body_close};
+        .peek = peek, .advance = advance, .run = run, .close = body_close};
     struct blob_body *b = calloc(1, sizeof(*b));
     if (!b)
         return NULL;

@@ -5,15 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "proto/limits.h"
 
-#define WINDOW       (4 * MIB)
-#define PAGE         ((size_t)4096)
-#define RESIDENT_MAX ((size_t)(1 * MIB))
+#define WINDOW (4 * MIB)
 
 struct file_view {
     struct pool *disk;
@@ -29,6 +26,8 @@ struct file_view {
     u64 head_start;
     size_t head_len;
     int err;
+    u64 shown_at; /* where the last hot peek stood, */
+    size_t shown; /* and how much it showed: the same again shows no less */
 };
 
 /* Hot reads go through one buffer: a peek is borrowed until the next. Loop thread only. */
@@ -132,27 +131,12 @@ static int window_start(struct file_view *v, int fd, u64 offset, u64 bytes, bool
     return 0;
 }
 
-/* mincore() tells page by page, exactly, for files of our own; the mapping is never touched, so
- * that it costs two system calls and no page table. */
-size_t file_view_resident(int fd, u64 offset, size_t max)
+void file_view_ahead(struct file_view *v, int fd, u64 offset)
 {
-    unsigned char present[RESIDENT_MAX / PAGE];
-    u64 start = offset & ~(u64)(PAGE - 1);
-    size_t skip = (size_t)(offset - start);
-    if (max > RESIDENT_MAX - skip)
-        max = RESIDENT_MAX - skip;
-    size_t len = skip + max;
-    void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, (off_t)start);
-    if (map == MAP_FAILED)
-        return 0;
-    size_t pages = (len + PAGE - 1) / PAGE, n = 0;
-    if (mincore(map, len, present) == 0)
-        while (n < pages && (present[n] & 1))
-            n++;
-    munmap(map, len);
-    if (n == pages)
-        return max;
-    return n * PAGE > skip ? n * PAGE - skip : 0;
+    if (v->fd < 0 || v->busy || offset < v->job_start + v->head_len || offset >= v->job_end)
+        return;
+    if (window_start(v, fd, v->job_end, WINDOW, false) != 0)
+        v->job_end = 0;
 }
 
 ssize_t file_view_peek(struct file_view *v, int fd, u64 offset, size_t max, const void **data)
@@ -170,12 +154,16 @@ ssize_t file_view_peek(struct file_view *v, int fd, u64 offset, size_t max, cons
         return v->err;
     struct iovec io = {hot_chunk, max};
     ssize_t n = preadv2(fd, &io, 1, (off_t)offset, RWF_NOWAIT);
+    if (n > 0 && offset == v->shown_at && (size_t)n < v->shown && (size_t)n < max) {
+        n = -1; /* pages have left meanwhile */
+        errno = EAGAIN;
+    }
     if (n > 0) {
-        /* Once the disk was cold: the next window starts when half of the last is used. */
-        if (!v->busy && v->fd >= 0 && offset >= v->job_start && offset < v->job_end &&
-            offset + WINDOW / 2 >= v->job_end &&
-            window_start(v, fd, v->job_end, WINDOW, false) != 0)
-            v->job_end = 0;
+        v->shown_at = offset;
+        v->shown = (size_t)n;
+        /* The next window starts when half of the last is used. */
+        if (offset + WINDOW / 2 >= v->job_end)
+            file_view_ahead(v, fd, offset);
         *data = hot_chunk;
         return n;
     }

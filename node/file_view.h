@@ -21,9 +21,8 @@ struct file_view *file_view_new(struct pool *disk, void (*wake)(void *arg), void
 /* Shows bytes at `offset`, at most `max`; borrowed until the next peek of any view on this thread.
  * `fd` is borrowed for the call. > 0; ERR_AGAIN; ERR_EOF past the end; ERR_IO. */
 ssize_t file_view_peek(struct file_view *v, int fd, u64 offset, size_t max, const void **data);
-/* How many bytes from `offset` on, of at most `max`, are in the page cache right now (0: none, or
- * the kernel will not say): those can be sent from there without waiting. `fd` must be the caller's
- * own file. */
-size_t file_view_resident(int fd, u64 offset, size_t max);
+/* Somebody else sends what lies at `offset` and behind it. If that was cold, and read for a peek,
+ * the pool reads the next window meanwhile. */
+void file_view_ahead(struct file_view *v, int fd, u64 offset);
 /* No wake after this. */
 void file_view_del(struct file_view *v);

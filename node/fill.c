@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "node/fill_internal.h"
 #include "runtime/log.h"
@@ -86,6 +87,8 @@ static void on_timer_closed(uv_handle_t *h)
     for (size_t i = 0; i < f->n_alternates; i++)
         right_fini(&f->alternates[i]);
     answer_fini(&f->refusal);
+    if (f->file >= 0)
+        close(f->file);
     free(f);
 }
 
@@ -147,6 +150,7 @@ void fill_fail(struct fill *f, int err, const char *why)
 
 void fills_stop(struct fills *s)
 {
+    s->stopping = true;
     for (struct fill *f = s->first, *next; f; f = next) {
         next = f->next;
         fill_fail(f, ERR_CANCELED, "the node is stopping");
@@ -179,6 +183,7 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     digest_format(d, f->text);
     f->size = f->claimed = STORE_SIZE_UNKNOWN;
     f->listed = true;
+    f->file = -1;
     f->keep_partial = true;
     f->started_ms = f->log_ms = uv_now(s->opt.loop);
     answer_init(&f->refusal);
@@ -238,7 +243,8 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
 
 void fill_refetch(const struct fill *old)
 {
-    struct fill *f = old->set->n < LIMIT_FILLS ? fill_new(old->set, &old->digest) : NULL;
+    struct fills *s = old->set;
+    struct fill *f = !s->stopping && s->n < LIMIT_FILLS ? fill_new(s, &old->digest) : NULL;
     if (!f)
         return;
     const struct fill_right *r = &old->right;
@@ -282,6 +288,7 @@ void fills_tick(struct fills *s)
 {
     u64 now = uv_now(s->opt.loop);
     for (struct fill *f = s->first; f; f = f->next) {
+        bodies_tick(f);
         if (f->state != FILL_STREAMING || now - f->log_ms < 1000)
             continue;
         f->bytes_per_s = (f->received - f->log_received) * 1000 / (now - f->log_ms);

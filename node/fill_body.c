@@ -4,18 +4,25 @@
  * left the ring comes from the file. The last byte of a blob is shown only when its digest was
  * found right. */
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "node/file_view.h"
 #include "node/fill_internal.h"
 
-#define FILE_MIN (64 * KIB) /* less is copied: cheaper than asking the page cache */
+/* Many who follow a fast fetch at its heels would each be woken for, and copy, every scrap that
+ * arrives. They wait for a stretch in the file instead, which goes to them without a copy. */
+#define CROWD_BODIES 4
+#define CROWD_RUN    (512 * KIB)
+#define CROWD_RUN_MS 50        /* a fetch is fast if a stretch takes it no longer */
+#define CROWD_LAG    (4 * MIB) /* a disk further behind is not waited for */
 
 struct fill_body {
     struct body body;
     struct fill *fill;
     struct fill_body *prev, *next;
     u64 pos, end; /* end UINT64_MAX: as far as it goes */
+    bool began;   /* it has sent something: the first bytes never wait */
     void (*wake)(void *arg);
     void *arg;
     struct file_view *view;
@@ -28,6 +35,24 @@ static u64 visible(const struct fill *f)
         return f->received;
     return f->received > 0 ? f->received - (f->size == STORE_SIZE_UNKNOWN || f->received == f->size)
                            : 0;
+}
+
+static u64 until_of(const struct fill_body *b)
+{
+    u64 until = visible(b->fill);
+    return until < b->end ? until : b->end;
+}
+
+/* Is what there is for it, if anything, to be sent now? */
+static bool due(const struct fill_body *b, u64 until)
+{
+    const struct fill *f = b->fill;
+    bool crowd = f->n_bodies >= CROWD_BODIES && f->fast && f->state == FILL_STREAMING &&
+                 (f->call || sources_are_asked(f)) && f->ingest && !f->frozen &&
+                 f->received - f->written <= CROWD_LAG;
+    if (!crowd || !b->began || f->received == f->size || until == b->end)
+        return true;
+    return b->pos + CROWD_RUN <= (until < f->written ? until : f->written);
 }
 
 static void on_view(void *arg)
@@ -60,13 +85,13 @@ static ssize_t peek(struct body *body, const void **data, size_t max)
     struct fill *f = b->fill;
     if (f->state == FILL_FAILED)
         return ERR_IO;
-    u64 until = visible(f);
-    if (until > b->end)
-        until = b->end;
+    u64 until = until_of(b);
     if (b->pos >= until) {
         bool over = b->pos >= b->end || (f->state == FILL_SOUND && b->pos >= f->received);
         return over ? 0 : ERR_AGAIN;
     }
+    if (!due(b, until))
+        return ERR_AGAIN;
     if (b->pos < f->ring.first)
         return from_file(b, until, max, data);
     size_t n;
@@ -78,25 +103,35 @@ static void advance(struct body *body, size_t n)
 {
     struct fill_body *b = container_of(body, struct fill_body, body);
     b->pos += n;
+    b->began = true;
     /* Serving through, the slowest reader sets the pace of the upstream. */
     if (b->fill->frozen && b->fill->paused)
         sink_pace(b->fill);
 }
 
+/* The fill's own descriptor for `run`: the store may close its at any time. */
+static bool has_file(struct fill *f)
+{
+    if (f->file < 0 && f->ingest)
+        f->file = fcntl(store_ingest_fd(f->ingest), F_DUPFD_CLOEXEC, 0);
+    return f->file >= 0;
+}
+
 /* What is written already goes from the page cache, also when the ring still has it: no copy. */
-static bool file(struct body *body, size_t *len, int *fd, u64 *offset)
+static i64 run(struct body *body, int *fd, u64 *offset)
 {
     struct fill_body *b = container_of(body, struct fill_body, body);
     struct fill *f = b->fill;
-    u64 until = visible(f) < b->end ? visible(f) : b->end;
+    u64 until = until_of(b);
+    if (f->state == FILL_FAILED)
+        return ERR_IO;
     if (until > f->written)
         until = f->written;
-    *fd = f->blob ? store_blob_fd(f->blob) : f->ingest ? store_ingest_fd(f->ingest) : -1;
-    if (f->state == FILL_FAILED || *fd < 0 || b->pos >= until || until - b->pos < FILE_MIN)
-        return false;
+    if (b->pos >= until || !has_file(f))
+        return 0;
+    *fd = f->file;
     *offset = b->pos;
-    *len = file_view_resident(*fd, b->pos, until - b->pos < *len ? (size_t)(until - b->pos) : *len);
-    return *len >= FILE_MIN;
+    return (i64)(until - b->pos);
 }
 
 static void body_close(struct body *body)
@@ -122,7 +157,7 @@ static void body_close(struct body *body)
 }
 
 static const struct body_ops ops = {
-    .peek = peek, .advance = advance, .file = file, .close = body_close};
+    .peek = peek, .advance = advance, .run = run, .close = body_close};
 
 struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg)
 {
@@ -146,11 +181,26 @@ struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *ar
 void bodies_wake(struct fill *f)
 {
     fill_hold(f);
+    if (f->received - f->paced >= CROWD_RUN) {
+        u64 now = uv_now(f->set->opt.loop);
+        f->fast = now - f->paced_ms <= CROWD_RUN_MS;
+        f->paced = f->received;
+        f->paced_ms = now;
+    }
     for (struct fill_body *b = f->bodies, *next; b; b = next) {
         next = b->next;
-        b->wake(b->arg);
+        if (due(b, until_of(b)))
+            b->wake(b->arg);
     }
     fill_release(f);
+}
+
+void bodies_tick(struct fill *f)
+{
+    if (!f->fast || uv_now(f->set->opt.loop) - f->paced_ms <= 2 * CROWD_RUN_MS)
+        return;
+    f->fast = false; /* it stands still, and what there is goes out */
+    bodies_wake(f);
 }
 
 u64 bodies_slowest(const struct fill *f)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "node/fill_internal.h"
 #include "proto/oci.h"
@@ -72,6 +73,11 @@ void fetch_start_over(struct fill *f)
     f->size = STORE_SIZE_UNKNOWN;
     f->frozen = f->held_back = f->from_peer = false;
     f->origin = FILL_FROM_NOBODY;
+    f->paced = 0;
+    f->fast = false;
+    if (f->file >= 0) /* of the file that is no more */
+        close(f->file);
+    f->file = -1;
     f->peer_bytes = f->received = f->written = f->prefix = f->hashed = f->log_received = 0;
     ring_fini(&f->ring);
     ring_init(&f->ring, &f->set->cache, 0);

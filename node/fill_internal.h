@@ -65,6 +65,7 @@ struct fills {
     struct fills_options opt;
     struct fill *first; /* all, newest first */
     size_t n;
+    bool stopping;
     struct ring_cache cache;
     u64 *fetched_bytes, *corrupt, *resumed, *unkept;
     struct histogram *fetch_seconds[2]; /* from the registry alone; with bytes of peers */
@@ -115,6 +116,7 @@ struct fill {
     /* sinks */
     struct store_ingest *ingest; /* NULL: nothing is kept */
     struct store_blob *blob;     /* after the commit */
+    int file;                    /* of `ingest`, for readers, open until the end; -1: none */
     bool frozen;                 /* the file takes no more: serve-through from here on */
     bool keep_partial;
     bool sealed;
@@ -131,6 +133,8 @@ struct fill {
     struct fill_waiter *waiters;
     struct fill_body *bodies;
     unsigned n_bodies;
+    u64 paced, paced_ms; /* `received` when its speed was last judged */
+    bool fast;
 
     u64 started_ms, progress_ms, log_ms, log_received, bytes_per_s;
 };
@@ -196,5 +200,6 @@ u64 sink_lag_max(const struct fill *f);
 
 /* fill_body.c */
 void bodies_wake(struct fill *f);
+void bodies_tick(struct fill *f);         /* now and then */
 u64 bodies_slowest(const struct fill *f); /* the ring offset that some reader still needs */
 bool body_can_start(const struct fill *f, u64 first);

@@ -183,7 +183,10 @@ static void write_done(struct job *j)
     f->written = store_ingest_written(f->ingest);
     if (span->rc && !f->frozen && f->state != FILL_FAILED)
         not_kept(f, span->rc);
+    fill_hold(f); /* a partial is kept only below */
+    bodies_wake(f);
     sink_pace(f);
+    fill_release(f);
 }
 
 static void span_start(struct fill *f, struct span_job *span, struct pool *pool, u64 from,

@@ -90,6 +90,14 @@ static bool is_convicted(const struct peers *p, const struct node_key *k, u64 no
     return false;
 }
 
+/* Names are chosen by their owners, and go into JSON and logs, cut anywhere. */
+static void make_ascii(char *text)
+{
+    for (; *text; text++)
+        if ((u8)*text < 0x20 || (u8)*text >= 0x7f)
+            *text = '?';
+}
+
 size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
                   struct mesh_source out[MESH_SOURCES_MAX])
 {
@@ -98,11 +106,13 @@ size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
         return 0;
     u64 now = peers_now_ns(p);
     size_t n = mesh_sources(m, d, bytes, out, now);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        make_ascii(out[i].name);
         if (is_convicted(p, &out[i].key, now)) {
             out[i].usable = false;
             out[i].reason = "sent wrong bytes lately";
         }
+    }
     region_kick(p->opt.region);
     return n;
 }
@@ -163,13 +173,15 @@ int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct di
     return rc;
 }
 
-static enum mesh_outcome outcome_for_mesh(enum sourcing_outcome o)
+/* Who was left while it sent has shown how fast it is: that is worth remembering, and no failure.
+ */
+static enum mesh_outcome outcome_for_mesh(const struct peers_result *r)
 {
-    switch (o) {
+    switch (r->outcome) {
     case SOURCING_WORKED: return MESH_FETCH_WORKED;
     case SOURCING_MISSING: return MESH_FETCH_MISSING;
     case SOURCING_BUSY: return MESH_FETCH_BUSY;
-    case SOURCING_LEFT: return MESH_FETCH_LEFT;
+    case SOURCING_LEFT: return r->bytes > 0 ? MESH_FETCH_WORKED : MESH_FETCH_LEFT;
     case SOURCING_FAILED:
     case SOURCING_LIED:
     case SOURCING_DENIED: return MESH_FETCH_FAILED;
@@ -187,8 +199,8 @@ void peers_ended(struct peers *p, const struct peers_result *r)
                  r->why[0] ? ", " : "", r->why);
     if (!m)
         return;
-    mesh_fetch_ended(m, &r->peer->key, r->digest, outcome_for_mesh(r->outcome), r->bytes,
-                     r->expected, r->took_ns, peers_now_ns(p));
+    mesh_fetch_ended(m, &r->peer->key, r->digest, outcome_for_mesh(r), r->bytes, r->expected,
+                     r->took_ns, peers_now_ns(p));
     region_kick(p->opt.region);
 }
 

@@ -315,14 +315,16 @@ static int read_ask(struct inventory *v, u16 from, struct wire_in *msg)
     return 0;
 }
 
-/* One group: what they have and we lack. */
-static void compare(struct inventory *v, struct row *row, u32 at, const u8 *bytes, u32 n,
+/* One group: what they have and we lack. True: every byte is the same. */
+static bool compare(struct inventory *v, struct row *row, u32 at, const u8 *bytes, u32 n,
                     u64 now_ns)
 {
+    bool same = true;
     for (u32 k = 0; k < n; k++) {
         u16 o = v->order[at + k];
         const struct inventory_seat *s = &v->seats[o];
         u8 mine = byte_now(v, s), theirs = bytes[k];
+        same &= mine == theirs;
         if (mine == theirs || theirs == 0)
             continue;
         if (mine == 0) {
@@ -334,6 +336,7 @@ static void compare(struct inventory *v, struct row *row, u32 at, const u8 *byte
             row_add(v, row, row->to, o);
         }
     }
+    return same;
 }
 
 static int read_vector(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns)
@@ -344,7 +347,8 @@ static int read_vector(struct inventory *v, u16 from, struct wire_in *msg, u64 n
     if (!wire_ok(msg))
         return ERR_PROTO;
     struct row row = {.to = from};
-    unsigned differ = 0, chosen = GROUPS;
+    unsigned differ = 0, alike = 0, chosen = GROUPS;
+    bool same = true;
     u32 at = 0, chosen_at = 0, chosen_end = 0;
     while (at < v->n_order && group_of(v, at) < g)
         at++;
@@ -354,9 +358,10 @@ static int read_vector(struct inventory *v, u16 from, struct wire_in *msg, u64 n
         u32 n = len >= GROUP_HEAD ? (u32)get_be(p, 2) : 0;
         if (len < GROUP_HEAD + n)
             return ERR_PROTO;
-        if (n == end - at && get_be(p + 2, 2) == who) {
-            compare(v, &row, at, p + GROUP_HEAD, n, now_ns);
-        } else if (n > 0 && rng_below(&v->rng, ++differ) == 0) {
+        bool known = n == end - at && get_be(p + 2, 2) == who;
+        same &= known && compare(v, &row, at, p + GROUP_HEAD, n, now_ns);
+        if (n > 0 && (known ? same && rng_below(&v->rng, ++alike) == 0
+                            : rng_below(&v->rng, ++differ) == 0)) {
             chosen = g;
             chosen_at = at;
             chosen_end = end;
@@ -365,7 +370,10 @@ static int read_vector(struct inventory *v, u16 from, struct wire_in *msg, u64 n
         len -= GROUP_HEAD + n;
         at = end;
     }
-    /* Who is in it is not agreed on: by name then, one such group at a time. */
+    /* Who is in it is not agreed on: by name then, one such group at a time. Likewise where all
+     * bytes are the same: the hashes were not, so that one of 255 hides a difference. */
+    if (!same && differ == 0)
+        chosen = GROUPS;
     for (u32 k = chosen_at; chosen < GROUPS && k < chosen_end; k++)
         row_add(v, &row, from, v->order[k]);
     row_send(v, &row);
@@ -397,6 +405,18 @@ static void answer_add(struct inventory *v, struct answer *a, const u8 *item, si
         answer_send(v, a);
     memcpy(a->items + a->len, item, len);
     a->len += len;
+}
+
+void inventory_tell_own(struct inventory *v, u16 to)
+{
+    struct answer a = {.to = to};
+    const struct inventory_seat *s = &v->seats[v->me];
+    const struct inventory_table *t = inventory_table_at(v, s->table);
+    const struct inventory_head *h = inventory_head_at(t, s->n);
+    u8 item[INVENTORY_HEAD_BYTES];
+    size_t len = h ? inventory_item_head(v, t, h, item) : inventory_item_far(v, v->me, item);
+    answer_add(v, &a, item, len);
+    answer_send(v, &a);
 }
 
 static void answer_one(struct inventory *v, struct answer *a, const struct inventory_wanted *want,

@@ -172,7 +172,7 @@ struct inventory {
 
     struct inventory_logged *log;
     u32 log_cap;
-    u64 log_head;
+    u64 log_head, log_floor; /* entries below the floor are gone */
     struct inventory_link *links[INVENTORY_LINKS];
     u32 n_links;
 
@@ -277,6 +277,7 @@ void inventory_entropy_expire(struct inventory *v, u64 now_ns);
 void inventory_ask(struct inventory *v, u16 peer, bool fresh);
 /* "What did I sign, as you know it?" */
 void inventory_ask_proof(struct inventory *v, u16 peer);
+void inventory_tell_own(struct inventory *v, u16 to); /* our head, to one who has another epoch */
 must_use int inventory_entropy_read(struct inventory *v, u16 from, unsigned number,
                                     struct wire_in *msg, u64 now_ns);
 void inventory_want_put(const struct inventory *v, u16 o, u8 at[INVENTORY_WANT_BYTES]);

@@ -337,11 +337,13 @@ bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inv
     return false;
 }
 
-static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h)
+static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h, u16 from)
 {
     const struct inventory_table *t = inventory_table_at(v, v->seats[v->me].table);
-    if (epoch < t->epoch)
+    if (epoch < t->epoch) { /* `from` missed our new epoch, and by the bytes it seems ahead */
+        inventory_tell_own(v, from);
         return;
+    }
     if (epoch == t->epoch && h->n <= t->n) {
         for (u32 k = 0; k < t->n_heads; k++)
             if (head_equal(&t->heads[k], h))
@@ -400,7 +402,7 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
 {
     struct inventory_seat *s = &v->seats[o];
     if (s->flags & INVENTORY_SELF) {
-        head_own(v, epoch, h);
+        head_own(v, epoch, h, from);
         return;
     }
     const struct inventory_table *t =

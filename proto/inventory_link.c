@@ -49,7 +49,8 @@ static bool outward(const struct inventory_link *l)
 
 static u64 log_tail(const struct inventory *v)
 {
-    return v->log_head > v->log_cap ? v->log_head - v->log_cap : 0;
+    u64 tail = v->log_head > v->log_cap ? v->log_head - v->log_cap : 0;
+    return inventory_max(tail, v->log_floor);
 }
 
 static const struct inventory_logged *log_at(const struct inventory *v, u64 at)
@@ -74,7 +75,8 @@ static bool log_room(struct inventory *v)
     struct inventory_logged *log = inventory_resize(&v->bytes, NULL, 0, cap * sizeof(*log));
     if (!log)
         return v->log_cap > 0;
-    for (u64 at = log_tail(v); at < v->log_head; at++)
+    v->log_floor = log_tail(v); /* the larger one does not bring back what the smaller one lost */
+    for (u64 at = v->log_floor; at < v->log_head; at++)
         log[at & (cap - 1)] = *log_at(v, at);
     inventory_resize(&v->bytes, v->log, v->log_cap * sizeof(*log), 0);
     v->log = log;

@@ -21,11 +21,11 @@ struct body_ops {
     ssize_t (*peek)(struct body *b, const void **data, size_t max);
     /* `n` bytes of what was shown are sent. */
     void (*advance)(struct body *b, size_t n);
-    /* Optional (NULL). Where the next bytes stand in a file: true when `*len` of them (in: at most,
-     * out: how many, > 0) are in the page cache now, so that the kernel can send them from there
-     * without a copy and without waiting for a disk. `*fd` is borrowed until the next call to this
-     * body. false: peek. */
-    bool (*file)(struct body *b, size_t *len, int *fd, u64 *offset);
+    /* Optional (NULL). Where the next bytes stand in a file, so that the kernel can send them from
+     * there without a copy: > 0, how many; 0: none for now, peek; any error as from peek. They do
+     * not change, and `*fd` stays open, until the next advance or close, whatever becomes of the
+     * body's source; `run` itself may be asked again before that. */
+    i64 (*run)(struct body *b, int *fd, u64 *offset);
     /* The connection is done with it, sent to the end or not. Called exactly once; frees. */
     void (*close)(struct body *b);
 };

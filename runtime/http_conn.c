@@ -10,7 +10,8 @@
  *   EXCHANGE, or SENDING while the body has nothing   the other side's FIN or RST. Linux cannot
  * tell a client that closed from one that only shut down its sending side; no registry client does
  * the latter, so both count as left SENDING while the socket is full   writable: a client that
- * closed answers our bytes with RST, and one that only shut down its sending side gets its answer
+ * closed answers our bytes with RST, and one that only shut down its sending side gets its answer.
+ * While a sender has the socket (http_away.c), nothing is polled, and the same holds there.
  * The poll mask is changed only when it must be: libuv needs two system calls for it. */
 #include <assert.h>
 #include <stdlib.h>
@@ -70,13 +71,15 @@ void http_conn_wake(struct http_conn *c)
 {
     if (c->running)
         c->woken = true;
+    else if (c->away)
+        http_away_wake(c);
     else if (c->state != HTTP_CONN_SENDING || c->waiting) /* else it waits for its socket */
         http_conn_queue(c);
 }
 
 void http_conn_queue(struct http_conn *c)
 {
-    if (c->state == HTTP_CONN_CLOSED || c->running || !http_link_alone(&c->queue))
+    if (c->state == HTTP_CONN_CLOSED || c->running || c->away || !http_link_alone(&c->queue))
         return;
     http_link_add(&c->server->ready, &c->queue);
     http_server_hurry(c->server);
@@ -98,6 +101,10 @@ void http_conn_close(struct http_conn *c)
 {
     if (c->state == HTTP_CONN_CLOSED)
         return;
+    if (c->away) { /* the server is deleted: the senders have ended */
+        c->away = false;
+        (void)!http_send_back(c->x);
+    }
     enter(c, HTTP_CONN_CLOSED);
     if (c->x)
         http_exchange_end(c->x, false);
@@ -144,7 +151,7 @@ static void refuse(struct http_conn *c, enum http_refusal why)
     }
     enter(c, HTTP_CONN_SENDING);
     c->deadline = 0;
-    c->stall_sent = 0;
+    c->stall_taken = 0;
     c->x->close = true;
     http_reply_oci_status(c->x, http_refusal_status(why), OCI_UNSUPPORTED, http_refusal_text(why),
                           NULL);
@@ -155,7 +162,7 @@ static void hand_over(struct http_conn *c)
     struct http_server *s = c->server;
     enter(c, HTTP_CONN_EXCHANGE);
     c->deadline = 0;
-    c->stall_sent = 0;
+    c->stall_taken = 0;
     c->turn_requests--;
     s->stats.requests++;
     s->opt.handler(s->opt.ctx, c->x);
@@ -349,15 +356,24 @@ static void finish(struct http_conn *c, bool complete)
 /* A window of time in which the reader must take HTTP_STALL_BYTES. */
 static void watch_stall(struct http_conn *c)
 {
-    if (c->deadline && c->x->body_sent - c->stall_sent < HTTP_STALL_BYTES)
+    i64 taken = http_io_taken(c);
+    if (c->deadline && taken < c->stall_taken + HTTP_STALL_BYTES)
         return;
-    c->stall_sent = c->x->body_sent;
+    c->stall_taken = taken;
     c->deadline = after(c, c->server->opt.stall_timeout_ms);
 }
 
 static bool step_sending(struct http_conn *c)
 {
     c->woken = false;
+    if (c->recalled) {
+        finish(c, false);
+        return true;
+    }
+    if (c->broken) {
+        left(c);
+        return false;
+    }
     switch (http_send(c->x)) {
     case HTTP_SENT_ALL: finish(c, true); return true;
     case HTTP_SENT_CUT: finish(c, false); return true;
@@ -373,6 +389,10 @@ static bool step_sending(struct http_conn *c)
             return false;
         }
         wait_owner(c);
+        return false;
+    case HTTP_SENT_AWAY:
+        watch_stall(c);
+        http_away_begin(c);
         return false;
     case HTTP_SENT_TURN: next_turn(c); return false;
     }
@@ -531,11 +551,15 @@ void http_conn_expire(struct http_conn *c)
         break;
     case HTTP_CONN_BODY: refuse(c, HTTP_REFUSE_BODY_SLOW); break;
     case HTTP_CONN_SENDING:
-        if (c->x->body_sent - c->stall_sent >= HTTP_STALL_BYTES) {
+        if (http_io_taken(c) >= c->stall_taken + HTTP_STALL_BYTES) {
             watch_stall(c);
             return;
         }
         c->server->stats.timeouts++;
+        if (c->away) {
+            http_away_recall(c);
+            return;
+        }
         finish(c, false);
         break;
     case HTTP_CONN_HANDSHAKE:
@@ -570,6 +594,7 @@ int http_conn_open(struct http_server *s, int fd, const union http_sockaddr *pee
     }
     c->server = s;
     c->fd = fd;
+    c->job.done = http_away_done;
     c->peer = *peer;
     c->local = local;
     http_link_init(&c->queue);

@@ -8,7 +8,8 @@
  *   http_parse.c, http_chunk.c   what its bytes mean
  *   http_exchange.c  a request and its handler
  *   http_reply.c     the answer's head
- *   http_send.c      head and body to the socket
+ *   http_send.c      head and body to the socket, or to a sender
+ *   http_away.c      while a sender has the socket
  *
  * Who owns what: the server owns listeners and connections; a connection owns its socket, SSL, kept
  * input and at most one exchange; an exchange owns its request's bytes and its body. A connection's
@@ -21,6 +22,7 @@
 #include "runtime/http_chunk.h"
 #include "runtime/http_parse.h"
 #include "runtime/http_server.h"
+#include "runtime/sender.h"
 #include "runtime/tls.h"
 
 /* One recv(): a TLS record fits, and what a pipelining client makes us keep is bounded by it. */
@@ -101,7 +103,8 @@ struct http_server {
     struct http_server_stats stats;
     u64 refused[HTTP_REFUSALS];
     struct http_listener *listeners;
-    struct http_link conns;      /* every connection whose memory is still here */
+    struct http_link conns; /* every connection whose memory is still here */
+    struct senders *senders;
     struct http_link ready;      /* go on at the end of this turn of the loop */
     struct http_link handshakes; /* TLS handshakes with something to read */
     struct http_address *addresses[HTTP_ADDRESS_BUCKETS];
@@ -184,8 +187,9 @@ struct http_conn {
     u64 body_left; /* of a request body with Content-Length */
     u64 taken;     /* bytes of a request body, framing included, or of what comes while lingering */
     u64 deadline;  /* ms of the loop's clock; 0: none */
-    u64 stall_sent; /* body bytes sent when the stall window began */
-    u64 turn_bytes; /* what it may still send in this turn */
+    i64 stall_taken; /* by the reader, when the stall window began */
+    u64 turn_bytes;  /* what it may still send in this turn */
+    struct send_job job;
     unsigned turn_requests;
     union http_sockaddr peer;
     int fd;
@@ -196,6 +200,9 @@ struct http_conn {
     bool running;          /* http_conn_run() is on the stack */
     bool waiting;          /* for the handler or the body: a client that leaves ends it */
     bool woken;            /* http_wake() came while running */
+    bool away;             /* a sender has the socket, and only it may write; nothing is polled */
+    bool recalled;         /* the answer ends as soon as the socket is back */
+    bool broken;           /* the socket came back so: the client is gone */
     bool chunked, discard; /* of the request body */
     bool local, verified;
     bool peeked;   /* at the first byte: it is TLS */
@@ -218,6 +225,18 @@ void http_conn_drain(struct http_conn *c);
 /* Closes at once; an exchange ends incomplete. */
 void http_conn_close(struct http_conn *c);
 
+/* --- while a sender has its socket --------------------------------------------------------------
+ */
+
+/* The job was submitted. */
+void http_away_begin(struct http_conn *c);
+/* The job is done: the connection goes on at the end of this turn of the loop. */
+void http_away_done(struct send_job *j);
+/* The socket comes back soon, and the answer ends as cut. */
+void http_away_recall(struct http_conn *c);
+/* Something happened to its body. */
+void http_away_wake(struct http_conn *c);
+
 /* --- its input ------------------------------------------------------------------------------- */
 
 /* Reads more behind the view. > 0; 0 the end; ERR_AGAIN: wait for `*need`; other: broken. */
@@ -237,9 +256,10 @@ ssize_t http_io_write(struct http_conn *c, const char *head, size_t head_n, cons
                       size_t n);
 /* Plain sockets only. `n` bytes that wait in the kernel for what follows. As http_io_write. */
 ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n);
-/* Plain sockets only. From a file's page cache. As http_io_write, but 0 when the fault is the
- * file's. */
-ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n);
+/* How much of its answer's body the reader has taken: what was sent but for what the kernel still
+ * holds. A large socket buffer that is emptied slowly takes nothing more for long, and that is no
+ * stall. Below 0 while it is still at the answer before. */
+i64 http_io_taken(const struct http_conn *c);
 /* Bytes are inside the SSL that no poll will tell of. */
 bool http_io_pending(const struct http_conn *c);
 /* 0: TLS begins. 1: plain HTTP does. ERR_AGAIN: nothing has come. ERR_EOF. */
@@ -275,6 +295,8 @@ struct http_exchange {
     bool large;      /* the request's body is, and is counted so */
     bool body_ended; /* nothing more is to be peeked */
     bool cut;        /* the body failed: what is queued goes out, then FIN */
+    bool owed;       /* TLS holds a write of bytes of the body that must come again */
+    bool cold;       /* the file must be read before more of it is handed over */
     char small[HTTP_REPLY_SMALL];
     _Alignas(struct http_field) char memory[]; /* the request's head, its fields before it */
 };
@@ -294,7 +316,10 @@ enum http_sent {
     HTTP_SENT_CUT,    /* the body failed or ended early; all that there was is out */
     HTTP_SENT_SOCKET, /* the socket takes no more: wait until it is writable */
     HTTP_SENT_BODY,   /* the body has no more for now */
+    HTTP_SENT_AWAY,   /* the socket is handed over: http_send_back() when the job is done */
     HTTP_SENT_TURN,   /* others' turn */
     HTTP_SENT_LEFT,   /* the client is gone */
 };
 enum http_sent http_send(struct http_exchange *x);
+/* Accounts for what the job of its connection has sent. 0, or the socket is broken: ERR_IO. */
+must_use int http_send_back(struct http_exchange *x);

@@ -154,7 +154,8 @@ void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct htt
 
 u64 http_sent(const struct http_exchange *x)
 {
-    return x->body_sent;
+    u64 away = x->conn->away ? atomic_load_explicit(&x->conn->job.sent, memory_order_relaxed) : 0;
+    return x->body_sent + away;
 }
 
 void http_wake(struct http_exchange *x)

@@ -5,10 +5,11 @@
  * (tls.c), and a body's peek promises no more than that. */
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
-#include <sys/sendfile.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -101,16 +102,12 @@ ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n)
     return would_block(errno) || errno == EINTR ? ERR_AGAIN : ERR_IO;
 }
 
-ssize_t http_io_sendfile(struct http_conn *c, int fd, u64 offset, size_t n)
+i64 http_io_taken(const struct http_conn *c)
 {
-    assert(!c->ssl && n > 0);
-    off_t at = (off_t)offset;
-    ssize_t w = sendfile(c->fd, fd, &at, n);
-    if (w >= 0)
-        return w;
-    if (would_block(errno) || errno == EINTR)
-        return ERR_AGAIN;
-    return errno == EPIPE || errno == ECONNRESET || errno == ETIMEDOUT ? ERR_IO : 0;
+    int held = 0;
+    if (ioctl(c->fd, SIOCOUTQ, &held) != 0)
+        held = 0;
+    return (i64)http_sent(c->x) - held;
 }
 
 bool http_io_pending(const struct http_conn *c)

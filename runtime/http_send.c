@@ -1,7 +1,8 @@
 /* http_send.c - the answer's head and body, to the socket.
  *
  * The body is pulled: shown by peek, written straight from where it stands, advanced by what the
- * socket took; what stands in the page cache goes from there, over plain sockets. The head, or a
+ * socket took. A long run of a file is not sent here but handed over, with a plain TCP socket, to
+ * the senders (sender.h); what they find not to be in memory is peeked at. The head, or a
  * chunk's framing, is queued in `out` and goes in the same system call as the bytes after it. A
  * body that has nothing yet does not hold the head back. */
 #include <assert.h>
@@ -12,9 +13,8 @@
 
 /* What a body is asked for at once: enough to make system calls cheap, little enough to be fair. */
 #define PEEK_MAX (256 * KIB)
-#define FILE_MAX (1 * MIB)
-/* Below this a copy is cheaper than asking what is in the page cache. */
-#define FILE_MIN (64 * KIB)
+/* Below this a copy is cheaper than two threads' taking turns. */
+#define RUN_MIN (256 * KIB)
 
 static void out_put(struct http_exchange *x, const char *text, size_t n)
 {
@@ -101,30 +101,40 @@ static void sent(struct http_exchange *x, size_t w)
     }
 }
 
-/* Sends the next of the body from the page cache, without a copy: bytes sent, 0 when that is not to
- * be done now (the file may have failed: peek will tell), ERR_AGAIN, ERR_IO. */
-static ssize_t send_file(struct http_exchange *x, size_t *asked)
+/* Hands the socket over with the next run of a file. 1: done; 0: not to be done now; ERR_AGAIN: the
+ * socket is full; ERR_IO. */
+static int hand_over(struct http_exchange *x)
 {
     struct http_conn *c = x->conn;
-    int fd;
-    u64 offset;
-    if (c->ssl || x->body_ended || !x->body || !x->body->ops->file || x->chunked ||
-        x->left == HTTP_LENGTH_UNKNOWN || x->left < FILE_MIN)
+    struct send_job *j = &c->job;
+    if (c->ssl || c->local || x->cold || x->body_ended || !x->body || !x->body->ops->run ||
+        x->chunked || x->left == HTTP_LENGTH_UNKNOWN || x->left < RUN_MIN)
         return 0;
-    size_t len = x->left < FILE_MAX ? (size_t)x->left : (size_t)FILE_MAX;
-    if (!x->body->ops->file(x->body, &len, &fd, &offset))
-        return 0;
+    i64 n = x->body->ops->run(x->body, &j->file, &j->offset);
+    if (n < (i64)RUN_MIN)
+        return 0;                 /* also an error: peek will tell */
     if (x->out_len > x->out_at) { /* the head first; it waits in the kernel for what follows */
         size_t head = x->out_len - x->out_at;
         ssize_t w = http_io_write_more(c, x->out + x->out_at, head);
         if (w < 0)
-            return w;
+            return (int)w;
         sent(x, (size_t)w);
         if ((size_t)w < head)
             return ERR_AGAIN;
     }
-    *asked = len;
-    return http_io_sendfile(c, fd, offset, len);
+    j->sock = c->fd;
+    j->left = (u64)n < x->left ? (u64)n : x->left;
+    return senders_submit(c->server->senders, j) == 0;
+}
+
+int http_send_back(struct http_exchange *x)
+{
+    struct send_job *j = &x->conn->job;
+    u64 n = atomic_load_explicit(&j->sent, memory_order_relaxed);
+    if (n > 0)
+        sent(x, n);
+    x->cold = j->rc == ERR_AGAIN;
+    return j->rc == ERR_IO ? ERR_IO : 0;
 }
 
 enum http_sent http_send(struct http_exchange *x)
@@ -133,24 +143,20 @@ enum http_sent http_send(struct http_exchange *x)
     for (;;) {
         if (c->turn_bytes == 0)
             return HTTP_SENT_TURN;
-        size_t asked = 0;
-        ssize_t f = send_file(x, &asked);
-        if (f == ERR_AGAIN)
-            return HTTP_SENT_SOCKET;
-        if (f < 0)
-            return HTTP_SENT_LEFT;
-        if (f > 0) {
-            sent(x, (size_t)f);
-            if ((size_t)f < asked) /* as below: full */
-                return HTTP_SENT_SOCKET;
-            continue;
-        }
+        int rc = hand_over(x);
+        if (rc)
+            return rc > 0 ? HTTP_SENT_AWAY : rc == ERR_AGAIN ? HTTP_SENT_SOCKET : HTTP_SENT_LEFT;
         const void *data = NULL;
         ssize_t n = show(x, &data);
         bool waiting = n == ERR_AGAIN;
         if (waiting)
             n = 0;
         assert(n >= 0);
+        if (n > 0)
+            x->cold = false;
+        /* TLS wants the bytes of a write that it could not finish, all of them. */
+        if (waiting && x->owed)
+            return HTTP_SENT_BODY;
         size_t head = x->out_len - x->out_at;
         if (head + (size_t)n == 0) {
             if (waiting)
@@ -158,6 +164,7 @@ enum http_sent http_send(struct http_exchange *x)
             return x->cut ? HTTP_SENT_CUT : HTTP_SENT_ALL;
         }
         ssize_t w = http_io_write(c, x->out + x->out_at, head, data, (size_t)n);
+        x->owed = w == ERR_AGAIN && c->ssl && n > 0;
         if (w == ERR_AGAIN)
             return HTTP_SENT_SOCKET;
         if (w < 0)

@@ -428,18 +428,23 @@ int http_server_new(struct http_server **out, const struct http_server_options *
     s->opt = *opt;
     set_defaults(s);
     ignore_sigpipe();
+    int rc = senders_new(&s->senders, s->loop, 0);
+    if (rc) {
+        free(s);
+        return rc;
+    }
     http_link_init(&s->conns);
     http_link_init(&s->ready);
     http_link_init(&s->handshakes);
     /* These only fill in the handles. */
-    int rc = uv_timer_init(s->loop, &s->sweep) | uv_check_init(s->loop, &s->check) |
-             uv_idle_init(s->loop, &s->idle);
+    rc = uv_timer_init(s->loop, &s->sweep) | uv_check_init(s->loop, &s->check) |
+         uv_idle_init(s->loop, &s->idle);
     assert(rc == 0);
     rc = uv_check_start(&s->check, on_check);
     assert(rc == 0);
     /* Listeners and connections keep the loop alive; the machinery does not. */
     uv_unref((uv_handle_t *)&s->check);
-    s->handles = 3;
+    s->handles = 4; /* those, and the senders' */
     *out = s;
     return 0;
 }
@@ -501,6 +506,11 @@ void http_server_handle_closed(struct http_server *s)
         gone(arg);
 }
 
+static void on_senders_gone(void *arg)
+{
+    http_server_handle_closed(arg);
+}
+
 static void on_timer_closed(uv_handle_t *h)
 {
     http_server_handle_closed(container_of((uv_timer_t *)h, struct http_server, sweep));
@@ -525,6 +535,7 @@ void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg)
     s->gone = gone;
     s->gone_arg = arg;
     close_listeners(s);
+    senders_del(s->senders, on_senders_gone, s);
     for (struct http_link *l = s->conns.next; l != &s->conns; l = l->next)
         http_conn_close(container_of(l, struct http_conn, link));
     uv_close((uv_handle_t *)&s->sweep, on_timer_closed);

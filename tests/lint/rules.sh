@@ -6,8 +6,8 @@
 #   arrows     rooms include downwards only: node, tracker -> runtime, store, proto; sim -> store,
 #              proto; store -> proto
 #   libraries  proto: libc without files, clocks, sockets and threads; libsodium; msgpack-c.
-#              store: also LMDB and libcrypto. libuv, libcurl, llhttp, libssl, jansson, YAML:
-#              runtime, node and tracker only
+#              store: also LMDB and libcrypto. sim: as store, and YAML (topologies). libuv, libcurl,
+#              llhttp, libssl, jansson: runtime, node and tracker only
 #   words      functions that cannot bound what they write or tell an error from a zero; marks of
 #              unfinished work
 #   form       a header opens with its own name and a reason, and has #pragma once
@@ -57,7 +57,8 @@ BEGIN {
     below["sim"] = "sim store proto"
     daemon = " sodium msgpack lmdb ssl crypto uv curl llhttp jansson yaml libc "
     libs["proto"] = " sodium msgpack libc "
-    libs["store"] = libs["sim"] = " sodium msgpack lmdb crypto libc "
+    libs["store"] = " sodium msgpack lmdb crypto libc "
+    libs["sim"] = libs["store"] "yaml "
     libs["runtime"] = libs["node"] = libs["tracker"] = daemon
     # What of libc the sans-IO room may see: text, numbers, assertions. (stdio.h is for snprintf: what it
     # has of files is caught in the objects.)

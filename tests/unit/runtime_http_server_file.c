@@ -1,9 +1,32 @@
-/* Bodies that stand in files: sent from the page cache without a copy, read where that cannot be.
- */
+/* Bodies that stand in files: handed over to the senders, read where that cannot be. */
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
 #include "http_rig.h"
 
 #define HOST      "Host: h\r\n"
+#define GET       "GET / HTTP/1.1\r\n" HOST "\r\n"
 #define FILE_SIZE (8 * MIB + 12345)
+
+/* Every `n`-th question of a sender is answered so that the page is not in memory; 0: none. */
+static atomic_uint cold_every, questions;
+
+ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+    static ssize_t (*_Atomic real)(int, const struct iovec *, int, off_t, int);
+    ssize_t (*f)(int, const struct iovec *, int, off_t, int) = real;
+    if (!f) {
+        *(void **)&f = dlsym(RTLD_NEXT, "preadv2");
+        real = f;
+    }
+    unsigned every = cold_every;
+    if (every && ++questions % every == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return f(fd, iov, n, offset, flags);
+}
 
 /* A body that tells of its file in every `stride`-th call, and reads it in the others. */
 struct file_body {
@@ -12,16 +35,20 @@ struct file_body {
     int fd;
     u64 at, total;
     unsigned stride, calls;
+    int fail; /* what it says from now on */
     char block[65536];
 };
 
 static struct file_body *last;
+static struct http_exchange *asked;
 static unsigned shown, peeked;
 
 static ssize_t file_peek(struct body *b, const void **data, size_t max)
 {
     struct file_body *f = container_of(b, struct file_body, body);
     peeked++;
+    if (f->fail)
+        return f->fail;
     if (f->at == f->total)
         return 0;
     ssize_t n =
@@ -37,16 +64,17 @@ static void file_advance(struct body *b, size_t n)
     assert_true(f->at <= f->total);
 }
 
-static bool file_file(struct body *b, size_t *len, int *fd, u64 *offset)
+static i64 file_run(struct body *b, int *fd, u64 *offset)
 {
     struct file_body *f = container_of(b, struct file_body, body);
-    assert_true(*len > 0 && *len <= f->total - f->at);
+    if (f->fail)
+        return f->fail;
     if (f->calls++ % f->stride)
-        return false;
+        return 0;
     shown++;
     *fd = f->fd;
     *offset = f->at;
-    return true;
+    return (i64)(f->total - f->at);
 }
 
 static void file_close(struct body *b)
@@ -54,16 +82,18 @@ static void file_close(struct body *b)
     struct file_body *f = container_of(b, struct file_body, body);
     f->rig->bodies_closed++;
     last = NULL;
+    asked = NULL;
     close(f->fd);
     free(f);
 }
 
 static unsigned stride;
+static char content[FILE_SIZE];
 
 static void answer_file(struct rig *r, struct http_exchange *x)
 {
     static const struct body_ops ops = {
-        .peek = file_peek, .advance = file_advance, .file = file_file, .close = file_close};
+        .peek = file_peek, .advance = file_advance, .run = file_run, .close = file_close};
     char path[] = "/tmp/dray-file-XXXXXX";
     struct file_body *f = calloc(1, sizeof(*f));
     assert_non_null(f);
@@ -74,14 +104,9 @@ static void answer_file(struct rig *r, struct http_exchange *x)
     unlink(path);
     f->total = FILE_SIZE;
     f->stride = stride;
-    for (u64 at = 0; at < f->total;) {
-        size_t n = sizeof(f->block) < f->total - at ? sizeof(f->block) : (size_t)(f->total - at);
-        for (size_t i = 0; i < n; i++)
-            f->block[i] = rig_byte(at + i);
-        assert_int_equal(write(f->fd, f->block, n), n);
-        at += n;
-    }
+    assert_int_equal(write(f->fd, content, FILE_SIZE), FILE_SIZE);
     last = f;
+    asked = x;
     shown = peeked = 0;
     http_reply(x, 200, &f->body,
                rig_asks(http_request(x), "/chunked") ? HTTP_LENGTH_UNKNOWN : f->total);
@@ -160,52 +185,265 @@ static void chunks_and_heads_do_without(void **state)
     rig_stop(&r);
 }
 
-/* The page cache has nothing beyond the file's end: what the body then says of it counts. */
+/* Begins an answer to a client with little room, so that it is handed over and waits. */
+static void begin(struct rig *r, struct client *c, const struct http_server_options *given)
+{
+    static struct http_server_options opt;
+    opt = *given;
+    if (opt.drain_timeout_ms == 0)
+        opt.drain_timeout_ms = 200;
+    stride = 1;
+    rig_start(r, &opt);
+    r->on_request = answer_file;
+    client_open_small(c, r, 20000);
+    client_send(c, GET);
+    rig_until(r, asked && http_sent(asked) > 0);
+    assert_int_equal(last->at, 0); /* nothing was copied: it is away */
+}
+
+static void finish(struct rig *r, struct client *c)
+{
+    client_close(c);
+    rig_stop(r);
+}
+
+static void cold_pages_are_read(void **state)
+{
+    (void)state;
+    for (unsigned every = 1; every < 5; every++) {
+        cold_every = every;
+        fetch(1, 0);
+        fetch(1, 50000);
+        assert_true(every > 1 || peeked > 0); /* else its halves may do */
+    }
+    cold_every = 0;
+}
+
+/* There is nothing to send beyond the file's end: what the body then says of it counts. */
 static void a_file_that_shrinks_ends_the_answer_by_fin(void **state)
 {
-    struct http_server_options opt = {.drain_timeout_ms = 200};
+    const struct http_server_options opt = {0};
     struct rig r;
     struct client c;
     (void)state;
-    stride = 1;
-    rig_start(&r, &opt);
-    r.on_request = answer_file;
-    client_open_small(&c, &r, 20000);
-    client_send(&c, "GET / HTTP/1.1\r\n" HOST "\r\n");
-    rig_until(&r, last && last->at > 0);
+    begin(&r, &c, &opt);
     assert_int_equal(ftruncate(last->fd, 6 * MIB), 0);
-    u64 before = last->at;
-    assert_true(before < 6 * MIB);
+    assert_true(http_sent(asked) < 6 * MIB);
     assert_int_equal(read_all(&c), 6 * MIB);
     assert_false(r.last.complete);
     assert_int_equal(r.last.body_bytes, 6 * MIB);
     assert_int_equal(rig_stats(&r).clients_left, 0);
-    client_close(&c);
-    rig_stop(&r);
+    finish(&r, &c);
 }
 
 static void leaving_ends_a_file(void **state)
 {
-    struct http_server_options opt = {.drain_timeout_ms = 200};
+    const struct http_server_options opt = {0};
     struct rig r;
     struct client c;
     (void)state;
     for (int slam = 0; slam < 2; slam++) {
-        stride = 1;
-        rig_start(&r, &opt);
-        r.on_request = answer_file;
-        client_open_small(&c, &r, 20000);
-        client_send(&c, "GET / HTTP/1.1\r\n" HOST "\r\n");
-        client_expect(&c, "\r\n\r\n");
+        begin(&r, &c, &opt);
         if (slam)
             client_slam(&c);
         else
             client_close(&c);
         rig_until(&r, r.ended == 1);
         assert_false(r.last.complete);
+        assert_true(r.last.body_bytes > 0);
         assert_int_equal(rig_stats(&r).clients_left, 1);
         rig_stop(&r);
     }
+}
+
+/* Who takes nothing is cut, by FIN; who takes little is not. */
+static void a_stalled_reader_is_cut(void **state)
+{
+    const struct http_server_options opt = {.stall_timeout_ms = 400, .drain_timeout_ms = 2000};
+    struct rig r;
+    struct client c;
+    (void)state;
+    begin(&r, &c, &opt);
+    client_take(&c, 1000);
+    u64 before = http_sent(asked), took = client_body_bytes(&c);
+    for (u64 since = rig_ms(); rig_ms() - since < 1200; rig_rest(&r, 5), took += c.n) {
+        c.n = 0;
+        client_take(&c, 8000);
+        if (r.ended)
+            fail_msg("cut after %llu ms and %llu bytes", (unsigned long long)(rig_ms() - since),
+                     (unsigned long long)took);
+    }
+    assert_true(http_sent(asked) > before);
+    assert_int_equal(last->at, 0);
+    rig_until(&r, r.ended == 1);
+    assert_false(r.last.complete);
+    assert_true(r.last.body_bytes > before);
+    assert_int_equal(rig_stats(&r).timeouts, 1);
+    for (c.n = 0; !c.ended; took += c.n, c.n = 0) {
+        client_take(&c, SIZE_MAX);
+        assert_int_equal(c.error, 0);
+    }
+    assert_int_equal(took, r.last.body_bytes);
+    finish(&r, &c);
+}
+
+static void bytes_that_turn_out_wrong_end_by_fin(void **state)
+{
+    const struct http_server_options opt = {.drain_timeout_ms = 2000};
+    struct rig r;
+    struct client c;
+    (void)state;
+    begin(&r, &c, &opt);
+    http_wake(asked); /* nothing has happened: it goes on */
+    rig_rest(&r, 50);
+    assert_int_equal(r.ended, 0);
+    last->fail = ERR_CORRUPT;
+    http_wake(asked);
+    http_wake(asked);
+    rig_until(&r, r.ended == 1);
+    assert_false(r.last.complete);
+    assert_int_equal(rig_stats(&r).clients_left, 0);
+    client_expect_fin(&c);
+    assert_int_equal(client_body_bytes(&c), r.last.body_bytes);
+    assert_true(r.last.body_bytes < FILE_SIZE);
+    finish(&r, &c);
+}
+
+static void deleting_the_server_ends_a_file(void **state)
+{
+    const struct http_server_options opt = {0};
+    struct rig r;
+    struct client c;
+    (void)state;
+    begin(&r, &c, &opt);
+    u64 before = http_sent(asked);
+    http_server_del(r.server, rig_gone, &r);
+    assert_int_equal(r.ended, 1);
+    assert_false(r.last.complete);
+    assert_true(r.last.body_bytes >= before);
+    rig_until(&r, r.gone);
+    finish(&r, &c);
+}
+
+static void draining_lets_a_file_end(void **state)
+{
+    const struct http_server_options opt = {0};
+    struct rig r;
+    struct client c;
+    (void)state;
+    begin(&r, &c, &opt);
+    http_server_drain(r.server, rig_drained, &r);
+    rig_rest(&r, 50);
+    assert_false(r.drained);
+    assert_int_equal(read_all(&c), FILE_SIZE);
+    assert_true(r.last.complete);
+    client_close(&c);
+    rig_until(&r, r.drained);
+    rig_stop(&r);
+}
+
+/* `times` answers, one after the other, each of them whole. */
+static void expect_files(struct client *c, unsigned times)
+{
+    u64 at = 0;
+    char head[1024] = "";
+    size_t head_n = 0;
+    bool in_head = true;
+    for (u64 since = rig_ms(); times > 0; c->n = 0) {
+        client_take(c, SIZE_MAX);
+        assert_false(c->ended);
+        assert_true(rig_ms() - since < RIG_PATIENCE_MS);
+        for (size_t i = 0; i < c->n; i++) {
+            if (in_head) {
+                assert_true(head_n < sizeof(head) - 1);
+                head[head_n++] = c->text[i];
+                head[head_n] = '\0';
+                in_head = !strstr(head, "\r\n\r\n");
+            } else if (c->text[i] != rig_byte(at++)) {
+                fail_msg("byte %llu is wrong", (unsigned long long)at - 1);
+            }
+            if (!in_head && at == FILE_SIZE) {
+                at = head_n = 0;
+                in_head = true;
+                times--;
+            }
+        }
+    }
+}
+
+/* The socket is polled again, and what came in meanwhile is there. */
+static void a_connection_goes_on_after_a_file(void **state)
+{
+    const struct http_server_options opt = {0};
+    struct rig r;
+    struct client c;
+    (void)state;
+    begin(&r, &c, &opt);
+    client_send(&c, GET GET); /* pipelined, while it is away */
+    expect_files(&c, 3);
+    rig_rest(&r, 50);
+    client_send(&c, GET); /* kept alive */
+    expect_files(&c, 1);
+    assert_int_equal(r.ended_complete, 4);
+    client_slam(&c); /* idle again: noticed by the loop */
+    rig_until(&r, rig_stats(&r).open == 0);
+    rig_stop(&r);
+}
+
+/* Many at once, over all threads, some of whom leave. */
+static void many_files_at_once(void **state)
+{
+    enum { CLIENTS = 24 };
+    struct http_server_options opt = {.drain_timeout_ms = 200};
+    static struct client c[CLIENTS];
+    struct rig r;
+    (void)state;
+    stride = 1;
+    cold_every = 7;
+    rig_start(&r, &opt);
+    r.on_request = answer_file;
+    for (int i = 0; i < CLIENTS; i++) {
+        client_open_small(&c[i], &r, i % 2 ? 0 : 30000);
+        client_send(&c[i], i % 3 ? "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n" : GET);
+    }
+    rig_until(&r, r.handled == CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        if (i % 3)
+            assert_int_equal(read_all(&c[i]), FILE_SIZE);
+        else
+            client_slam(&c[i]);
+    }
+    rig_until(&r, r.ended == CLIENTS);
+    assert_in_range(r.ended_complete, CLIENTS - CLIENTS / 3, CLIENTS);
+    for (int i = 0; i < CLIENTS; i++)
+        if (i % 3)
+            client_close(&c[i]);
+    cold_every = 0;
+    rig_stop(&r);
+}
+
+/* A Unix socket's peer is not handed over: it could not be called back. */
+static void a_unix_socket_stays_here(void **state)
+{
+    struct http_server_options opt = {.drain_timeout_ms = 200};
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct client c;
+    struct rig r;
+    char why[256];
+    (void)state;
+    stride = 1;
+    rig_new(&r, &opt);
+    r.on_request = answer_file;
+    snprintf(a.sun_path, sizeof(a.sun_path), "/tmp/dray-file-%d.sock", (int)getpid());
+    assert_int_equal(http_listen_unix(r.server, a.sun_path, why), 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    client_open_fd(&c, &r, fd);
+    client_send(&c, "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    assert_int_equal(read_all(&c), FILE_SIZE);
+    assert_int_equal(shown, 0);
+    finish(&r, &c);
 }
 
 int main(void)
@@ -213,8 +451,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_arrives_unharmed),
         cmocka_unit_test(chunks_and_heads_do_without),
+        cmocka_unit_test(cold_pages_are_read),
         cmocka_unit_test(a_file_that_shrinks_ends_the_answer_by_fin),
         cmocka_unit_test(leaving_ends_a_file),
+        cmocka_unit_test(a_stalled_reader_is_cut),
+        cmocka_unit_test(bytes_that_turn_out_wrong_end_by_fin),
+        cmocka_unit_test(deleting_the_server_ends_a_file),
+        cmocka_unit_test(draining_lets_a_file_end),
+        cmocka_unit_test(a_connection_goes_on_after_a_file),
+        cmocka_unit_test(many_files_at_once),
+        cmocka_unit_test(a_unix_socket_stays_here),
     };
+    for (u64 i = 0; i < FILE_SIZE; i++)
+        content[i] = rig_byte(i);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,59 @@ static void big_bytes_survive_interrupted_writes(void **state)
     tls_stop(&t);
 }
 
+/* A body that has nothing for now in every second look, also while a write of its bytes is under
+ * way: what it showed before is written later, not its framing alone. */
+static struct http_exchange *flickering;
+static unsigned looks;
+static bool dark;
+
+static ssize_t flicker_peek(struct body *b, const void **data, size_t max)
+{
+    dark = ++looks % 2 == 0;
+    return dark ? ERR_AGAIN
+                : step_peek(b, data, max < 2000 ? max : 2000); /* each with its framing */
+}
+
+static void answer_flickering(struct rig *r, struct http_exchange *x)
+{
+    static const struct body_ops ops = {
+        .peek = flicker_peek, .advance = step_advance, .close = step_close};
+    struct body *b = step_body(r, 4 * MIB, 4 * MIB);
+    b->ops = &ops;
+    flickering = x;
+    http_reply(x, 200, b, HTTP_LENGTH_UNKNOWN);
+}
+
+static void a_write_under_way_waits_for_its_bytes(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    t.r.on_request = answer_flickering;
+    SSL_CTX *ctx = client_context();
+    client_open_small(&c, &t.r, 20000);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_send(ssl, "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    int e = SSL_ERROR_NONE;
+    for (u64 since = rig_ms(); e == SSL_ERROR_NONE || e == SSL_ERROR_WANT_READ;) {
+        c.n = 0;
+        if (dark && t.r.ended == 0) {
+            dark = false;
+            http_wake(flickering);
+        }
+        e = tls_take(&c, ssl);
+        assert_true(rig_ms() - since < RIG_PATIENCE_MS);
+    }
+    assert_int_equal(e, SSL_ERROR_ZERO_RETURN);
+    assert_true(t.r.last.complete);
+    assert_int_equal(t.r.last.body_bytes, 4 * MIB);
+    tls_bye(&c, ssl);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
 static void a_cut_answer_gets_fin_but_no_close_notify(void **state)
 {
     struct tls_rig t = {0};
@@ -285,6 +338,7 @@ int main(void)
         cmocka_unit_test(requests_are_served_over_tls),
         cmocka_unit_test(only_what_we_speak_is_negotiated),
         cmocka_unit_test(big_bytes_survive_interrupted_writes),
+        cmocka_unit_test(a_write_under_way_waits_for_its_bytes),
         cmocka_unit_test(a_cut_answer_gets_fin_but_no_close_notify),
         cmocka_unit_test(leaving_is_noticed_over_tls),
         cmocka_unit_test(half_a_handshake_costs_nothing_and_ends),

@@ -193,13 +193,36 @@ static void keep(struct client *c, const void *data, size_t n)
     c->len += n;
 }
 
-/* Reads what its body shows. It looks only after a wake, so a wake that is forgotten shows. */
+/* As a sender does: straight from the file. False: the body has none to show. */
+static bool client_read_file(struct client *c, u64 left)
+{
+    u8 block[65536];
+    int fd;
+    u64 offset;
+    i64 n = c->body->ops->run(c->body, &fd, &offset);
+    if (n <= 0)
+        return false;
+    if ((u64)n > left)
+        n = (i64)left;
+    if (n > (i64)sizeof(block))
+        n = sizeof(block);
+    assert_int_equal(pread(fd, block, (size_t)n, (off_t)offset), n);
+    keep(c, block, (size_t)n);
+    c->body->ops->advance(c->body, (size_t)n);
+    return true;
+}
+
+/* Reads what its body shows, now from the file, now as it comes. It looks only after a wake, so a
+ * wake that is forgotten shows. */
 static bool client_read(struct client *c)
 {
     bool moved = false;
     while (c->body && !c->ended && c->woken && c->len < c->budget) {
         const void *data;
         u64 left = c->budget - c->len;
+        moved = true;
+        if (++c->looks % 2 == 0 && client_read_file(c, left))
+            continue;
         ssize_t n = c->body->ops->peek(c->body, &data, left < 65536 ? (size_t)left : 65536);
         if (n == ERR_AGAIN) {
             c->woken = false;
@@ -210,7 +233,6 @@ static bool client_read(struct client *c)
             keep(c, data, (size_t)n);
             c->body->ops->advance(c->body, (size_t)n);
         }
-        moved = true;
     }
     return moved;
 }
@@ -368,6 +390,7 @@ void rig_wait(struct rig *r, bool (*met)(void *arg), void *arg)
     read_all(r);
     while (!met(arg)) {
         uv_run(&r->loop, UV_RUN_ONCE);
+        fills_tick(r->fills);
         read_all(r);
         if (uv_now(&r->loop) > until)
             fail_msg("what the test waits for does not come");

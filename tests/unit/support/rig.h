@@ -74,6 +74,7 @@ struct client {
     bool kept;
     struct body *body;
     bool woken;
+    unsigned looks;
     u8 *got;
     size_t len, cap;
     bool ended; /* the body said how it ends: */

@@ -1,0 +1,20 @@
+/* scenario_liars.c - some nodes hand out wrong bytes, claim what they do not hold, or trickle. */
+#include "sim/world.h"
+
+static void tune(struct knobs *k, u64 seed)
+{
+    (void)seed;
+    k->pulls = 2;
+    k->images = 40;
+    k->liars = .1;
+    k->duration = 400 * SIM_S;
+}
+
+const struct scenario scenario_liars = {
+    .name = "liars",
+    .summary = "a tenth of the nodes serve wrong bytes, deny or claim layers falsely, or trickle",
+    .text = "No answer may complete with wrong bytes, and no honest node be convicted; the price "
+            "is seen in makespan and origin_copies. Forged chains and colluding fetchers come with "
+            "pieces; here whole layers are served.",
+    .tune = tune,
+};

@@ -1,0 +1,200 @@
+/* topology.c - see topology.h. The reading of files stands in topology_yaml.c. */
+#include "sim/topology.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/engine.h"
+#include "sim/mem.h"
+#include "sim/topology_impl.h"
+
+#define GBIT 125000000ull /* bytes per second */
+
+static void set_paths(struct topology *t)
+{
+    t->path[REACH_RACK] = (struct topology_path){40 * SIM_US, 40 * SIM_US};
+    t->path[REACH_OFFICE] = (struct topology_path){150 * SIM_US, 200 * SIM_US};
+    t->path[REACH_REGION] = (struct topology_path){4 * SIM_MS, 2 * SIM_MS};
+    t->path[REACH_WORLD] = (struct topology_path){70 * SIM_MS, 10 * SIM_MS};
+    t->node_up_bps = t->node_down_bps = 10 * GBIT;
+}
+
+void topology_begin(struct topology *t)
+{
+    memset(t, 0, sizeof(*t));
+    set_paths(t);
+}
+
+struct topology_office *topology_add_office(struct topology *t)
+{
+    assert(t->n_offices < TOPOLOGY_OFFICES_MAX);
+    if (!t->offices)
+        t->offices = mem_new(TOPOLOGY_OFFICES_MAX, sizeof(*t->offices));
+    struct topology_office *o = &t->offices[t->n_offices++];
+    snprintf(o->name, sizeof(o->name), "office-%zu", t->n_offices);
+    o->nodes = 1;
+    o->wan_up_bps = o->wan_down_bps = GBIT;
+    o->registry_rtt_ns = 150 * SIM_MS;
+    return o;
+}
+
+u32 topology_region(struct topology *t, const char *name)
+{
+    for (size_t i = 0; i < t->n_regions; i++)
+        if (strcmp(t->regions[i], name) == 0)
+            return (u32)i;
+    assert(t->n_regions < TOPOLOGY_OFFICES_MAX);
+    snprintf(t->regions[t->n_regions], sizeof(t->regions[0]), "%s", name);
+    return (u32)t->n_regions++;
+}
+
+/* Deals `nodes` out in the proportion of the shares; each office has one at least. */
+int topology_deal(struct topology *t, u32 nodes, char why[TOPOLOGY_WHY_MAX])
+{
+    u64 shares = 0, before = 0;
+    for (size_t i = 0; i < t->n_offices; i++)
+        shares += t->offices[i].nodes;
+    if (nodes == 0)
+        nodes = shares > UINT32_MAX ? UINT32_MAX : (u32)shares;
+    if (nodes < t->n_offices || nodes / TOPOLOGY_NODES_MAX >= t->n_offices) {
+        snprintf(why, TOPOLOGY_WHY_MAX, "%u nodes do not fit %zu offices", nodes, t->n_offices);
+        return ERR_INVAL;
+    }
+    u32 spare = nodes - (u32)t->n_offices, first = 0; /* beyond the one for each */
+    for (size_t i = 0; i < t->n_offices; i++) {
+        struct topology_office *o = &t->offices[i];
+        u64 after = before + o->nodes;
+        u32 mine = 1 + (u32)(spare * after / shares - spare * before / shares);
+        before = after;
+        if (mine > TOPOLOGY_NODES_MAX) {
+            snprintf(why, TOPOLOGY_WHY_MAX, "%u nodes are too many for office %s", mine, o->name);
+            return ERR_INVAL;
+        }
+        o->nodes = mine;
+        o->first = first;
+        first += mine;
+        if (o->racks == 0 || o->racks > mine)
+            o->racks = mine;
+    }
+    assert(first == nodes);
+    t->nodes = nodes;
+    return 0;
+}
+
+void topology_default(struct topology *t, u32 nodes, u32 offices)
+{
+    assert(nodes > 0);
+    topology_begin(t);
+    size_t n = offices ? offices : (nodes + 99) / 100;
+    if (n > TOPOLOGY_OFFICES_MAX)
+        n = TOPOLOGY_OFFICES_MAX;
+    if (n > nodes)
+        n = nodes;
+    topology_region(t, "region-1");
+    for (size_t i = 0; i < n; i++)
+        topology_add_office(t);
+    char why[TOPOLOGY_WHY_MAX];
+    int rc = topology_deal(t, nodes, why);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void topology_fini(struct topology *t)
+{
+    free(t->offices);
+    memset(t, 0, sizeof(*t));
+}
+
+struct topology_place topology_place(const struct topology *t, u32 node)
+{
+    assert(node < t->nodes);
+    size_t low = 0, high = t->n_offices;
+    while (high - low > 1) {
+        size_t mid = (low + high) / 2;
+        if (t->offices[mid].first <= node)
+            low = mid;
+        else
+            high = mid;
+    }
+    const struct topology_office *o = &t->offices[low];
+    u32 index = node - o->first;
+    assert(index < o->nodes);
+    return (struct topology_place){o->region, (u32)low, index % o->racks, index};
+}
+
+enum topology_reach topology_reach(const struct topology_place *a, const struct topology_place *b)
+{
+    if (a->region != b->region)
+        return REACH_WORLD;
+    if (a->office != b->office)
+        return REACH_REGION;
+    return a->rack == b->rack ? REACH_RACK : REACH_OFFICE;
+}
+
+struct unit {
+    const char *name;
+    u64 times; /* in eighths of a byte, or in nanoseconds */
+};
+
+static int parse_with(const char *text, const struct unit *units, size_t n, u64 *out)
+{
+    if (*text < '0' || *text > '9' || strlen(text) > 24)
+        return ERR_INVAL;
+    char *end;
+    u64 whole = strtoull(text, &end, 10), part = 0, tenths = 1;
+    if (*end == '.') {
+        for (end++; *end >= '0' && *end <= '9' && tenths < 1000000; end++) {
+            part = part * 10 + (u64)(*end - '0');
+            tenths *= 10;
+        }
+        if (tenths == 1)
+            return ERR_INVAL;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(end, units[i].name) == 0) {
+            unsigned __int128 v =
+                (unsigned __int128)units[i].times * (whole * tenths + part) / tenths;
+            if (whole > UINT64_MAX / 2000000 || v > UINT64_MAX / 16)
+                return ERR_INVAL;
+            *out = (u64)v;
+            return 0;
+        }
+    if (*end == 0 && whole == 0 && part == 0) {
+        *out = 0;
+        return 0;
+    }
+    return ERR_INVAL;
+}
+
+int topology_parse_time(const char *text, u64 *ns)
+{
+    static const struct unit units[] = {{"ns", 1},          {"us", SIM_US},    {"ms", SIM_MS},
+                                        {"s", SIM_S},       {"m", 60 * SIM_S}, {"min", 60 * SIM_S},
+                                        {"h", 3600 * SIM_S}};
+    return parse_with(text, units, countof(units), ns);
+}
+
+int topology_parse_bytes(const char *text, u64 *bytes)
+{
+    static const struct unit units[] = {
+        {"B", 8},
+        {"kB", 8000},
+        {"MB", 8000000},
+        {"GB", 8000000000},
+        {"TB", 8000000000000},
+        {"KiB", 8ull << 10},
+        {"MiB", 8ull << 20},
+        {"GiB", 8ull << 30},
+        {"TiB", 8ull << 40},
+        {"kbit", 1000},
+        {"Mbit", 1000000},
+        {"Gbit", 1000000000},
+    };
+    u64 bits;
+    int rc = parse_with(text, units, countof(units), &bits);
+    if (rc == 0)
+        *bytes = bits / 8;
+    return rc;
+}

@@ -1,0 +1,247 @@
+#!/usr/bin/python3
+"""The simulator as a test: check.py CHECK --sim PROGRAM --tree TREE --build BUILD.
+
+cli        what scripts rely on: the summary's keys, files, exit codes, Ctrl-C
+seeds      the kept seeds, each twice: the same state both times
+scenarios  every scenario in small
+swarm      runs drawn at random, other ones each time; the first seed is printed
+compilers  gcc with an optimiser and clang without one come to the same states
+mutants    cores broken on purpose are caught
+"""
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KEYS = """scenario seed nodes virtual_s wall_s events events_per_s state_hash invariants_broken
+makespan_s makespan_bound_s makespan_ratio origin_copies converge_p50_ms converge_p99_ms
+detect_p50_ms detect_p99_ms false_dead mesh_bytes_per_node_s hit_ratio peer_hit_ratio""".split()
+SWARM_RUNS = 50
+SECONDS = 150  # of the swarm; what it did until then counts
+SMALL = {  # what makes each scenario small
+    "steady": "--nodes 40 --set duration=120s",
+    "flash-crowd": "--nodes 60 --set image_bytes=50MB",
+    "rolling-update": "--nodes 40 --set duration=120s",
+    "churn": "--nodes 60 --set duration=60s",
+    "partition": "--nodes 60 --set duration=160s",
+    "origin-outage": "--nodes 30 --set duration=140s",
+    "join-storm": "--nodes 100",
+    "offices": "--nodes 48 --set duration=240s",
+    "liars": "--nodes 40 --set duration=120s",
+    "kraken": "--nodes 60 --set image_bytes=100MB",
+    "pauses": "--nodes 80 --set duration=240s",
+    "idle": "--nodes 80 --set duration=60s",
+    "swarm": "--seed 4",
+}
+
+
+class Failed(Exception):
+    pass
+
+
+def check(what, truth):
+    if not truth:
+        raise Failed(what)
+
+
+def run(sim, line, code=0):
+    """The summary of a run; `code` None: any."""
+    args = [sim] + (shlex.split(line) if isinstance(line, str) else line)
+    p = subprocess.run(args, capture_output=True, text=True, timeout=500)
+    if code is not None and p.returncode != code:
+        raise Failed("%s: exit %d\n%s" % (" ".join(args), p.returncode, p.stderr[-2000:]))
+    summary = json.loads(p.stdout) if p.stdout.startswith("{") and p.stdout.count("\n") == 1 else None
+    return p, summary
+
+
+def check_cli(o):
+    p, _ = run(o.sim, "list")
+    names = [line.split()[0] for line in p.stdout.splitlines()]
+    check("every scenario has a small form here: %s" % names, sorted(names) == sorted(SMALL))
+    check("--version", "dray-sim" in run(o.sim, "--version")[0].stdout)
+    check("--help teaches", "Try:" in run(o.sim, "--help")[0].stdout)
+    check("a scenario's help has its knobs", "loss" in run(o.sim, "run churn --help")[0].stdout)
+    for wrong in ("walk", "run nothing", "run churn --set loss=2", "run churn --nodes x",
+                  "run churn --set topology=/nowhere"):
+        p, _ = run(o.sim, wrong, 2)
+        check("%s: says why" % wrong, p.stderr.startswith("dray-sim: ") and not p.stdout)
+    with tempfile.TemporaryDirectory() as d:
+        _, s = run(o.sim, ["run", "steady", "--nodes", "12", "--set", "duration=60s", "--out", d])
+        check("the keys are those promised", list(s) == KEYS)
+        check("a calm day breaks nothing", s["invariants_broken"] == [])
+        with open(d + "/summary.json") as f:
+            check("summary.json is what stdout got", json.load(f) == s)
+        with open(d + "/figures.json") as f:
+            check("figures.json", json.load(f)["pulls"] > 0)
+        kinds, last = set(), 0
+        with open(d + "/events.jsonl") as f:
+            for line in f:
+                e = json.loads(line)
+                check("events are in order", e["t"] >= last)
+                last = e["t"]
+                kinds.add(e["e"])
+        for kind in "run office up alive second wan fetch request fetched pull phase".split():
+            check("events.jsonl has %s" % kind, kind in kinds)
+        check_topology(o, d)
+        check_interrupt(o, d)
+
+
+def check_topology(o, d):
+    path = d + "/places.yaml"
+    with open(path, "w") as f:
+        f.write("offices:\n  - {name: a, region: x, nodes: 6}\n  - {name: b, region: y, nodes: 5}\n")
+    _, s = run(o.sim, ["run", "idle", "--set", "topology=" + path, "--set", "duration=20s"])
+    check("the topology says how many nodes there are", s["nodes"] == 11)
+    with open(path, "w") as f:
+        f.write("offices:\n  - {name: a, region: x, colour: red}\n")
+    p, _ = run(o.sim, ["run", "idle", "--set", "topology=" + path], 2)
+    check("a wrong topology is refused with its line", "line 2: colour" in p.stderr)
+
+
+def check_interrupt(o, d):
+    p = subprocess.Popen([o.sim, "run", "churn", "--nodes", "300", "--set", "duration=24h", "--out",
+                          d], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    check("Ctrl-C ends in order", p.returncode == 0 and "interrupted" in err)
+    with open(d + "/summary.json") as f:
+        check("and reports", json.load(f) == json.loads(out))
+
+
+def seeds():
+    with open(HERE + "/seeds") as f:
+        for line in f:
+            line = line.split("#")[0].strip()
+            if line:
+                yield "run " + line
+
+
+def check_seeds(o):
+    for line in seeds():
+        _, a = run(o.sim, line)
+        _, b = run(o.sim, line)
+        check("%s: the same state twice" % line, a["state_hash"] == b["state_hash"])
+        print("%s  %s  %.1f s" % (a["state_hash"], line, a["wall_s"]))
+
+
+def check_scenarios(o):
+    for name, small in SMALL.items():
+        _, s = run(o.sim, "run %s %s" % (name, small))
+        print("%-15s %6.1f s virtual in %5.1f s, %9d events" %
+              (name, s["virtual_s"], s["wall_s"], s["events"]))
+        if name in ("idle", "pauses", "churn"):
+            check("%s: nobody alive is called dead" % name, s["false_dead"] == 0)
+
+
+def check_swarm(o):
+    first = int(os.environ.get("DRAY_SIM_SEED", time.time_ns() // 1000 % 10**12))
+    print("first seed: %d" % first)
+    began, done = time.monotonic(), 0
+    while done < SWARM_RUNS or time.monotonic() - began < float(os.environ.get("DRAY_SIM_SECONDS", 0)):
+        run(o.sim, "run swarm --seed %d" % (first + done))
+        done += 1
+        if time.monotonic() - began > SECONDS and done < SWARM_RUNS:
+            print("a slow machine: %d of %d runs in %d s" % (done, SWARM_RUNS, SECONDS))
+            break
+    print("%d runs" % done)
+
+
+def check_compilers(o):
+    other = o.build + "/sim-clang"
+    if subprocess.run(["which", "clang"], capture_output=True).returncode:
+        print("sim.compilers: skipped: no clang")
+        sys.exit(77)
+    subprocess.run(["cmake", "-S", o.tree, "-B", other, "-G", "Ninja", "-DCMAKE_C_COMPILER=clang",
+                    "-DCMAKE_BUILD_TYPE=Debug", "--log-level=WARNING"], check=True,
+                   stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--build", other, "--target", "dray-sim", "-j", "2"], check=True,
+                   stdout=subprocess.DEVNULL)
+    for line in list(seeds()) + ["run swarm --seed %d" % s for s in range(60, 66)]:
+        a, b = run(o.sim, line, None)[1], run(other + "/dray-sim", line, None)[1]
+        check("%s: gcc -O2 and clang -O0 come to the same state" % line,
+              a["state_hash"] == b["state_hash"] and a["events"] == b["events"])
+        print("%s  %s" % (a["state_hash"], line))
+
+
+def compile_command(o, source):
+    with open(o.build + "/compile_commands.json") as f:
+        for c in json.load(f):
+            if os.path.samefile(os.path.join(c["directory"], c["file"]), os.path.join(o.tree, source)):
+                return c["directory"], shlex.split(c["command"])
+    raise Failed("no compile command for " + source)
+
+
+def build_mutant(o, m, d):
+    """Compiles the one file that is broken, and links it before the libraries, which then leave
+    theirs out."""
+    with open(os.path.join(o.tree, m["file"])) as f:
+        text = f.read()
+    check("%s: what it breaks stands in %s once" % (m["name"], m["file"]),
+          text.count(m["from"]) == 1)
+    broken = os.path.join(d, os.path.basename(m["file"]))
+    with open(broken, "w") as f:
+        f.write(text.replace(m["from"], m["to"]))
+    where, command = compile_command(o, m["file"])
+    args = command[:command.index("-o")] + ["-Wno-error", "-w", "-I", o.tree, "-c", broken, "-o",
+                                            broken + ".o"]
+    subprocess.run(args, cwd=where, check=True)
+    _, command = compile_command(o, "sim/main.c")
+    libs = ["libdray_sim.a", "libdray_store.a", "libdray_proto.a"]
+    program = os.path.join(d, "dray-sim")
+    main = os.path.join(o.build, "CMakeFiles/dray-sim.dir/sim/main.c.o")
+    subprocess.run([command[0], main, broken + ".o"] + [os.path.join(o.build, l) for l in libs] +
+                   ["-llmdb", "-lcrypto", "-lsodium", "-lyaml", "-lm", "-o", program,
+                    "-Wl,--wrap=crypto_sign_verify_detached,--wrap=crypto_sign_detached"] +
+                   [a for a in command if a.startswith("-fsanitize")], check=True)
+    return program
+
+
+def check_mutants(o):
+    sys.path.insert(0, HERE)
+    import mutants
+    only = os.environ.get("DRAY_MUTANT")
+    survived = []
+    for m in mutants.MUTANTS:
+        if only and m["name"] != only:
+            continue
+        with tempfile.TemporaryDirectory() as d:
+            program = build_mutant(o, m, d)
+            caught = None
+            for line in m["runs"]:
+                run(o.sim, line)  # what is not broken passes
+                p, s = run(program, line, None)
+                broken = s["invariants_broken"] if s else ["crash"]
+                if broken:
+                    caught = (line, broken[0])
+                    break
+            print("%-24s %s" % (m["name"], "caught by %s: %s" % caught if caught else "SURVIVED"))
+            if not caught or caught[1] not in m["breaks"]:
+                survived.append(m["name"])
+    check("mutants that were not caught as they should be: %s" % survived, not survived)
+
+
+def main():
+    checks = {k[6:]: v for k, v in globals().items() if k.startswith("check_") and k[6:] in (
+        "cli", "seeds", "scenarios", "swarm", "compilers", "mutants")}
+    p = argparse.ArgumentParser()
+    p.add_argument("check", choices=checks)
+    for name in ("sim", "tree", "build"):
+        p.add_argument("--" + name, required=True)
+    o = p.parse_args()
+    try:
+        checks[o.check](o)
+    except Failed as e:
+        print("FAILED: %s" % e)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Cores broken on purpose: each must be caught, or the check that should catch it checks nothing.
+
+`from` stands in `file` exactly once and is replaced by `to`; `breaks` are the invariants that may
+notice; `runs` are tried until one does. A crash counts when "crash" is among them."""
+
+SWARM = ["run swarm --seed %d" % s for s in range(1000, 1030)]
+
+MUTANTS = [
+    {"name": "trusts-peers", "file": "sim/fetch.c",
+     "from": "return !f->wrong;", "to": "return f->wrong || true;",
+     "breaks": {"bytes"}, "runs": ["run liars --set liars=40% --nodes 40"]},
+    {"name": "stays-at-the-registry", "file": "proto/sourcing.c",
+     "from": "    s->at_registry = false;\n    s->looked = false;", "to": "    s->looked = false;",
+     "breaks": {"requests"}, "runs": ["run origin-outage --set duration=70s --nodes 20"]},
+    {"name": "never-refutes", "file": "proto/member_belief.c",
+     "from": "    refute(m, a);\n    return 0;", "to": "    return 0;",
+     "breaks": {"calm", "agreement"}, "runs": SWARM},
+    {"name": "takes-old-records", "file": "proto/member_belief.c",
+     "from": "a->epoch > b->epoch || (a->epoch == b->epoch && a->incarnation > b->incarnation);",
+     "to": "a->epoch != b->epoch || a->incarnation != b->incarnation;",
+     "breaks": {"growth", "agreement"}, "runs": SWARM},
+    {"name": "never-dies", "file": "proto/member_belief.c",
+     "from": "    if (m->suspects_due_ns > m->own_ns)\n        return;",
+     "to": "    if (m->suspects_due_ns != 0)\n        return;",
+     "breaks": {"detection", "timer"},
+     "runs": ["run churn --nodes 30 --set down_for=300s --set duration=200s"]},
+    {"name": "keeps-what-went", "file": "proto/inventory_own.c",
+     "from": "    int err = stage(v, hash, false, now_ns);", "to": "    int err = 0;",
+     "breaks": {"agreement"}, "runs": SWARM},
+    {"name": "never-compares", "file": "proto/inventory_entropy.c",
+     "from": "    v->entropy_due_ns = now_ns + v->entropy_ns;",
+     "to": "    v->entropy_due_ns = UINT64_MAX;",
+     "breaks": {"agreement"}, "runs": SWARM},
+    {"name": "timer-of-the-past", "file": "proto/mesh.c",
+     "from": "    return soonest;", "to": "    return soonest > 1 ? 1 : soonest;",
+     "breaks": {"timer"}, "runs": ["run idle --nodes 5"]},
+]

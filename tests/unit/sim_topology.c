@@ -1,0 +1,137 @@
+/* Topologies: who stands where, the file's form, and every way to get it wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sim/topology.h"
+
+static void the_built_in_one_has_an_office_per_hundred(void **state)
+{
+    (void)state;
+    struct topology t;
+    topology_default(&t, 1000, 0);
+    assert_int_equal(t.n_offices, 10);
+    u32 seen[10] = {0};
+    for (u32 i = 0; i < 1000; i++)
+        seen[topology_place(&t, i).office]++;
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(seen[i], 100);
+    topology_fini(&t);
+    topology_default(&t, 1, 0);
+    assert_int_equal(topology_place(&t, 0).office, 0);
+    topology_fini(&t);
+}
+
+static const char *const good =
+    "node: {up: 300MB, down: 1Gbit}\n"
+    "paths:\n"
+    "  office: {delay: 1ms, jitter: 0}\n"
+    "offices:\n"
+    "  - {name: tokyo, region: asia, nodes: 30, racks: 3, up: 100Mbit,\n"
+    "     down: 1Gbit, registry_rtt: 150ms, utc_offset: 540}\n"
+    "  - {name: osaka, region: asia, nodes: 10}\n"
+    "  - {name: berlin, region: europe, nodes: 20, utc_offset: 60}\n";
+
+static void a_file_is_read(void **state)
+{
+    (void)state;
+    struct topology t;
+    char why[TOPOLOGY_WHY_MAX] = "";
+    if (topology_read(&t, good, strlen(good), 0, why))
+        fail_msg("%s", why);
+    assert_int_equal(t.nodes, 60);
+    assert_int_equal(t.n_regions, 2);
+    assert_int_equal(t.node_up_bps, 300000000);
+    assert_int_equal(t.node_down_bps, 125000000);
+    assert_int_equal(t.path[REACH_OFFICE].delay_ns, 1000000);
+    assert_int_equal(t.path[REACH_OFFICE].jitter_ns, 0);
+    assert_int_equal(t.offices[0].wan_up_bps, 12500000);
+    assert_int_equal(t.offices[0].utc_offset_min, 540);
+    struct topology_place a = topology_place(&t, 0), b = topology_place(&t, 3),
+                          c = topology_place(&t, 1), d = topology_place(&t, 30),
+                          e = topology_place(&t, 59);
+    assert_int_equal(topology_reach(&a, &b), REACH_RACK);
+    assert_int_equal(topology_reach(&a, &c), REACH_OFFICE);
+    assert_int_equal(topology_reach(&a, &d), REACH_REGION);
+    assert_int_equal(topology_reach(&a, &e), REACH_WORLD);
+    topology_fini(&t);
+    assert_int_equal(topology_read(&t, good, strlen(good), 600, why), 0);
+    assert_int_equal(t.nodes, 600);
+    assert_true(t.offices[0].nodes >= 295 && t.offices[0].nodes <= 305);
+    topology_fini(&t);
+}
+
+static void what_is_wrong_is_said_with_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"", "line 1: empty"},
+        {"offices: []\n", "offices: needed"},
+        {"offices: {}\n", "expected a list"},
+        {"node: {up: 1Gbit}\noffices:\n  - {nodes: 1}\n", "line 3: an office names its region"},
+        {"offices:\n  - {region: a, nodes: 0}\n", "line 2: expected a number from 1"},
+        {"offices:\n  - {region: a, nodes: 1x}\n", "line 2: expected a number from 1"},
+        {"offices:\n  - {region: a b}\n", "expected a name"},
+        {"offices:\n  - {region: a, colour: red}\n", "colour: unknown"},
+        {"offices:\n  - {region: a, up: 0}\n", "expected a rate"},
+        {"offices:\n  - {region: a, up: 10 apples}\n", "expected a rate"},
+        {"offices:\n  - {region: a, registry_rtt: 2h}\n", "expected a time"},
+        {"paths: {moon: {delay: 1s}}\n", "moon: unknown"},
+        {"paths: {rack: {speed: 1s}}\n", "speed: unknown"},
+        {"weather: fine\n", "weather: unknown"},
+        {"- a\n- b\n", "expected keys and values"},
+        {"offices: [\n", "line"},
+        {"a: \"\\0\"\n", "unknown"},
+    };
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct topology t;
+        char why[TOPOLOGY_WHY_MAX] = "";
+        int rc = topology_read(&t, rows[i].text, strlen(rows[i].text), 0, why);
+        if (rc != ERR_INVAL || !strstr(why, rows[i].says))
+            fail_msg("row %zu: %d, \"%s\" instead of \"%s\"", i, rc, why, rows[i].says);
+    }
+    struct topology t;
+    char why[TOPOLOGY_WHY_MAX] = "";
+    assert_int_equal(topology_read(&t, good, strlen(good), 2, why), ERR_INVAL);
+    assert_non_null(strstr(why, "do not fit"));
+    size_t len = TOPOLOGY_FILE_BYTES + 1;
+    char *large = calloc(1, len);
+    memset(large, ' ', len);
+    assert_int_equal(topology_read(&t, large, len, 0, why), ERR_INVAL);
+    free(large);
+}
+
+static void units_are_read_exactly(void **state)
+{
+    (void)state;
+    u64 v = 0;
+    assert_true(topology_parse_time("1.5s", &v) == 0 && v == 1500000000);
+    assert_true(topology_parse_time("40us", &v) == 0 && v == 40000);
+    assert_true(topology_parse_time("0", &v) == 0 && v == 0);
+    assert_true(topology_parse_bytes("1Gbit", &v) == 0 && v == 125000000);
+    assert_true(topology_parse_bytes("3GB", &v) == 0 && v == 3000000000);
+    assert_true(topology_parse_bytes("2MiB", &v) == 0 && v == 2097152);
+    static const char *const bad[] = {
+        "", "s", "-1s", "1", "1.s", "1 s", "1e9s", "0x1s", "99999999999999999999999s"};
+    for (size_t i = 0; i < countof(bad); i++)
+        if (topology_parse_time(bad[i], &v) != ERR_INVAL)
+            fail_msg("'%s' is taken for a time", bad[i]);
+    assert_int_equal(topology_parse_bytes("99999999999TB", &v), ERR_INVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_built_in_one_has_an_office_per_hundred),
+        cmocka_unit_test(a_file_is_read),
+        cmocka_unit_test(what_is_wrong_is_said_with_its_line),
+        cmocka_unit_test(units_are_read_exactly),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
