@@ -3,12 +3,15 @@
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+LAB     ?=
 JOBS    ?= $(shell nproc)
 
 FUZZ_SECONDS ?= 20
 export FUZZ_SECONDS
 
 build = build/release
+# A node of the next wire version, which the lab upgrades a region to.
+next = build/next
 
 .PHONY: help deps build demo test bench lint fmt fuzz lab install package clean
 .DEFAULT_GOAL := help
@@ -16,10 +19,10 @@ build = build/release
 help:
 	@echo "dray: a peer-to-peer cache for container image layers"
 	@echo
-	@echo "  make demo      a real registry, a node in front of it, a real client: what the cache saves"
+	@echo "  make demo      a real registry far away, three racks, a real client: what the region saves"
 	@echo "  make test      builds and tests everything: units, faults, real clients, sanitizers"
 	@echo
-	@echo "  make build     $(build)/dray-node"
+	@echo "  make build     $(build)/dray-node, $(build)/dray-sim (docs/simulator.md)"
 	@echo "  make install   program, systemd unit, user, /etc/dray/node.yaml  (PREFIX, DESTDIR)"
 	@echo "  make package   the same as a .deb, in build/package"
 	@echo
@@ -27,7 +30,7 @@ help:
 	@echo "  make fmt       formats the C sources"
 	@echo "  make fuzz      every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "  make bench     side by side with nginx, Varnish and docker-registry: docs/benchmarks.md"
-	@echo "  make lab       several nodes in network namespaces"
+	@echo "  make lab       whole regions in network namespaces: cuts, crashes, upgrades (LAB=NAME: one of them)"
 	@echo "  make deps      the Debian packages for all of this (each target asks for its own)"
 	@echo "  make clean     removes build/"
 	@echo
@@ -68,8 +71,11 @@ fuzz:
 	@tests/fuzz/run.sh $(JOBS)
 
 lab: build
-	@if [ -x tests/lab/run ]; then tests/lab/run $(build)/dray-node; \
-	else echo "lab: needs the mesh between nodes, which this version does not have yet" >&2; exit 1; fi
+	@.ci/deps lab
+	@cmake --preset release -B $(next) -DDRAY_WIRE_VERSION=2 --log-level=WARNING >/dev/null
+	@cmake --build $(next) -j $(JOBS) --target dray-node
+	@/usr/bin/python3 -B tests/lab/run.py --node $(build)/dray-node --next $(next)/dray-node \
+		--logs $(build)/lab-logs $(LAB)
 
 install: build
 	@DESTDIR='$(DESTDIR)' cmake --install $(build) --prefix '$(PREFIX)'

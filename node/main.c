@@ -26,6 +26,7 @@
 #include "node/ctl.h"
 #include "node/keyfile.h"
 #include "node/node.h"
+#include "proto/seal.h"
 #include "runtime/log.h"
 #include "runtime/notify.h"
 
@@ -249,7 +250,9 @@ int main(int argc, char **argv)
     }
     switch (c.action) {
     case CMDLINE_HELP: cmdline_help(stdout); return 0;
-    case CMDLINE_VERSION: printf("dray-node %s\n", DRAY_VERSION); return 0;
+    case CMDLINE_VERSION:
+        printf("dray-node %s, wire version %d\n", DRAY_VERSION, WIRE_VERSION);
+        return 0;
     case CMDLINE_CTL: return ctl_main(argc - 1, argv + 1);
     case CMDLINE_KEYGEN: return keygen_main(argc - 1, argv + 1);
     case CMDLINE_CHECK:

@@ -165,7 +165,7 @@ static void serve(struct world *w, u32 id)
     bool holds = host_holds(w, r->server, layer);
     if (!holds || lie_of(s) == LIE_MISSING) {
         r->status = 404;
-        s->denied |= holds;
+        s->denied |= holds || s->claims; /* it may come to hold what it claimed */
     } else if (s->serving >= w->k.peer_slots) {
         r->status = 503;
     } else {

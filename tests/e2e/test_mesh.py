@@ -10,7 +10,7 @@ from dray_e2e import certs, images, proxy, suite, wire
 from dray_e2e import region as regions
 from dray_e2e.readers import Reader
 from dray_e2e.region import PATIENCE_S, Region, alive, members, wait_state
-from dray_e2e.stage import wait_for
+from dray_e2e.stage import free_port, wait_for
 
 REPO = "team/app"
 MIB = 1 << 20
@@ -80,7 +80,7 @@ class Joining(MeshCase):
         self.assertIn("joined the region", node.log())
 
     def test_through_any_of_several_seeds(self):
-        first, dead = self.region.add("n1"), f"127.0.0.99:{regions.nodes.free_port()}"
+        first, dead = self.region.add("n1"), f"127.0.0.99:{free_port()}"
         second = self.region.add("n2", seeds=[dead, "no-such-host.invalid:5000", first])
         self.region.wait_all([first, second])
         second.process.until(lambda: "cannot be resolved" in second.log(), 60,
@@ -108,7 +108,7 @@ class Joining(MeshCase):
 
     def test_listening_everywhere(self):
         first = self.region.add("n1")
-        port = regions.nodes.free_port("0.0.0.0")
+        port = free_port("0.0.0.0")
         node = self.region.add("wide", start=False, listen=f"0.0.0.0:{port}", plain_http=True,
                                peer_plain=True, seeds=[first.host, f"127.0.0.1:{port}"])
         node.port, node.url, node.host = port, f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"

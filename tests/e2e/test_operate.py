@@ -60,7 +60,7 @@ class Program(suite.Case):
             self.assertIn(word, out)
         code, out, _ = nodes.run("--version")
         self.assertEqual(code, 0)
-        self.assertRegex(out, r"^dray-node \d+\.\d+\.\d+\n$")
+        self.assertRegex(out, r"^dray-node \d+\.\d+\.\d+, wire version \d+\n$")
 
     def test_unknown_flag(self):
         code, _, err = nodes.run("--lissten", "127.0.0.1:1")

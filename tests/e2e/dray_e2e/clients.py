@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import unittest
 
+from .place import LOOPBACK
 from .stage import wait_for
 
 
@@ -63,18 +64,20 @@ def private_env(stage):
 class Skopeo:
     """Copies into fresh folders (dir:), where every file is named by its digest."""
 
-    def __init__(self, stage):
-        self.stage = stage
+    def __init__(self, stage, place=LOOPBACK):
+        self.stage, self.place = stage, place
         self.program = find("skopeo")
         self.env = private_env(stage)
 
-    def copy(self, image, creds=None, ca=None, mirror=None, everything=False):
-        """`image`: host:port/name:tag. `ca`: its CA's file; None: plain HTTP. Returns (Done, folder)."""
+    def copy(self, image, creds=None, ca=None, mirror=None, everything=False, retries=0, timeout=80):
+        """`image`: host:port/name:tag. `ca`: its CA's file; None: plain HTTP. `mirror`: one host:port,
+        or several to be tried in order. Returns (Done, folder)."""
         folder = self.stage.dir("skopeo")
-        argv = [self.program, "--insecure-policy"]
+        argv = [*self.place.via, self.program, "--insecure-policy"]
         argv += ["--registries-conf", self._mirror_conf(image, mirror)] if mirror else []
         argv += ["copy", "--quiet"]
         argv += ["--all"] if everything else []
+        argv += ["--retry-times", str(retries)] if retries else []
         argv += ["--src-creds", creds] if creds else []
         if ca:
             trusted = self.stage.dir("skopeo-ca")
@@ -82,12 +85,14 @@ class Skopeo:
             argv += ["--src-cert-dir", trusted]
         elif not mirror:
             argv += ["--src-tls-verify=false"]
-        return execute(argv + [f"docker://{image}", f"dir:{folder}"], self.env), folder
+        return execute(argv + [f"docker://{image}", f"dir:{folder}"], self.env, timeout), folder
 
-    def _mirror_conf(self, image, mirror):
-        return self.stage.file("registries.conf", (
-            f'[[registry]]\nlocation = "{image.split("/")[0]}"\n'
-            f'[[registry.mirror]]\nlocation = "{mirror}"\ninsecure = true\n'))
+    def _mirror_conf(self, image, mirrors):
+        lines = [f'[[registry]]\nlocation = "{image.split("/")[0]}"\n']
+        for mirror in [mirrors] if isinstance(mirrors, str) else mirrors:
+            lines.append(f'[[registry.mirror]]\nlocation = "{mirror}"\ninsecure = true\n')
+        folder = self.stage.dir("registries")
+        return self.stage.file(os.path.join(folder, "registries.conf"), "".join(lines))
 
     @staticmethod
     def verify(folder, image):
@@ -115,42 +120,48 @@ class Skopeo:
 class Containerd:
     """A private containerd, and ctr talking to it."""
 
-    def __init__(self, stage):
-        self.stage = stage
+    def __init__(self, stage, place=LOOPBACK):
+        self.stage, self.place = stage, place
         self.daemon, self.ctr_program = find("containerd"), find("ctr")
         self.folder = stage.dir("containerd")
         self.socket = os.path.join(self.folder, "s")
         self.env = private_env(stage)
-        config = stage.file("containerd.toml", (
+        config = stage.file(os.path.join(self.folder, "containerd.toml"), (
             f'version = 2\nroot = "{self.folder}/root"\nstate = "{self.folder}/state"\n'
             'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
             f'[grpc]\n  address = "{self.socket}"\n[ttrpc]\n  address = "{self.socket}.ttrpc"\n'))
-        self.process = stage.spawn("containerd", [self.daemon, "--config", config],
+        self.process = stage.spawn("containerd", [*place.via, self.daemon, "--config", config],
                                    env={**os.environ, **self.env})
         try:
             self.process.until(lambda: self.ctr("version").ok, timeout=20)
         except (RuntimeError, TimeoutError) as e:
             raise Unavailable(f"containerd does not run here: {str(e)[-300:]}") from None
 
-    def ctr(self, *argv):
-        return execute([self.ctr_program, "--address", self.socket, *argv], self.env)
+    def ctr(self, *argv, timeout=80):
+        argv = [*self.place.via, self.ctr_program, "--address", self.socket, *argv]
+        return execute(argv, self.env, timeout)
 
-    def hosts(self, registry, mirror, ca=None):
-        """A hosts.toml folder in which `mirror` (a URL) stands for `registry` (a name)."""
+    def hosts(self, registry, mirrors, ca=None):
+        """A hosts.toml folder in which `mirrors` (a URL, or several in order) stand for `registry`
+        (a name)."""
+        mirrors = [mirrors] if isinstance(mirrors, str) else mirrors
         folder = self.stage.dir("hosts")
         place = os.path.join(folder, registry)
         os.makedirs(place)
-        trust = f'  ca = "{ca}"\n' if ca else ""
+        trust = f'ca = "{ca}"\n' if ca else ""
+        lines = [f'server = "{mirrors[-1]}"\n{trust}[host]\n']
+        for mirror in mirrors:
+            if "]" not in mirror:  # an IPv6 address as a table's name is more than containerd 1.6 reads
+                lines.append(f'[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n  {trust}')
         with open(os.path.join(place, "hosts.toml"), "w", encoding="utf-8") as f:
-            f.write(f'server = "{mirror}"\n[host."{mirror}"]\n'
-                    f'  capabilities = ["pull", "resolve"]\n{trust}')
+            f.writelines(lines)
         return folder
 
-    def pull(self, image, hosts, user=None):
+    def pull(self, image, hosts, user=None, timeout=80):
         # --snapshotter native needs no overlay mounts: it runs where root is all there is.
         argv = ["images", "pull", "--hosts-dir", hosts, "--snapshotter", "native"]
         argv += ["--user", user] if user else []
-        return self.ctr(*argv, image)
+        return self.ctr(*argv, image, timeout=timeout)
 
     def forget(self, image):
         """Removes the image and all its content, so that the next pull is a whole one."""
@@ -185,9 +196,10 @@ def root_is_mounted():
 
 
 class Docker:
-    """A private dockerd, and docker talking to it. `mirror`: the URL that stands before docker.io."""
+    """A private dockerd, and docker talking to it. `mirror`: the URL that stands before docker.io, or
+    several."""
 
-    def __init__(self, stage, containerd, mirror=None, ca=None):
+    def __init__(self, stage, containerd, mirror=None, ca=None, place=LOOPBACK):
         self.stage = stage
         self.daemon = find("/usr/sbin/dockerd", "dockerd")
         self.program = find("/usr/bin/docker", "docker")
@@ -198,12 +210,13 @@ class Docker:
         self.folder = stage.dir("docker")
         self.socket = f"unix://{self.folder}/s"
         self.env = private_env(stage)
-        argv = [self.daemon, "--bridge=none", "--iptables=false", "--ip6tables=false",
+        argv = [*place.via, self.daemon, "--bridge=none", "--iptables=false", "--ip6tables=false",
                 "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/run",
                 "--pidfile", f"{self.folder}/pid", "--host", self.socket,
                 "--config-file", stage.file(f"{self.folder}/daemon.json", "{}"),
                 "--containerd", containerd.socket]
-        argv += ["--registry-mirror", mirror] if mirror else []
+        for one in [mirror] if isinstance(mirror, str) else mirror or []:
+            argv += ["--registry-mirror", one]
         # Go reads this as the system's store of CAs: nothing is written to /etc/docker.
         env = {**os.environ, **self.env, **({"SSL_CERT_FILE": ca} if ca else {})}
         self.process = stage.spawn("dockerd", argv, env=env)
@@ -212,15 +225,15 @@ class Docker:
         except (RuntimeError, TimeoutError) as e:
             raise Unavailable(f"dockerd does not run here: {str(e)[-300:]}") from None
 
-    def docker(self, *argv, stdin=None):
+    def docker(self, *argv, stdin=None, timeout=80):
         return execute([self.program, "--host", self.socket, "--config", f"{self.folder}/login",
-                        *argv], self.env, stdin=stdin)
+                        *argv], self.env, timeout, stdin)
 
     def login(self, host, user, password):
         return self.docker("login", "--username", user, "--password-stdin", host, stdin=password)
 
-    def pull(self, image):
-        return self.docker("pull", image)
+    def pull(self, image, timeout=80):
+        return self.docker("pull", image, timeout=timeout)
 
     def forget(self, image):
         self.docker("rmi", "--force", image).must()

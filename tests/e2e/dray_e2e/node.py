@@ -11,7 +11,7 @@ import signal
 import subprocess
 
 from . import wire
-from .stage import free_port
+from .place import LOOPBACK
 
 PROGRAM = os.environ.get("DRAY_NODE", "")
 SANITIZED = os.environ.get("DRAY_SANITIZED") == "1"
@@ -61,12 +61,14 @@ def merge(base, over):
 class Node:
     """`upstreams`: a URL, or the config's list. Further keyword arguments are laid over the config."""
 
-    def __init__(self, stage, upstreams, tls=None, ca=None, start=True, ip="127.0.0.1", **config):
+    def __init__(self, stage, upstreams, tls=None, ca=None, start=True, place=LOOPBACK, **config):
         self.stage = stage
-        self.port = free_port(ip)
+        self.place = place
+        self.program = PROGRAM
+        self.port = place.free_port()
         self.ca = ca
         self.scheme = "https" if tls else "http"
-        self.host = f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
+        self.host = place.at(self.port)
         self.url = f"{self.scheme}://{self.host}"
         if isinstance(upstreams, str):
             upstreams = [{"name": "docker.io", "url": upstreams}]
@@ -86,32 +88,38 @@ class Node:
             self.start()
 
     def write_config(self):
-        self.config_path = self.stage.file(f"node-{self.log_name}.yaml", yaml(self.config) + "\n")
+        self.config_path = self.stage.file(f"{self.label}.yaml", yaml(self.config) + "\n")
+
+    @property
+    def label(self):
+        """What its files are called in the stage's folder."""
+        where = re.sub(r"[^0-9a-f.]+", "-", self.host)
+        return f"{self.config['name'].removeprefix('test-')}-{where}"
 
     @property
     def socket(self):
         return self.config.get("admin", {}).get("socket") or os.path.join(self.store, "dray.sock")
 
-    @property
-    def log_name(self):
-        return re.sub(r"[^0-9a-f.]+", "-", self.host)
-
     def start(self, wait=True, env=None):
-        self.process = self.stage.spawn(f"node-{self.log_name}",
-                                        [PROGRAM, "--config", self.config_path], env=env)
+        argv = [*self.place.via, self.program, "--config", self.config_path]
+        self.process = self.stage.spawn(self.label, argv, env=env)
         if wait:
             self.process.until(self.ready, timeout=30)
         return self
 
     def ready(self):
         try:
-            return wire.fetch(self.url + "/readyz", ca=self.ca, timeout=5).status == 200
+            return self.get("/readyz", timeout=5).status == 200
         except OSError:
             return False
 
     def stop(self, timeout=20):
         """SIGTERM; the end must be a clean one."""
         self.process.signal(signal.SIGTERM)
+        self.await_end(timeout)
+
+    def await_end(self, timeout=20):
+        """Once it was told to stop. Another SIGTERM would make it stop at once."""
         code = self.process.wait(timeout)
         self.check_log()
         if code != 0:
@@ -139,10 +147,12 @@ class Node:
     # --- asking it ------------------------------------------------------------------------------
 
     def get(self, path, method="GET", headers=(), **more):
-        return wire.fetch(self.url + path, method, headers, ca=self.ca, **more)
+        with self.place.inside():
+            return wire.fetch(self.url + path, method, headers, ca=self.ca, **more)
 
     def open(self, path, headers=(), **more):
-        return wire.open_reply(self.url + path, "GET", headers, ca=self.ca, **more)
+        with self.place.inside():
+            return wire.open_reply(self.url + path, "GET", headers, ca=self.ca, **more)
 
     def blob(self, repository, digest, headers=(), **more):
         return self.get(f"/v2/{repository}/blobs/{digest}", headers=headers, **more)

@@ -13,6 +13,7 @@ class Reader(threading.Thread):
         self.node, self.path, self.headers = node, path, list(headers)
         self.slow, self.limit = slow, timeout
         self.received = 0
+        self.longest_wait = 0.0  # for the next bytes, the first ones included
         self.status = self.reply = self.error = self.ended = None
         self.hash = hashlib.sha256()
         self.leave = threading.Event()
@@ -21,18 +22,20 @@ class Reader(threading.Thread):
         self.start()
 
     def run(self):
-        begun = time.monotonic()
+        begun = last = time.monotonic()
         try:
             self.reply = self.node.open(self.path, self.headers, timeout=self.limit)
             self.status = self.reply.status
             while not self.leave.is_set():
                 data = self.reply.read(65536)
+                self.longest_wait = max(self.longest_wait, time.monotonic() - last)
                 if not data:
                     break
                 self.received += len(data)
                 self.hash.update(data)
                 if self.slow:
                     self.hurry.wait(self.slow)
+                last = time.monotonic()
             self.ended = self.reply.ended
         except OSError as e:
             self.error = e

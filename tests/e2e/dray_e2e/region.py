@@ -10,6 +10,7 @@ import signal
 import subprocess
 
 from . import node as nodes
+from .place import Place
 from .stage import wait_for
 
 PATIENCE_S = 20 * (3 if nodes.SANITIZED else 1)
@@ -45,7 +46,7 @@ class Region:
         }, nodes.merge(self.config, config))
         if not config["seeds"]:
             del config["seeds"]
-        node = self.case.node(self.upstream, ip=ip, start=start, **config)
+        node = self.case.node(self.upstream, place=Place(ip), start=start, **config)
         self.nodes.append(node)
         return node
 
@@ -93,8 +94,9 @@ def copy_store(node, path):
 
 def move(node, ip):
     """Its config now says another address; it must be stopped."""
-    node.port = nodes.free_port(ip)
-    node.host = f"{ip}:{node.port}"
+    node.place = Place(ip)
+    node.port = node.place.free_port()
+    node.host = node.place.at(node.port)
     node.url = f"{node.scheme}://{node.host}"
     node.config["listen"] = node.host
     node.write_config()

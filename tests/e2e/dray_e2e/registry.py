@@ -11,7 +11,8 @@ import subprocess
 from urllib.parse import urlsplit
 
 from . import wire
-from .stage import free_port, port_open
+from .place import LOOPBACK
+from .stage import port_open
 from .tokens import ISSUER, SERVICE
 
 PROGRAM = shutil.which("docker-registry")
@@ -33,14 +34,15 @@ def _htpasswd(users):
 class Registry:
     """auth: None, {"user": "password", ...} for Basic, or a TokenServer."""
 
-    def __init__(self, stage, auth=None, authority=None, storage=None):
+    def __init__(self, stage, auth=None, authority=None, storage=None, place=LOOPBACK):
         self.stage = stage
         self.auth = auth
-        self.port = free_port()
+        self.place = place
+        self.port = place.free_port()
         self.storage = storage or stage.dir("registry")
         self.tls = authority.server(f"registry-{self.port}") if authority else None
         self.ca = authority.ca if authority else None
-        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        self.url = f"{'https' if self.tls else 'http'}://{place.at(self.port)}"
         self._config = stage.file(f"registry-{self.port}.yml", self._yaml())
         self.process = None
         self.start()
@@ -48,7 +50,7 @@ class Registry:
     def _yaml(self):
         lines = ["version: 0.1", "log: {level: info, accesslog: {disabled: false}}", "storage:",
                  f"  filesystem: {{rootdirectory: {self.storage}}}", "  delete: {enabled: true}",
-                 "http:", f"  addr: 127.0.0.1:{self.port}", "  secret: dray-tests"]
+                 "http:", f'  addr: "{self.place.at(self.port)}"', "  secret: dray-tests"]
         if self.tls:
             lines += ["  tls:", f"    certificate: {self.tls[0]}", f"    key: {self.tls[1]}"]
         if isinstance(self.auth, dict):
@@ -62,9 +64,10 @@ class Registry:
 
     def start(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "OTEL_"))}
-        self.process = self.stage.spawn(f"registry-{self.port}",
-                                        [PROGRAM, "serve", self._config], env=env)
-        self.process.until(lambda: port_open(self.port))
+        argv = [*self.place.via, PROGRAM, "serve", self._config]
+        self.process = self.stage.spawn(f"registry-{self.port}", argv, env=env)
+        with self.place.inside():
+            self.process.until(lambda: port_open(self.port, self.place.address))
 
     def stop(self):
         self.process.stop()
@@ -90,7 +93,8 @@ class Registry:
         return []
 
     def _call(self, method, path, headers, body=b""):
-        return wire.fetch(self.url + path, method, headers, body, ca=self.ca)
+        with self.place.inside():
+            return wire.fetch(self.url + path, method, headers, body, ca=self.ca)
 
     def push_blob(self, repository, data, digest, headers=None):
         headers = self._push_headers(repository) if headers is None else headers

@@ -126,13 +126,15 @@ class Stage:
         self.close()
 
     def dir(self, name):
-        """A new folder; a number is added when the name is taken."""
+        """A new folder; a number is added when the name is taken. Threads may ask at once."""
         path = os.path.join(self.path, name)
-        while os.path.exists(path):
-            self._names += 1
-            path = os.path.join(self.path, f"{name}-{self._names}")
-        os.makedirs(path)
-        return path
+        while True:
+            try:
+                os.makedirs(path)
+                return path
+            except FileExistsError:
+                self._names += 1
+                path = os.path.join(self.path, f"{name}-{self._names}")
 
     def file(self, name, content, mode=0o600):
         path = os.path.join(self.path, name)
