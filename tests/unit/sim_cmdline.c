@@ -13,8 +13,8 @@
 
 static int parse(struct cmdline *c, char why[CMDLINE_WHY_MAX], const char *line)
 {
-    static char copy[1024];
-    char *argv[32] = {"dray-sim"};
+    static char copy[1024], name[] = "dray-sim";
+    char *argv[32] = {name};
     int argc = 1;
     snprintf(copy, sizeof(copy), "%s", line);
     for (char *p = copy; *p;) {
