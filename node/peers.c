@@ -173,13 +173,15 @@ int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct di
     return rc;
 }
 
-static enum mesh_outcome outcome_for_mesh(enum sourcing_outcome o)
+/* Who was left while it sent has shown how fast it is: that is worth remembering, and no failure.
+ */
+static enum mesh_outcome outcome_for_mesh(const struct peers_result *r)
 {
-    switch (o) {
+    switch (r->outcome) {
     case SOURCING_WORKED: return MESH_FETCH_WORKED;
     case SOURCING_MISSING: return MESH_FETCH_MISSING;
     case SOURCING_BUSY: return MESH_FETCH_BUSY;
-    case SOURCING_LEFT: return MESH_FETCH_LEFT;
+    case SOURCING_LEFT: return r->bytes > 0 ? MESH_FETCH_WORKED : MESH_FETCH_LEFT;
     case SOURCING_FAILED:
     case SOURCING_LIED:
     case SOURCING_DENIED: return MESH_FETCH_FAILED;
@@ -197,8 +199,8 @@ void peers_ended(struct peers *p, const struct peers_result *r)
                  r->why[0] ? ", " : "", r->why);
     if (!m)
         return;
-    mesh_fetch_ended(m, &r->peer->key, r->digest, outcome_for_mesh(r->outcome), r->bytes,
-                     r->expected, r->took_ns, peers_now_ns(p));
+    mesh_fetch_ended(m, &r->peer->key, r->digest, outcome_for_mesh(r), r->bytes, r->expected,
+                     r->took_ns, peers_now_ns(p));
     region_kick(p->opt.region);
 }
 

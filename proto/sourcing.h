@@ -27,8 +27,8 @@
  *
  *   LOOK      sourcing_sources() with the usable entries of mesh_sources(), in their order
  *   ASK       mesh_fetch_started(), a request to `peer` from where the bytes end; it is `slot`
- *   LEAVE     end the request in `slot`, mesh_fetch_ended() with `outcome`; `slot` is free already:
- *             do not call sourcing_ended() for it
+ *   LEAVE     end the request in `slot`, mesh_fetch_ended() with `outcome` (of who was left while
+ *             it sent: WORKED, for its rate's sake); no sourcing_ended(), `slot` is free already
  *   REGISTRY  the registry is asked; sourcing_registry_ended() when that broke off
  *   GIVE_UP   nobody is left (only where the registry may not be asked)
  *

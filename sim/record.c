@@ -1,5 +1,5 @@
 /* record.c - see record.h. */
-#include "sim/record.h"
+#include "sim/record_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,12 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "sim/fetch.h"
 #include "sim/mem.h"
-
-struct record {
-    FILE *file;
-};
 
 int record_new(struct record **out, const char *dir, char why[256])
 {
@@ -31,6 +26,7 @@ int record_new(struct record **out, const char *dir, char why[256])
     }
     *out = mem_new(1, sizeof(**out));
     (*out)->file = f;
+    (*out)->page = page_new();
     return 0;
 }
 
@@ -38,6 +34,8 @@ int record_del(struct record *r)
 {
     int rc = ferror(r->file);
     rc |= fclose(r->file);
+    page_del(r->page);
+    free(r->got_bytes);
     free(r);
     return rc ? ERR_IO : 0;
 }
@@ -68,11 +66,13 @@ void record_run(struct record *r, const struct world *w)
              i, o->name, w->topology.regions[o->region], o->first, o->nodes, o->racks,
              o->wan_up_bps, o->wan_down_bps);
     }
+    paged_run(r, w);
 }
 
 void record_node(struct record *r, u64 now_ns, const char *what, u32 node)
 {
     line(r, now_ns, what, ",\"node\":%u", node);
+    paged_node(r, now_ns, what, node);
 }
 
 void record_view(struct record *r, u64 now_ns, const char *what, u32 by, u32 node)
@@ -84,6 +84,7 @@ void record_fault(struct record *r, u64 now_ns, const struct fault *f)
 {
     line(r, now_ns, "fault", ",\"kind\":\"%s\",\"node\":%u,\"for\":%.6f,\"amount\":%" PRId64,
          fault_name(f->kind), f->node, (double)f->for_ns / 1e9, (i64)f->amount);
+    paged_fault(r, now_ns, f);
 }
 
 void record_fetch_begins(struct record *r, u64 now_ns, u32 node, u32 layer, u64 bytes)
@@ -98,6 +99,7 @@ void record_fetch_ends(struct record *r, u64 now_ns, const struct fetch *f, int 
          ",\"outcome\":\"%s\"",
          f->node, f->layer, (double)(now_ns - f->begun_ns) / 1e9, f->peer_bytes, f->registry_bytes,
          err ? err_name(err) : "worked");
+    paged_fetch_ends(r, now_ns, f, err);
 }
 
 void record_request(struct record *r, u64 now_ns, const struct fetch *f,
@@ -108,12 +110,14 @@ void record_request(struct record *r, u64 now_ns, const struct fetch *f,
          ",\"outcome\":\"%s\"",
          f->node, f->layer, q->server == FETCH_REGISTRY ? (i64)-1 : (i64)q->server,
          (double)q->asked_ns / 1e9, q->taken, outcome);
+    paged_request(r, now_ns, f, q, outcome);
 }
 
 void record_pull_ends(struct record *r, u64 now_ns, u32 node, u32 image, u64 took_ns, u32 failed)
 {
     line(r, now_ns, "pull", ",\"node\":%u,\"image\":%u,\"took\":%.6f,\"failed\":%u", node, image,
          (double)took_ns / 1e9, failed);
+    paged_pull_ends(r, now_ns, took_ns);
 }
 
 void record_known(struct record *r, u64 now_ns, u32 node, u64 most_ns, u64 all_ns)
@@ -130,11 +134,13 @@ void record_death_known(struct record *r, u64 now_ns, u32 node, u64 took_ns)
 void record_phase(struct record *r, u64 now_ns, const char *phase)
 {
     line(r, now_ns, "phase", ",\"phase\":\"%s\"", phase);
+    paged_phase(r, now_ns, phase);
 }
 
 void record_broken(struct record *r, u64 now_ns, const char *invariant, const char *why)
 {
     line(r, now_ns, "broken", ",\"invariant\":\"%s\",\"why\":\"%s\"", invariant, why);
+    paged_broken(r, now_ns, invariant, why);
 }
 
 void record_second(struct record *r, u64 now_ns, const struct record_second *s)
@@ -146,6 +152,7 @@ void record_second(struct record *r, u64 now_ns, const struct record_second *s)
          ",\"false_dead\":%" PRIu64,
          s->mesh_bytes, s->peer_bytes, s->registry_bytes, s->up, s->paused, s->least_alive,
          s->most_alive, s->mean_alive, s->requests, s->hits, s->fetches, s->pulls, s->false_dead);
+    paged_second(r, now_ns, s);
 }
 
 void record_wan(struct record *r, u64 now_ns, u32 office, u64 up_bytes, u64 down_bytes)

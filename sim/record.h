@@ -7,6 +7,7 @@
 #include "proto/err.h"
 
 struct record;
+struct page;
 struct fault;
 struct fetch;
 struct fetch_request;
@@ -14,6 +15,8 @@ struct world;
 
 /* DIR/events.jsonl; makes DIR. ERR_IO, and `why`. */
 must_use int record_new(struct record **out, const char *dir, char why[256]);
+/* What has been told of the page for people so far; the caller's now. */
+struct page *record_take_page(struct record *r);
 /* Returns ERR_IO if anything could not be written. */
 must_use int record_del(struct record *r);
 

@@ -2,6 +2,7 @@
 #include "sim/report.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static FILE *open_in(const char *dir, const char *name, char why[256])
@@ -23,7 +24,33 @@ static int close_file(FILE *f, const char *dir, char why[256])
     return ERR_IO;
 }
 
-int report_write(const char *dir, struct world *w, const struct summary *s, char why[256])
+static int write_page(const char *dir, const struct summary *s, struct page *page,
+                      const char *again, char why[256])
+{
+    char *text = NULL;
+    size_t len;
+    FILE *memory = open_memstream(&text, &len), *f = NULL;
+    int rc = memory ? 0 : ERR_NOMEM;
+    if (memory) {
+        summary_print(s, memory);
+        rc = fclose(memory) ? ERR_NOMEM : 0;
+    }
+    if (rc == 0)
+        f = open_in(dir, "report.html", why);
+    struct page_end end = {text, again, s->virtual_s, s->makespan_bound_s};
+    if (f) {
+        int written = page_write(page, &end, f);
+        rc = close_file(f, dir, why);
+        rc = rc ? rc : written;
+    } else if (rc == 0) {
+        rc = ERR_IO;
+    }
+    free(text);
+    return rc;
+}
+
+int report_write(const char *dir, struct world *w, const struct summary *s, struct page *page,
+                 const char *again, char why[256])
 {
     FILE *f = open_in(dir, "summary.json", why);
     if (!f)
@@ -36,5 +63,6 @@ int report_write(const char *dir, struct world *w, const struct summary *s, char
     if (!f)
         return ERR_IO;
     summary_figures(w, f);
-    return close_file(f, dir, why);
+    rc = close_file(f, dir, why);
+    return rc ? rc : write_page(dir, s, page, again, why);
 }

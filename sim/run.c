@@ -138,13 +138,17 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
             summary_tell(w, &out->summary, stderr);
     }
     if (record) {
+        struct page *page = record_take_page(record);
         int written = record_del(record);
         if (rc == 0 && written) {
             snprintf(why, 256, "%.180s: could not be written", opt->out);
             rc = written;
         }
+        char command[1024];
+        run_replay(opt, command, sizeof(command));
         if (rc == 0)
-            rc = report_write(opt->out, w, &out->summary, why);
+            rc = report_write(opt->out, w, &out->summary, page, command, why);
+        page_del(page);
     }
     if (w)
         world_del(w);

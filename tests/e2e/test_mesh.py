@@ -83,7 +83,8 @@ class Joining(MeshCase):
         first, dead = self.region.add("n1"), f"127.0.0.99:{regions.nodes.free_port()}"
         second = self.region.add("n2", seeds=[dead, "no-such-host.invalid:5000", first])
         self.region.wait_all([first, second])
-        self.assertIn("cannot be resolved", second.log())
+        second.process.until(lambda: "cannot be resolved" in second.log(), 60,
+                             "says which seed it cannot find")
 
     def test_over_ipv6(self):
         self.region.add("six", ip="::1", seeds=["[::1]:1"])

@@ -25,7 +25,7 @@ format() { tests/lint/sources.sh | xargs clang-format --dry-run -Werror; }
 # the largest first, so that both ends of the work finish together.
 tidy() {
     sed -n 's/^ *"file": "\(.*\)",\{0,1\}$/\1/p' build/lint/compile_commands.json | sort -u |
-        grep "^$PWD/" | xargs ls -S |
+        grep "^$PWD/" | grep -v "^$PWD/build/" | xargs ls -S |
         xargs -P "$jobs" -n 1 clang-tidy --quiet -p build/lint 2>build/lint/tidy.log ||
         {
             grep -vE '^[0-9]+ warnings? |^Suppressed|^Use -header-filter|treated as error' build/lint/tidy.log
