@@ -158,9 +158,16 @@ static void talk_at(struct world *w, u32 id, u64 delay_ns, enum event_kind kind)
     world_at(w, world_now(w) + delay_ns, kind, node, id | (timeout ? TALK_TIMEOUT : 0));
 }
 
-static void talk_keep(struct talk *t, const void *bytes, size_t len)
+static void talk_free(struct talk *t)
 {
     free(t->bytes);
+    t->bytes = NULL;
+    t->len = 0;
+}
+
+static void talk_keep(struct talk *t, const void *bytes, size_t len)
+{
+    talk_free(t);
     t->bytes = mem_new(len, 1);
     memcpy(t->bytes, bytes, len);
     t->len = len;
@@ -237,6 +244,7 @@ static void talk_ends(struct world *w, u32 id, bool timeout)
     u32 client = t->client;
     mesh_dialed(h->mesh, t->id, t->err, t->err ? NULL : t->bytes, t->err ? 0 : t->len,
                 host_now(w, h));
+    talk_free(&w->talks[id]); /* its time-out is still to come, and needs none of them */
     host_drive(w, client);
 }
 
@@ -246,7 +254,7 @@ static void talk_put(struct world *w, u32 id)
     assert(t->pending > 0);
     if (--t->pending > 0)
         return;
-    free(t->bytes);
+    talk_free(t);
     memset(t, 0, sizeof(*t));
     w->talks_free =
         mem_grow(w->talks_free, &w->talks_free_cap, w->n_talks_free + 1, sizeof(*w->talks_free));

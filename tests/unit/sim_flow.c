@@ -1,5 +1,6 @@
 /* Flows: max-min fairness by its definition and against a slow model, and bytes kept to the last
  * one. */
+#include <assert.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -180,6 +181,7 @@ static void random_meshes_are_fair(void **state)
         u64 now = 0;
         for (u32 i = 0; i < n; i++) {
             struct flow_spec s = {.bytes = 1 + rng_below(&r, 1u << 30)};
+            assert(lines > 0);
             u32 from = (u32)rng_below(&r, lines); /* different lines, one to four */
             u32 count = 1 + (u32)rng_below(&r, lines < 4 ? lines : 4);
             for (u32 k = 0; k < FLOW_LINES_MAX; k++)
@@ -191,7 +193,7 @@ static void random_meshes_are_fair(void **state)
             if (rng_below(&r, 10) == 0)
                 settle(&f, now += MS);
         }
-        settle(&f, now += MS);
+        settle(&f, now + MS);
         check_is_max_min(&f);
         fill_slowly(&f, rate);
         for (size_t i = 0; i < f.n; i++)
