@@ -43,7 +43,7 @@ deps:
 build:
 	@.ci/deps build
 	@cmake --preset release --log-level=WARNING >/dev/null
-	@cmake --build $(build) -j $(JOBS)
+	@cmake --build $(build) -j $(JOBS) --target programs
 
 demo: build
 	@.ci/deps demo
@@ -55,6 +55,7 @@ test:
 
 bench: build
 	@.ci/deps bench
+	@cmake --build $(build) -j $(JOBS) --target dray-load dray-fill-store
 	@/usr/bin/python3 -B tests/bench/bench.py --node $(build)/dray-node --load $(build)/dray-load \
 		--fill $(build)/dray-fill-store --out docs/benchmarks.md
 
