@@ -5,6 +5,7 @@
  * are relied upon by dray-node status, dashboards and scripts (docs/operations.md). */
 #include <jansson.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,14 +14,15 @@
 #include "node/node_internal.h"
 #include "node/report.h"
 #include "proto/limits.h"
-#include "runtime/log.h"
+
+#define PURGE_DEFAULT_MS (24ull * 3600 * 1000)
 
 /* --- answers -------------------------------------------------------------------------------------
  */
 
 static void reply_json(struct node *n, struct http_exchange *x, int status, json_t *value)
 {
-    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(value);
     node_count(n, ROUTE_API, text ? status : 503);
     if (text)
@@ -72,10 +74,14 @@ static void healthz(struct node *n, struct http_exchange *x)
 
 static void readyz(struct node *n, struct http_exchange *x)
 {
-    if (n->ready)
+    const char *why;
+    char text[640];
+    if (node_ready(n, &why)) {
         reply_plain(n, x, 200, "ready\n");
-    else
-        reply_plain(n, x, 503, "not ready\n");
+        return;
+    }
+    snprintf(text, sizeof(text), "not ready: %s\n", why);
+    reply_plain(n, x, 503, text);
 }
 
 static void metrics(struct node *n, struct http_exchange *x)
@@ -112,34 +118,67 @@ static void why(struct node *n, struct http_exchange *x, const char *text, size_
     reply_json(n, x, 200, report_blob(n, &d));
 }
 
+/* {"digest": "sha256:…", "for_s": seconds}; the second may be left out. */
+static int read_purge(const struct http_slice body, struct digest *d, u64 *for_ms)
+{
+    json_t *asked = json_loadb(body.n ? body.p : "", body.n, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *text = json_object_get(asked, "digest"), *s = json_object_get(asked, "for_s");
+    int rc = json_is_string(text)
+                 ? digest_parse(d, json_string_value(text), json_string_length(text))
+                 : ERR_INVAL;
+    *for_ms = PURGE_DEFAULT_MS;
+    if (rc == 0 && s) {
+        json_int_t n = json_integer_value(s);
+        *for_ms = (u64)n * 1000;
+        rc = json_is_integer(s) && n >= 0 && (u64)n <= LIMIT_PURGE_MS / 1000 ? 0 : ERR_RANGE;
+    }
+    json_decref(asked);
+    return rc;
+}
+
+static void refuse_purge(struct node *n, struct http_exchange *x, int rc)
+{
+    if (rc == ERR_RANGE)
+        refuse(n, x, OCI_UNSUPPORTED, "for_s must be a whole number of seconds, at most 400 days");
+    else if (rc == ERR_INVAL || rc == ERR_UNSUPPORTED)
+        refuse(n, x, OCI_DIGEST_INVALID,
+               "the body must be {\"digest\": \"sha256:<64 hex digits>\"}, perhaps with "
+               "\"for_s\": SECONDS");
+    else
+        refuse(n, x, OCI_UNAVAILABLE,
+               rc == ERR_AGAIN  ? "the mesh is not up yet: try again"
+               : rc == ERR_FULL ? "as many blobs as there may be are kept out already"
+                                : "the purge cannot be remembered: see the log");
+}
+
 static void purge(struct node *n, struct http_exchange *x)
 {
-    const struct http_slice body = http_request(x)->body;
     struct digest d = {0};
-    struct blob_info held;
-    json_t *asked = json_loadb(body.n ? body.p : "", body.n, JSON_REJECT_DUPLICATES, NULL);
-    json_t *text = json_object_get(asked, "digest");
-    int rc = json_is_string(text)
-                 ? digest_parse(&d, json_string_value(text), json_string_length(text))
-                 : ERR_INVAL;
-    json_decref(asked);
+    struct blob_info held, now;
+    u64 for_ms, at_ms = wall_ms();
+    int rc = read_purge(http_request(x)->body, &d, &for_ms);
     if (rc) {
-        refuse(n, x, OCI_DIGEST_INVALID,
-               "the body must be {\"digest\": \"sha256:<64 hex digits>\"}");
+        refuse_purge(n, x, rc);
         return;
     }
-    memo_forget(n->memo, &d);
-    if (store_lookup(n->store, &d, &held) || store_remove(n->store, &d)) {
-        refuse(n, x, OCI_BLOB_UNKNOWN, "this node does not hold it");
+    u64 until_ms = at_ms + (for_ms ? for_ms : 1); /* an order has an end */
+    bool was_held = store_lookup(n->store, &d, &held) == 0;
+    if (n->region)
+        rc = region_purge(n->region, &d, until_ms);
+    else
+        rc = node_purge(n, &d, until_ms, "command");
+    bool removed = was_held && store_lookup(n->store, &d, &now) == ERR_NOTFOUND;
+    if (rc || was_held != removed) {
+        refuse_purge(n, x, rc ? rc : ERR_IO);
         return;
     }
     char digest[DIGEST_TEXT_SIZE];
     digest_format(&d, digest);
-    log_with(LOG_INFO, "purged", LOG_STR("digest", digest), LOG_NUM("bytes", held.size));
-    history_note(n->history, &d, "purged", "by command");
     reply_json(n, x, 200,
-               json_pack("{s:s, s:b, s:I}", "digest", digest, "removed", 1, "bytes",
-                         (json_int_t)held.size));
+               json_pack("{s:s, s:b, s:I, s:b, s:o}", "digest", digest, "removed", (int)removed,
+                         "bytes", (json_int_t)(removed ? held.size : 0), "region",
+                         (int)(n->region != NULL), "until",
+                         for_ms ? report_moment(until_ms) : json_null()));
 }
 
 /* --- routes ---------------------------------------------------------------------------------- */

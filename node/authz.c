@@ -21,6 +21,7 @@ static_assert((BUCKETS & (BUCKETS - 1)) == 0, "buckets are chosen by masking");
 struct fact {
     u8 key[AUTHZ_ID_SIZE];
     u64 fresh_until_ms; /* 0: empty */
+    u64 size;           /* of a member; UINT64_MAX: not known */
 };
 
 struct authz {
@@ -72,6 +73,8 @@ static void fact_put(struct fact *table, const u8 key[AUTHZ_ID_SIZE], u64 fresh_
         if (bucket[i].fresh_until_ms < victim->fresh_until_ms)
             victim = &bucket[i];
     }
+    if (memcmp(victim->key, key, AUTHZ_ID_SIZE) != 0 || victim->fresh_until_ms == 0)
+        victim->size = UINT64_MAX;
     memcpy(victim->key, key, AUTHZ_ID_SIZE);
     victim->fresh_until_ms = fresh_until_ms;
 }
@@ -241,6 +244,33 @@ void authz_note_member(struct authz *a, const char *upstream, const char *reposi
     u8 key[AUTHZ_ID_SIZE];
     key_member(a, upstream, repository, d, key);
     fact_put(a->members, key, now_ms + a->ttl_ms);
+}
+
+static struct fact *member_of(const struct authz *a, const char *upstream, const char *repository,
+                              const struct digest *d)
+{
+    u8 key[AUTHZ_ID_SIZE];
+    key_member(a, upstream, repository, d, key);
+    struct fact *bucket = bucket_of((struct fact *)a->members, key);
+    for (int i = 0; i < BUCKET; i++)
+        if (bucket[i].fresh_until_ms != 0 && memcmp(bucket[i].key, key, AUTHZ_ID_SIZE) == 0)
+            return &bucket[i];
+    return NULL;
+}
+
+void authz_note_size(struct authz *a, const char *upstream, const char *repository,
+                     const struct digest *d, u64 size)
+{
+    struct fact *f = member_of(a, upstream, repository, d);
+    if (f && size != UINT64_MAX)
+        f->size = size;
+}
+
+u64 authz_size(const struct authz *a, const char *upstream, const char *repository,
+               const struct digest *d)
+{
+    const struct fact *f = member_of(a, upstream, repository, d);
+    return f ? f->size : UINT64_MAX;
 }
 
 enum authz_answer authz_check_right(const struct authz *a, const struct authz_user *user,

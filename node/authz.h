@@ -42,6 +42,13 @@ void authz_grant_right(struct authz *a, const struct authz_user *user, const cha
 void authz_note_member(struct authz *a, const char *upstream, const char *repository,
                        const struct digest *d, u64 now_ms);
 
+/* What the registry, or a manifest it gave, says of the size of a blob that is noted as a member;
+ * it is kept as long as that. Never grants anything. */
+void authz_note_size(struct authz *a, const char *upstream, const char *repository,
+                     const struct digest *d, u64 size);
+u64 authz_size(const struct authz *a, const char *upstream, const char *repository,
+               const struct digest *d); /* UINT64_MAX: not known */
+
 /* Both facts; the weaker one counts. */
 enum authz_answer authz_check(const struct authz *a, const struct authz_user *user,
                               const char *upstream, const char *repository, const struct digest *d,

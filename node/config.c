@@ -15,6 +15,7 @@
 
 #include "node/config_check.h"
 #include "node/config_read.h"
+#include "proto/member.h"
 
 #define CAPACITY_MOST (100 * GIB) /* nobody expects an unasked cache to take more */
 #define PATH_LONGEST  3000        /* bytes: below PATH_MAX with room for what the store appends */
@@ -207,6 +208,27 @@ static int check_mesh(const struct loader *l)
         return config_refuse(l, "seeds",
                              "need mesh_key, the region's secret; make one with `dray-node "
                              "keygen mesh` and give its file");
+    if (!c->mesh_key)
+        return 0;
+    struct listen_kind kind;
+    (void)!check_listen(c->listen, &kind); /* it was fine */
+    if (c->tls.cert && !c->tls.ca && !c->peer_plain)
+        return config_refuse(l, "mesh_key",
+                             "peers talk TLS, so give tls.ca, the certificates of those who sign "
+                             "the nodes' certificates, or peer_plain: true if the network between "
+                             "the nodes is trusted");
+    if (!c->tls.cert && !c->peer_plain && !kind.loopback)
+        return config_refuse(l, "mesh_key",
+                             "peers would talk plain HTTP; give tls.cert, tls.key and tls.ca, or "
+                             "peer_plain: true if the network between the nodes is trusted");
+    if (c->public_url && strlen(c->public_url) > MEMBER_URL_MAX)
+        return config_refuse(l, "public_url", "is too long to tell members; at most %d characters",
+                             MEMBER_URL_MAX);
+    if (c->n_seeds > LIMIT_SEEDS)
+        return config_refuse(l, "seeds",
+                             "are too many; a few that are always up suffice, at most "
+                             "%d",
+                             LIMIT_SEEDS);
     return 0;
 }
 

@@ -22,13 +22,6 @@ static bool warn_listen(const struct node_config *c, char *text)
     return c->listen_assumed;
 }
 
-static bool warn_mesh(const struct node_config *c, char *text)
-{
-    snprintf(text, CONF_WHY_MAX,
-             "seeds are given, but this version has no mesh yet: the node works alone");
-    return c->n_seeds > 0;
-}
-
 static bool warn_tracker(const struct node_config *c, char *text)
 {
     snprintf(text, CONF_WHY_MAX,
@@ -40,9 +33,9 @@ static bool warn_tracker(const struct node_config *c, char *text)
 static bool warn_tls_ca(const struct node_config *c, char *text)
 {
     snprintf(text, CONF_WHY_MAX,
-             "tls.ca is given, but it is for peers, of which this version knows none: clients are "
-             "not asked for certificates");
-    return c->tls.ca != NULL;
+             "tls.ca is for peers, and without mesh_key there are none: clients are not asked for "
+             "certificates");
+    return c->tls.ca && !c->mesh_key;
 }
 
 static bool warn_capacity(const struct node_config *c, char *text)
@@ -81,7 +74,7 @@ static bool warn_passwords(const struct node_config *c, char *text)
 bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX])
 {
     static bool (*const all[])(const struct node_config *, char *) = {
-        warn_listen, warn_mesh, warn_tracker, warn_tls_ca, warn_capacity, warn_passwords,
+        warn_listen, warn_tracker, warn_tls_ca, warn_capacity, warn_passwords,
     };
     for (size_t k = 0; k < countof(all); k++)
         if (all[k](c, text) && i-- == 0)
@@ -134,6 +127,12 @@ void config_print(const struct node_config *c, FILE *to)
     line(to, "store", text);
     for (size_t i = 0; i < c->n_upstreams; i++)
         print_upstream(to, &c->upstreams[i], i == 0);
+    if (c->mesh_key) {
+        snprintf(text, sizeof(text), "%zu seed%s, peers by %s, advertises %.200s", c->n_seeds,
+                 c->n_seeds == 1 ? "" : "s", c->tls.cert && !c->peer_plain ? "TLS" : "plain HTTP",
+                 c->advertise ? c->advertise : "what reaches the seeds");
+        line(to, "mesh", text);
+    }
     duration(a, c->authz.ttl_ms);
     duration(b, c->authz.grace_ms);
     snprintf(text, sizeof(text), "permissions count %s, %s more while a registry is away", a, b);

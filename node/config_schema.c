@@ -309,7 +309,7 @@ const struct config_key config_keys[] = {
      .kind = CONFIG_TEXT,
      FROM(advertise),
      TO(advertise),
-     .default_text = "listen, if that is one address",
+     .default_text = "listen, or what reaches the seeds",
      .help = "how peers reach it"},
     {.key = "public_url",
      .value = "URL",

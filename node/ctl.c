@@ -33,6 +33,8 @@ struct command {
     struct config_flag flags[2];
     size_t n_flags;
     bool json, help;
+    const char *keep_out; /* --for, as typed; NULL: the node's default */
+    u64 keep_out_ms;
     char digest[DIGEST_TEXT_SIZE];
     char path[CONF_WHY_MAX]; /* of the socket */
 };
@@ -47,15 +49,18 @@ bool ctl_is_command(const char *word)
 
 static void usage(FILE *to)
 {
-    fputs("usage: dray-node status            what the node serves, fetches and keeps\n"
-          "       dray-node why DIGEST        everything it knows about one blob\n"
-          "       dray-node purge DIGEST      forget one blob; the next pull fetches it again\n"
-          "DIGEST is sha256:..., as a manifest or the node's log names it.\n"
-          "Each takes\n"
-          "  --json           print what the node says, unchanged\n"
-          "  --socket PATH    the node's Unix socket, when it is not the one the config names\n"
-          "  --config FILE    the node's config [" CONFIG_DEFAULT_FILE "]\n",
-          to);
+    fputs(
+        "usage: dray-node status            what the node serves, fetches and keeps\n"
+        "       dray-node why DIGEST        everything it knows about one blob\n"
+        "       dray-node purge DIGEST      remove one blob in the whole region, and keep it out\n"
+        "DIGEST is sha256:..., as a manifest or the node's log names it.\n"
+        "purge takes\n"
+        "  --for TIME       how long it is kept out: 90s, 12h, 7d; 0: it may come in again [24h]\n"
+        "Each takes\n"
+        "  --json           print what the node says, unchanged\n"
+        "  --socket PATH    the node's Unix socket, when it is not the one the config names\n"
+        "  --config FILE    the node's config [" CONFIG_DEFAULT_FILE "]\n",
+        to);
 }
 
 /* --- what was typed -------------------------------------------------------------------------- */
@@ -77,7 +82,7 @@ static const char *value_of(const char *name, const char *word, const char *next
 
 static int unknown(const struct command *c, const char *word)
 {
-    static const char *const known[] = {"--json", "--socket", "--config", "--help"};
+    static const char *const known[] = {"--json", "--socket", "--config", "--help", "--for"};
     struct suggest s;
     suggest_init(&s, word);
     for (size_t i = 0; i < countof(known); i++)
@@ -108,6 +113,8 @@ static int parse(struct command *c, int argc, char **argv)
             c->config = v;
         else if ((v = value_of("--store.path", word, next, &i)) != NULL)
             c->flags[0] = (struct config_flag){"store.path", v}, c->n_flags = 1;
+        else if (strcmp(c->name, "purge") == 0 && (v = value_of("--for", word, next, &i)) != NULL)
+            c->keep_out = v;
         else if (word[0] != '-' && !c->digest_arg && strcmp(c->name, "status") != 0)
             c->digest_arg = word;
         else
@@ -131,6 +138,19 @@ static int read_digest(struct command *c)
     fprintf(stderr,
             "dray-node %s: %.80s is not a digest; it reads sha256: and 64 characters of 0-9a-f\n",
             c->name, c->digest_arg);
+    return EXIT_USAGE;
+}
+
+static int read_keep_out(struct command *c)
+{
+    if (!c->keep_out ||
+        (conf_duration_ms(c->keep_out, &c->keep_out_ms) == 0 && c->keep_out_ms <= LIMIT_PURGE_MS &&
+         (c->keep_out_ms == 0 || c->keep_out_ms >= 1000)))
+        return 0;
+    fprintf(stderr,
+            "dray-node %s: --for %.40s is no time; write for example 90s, 12h or 7d, at most "
+            "400d\n",
+            c->name, c->keep_out);
     return EXIT_USAGE;
 }
 
@@ -256,6 +276,20 @@ static bool colour_wanted(void)
     return isatty(STDOUT_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
+/* With the members, where there is a region: a second question. */
+static void print_status(const struct command *c, const json_t *status)
+{
+    struct ctl_answer a = {0};
+    json_t *members = NULL;
+    const char *mesh = json_string_value(json_object_get(json_object_get(status, "mesh"), "state"));
+    if (mesh && strcmp(mesh, "off") != 0 && ask(c, "/api/v1/members", NULL, &a) == 0 &&
+        a.status == 200 && a.text)
+        members = json_loadb(a.text, a.len, JSON_REJECT_DUPLICATES, NULL);
+    ctl_print_status(status, members, stdout, colour_wanted());
+    json_decref(members);
+    free(a.text);
+}
+
 static int print(const struct command *c, const struct ctl_answer *a)
 {
     json_error_t error;
@@ -272,7 +306,7 @@ static int print(const struct command *c, const struct ctl_answer *a)
     } else if (c->json)
         printf("%s\n", a->text);
     else if (strcmp(c->name, "status") == 0)
-        ctl_print_status(json, stdout, colour_wanted());
+        print_status(c, json);
     else if (strcmp(c->name, "why") == 0)
         ctl_print_why(json, (u64)time(NULL), stdout, colour_wanted());
     else
@@ -287,7 +321,7 @@ int ctl_main(int argc, char **argv)
 {
     struct command c = {0};
     struct ctl_answer a = {0};
-    char target[40 + DIGEST_TEXT_SIZE], body[40 + DIGEST_TEXT_SIZE];
+    char target[40 + DIGEST_TEXT_SIZE], body[80 + DIGEST_TEXT_SIZE];
     int rc = parse(&c, argc, argv);
     if (!rc && c.help) {
         usage(stdout);
@@ -296,6 +330,8 @@ int ctl_main(int argc, char **argv)
     bool purge = strcmp(c.name, "purge") == 0;
     if (!rc && strcmp(c.name, "status") != 0)
         rc = read_digest(&c);
+    if (!rc)
+        rc = read_keep_out(&c);
     if (!rc)
         rc = find_socket(&c);
     if (rc)
@@ -306,7 +342,10 @@ int ctl_main(int argc, char **argv)
              : c.digest[0] ? "blobs/"
                            : "status",
              purge ? "" : c.digest);
-    snprintf(body, sizeof(body), "{\"digest\":\"%s\"}", c.digest);
+    snprintf(body, sizeof(body), "{\"digest\":\"%s\"%s", c.digest, c.keep_out ? "" : "}");
+    if (c.keep_out)
+        snprintf(body + strlen(body), sizeof(body) - strlen(body), ",\"for_s\":%llu}",
+                 (unsigned long long)(c.keep_out_ms / 1000));
     rc = ask(&c, target, purge ? body : NULL, &a);
     if (!rc)
         rc = print(&c, &a);

@@ -113,6 +113,7 @@ static void print_traffic(const json_t *status, FILE *to, const struct paint *p)
         const char *key, *label;
     } sources[] = {
         {"store_bytes", "from the store"},
+        {"peer_bytes", "coming from peers"},
         {"origin_bytes", "while being fetched"},
         {"stream_bytes", "passed through"},
     };
@@ -125,7 +126,10 @@ static void print_traffic(const json_t *status, FILE *to, const struct paint *p)
     ctl_table_size(bytes, all);
     fprintf(to, "\n%sServed%s  %s in %s requests; fetched ", p->bold, p->off, bytes,
             count(n, served, "requests"));
-    fprintf(to, "%s from registries\n", size(bytes, fetched, "origin_bytes"));
+    fprintf(to, "%s from registries", size(bytes, fetched, "origin_bytes"));
+    if (number(fetched, "peer_bytes"))
+        fprintf(to, ", %s from peers", size(bytes, fetched, "peer_bytes"));
+    fputc('\n', to);
     for (size_t i = 0; all && i < countof(sources); i++) {
         u64 part = number(served, sources[i].key);
         ctl_table_size(bytes, part);
@@ -222,12 +226,13 @@ static void print_fetches(const json_t *status, FILE *to, const struct paint *p)
     ctl_table_fini(&t);
 }
 
-void ctl_print_status(const json_t *status, FILE *to, bool colour)
+void ctl_print_status(const json_t *status, const json_t *members, FILE *to, bool colour)
 {
     struct paint p = paint(colour);
     print_head(status, to, &p);
     print_store(status, to, &p);
     print_traffic(status, to, &p);
+    ctl_print_members(json_object_get(status, "mesh"), members, to, colour);
     print_upstreams(status, to, &p);
     print_fetches(status, to, &p);
 }
@@ -280,8 +285,35 @@ static void print_fetch(const json_t *f, FILE *to)
     ctl_table_rate(rate, number(f, "bytes_per_s"));
     ctl_table_age(age, number(f, "age_s"));
     fprintf(to, "  fetching   %s %s, %s, for %s\n", bar, done, rate, age);
-    fprintf(to, "             from %s, repository %s, %s client%s waiting\n", upstream, repository,
-            count(clients, f, "clients"), number(f, "clients") == 1 ? "" : "s");
+    if (*text(f, "peer"))
+        clean(upstream, sizeof(upstream), f, "peer");
+    fprintf(to, "             from %s%s, repository %s, %s client%s waiting\n",
+            *text(f, "peer") ? "peer " : "", upstream, repository, count(clients, f, "clients"),
+            number(f, "clients") == 1 ? "" : "s");
+}
+
+/* Who else of the region holds it, in the order in which they would be asked. */
+static void print_holders(const json_t *blob, FILE *to, const struct paint *p)
+{
+    const json_t *all = json_object_get(blob, "holders"), *h;
+    struct ctl_table t;
+    size_t i;
+    if (json_array_size(all) == 0 || !ctl_table_init(&t, "lllrl"))
+        return;
+    ctl_table_add(&t, (const char *const[]){"PEER", "ADDRESS", "WHERE", "EXPECTED", "WHY"});
+    json_array_foreach(all, i, h)
+    {
+        char expected[TABLE_TEXT], why[TABLE_CELL];
+        bool usable = json_is_true(json_object_get(h, "usable"));
+        snprintf(expected, sizeof(expected), "%.1f ms",
+                 json_number_value(json_object_get(h, "expected_ms")));
+        snprintf(why, sizeof(why), "%s%.120s", usable ? "" : "not asked: ", text(h, "reason"));
+        ctl_table_add(&t, (const char *const[]){text(h, "name"), text(h, "address"),
+                                                text(h, "tier"), expected, why});
+    }
+    fputc('\n', to);
+    ctl_table_print(&t, to, "  ", p->bold, p->off);
+    ctl_table_fini(&t);
 }
 
 static void print_history(const json_t *blob, u64 now_s, FILE *to, const struct paint *p)
@@ -315,9 +347,17 @@ void ctl_print_why(const json_t *blob, u64 now_s, FILE *to, bool colour)
     else if (json_is_object(fetch))
         fputs("  not held   but on its way\n", to);
     else
-        fputs("  not held   the next permitted pull fetches it from the registry\n", to);
+        fprintf(to, "  not held   the next permitted pull fetches it from %s\n",
+                json_array_size(json_object_get(blob, "holders")) ? "a peer" : "the registry");
     if (json_is_object(fetch))
         print_fetch(fetch, to);
+    if (*text(blob, "purged_until")) {
+        char until[TABLE_CELL];
+        clean(until, sizeof(until), blob, "purged_until");
+        fprintf(to, "  %spurged%s     kept out until %s: pulls pass through\n", p.bad, p.off,
+                until);
+    }
+    print_holders(blob, to, &p);
     print_history(blob, now_s, to, &p);
 }
 
@@ -325,5 +365,17 @@ void ctl_print_purge(const json_t *answer, FILE *to)
 {
     char digest[DIGEST_SHOWN_MAX], bytes[TABLE_TEXT];
     clean(digest, sizeof(digest), answer, "digest");
-    fprintf(to, "%s: removed, %s\n", digest, size(bytes, answer, "bytes"));
+    if (json_is_false(json_object_get(answer, "removed")))
+        fprintf(to, "%s: not held here", digest);
+    else
+        fprintf(to, "%s: removed, %s", digest, size(bytes, answer, "bytes"));
+    const char *until = text(answer, "until");
+    u64 then;
+    if (ctl_table_time(until, &then))
+        fprintf(to, "; kept out of %s until %.10s %.8s UTC",
+                json_is_true(json_object_get(answer, "region")) ? "the region" : "this node", until,
+                until + 11);
+    else if (json_is_true(json_object_get(answer, "region")))
+        fputs("; may come in again everywhere", to);
+    fputc('\n', to);
 }

@@ -9,6 +9,9 @@
 
 #include "proto/types.h"
 
-void ctl_print_status(const json_t *status, FILE *to, bool colour);
+/* `members`: the answer of /api/v1/members; NULL: not asked. */
+void ctl_print_status(const json_t *status, const json_t *members, FILE *to, bool colour);
 void ctl_print_why(const json_t *blob, u64 now_s, FILE *to, bool colour);
+/* The region and its members, for the status page. ctl_members.c. */
+void ctl_print_members(const json_t *mesh, const json_t *members, FILE *to, bool colour);
 void ctl_print_purge(const json_t *answer, FILE *to);

@@ -10,7 +10,7 @@
 #include "proto/types.h"
 
 #define TABLE_TEXT    32 /* bytes that any of the formatted numbers below fits in */
-#define TABLE_COLUMNS 8
+#define TABLE_COLUMNS 12
 #define TABLE_ROWS    512 /* more are left out, and counted */
 #define TABLE_CELL    160
 

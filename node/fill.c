@@ -44,10 +44,24 @@ static struct fill *fills_find(const struct fills *s, const struct digest *d)
     return NULL;
 }
 
+/* Who joins is answered at once. */
+static bool answers(const struct fill *f)
+{
+    return f->state != FILL_ASKING && !f->held_back && !f->again;
+}
+
 bool fill_is_streaming(const struct fills *s, const struct digest *d)
 {
     const struct fill *f = fills_find(s, d);
-    return f && f->state != FILL_ASKING;
+    return f && answers(f);
+}
+
+struct fill *fill_with_byte(const struct fills *s, const struct digest *d, u64 first)
+{
+    struct fill *f = fills_find(s, d);
+    bool has = f && answers(f) && f->state != FILL_FAILED && f->size != STORE_SIZE_UNKNOWN &&
+               f->received > first && body_can_start(f, first);
+    return has ? f : NULL;
 }
 
 void fill_unlist(struct fill *f)
@@ -76,12 +90,21 @@ static void on_timer_closed(uv_handle_t *h)
     free(f);
 }
 
+static void on_deadline_closed(uv_handle_t *h)
+{
+    struct fill *f = h->data;
+    uv_close((uv_handle_t *)&f->retry, on_timer_closed);
+}
+
 void fill_maybe_free(struct fill *f)
 {
     bool over = f->state == FILL_FAILED || (f->state == FILL_SOUND && !f->listed);
-    if (!over || f->holds || f->closing || f->call || f->waiters || f->bodies || !sink_idle(f))
+    if (!over || f->holds || f->closing || f->call || f->waiters || f->bodies || f->again ||
+        !sink_idle(f) || !sources_idle(f))
         return;
     f->closing = true;
+    sources_close(f);
+    sources_free(f);
     pace_leave(&f->pace);
     fill_unlist(f);
     if (f->ingest)
@@ -90,7 +113,7 @@ void fill_maybe_free(struct fill *f)
     if (f->blob)
         store_unpin(f->set->opt.store, f->blob);
     f->blob = NULL;
-    uv_close((uv_handle_t *)&f->retry, on_timer_closed);
+    uv_close((uv_handle_t *)&f->deadline, on_deadline_closed);
 }
 
 void fill_fail(struct fill *f, int err, const char *why)
@@ -106,6 +129,7 @@ void fill_fail(struct fill *f, int err, const char *why)
     if (f->call)
         upstream_call_cancel(f->call);
     f->call = NULL;
+    sources_close(f);
     if (began)
         history_note(f->set->opt.history, &f->digest, "given up", "%s", why);
     if (began && err != ERR_CORRUPT)
@@ -143,9 +167,7 @@ void fills_del(struct fills *s)
 
 static void on_pace(void *arg)
 {
-    struct fill *f = arg;
-    if (f->call)
-        upstream_call_resume(f->call);
+    fetch_resume(arg);
 }
 
 static struct fill *fill_new(struct fills *s, const struct digest *d)
@@ -156,7 +178,7 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     f->set = s;
     f->digest = *d;
     digest_format(d, f->text);
-    f->size = STORE_SIZE_UNKNOWN;
+    f->size = f->claimed = STORE_SIZE_UNKNOWN;
     f->listed = true;
     f->file = -1;
     f->keep_partial = true;
@@ -164,6 +186,8 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     answer_init(&f->refusal);
     uv_timer_init(s->opt.loop, &f->retry);
     f->retry.data = f;
+    uv_timer_init(s->opt.loop, &f->deadline);
+    f->deadline.data = f;
     f->pace = (struct pace_waiter){.open = on_pace, .arg = f};
     sink_open_partial(f);
     f->received = f->log_received = f->prefix;
@@ -187,13 +211,13 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
     if (f) {
         int rc = waiter_link(f, src, w);
         /* An unproven right may share only the very question that is being asked. */
-        bool same =
-            f->state == FILL_ASKING && !f->right.own && rc == 0 && waiter_has_right(w, &f->right);
+        bool same = f->state == FILL_ASKING && !f->right.own && !sources_are_asked(f) && rc == 0 &&
+                    waiter_has_right(w, &f->right);
         if (rc == 0 && !src->proven && !same) {
             waiter_unlink(w);
             return ERR_AGAIN;
         }
-        if (rc == 0 && f->state != FILL_ASKING)
+        if (rc == 0 && answers(f))
             waiters_ready(f);
         return rc;
     }
@@ -204,12 +228,29 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
         return ERR_NOMEM;
     int rc = waiter_link(f, src, w);
     fill_hold(f);
+    if (src->proven && src->size > 0)
+        f->claimed = src->size;
     if (rc)
         fill_fail(f, rc, err_text(rc));
     else
         fetch_start(f);
     fill_release(f);
     return rc;
+}
+
+void fill_refetch(const struct fill *old)
+{
+    struct fill *f = old->set->n < LIMIT_FILLS ? fill_new(old->set, &old->digest) : NULL;
+    if (!f)
+        return;
+    const struct fill_right *r = &old->right;
+    fill_hold(f);
+    int rc = right_set(&f->right, r->upstream, r->repository, r->authorization, r->own);
+    if (rc)
+        fill_fail(f, rc, err_text(rc));
+    else
+        fetch_registry(f);
+    fill_release(f);
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */
@@ -229,6 +270,10 @@ bool fill_is_kept(const struct fill *f)
 bool fill_is_sound(const struct fill *f)
 {
     return f->state == FILL_SOUND;
+}
+bool fill_is_from_peer(const struct fill *f)
+{
+    return f->from_peer && !(f->state == FILL_SOUND && f->told);
 }
 bool fill_was_redirected(const struct fill *f)
 {
@@ -266,6 +311,7 @@ void fills_each(const struct fills *s, void (*each)(void *arg, const struct fill
             .digest = f->digest,
             .repository = f->right.repository ? f->right.repository : "",
             .upstream = f->right.upstream ? upstream_name(f->right.upstream) : "",
+            .peer = sources_name(f),
             .state = states[f->state],
             .received = f->received,
             .size = f->size,

@@ -1,5 +1,5 @@
-/* fill.h - one fetch per miss: a blob on its way from a registry, to a disk and to everyone who
- * waits.
+/* fill.h - one fetch per miss: a blob on its way from a peer or a registry, to a disk and to
+ * everyone who waits.
  *
  * Why: any number of clients may ask for the same cold blob at once; it crosses the long link once.
  * One *fill* per digest. It asks with one waiter's rights, streams what arrives to all readers from
@@ -13,6 +13,11 @@
  *   - a refusal goes to the waiter whose right was asked; the next one's is tried
  *   - an upstream that breaks off is asked again, by Range, where it stopped; so is a partial file
  * that a former run left behind
+ *   - where the asker's right is established and the size is known, peers that hold it are asked
+ * first (proto/sourcing.h); who is slow, dead, full or lying is left, and the next one goes on at
+ * the same byte; the registry last
+ *   - wrong bytes of which peers sent any: thrown away, and fetched once more from the registry
+ * alone; a peer is blamed only when it sent all of them
  *   - no room or a failing disk: *serve-through*, nothing kept, at the pace of the slowest reader
  *   - memory is bounded per fill (LIMIT_FILL_LAG_BYTES), whatever upstream, disk and readers do
  *
@@ -27,6 +32,7 @@
 
 #include "node/history.h"
 #include "node/pace.h"
+#include "node/peers.h"
 #include "node/upstream.h"
 #include "runtime/body.h"
 #include "runtime/metrics.h"
@@ -42,7 +48,9 @@ struct fills_options {
     struct pool *disk, *hash;
     struct metrics *metrics;
     struct history *history;
-    struct pace *pace; /* of what comes in */
+    struct pace *pace;   /* of what comes in */
+    struct pace *wan;    /* of what comes from registries, beside that; NULL: no such limit */
+    struct peers *peers; /* NULL: there are none */
 };
 
 must_use int fills_new(struct fills **out, const struct fills_options *opt);
@@ -61,6 +69,7 @@ struct fill_source {
     const char *authorization; /* the user's; NULL: anonymous */
     bool own;                  /* the node's credentials fetch */
     bool proven; /* this user's right is established already; else the fetch itself asks */
+    u64 size; /* by the registry's word; 0, STORE_SIZE_UNKNOWN: not known, then no peer is asked */
 };
 
 /* One who waits for a fill's head. Embedded; zero it first. */
@@ -88,25 +97,30 @@ void fill_leave(struct fill_waiter *w);
 
 /* Is there a fill of `d` whose head is known, so that joining answers at once? */
 bool fill_is_streaming(const struct fills *s, const struct digest *d);
+/* The same, and it has the byte at `first`: for peers, who never make a fetch begin. */
+struct fill *fill_with_byte(const struct fills *s, const struct digest *d, u64 first);
 
 u64 fill_size(const struct fill *f);     /* STORE_SIZE_UNKNOWN when the upstream did not say */
 bool fill_is_kept(const struct fill *f); /* it goes to the store; false: serve-through */
 /* All of it is here and verified; only the store is not done with it yet. */
 bool fill_is_sound(const struct fill *f);
+/* What came last of it came from a peer; whoever asks after it was verified gets it from here. */
+bool fill_is_from_peer(const struct fill *f);
 /* The answer that began it came from where the registry redirected us. */
 bool fill_was_redirected(const struct fill *f);
 
 /* Bytes [first, end) as they come; end UINT64_MAX: to the end. `wake(arg)`: peek again. Only from
- * within `ready`. NULL: out of memory. */
+ * within `ready`, or at once after fill_with_byte(). NULL: out of memory. */
 struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg);
 
-/* Bytes fetched since the start. */
+/* Bytes fetched from registries since the start. */
 u64 fills_fetched_bytes(const struct fills *s);
 
 /* For status and why. */
 struct fill_status {
     struct digest digest;
     const char *repository, *upstream, *state; /* borrowed */
+    const char *peer;                          /* who is asked right now; NULL: none. Borrowed */
     u64 received, size, bytes_per_s, age_ms;
     unsigned clients;
     bool kept;

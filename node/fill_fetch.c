@@ -28,25 +28,31 @@ static void call_stop(struct fill *f)
 
 static void on_retry(uv_timer_t *t)
 {
-    fetch_start(t->data);
+    fetch_registry(t->data);
 }
 
-/* It broke off: the same again from where it stopped, later each time nothing came. */
+void fetch_registry_later(struct fill *f)
+{
+    u64 wait = f->attempts <= 1 ? 0 : RETRY_FIRST_MS << (f->attempts - 1);
+    uv_timer_start(&f->retry, on_retry, wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS, 0);
+}
+
+/* It broke off: on from where it stopped, by a peer, or else by the registry again, later each time
+ * nothing came. */
 static void retry(struct fill *f, const char *why)
 {
     if (++f->attempts > ATTEMPTS_MAX) {
         fill_fail(f, ERR_UNREACHABLE, why);
         return;
     }
-    u64 wait = f->attempts == 1 ? 0 : RETRY_FIRST_MS << (f->attempts - 1);
     log_with(LOG_INFO, "fetch broke off, going on where it stopped", LOG_STR("digest", f->text),
              LOG_NUM("received", f->received), LOG_STR("why", why));
     *f->set->resumed += 1;
-    uv_timer_start(&f->retry, on_retry, wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS, 0);
+    sources_registry_ended(f);
 }
 
 /* All bytes are here. */
-static void complete(struct fill *f)
+void fetch_complete(struct fill *f)
 {
     if (f->size == STORE_SIZE_UNKNOWN)
         f->size = f->received;
@@ -54,13 +60,19 @@ static void complete(struct fill *f)
     sink_pump(f);
 }
 
-/* Begins anew from the first byte: a partial that does not fit what the registry has. */
-static void forget_partial(struct fill *f)
+void fetch_start_over(struct fill *f)
 {
-    assert(f->state == FILL_ASKING && f->ingest);
-    store_ingest_drop(f->ingest);
+    assert(f->state != FILL_FAILED && f->state != FILL_SOUND && f->n_bodies == 0 && sink_idle(f));
+    if (f->ingest)
+        store_ingest_drop(f->ingest);
     f->ingest = NULL;
-    f->received = f->written = f->prefix = f->log_received = 0;
+    sources_close(f);
+    sources_free(f);
+    f->state = FILL_ASKING;
+    f->size = STORE_SIZE_UNKNOWN;
+    f->frozen = f->held_back = f->from_peer = false;
+    f->origin = FILL_FROM_NOBODY;
+    f->peer_bytes = f->received = f->written = f->prefix = f->hashed = f->log_received = 0;
     ring_fini(&f->ring);
     ring_init(&f->ring, &f->set->cache, 0);
     fetch_start(f);
@@ -105,19 +117,32 @@ static int head_sizes(struct fill *f, const struct http_response *r, u64 *total,
     return 0;
 }
 
-static void begin_streaming(struct fill *f, u64 total)
+void fetch_begin(struct fill *f, u64 total, const char *from)
 {
-    f->size = total;
+    f->size = f->claimed = total;
     f->state = FILL_STREAMING;
     f->progress_ms = uv_now(f->set->opt.loop);
     sink_open(f);
-    history_note(f->set->opt.history, &f->digest, "fetching", "from %s, repository %s%s",
-                 upstream_name(f->right.upstream), f->right.repository,
-                 f->received ? ", going on with a partial file" : "");
+    history_note(f->set->opt.history, &f->digest, "fetching", "from %s, repository %s%s", from,
+                 f->right.repository, f->received ? ", going on with a partial file" : "");
     sink_pump(f);
+    if (f->held_back)
+        return;
     waiters_ready(f);
     if (f->frozen && f->n_bodies == 0)
         fill_fail(f, ERR_FULL, "no room to keep it, and nobody to serve it to");
+}
+
+/* What came so far and what the registry says do not fit. If a peer sent some of it, the registry
+ * alone is asked by another fill. */
+static void misfit(struct fill *f, int rc, const char *why)
+{
+    if (f->peer_bytes > 0) {
+        peers_distrust(f->set->opt.peers, &f->digest);
+        f->keep_partial = false;
+        f->again = true;
+    }
+    fill_fail(f, rc, why);
 }
 
 static void on_head(void *arg, const struct http_response *r, bool redirected)
@@ -138,17 +163,66 @@ static void on_head(void *arg, const struct http_response *r, bool redirected)
     if (rc) {
         call_stop(f);
         if (f->state == FILL_ASKING && f->ingest)
-            forget_partial(f);
+            fetch_start_over(f);
         else
-            fill_fail(f, rc, why);
+            misfit(f, rc, why);
         return;
     }
     if (f->state == FILL_ASKING) {
         f->redirected = redirected;
         fill_hold(f);
-        begin_streaming(f, total);
+        fetch_begin(f, total, upstream_name(f->right.upstream));
         fill_release(f);
     }
+}
+
+void fetch_resume(struct fill *f)
+{
+    if (f->call)
+        upstream_call_resume(f->call);
+    sources_resume(f);
+}
+
+/* The limits on what comes in. False: fetch_resume() will be called. */
+static bool may_come(struct fill *f, bool from_peer)
+{
+    struct pace *const paces[] = {f->set->opt.pace, from_peer ? NULL : f->set->opt.wan};
+    for (size_t i = 0; i < countof(paces); i++)
+        if (paces[i] && !pace_is_open(paces[i])) {
+            pace_wait(paces[i], &f->pace);
+            return false;
+        }
+    return true;
+}
+
+int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer)
+{
+    if (!sink_has_room(f, len)) {
+        f->paused = true;
+        return ERR_AGAIN;
+    }
+    if (!may_come(f, from_peer))
+        return ERR_AGAIN;
+    pace_take(f->set->opt.pace, len);
+    if (!from_peer && f->set->opt.wan)
+        pace_take(f->set->opt.wan, len);
+    sink_reserve(f, len);
+    size_t taken = ring_append(&f->ring, data, len);
+    f->received += taken;
+    if (taken > 0) { /* what was here already is no progress */
+        f->attempts = 0;
+        f->from_peer = from_peer;
+    }
+    if (taken > 0 && !from_peer)
+        f->origin = f->origin == FILL_FROM_NOBODY && f->prefix == 0 ? FILL_FROM_REGISTRY
+                    : f->origin == FILL_FROM_REGISTRY               ? FILL_FROM_REGISTRY
+                                                                    : FILL_FROM_SEVERAL;
+    *(from_peer ? peers_fetched_bytes(f->set->opt.peers) : f->set->fetched_bytes) += taken;
+    fill_hold(f);
+    bodies_wake(f);
+    sink_pump(f);
+    fill_release(f);
+    return taken < len ? ERR_NOMEM : 0;
 }
 
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
@@ -169,34 +243,16 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
         fill_fail(f, ERR_PROTO, "the registry sent more bytes than it had said");
         return HTTP_DATA_TAKEN;
     }
-    if (!sink_has_room(f, len)) {
-        f->paused = true;
-        return HTTP_DATA_PAUSE;
-    }
-    if (!pace_is_open(f->set->opt.pace)) {
-        pace_wait(f->set->opt.pace, &f->pace);
-        return HTTP_DATA_PAUSE;
-    }
-    pace_take(f->set->opt.pace, len);
-    f->skip -= unwanted;
-    sink_reserve(f, len);
-    size_t taken = ring_append(&f->ring, wanted, len);
-    f->received += taken;
-    if (taken > 0) /* what was here already is no progress */
-        f->attempts = 0;
-    *f->set->fetched_bytes += taken;
-    if (taken < len) {
-        call_stop(f);
-        fill_hold(f);
-        retry(f, "out of memory");
-        fill_release(f);
-        return HTTP_DATA_TAKEN;
-    }
     fill_hold(f);
-    bodies_wake(f);
-    sink_pump(f);
+    int rc = fetch_take(f, wanted, len, false);
+    if (rc != ERR_AGAIN)
+        f->skip -= unwanted;
+    if (rc == ERR_NOMEM && f->state != FILL_FAILED) {
+        call_stop(f);
+        retry(f, "out of memory");
+    }
     fill_release(f);
-    return HTTP_DATA_TAKEN;
+    return rc == ERR_AGAIN ? HTTP_DATA_PAUSE : HTTP_DATA_TAKEN;
 }
 
 /* The registry refused the right in use. Who has the same right fails with it; the next one's is
@@ -262,12 +318,12 @@ static void first_refused(struct fill *f)
     char whole[32];
     snprintf(whole, sizeof(whole), "bytes */%" PRIu64, f->received);
     if (value && strcmp(value, whole) != 0) {
-        forget_partial(f);
+        fetch_start_over(f);
         return;
     }
-    begin_streaming(f, f->received);
+    fetch_begin(f, f->received, upstream_name(f->right.upstream));
     if (f->state == FILL_STREAMING)
-        complete(f);
+        fetch_complete(f);
 }
 
 /* Our own credentials did not even get to the registry (a token realm that is not permitted, or
@@ -301,7 +357,7 @@ static void answer_ended(struct fill *f, int err, const char *why)
             fill_fail(f, err ? err : ERR_PROTO, err ? why : "no answer");
         }
     } else if (!err && (f->size == STORE_SIZE_UNKNOWN || f->received == f->size)) {
-        complete(f);
+        fetch_complete(f);
     } else {
         f->refusing = false;
         retry(f, err ? why : "the body ended early");
@@ -318,18 +374,14 @@ static void on_end(void *arg, int err, const char *why)
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-void fetch_start(struct fill *f)
+void fetch_registry(struct fill *f)
 {
     static const struct upstream_events on = {on_head, on_data, on_end};
     char path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32], range[32];
-    struct fill_waiter *w = waiter_to_ask(f);
-    int rc = 0;
     if (f->size != STORE_SIZE_UNKNOWN && f->received == f->size) {
-        complete(f);
+        fetch_complete(f);
         return;
     }
-    if (f->state == FILL_ASKING && w)
-        rc = right_set(&f->right, w->upstream, w->repository, w->authorization, w->own);
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", f->right.repository, f->text);
     snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", f->received);
     struct upstream_request r = {
@@ -341,8 +393,21 @@ void fetch_start(struct fill *f)
         .follow = true,
         .range = f->received > 0 ? range : NULL,
     };
-    if (rc == 0)
-        rc = upstream_call(f->right.upstream, &r, &on, f, &f->call);
+    int rc = upstream_call(f->right.upstream, &r, &on, f, &f->call);
     if (rc)
         fill_fail(f, rc, err_text(rc));
+}
+
+void fetch_start(struct fill *f)
+{
+    struct fill_waiter *w = waiter_to_ask(f);
+    int rc = 0;
+    if (f->state == FILL_ASKING && w)
+        rc = right_set(&f->right, w->upstream, w->repository, w->authorization, w->own);
+    if (rc)
+        fill_fail(f, rc, err_text(rc));
+    else if (f->state == FILL_ASKING && sources_open(f))
+        sources_drive(f);
+    else
+        fetch_registry(f);
 }

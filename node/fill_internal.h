@@ -1,17 +1,21 @@
 /* fill_internal.h - what the files of fill share: fill.c begins and ends them,
- * fill_waiters.c knows who waits, fill_fetch.c asks the registry and receives, fill_sink.c hashes,
- * writes and commits, fill_body.c feeds readers. */
+ * fill_waiters.c knows who waits, fill_fetch.c asks the registry and receives, fill_peers.c asks
+ * other nodes, fill_sink.c hashes, writes and commits, fill_body.c feeds readers. */
 #pragma once
 
 #include <uv.h>
 
 #include "node/fill.h"
+#include "node/peers.h"
 #include "node/ring.h"
 #include "store/hash.h"
 
 #define FILL_ALTERNATES 4         /* rights kept for a resume, beside the one in use */
 #define SPAN_IOVS       16        /* blocks one job takes at most: 4 MiB */
 #define FILL_WINDOW     (2 * MIB) /* recent bytes kept for followers, beyond what jobs still need */
+/* From peers, a layer up to this is answered when it is verified: nobody sees a lie about it. */
+#define FILL_HELD_BACK (256 * KIB)
+static_assert(FILL_HELD_BACK <= LIMIT_FILL_LAG_BYTES / 8, "all of it stays in the ring meanwhile");
 
 enum fill_state { FILL_ASKING, FILL_STREAMING, FILL_CHECKING, FILL_SOUND, FILL_FAILED };
 
@@ -20,6 +24,31 @@ struct fill_right {
     char *repository, *authorization;
     bool own;
 };
+
+/* A request to a peer. */
+struct peer_slot {
+    struct fill *fill;
+    struct http_transfer *transfer; /* NULL: none */
+    struct sourcing_peer peer;
+    char name[MEMBER_TEXT_MAX + 1];
+    u64 first, bytes, started_ns;
+    bool answered, paused, again;
+    bool refused; /* no layer comes: `verdict` says why */
+    enum sourcing_outcome verdict;
+    const char *verdict_why; /* static */
+    u64 retry_ns, ignored;
+};
+
+/* Whom a fill asks beside the registry. */
+struct fill_peers {
+    struct sourcing core;
+    struct mesh_source list[MESH_SOURCES_MAX]; /* the last one: for names */
+    size_t n_list;
+    struct peer_slot slots[SOURCING_SLOTS];
+};
+
+/* From whom the bytes at hand came. */
+enum fill_origin { FILL_FROM_NOBODY, FILL_FROM_REGISTRY, FILL_FROM_ONE_PEER, FILL_FROM_SEVERAL };
 
 /* A stretch of the ring that a pool thread works on. */
 struct span_job {
@@ -63,6 +92,19 @@ struct fill {
     unsigned attempts; /* without progress */
     uv_timer_t retry;
 
+    /* asking peers */
+    u64 claimed;              /* the size that a manifest or a question gave */
+    struct fill_peers *peers; /* NULL: the registry alone */
+    uv_timer_t deadline;      /* of what was asked of them */
+    enum fill_origin origin;
+    struct sourcing_peer sole; /* with FILL_FROM_ONE_PEER */
+    char sole_name[MEMBER_TEXT_MAX + 1];
+    u64 peer_bytes;
+    bool from_peer; /* the last bytes came from one */
+    bool told;      /* those who waited at first were told */
+    bool held_back; /* waiters are not told before the digest is right */
+    bool again;     /* wrong bytes: once more, from the registry, when the sinks are idle */
+
     /* receiving */
     u64 size;     /* STORE_SIZE_UNKNOWN */
     u64 received; /* == ring.end */
@@ -100,6 +142,7 @@ struct fill {
 void fill_fail(struct fill *f, int err, const char *why);
 void fill_unlist(struct fill *f);
 void fill_maybe_free(struct fill *f);
+void fill_refetch(const struct fill *f); /* the same again by another fill, for nobody yet */
 static inline void fill_hold(struct fill *f)
 {
     f->holds++;
@@ -121,7 +164,28 @@ struct fill_waiter *waiter_to_ask(const struct fill *f); /* whose right is asked
 void waiters_ready(struct fill *f);
 
 /* fill_fetch.c */
-void fetch_start(struct fill *f); /* asks from where the bytes end */
+void fetch_start(struct fill *f);    /* asks whoever is next, from where the bytes end */
+void fetch_registry(struct fill *f); /* asks the registry */
+void fetch_registry_later(struct fill *f);
+void fetch_begin(struct fill *f, u64 total, const char *from); /* the head is known */
+void fetch_complete(struct fill *f);
+void fetch_start_over(struct fill *f); /* from the first byte, nothing is kept of what came */
+/* Takes bytes that follow. ERR_AGAIN: not now, fetch_resume() will be called; ERR_NOMEM. */
+must_use int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer);
+void fetch_resume(struct fill *f);
+
+/* fill_peers.c */
+bool sources_open(struct fill *f); /* may peers be asked? Then fetch_start() does */
+bool sources_are_asked(const struct fill *f);
+void sources_drive(struct fill *f);
+void sources_registry_ended(struct fill *f);
+void sources_resume(struct fill *f);
+void sources_close(struct fill *f); /* leaves all */
+void sources_free(struct fill *f);  /* none is asked */
+bool sources_idle(const struct fill *f);
+const char *sources_name(const struct fill *f); /* who is asked now; NULL */
+/* The digest is wrong: who is to blame? */
+void sources_judge(struct fill *f);
 
 /* fill_sink.c */
 int sink_open_partial(struct fill *f); /* before the request */

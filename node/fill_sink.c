@@ -152,9 +152,9 @@ void sink_pace(struct fill *f)
 {
     fill_hold(f);
     sink_pump(f);
-    if (f->paused && f->call && sink_has_room(f, LIMIT_FILL_BLOCK_BYTES)) {
+    if (f->paused && sink_has_room(f, LIMIT_FILL_BLOCK_BYTES)) {
         f->paused = false;
-        upstream_call_resume(f->call);
+        fetch_resume(f);
     }
     fill_release(f);
 }
@@ -230,6 +230,8 @@ static void seal_done(struct job *j)
     fill_hold(f);
     f->seal_running = false;
     f->sealed = true;
+    if (f->seal_rc == 0 && store_purged_until(f->set->opt.store, &f->digest, wall_ms()))
+        f->seal_rc = ERR_DENIED; /* purged while it came */
     if (f->seal_rc) {
         not_kept(f, f->seal_rc); /* readers go on from the file, dropped with the last of them */
     } else {
@@ -246,6 +248,25 @@ static void seal_done(struct job *j)
     fill_release(f);
 }
 
+/* Thrown away. Where peers sent any of it, the registry is asked once more, when the sinks are
+ * idle: by this fill if nobody has got a byte of it yet, else by another. */
+static void wrong(struct fill *f, int rc)
+{
+    *f->set->corrupt += 1;
+    f->keep_partial = false;
+    if (f->peer_bytes > 0) {
+        sources_judge(f);
+        f->again = true;
+        if (f->n_bodies > 0)
+            fill_fail(f, rc, err_text(rc));
+        return;
+    }
+    log_with(LOG_ERROR, "registry sent wrong bytes: thrown away", LOG_STR("digest", f->text),
+             LOG_STR("upstream", upstream_name(f->right.upstream)),
+             LOG_STR("repository", f->right.repository), LOG_NUM("bytes", f->received));
+    fill_fail(f, rc, err_text(rc));
+}
+
 static void check(struct fill *f)
 {
     struct digest found;
@@ -257,12 +278,7 @@ static void check(struct fill *f)
         rc = digest_equal(&found, &f->digest) ? 0 : ERR_CORRUPT;
     }
     if (rc) {
-        *f->set->corrupt += 1;
-        log_with(LOG_ERROR, "registry sent wrong bytes: thrown away", LOG_STR("digest", f->text),
-                 LOG_STR("upstream", upstream_name(f->right.upstream)),
-                 LOG_STR("repository", f->right.repository), LOG_NUM("bytes", f->received));
-        f->keep_partial = false;
-        fill_fail(f, rc, err_text(rc));
+        wrong(f, rc);
         return;
     }
     f->state = FILL_SOUND;
@@ -272,6 +288,10 @@ static void check(struct fill *f)
                  keeps(f) ? "" : ", not kept");
     histogram_observe(f->set->fetch_seconds,
                       (double)(uv_now(f->set->opt.loop) - f->started_ms) / 1000);
+    if (f->held_back) {
+        f->held_back = false;
+        waiters_ready(f);
+    }
     bodies_wake(f);
     if (!keeps(f))
         fill_unlist(f);
@@ -290,6 +310,14 @@ static void settle(struct fill *f)
         else
             store_ingest_drop(f->ingest);
         f->ingest = NULL;
+    }
+    if (f->again && f->state == FILL_FAILED) {
+        f->again = false;
+        fill_refetch(f);
+    } else if (f->again) {
+        f->again = false;
+        f->keep_partial = true;
+        fetch_start_over(f);
     } else if (f->state == FILL_SOUND && keeps(f) && f->written == f->received && !f->sealed) {
         f->seal_running = true;
         f->seal.work = seal_work;
@@ -306,7 +334,11 @@ void sink_pump(struct fill *f)
         fill_fail(f, ERR_FULL, "no room to keep it, and nobody to serve it to");
         return;
     }
-    if (f->state != FILL_ASKING && f->state != FILL_FAILED) {
+    if (f->held_back && f->frozen && f->state == FILL_STREAMING) {
+        f->held_back = false; /* nothing holds what came but its readers */
+        waiters_ready(f);
+    }
+    if (f->state != FILL_ASKING && f->state != FILL_FAILED && !f->again) {
         if (!f->hash.running)
             hash_start(f);
         if (keeps(f) && !f->write.running && f->written < f->received)

@@ -82,6 +82,7 @@ void waiters_ready(struct fill *f)
         waiter_unlink(w);
         w->ready(w, f);
     }
+    f->told = true;
     fill_release(f);
 }
 

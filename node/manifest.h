@@ -18,9 +18,10 @@
 #define MANIFEST_BLOBS_MAX 1024 /* more layers than any runtime mounts */
 
 /* Calls `each` for every config and layer without urls, or not at all: ERR_INVAL: not such a
- * manifest; ERR_TOOBIG. */
+ * manifest; ERR_TOOBIG. `size` is the descriptor's, UINT64_MAX when it has none that makes sense:
+ * a claim of whoever pushed it. */
 must_use int manifest_blobs(const char *media_type, const void *json, size_t len,
-                            void (*each)(void *arg, const struct digest *d), void *arg);
+                            void (*each)(void *arg, const struct digest *d, u64 size), void *arg);
 
 /* Can it be of no other type? By its own `mediaType`; without one, an OCI image or index by its
  * shape. What can is not kept: who pushes the same bytes elsewhere as another type, or another

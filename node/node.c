@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "node/clock.h"
+#include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
 #include "runtime/log.h"
@@ -25,6 +26,7 @@
 #define TICK_MS      1000
 #define LAG_MS       100
 #define ENDING_MS    10 /* how often the end looks whether jobs are done */
+#define TALKS_LARGE  8  /* of peers, read at once */
 #define DISK_THREADS 4
 #define HASH_THREADS 2
 
@@ -38,10 +40,34 @@ struct upstream *node_upstream(struct node *n, const char *ns)
     return NULL;
 }
 
+static bool is_talk(void *ctx, const struct http_request *q)
+{
+    static const char path[] = "/mesh/v1/talk";
+    (void)ctx;
+    return q->target.n == sizeof(path) - 1 && memcmp(q->target.p, path, q->target.n) == 0;
+}
+
+/* Plain HTTP on a TLS port is for peers alone (peer_plain). */
+static bool is_permitted(const struct node *n, const struct http_request *q)
+{
+    static const char peers[] = "/mesh/v1/";
+    return q->tls || q->local || !n->tls ||
+           (q->target.n >= sizeof(peers) - 1 && memcmp(q->target.p, peers, sizeof(peers) - 1) == 0);
+}
+
 static void on_request(void *ctx, struct http_exchange *x)
 {
+    struct node *n = ctx;
     struct http_slice t = http_request(x)->target;
-    if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
+    if (!is_permitted(n, http_request(x))) {
+        node_count(n, ROUTE_OTHER, 400);
+        http_reply_oci_status(x, 400, OCI_UNSUPPORTED,
+                              "this port speaks https: use an https:// URL", NULL);
+    } else if (peer_serve_takes(t))
+        peer_serve(n, x);
+    else if (is_talk(n, http_request(x)))
+        node_count(n, ROUTE_PEER, region_talk(n->region, x));
+    else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
         pull_begin(ctx, x);
     else
         api_begin(ctx, x);
@@ -63,6 +89,7 @@ static void on_tick(uv_timer_t *t)
     struct node *n = t->data;
     store_tick(n->store, wall_ms());
     fills_tick(n->fills);
+    peer_serve_tick(n);
     if (n->stopping)
         return;
     scrub_tick(n->scrub);
@@ -93,9 +120,9 @@ static void timers_open(struct node *n)
         timers[i]->data = n;
     }
     const struct node_config *c = n->config;
-    u64 in = c->limits.download, wan = c->limits.wan;
     pace_init(&n->upload, n->loop, c->limits.upload);
-    pace_init(&n->download, n->loop, in == 0 || (wan && wan < in) ? wan : in);
+    pace_init(&n->download, n->loop, c->limits.download);
+    pace_init(&n->wan, n->loop, c->limits.wan);
     n->lag_due_ms = uv_now(n->loop) + LAG_MS;
     uv_timer_start(&n->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&n->lag, on_lag, LAG_MS, LAG_MS);
@@ -205,6 +232,10 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = open_upstreams(n, why);
     if (!rc)
         rc = admin_token(n, why);
+    struct peers_options peers = {
+        .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
+    if (!rc)
+        rc = peers_new(&n->peers, &peers);
     if (rc)
         return rc;
     struct fills_options fills = {
@@ -215,6 +246,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .metrics = n->metrics,
         .history = n->history,
         .pace = &n->download,
+        .wan = &n->wan,
+        .peers = n->peers,
     };
     if (!rc)
         rc = fills_new(&n->fills, &fills);
@@ -222,6 +255,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = scrub_new(&n->scrub, n);
     if (rc == 0)
         node_metrics(n);
+    if (rc == 0)
+        peer_serve_open(n);
     return rc;
 }
 
@@ -239,6 +274,10 @@ static int listen_all(struct node *n, char why[CONF_WHY_MAX])
         .handler = on_request,
         .ctx = n,
         .max_connections = c->limits.connections,
+        .large = is_talk,
+        .large_bytes = LIMIT_TALK_BYTES,
+        .large_at_once = TALKS_LARGE,
+        .plain_too = c->tls.cert && c->mesh_key && c->peer_plain,
     };
     if (rc == 0)
         rc = http_server_new(&n->server, &opt);
@@ -249,6 +288,66 @@ static int listen_all(struct node *n, char why[CONF_WHY_MAX])
     if (rc)
         snprintf(why, CONF_WHY_MAX, "%s", reason[0] ? reason : err_text(rc));
     return rc;
+}
+
+int node_purge(struct node *n, const struct digest *d, u64 until_ms, const char *why)
+{
+    struct blob_info held = {0};
+    char digest[DIGEST_TEXT_SIZE];
+    bool removed = false;
+    digest_format(d, digest);
+    memo_forget(n->memo, d);
+    (void)!store_lookup(n->store, d, &held);
+    int rc = store_purge(n->store, d, wall_ms(), until_ms, &removed);
+    if (rc) {
+        log_with(LOG_ERROR, "purge failed", LOG_STR("digest", digest), LOG_STR("by", why),
+                 LOG_STR("why", err_text(rc)));
+        return rc;
+    }
+    log_with(LOG_INFO, removed ? "purged" : "kept out", LOG_STR("digest", digest),
+             LOG_STR("by", why), LOG_NUM("bytes", removed ? held.size : 0));
+    history_note(n->history, d, "purged", "by %s, %s", why, removed ? "removed" : "not held");
+    return 0;
+}
+
+bool node_ready(const struct node *n, const char **why)
+{
+    static const char starting[] = "the node starts or ends";
+    *why = starting;
+    return n->ready && region_ready(n->region, why);
+}
+
+/* --- the region ------------------------------------------------------------------------------ */
+
+static void on_purged(void *arg, const struct digest *d, u64 until_ms)
+{
+    node_purge(arg, d, until_ms, "the region");
+}
+
+static bool is_last(void *arg, const struct digest *d)
+{
+    struct node *n = arg;
+    return last_copy(region_mesh(n->region), d);
+}
+
+static int open_region(struct node *n, char why[CONF_WHY_MAX])
+{
+    struct region_options opt = {
+        .loop = n->loop,
+        .config = n->config,
+        .store = n->store,
+        .disk = n->disk,
+        .client = n->client,
+        .port = http_server_port(n->server),
+        .purged = on_purged,
+        .arg = n,
+    };
+    int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
+    if (rc || !n->region)
+        return rc;
+    peers_attach(n->peers, n->region);
+    store_ask_last(n->store, is_last, n);
+    return 0;
 }
 
 int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, char why[CONF_WHY_MAX])
@@ -267,6 +366,8 @@ int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, cha
         rc = make_parts(n, why);
     if (rc == 0)
         rc = listen_all(n, why);
+    if (rc == 0)
+        rc = open_region(n, why);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -304,8 +405,12 @@ void node_reload(struct node *n)
         log_error("reload: the old admin token stays: %s", why);
         all = false;
     }
+    if (n->region && region_reload(n->region, why)) {
+        log_error("reload: the old mesh keys stay: %s", why);
+        all = false;
+    }
     if (all)
-        log_info("reloaded certificates, credentials and tokens");
+        log_info("reloaded certificates, credentials, tokens and mesh keys");
 }
 
 /* --- the end --------------------------------------------------------------------------------- */
@@ -319,9 +424,19 @@ static void drain_over(struct node *n)
         done(n->drained_arg);
 }
 
+static void on_said_goodbye(uv_timer_t *t)
+{
+    drain_over(t->data);
+}
+
 static void on_drained(void *arg)
 {
-    drain_over(arg);
+    struct node *n = arg;
+    u64 now = uv_now(n->loop);
+    if (now >= n->goodbye_ms)
+        drain_over(n);
+    else /* the members are still being told */
+        uv_timer_start(&n->ending, on_said_goodbye, n->goodbye_ms - now, 0);
 }
 
 static void on_drain_deadline(uv_timer_t *t)
@@ -335,6 +450,7 @@ void node_drain(struct node *n, void (*done)(void *arg), void *arg)
     n->ready = false;
     n->drained = done;
     n->drained_arg = arg;
+    n->goodbye_ms = uv_now(n->loop) + region_leave(n->region);
     uv_timer_start(&n->ending, on_drain_deadline, DRAIN_MAX_MS, 0);
     http_server_drain(n->server, on_drained, n);
 }
@@ -346,6 +462,7 @@ static void close_rest(struct node *n)
     uv_close((uv_handle_t *)&n->ending, NULL);
     pace_close(&n->upload);
     pace_close(&n->download);
+    pace_close(&n->wan);
     questions_del(n->questions);
     n->questions = NULL;
     for (size_t i = 0; i < n->n_upstreams; i++)
@@ -375,6 +492,7 @@ static void on_server_gone(void *arg)
         scrub_stop(n->scrub);
     if (n->fills)
         fills_stop(n->fills);
+    region_stop(n->region);
     uv_timer_start(&n->ending, on_ending, 0, ENDING_MS);
 }
 
@@ -397,6 +515,10 @@ void node_del(struct node *n)
     scrub_del(n->scrub);
     keeper_del(n->keeper);
     fills_del(n->fills);
+    peers_del(n->peers);
+    if (n->store)
+        store_ask_last(n->store, NULL, NULL);
+    region_del(n->region);
     memo_del(n->memo);
     authz_del(n->authz);
     history_del(n->history);

@@ -8,7 +8,10 @@
 #include "node/memo.h"
 #include "node/node.h"
 #include "node/pace.h"
+#include "node/peer_serve.h"
+#include "node/peers.h"
 #include "node/question.h"
+#include "node/region.h"
 #include "node/scrub.h"
 #include "node/upstream.h"
 #include "runtime/http_client.h"
@@ -29,6 +32,7 @@ enum route {
     ROUTE_RELAY,
     ROUTE_API,
     ROUTE_HEALTH,
+    ROUTE_PEER,
     ROUTE_OTHER,
     ROUTE_COUNT
 };
@@ -46,6 +50,8 @@ struct node {
     struct authz *authz;
     struct questions *questions;
     struct fills *fills;
+    struct region *region; /* NULL: alone */
+    struct peers *peers;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;
@@ -60,14 +66,17 @@ struct node {
     uv_timer_t tick;      /* each second: everything that is done now and then */
     uv_timer_t lag;       /* each 100 ms: how late the loop is */
     uv_timer_t ending;    /* the drain's deadline, then the wait for jobs */
-    struct pace upload;   /* to clients */
-    struct pace download; /* from registries: limits.download and limits.wan, the lower */
+    struct pace upload;   /* to clients and peers */
+    struct pace download; /* from registries and peers */
+    struct pace wan;      /* from registries, beside that */
+    struct peer_serving serving;
     bool stopping;
     u64 lag_due_ms, lag_recent_ns;
     struct job sync; /* the index, to disk */
     bool syncing;
     void (*drained)(void *arg);
     void *drained_arg;
+    u64 goodbye_ms; /* when the region has heard that we leave */
 
     u64 served[SOURCE_COUNT];
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
@@ -86,6 +95,12 @@ enum authz_count {
 struct upstream *node_upstream(struct node *n, const char *ns);
 /* Counts an answer: before each http_reply of ours. */
 void node_count(struct node *n, enum route route, int status);
+
+/* Removes a blob here, and keeps it out until then (Unix ms). `removed` may be NULL. Noted and
+ * logged; errors as store_purge(). */
+int node_purge(struct node *n, const struct digest *d, u64 until_ms, const char *why);
+/* May traffic be sent here? Else `*why`, as region_ready(). */
+bool node_ready(const struct node *n, const char **why);
 
 /* pull.c: everything under /v2/. */
 void pull_begin(struct node *n, struct http_exchange *x);

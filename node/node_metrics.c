@@ -7,7 +7,7 @@
 void node_count(struct node *n, enum route route, int status)
 {
     static const char *const routes[] = {"ping", "blob",   "manifest", "relay",
-                                         "api",  "health", "other"};
+                                         "api",  "health", "mesh",     "other"};
     static_assert(countof(routes) == ROUTE_COUNT, "a name for each route");
     if (status < 0 || status >= 600)
         status = 0;
@@ -68,11 +68,6 @@ static double loop_lag(void *arg)
 {
     return (double)((struct node *)arg)->lag_recent_ns / 1e9;
 }
-static double alone(void *arg)
-{
-    (void)arg;
-    return 1;
-}
 
 static double served_store(void *arg)
 {
@@ -81,6 +76,14 @@ static double served_store(void *arg)
 static double served_origin(void *arg)
 {
     return (double)((struct node *)arg)->served[SOURCE_ORIGIN];
+}
+static double served_peer(void *arg)
+{
+    return (double)((struct node *)arg)->served[SOURCE_PEER];
+}
+static double peer_streams(void *arg)
+{
+    return (double)((struct node *)arg)->serving.streams;
 }
 static double served_stream(void *arg)
 {
@@ -126,6 +129,8 @@ void node_metrics(struct node *n)
         {"dray_served_bytes_total", "source=\"store\"", "Bytes of answers, by where from.",
          served_store, true},
         {"dray_served_bytes_total", "source=\"origin\"", NULL, served_origin, true},
+        {"dray_served_bytes_total", "source=\"peer\"", NULL, served_peer, true},
+        {"dray_peer_streams", "", "Answers to peers that run now.", peer_streams, false},
         {"dray_served_bytes_total", "source=\"stream\"", NULL, served_stream, true},
         {"dray_store_bytes", "", "Bytes held against the capacity.", used_bytes, false},
         {"dray_store_capacity_bytes", "", "The store's bound.", capacity_bytes, false},
@@ -134,7 +139,6 @@ void node_metrics(struct node *n)
         {"dray_evicted_blobs_total", "", "Blobs evicted to make room.", evicted_blobs, true},
         {"dray_index_errors_total", "", "Writes to the index that failed.", index_errors, true},
         {"dray_fetches", "", "Layers being fetched now.", fetches, false},
-        {"dray_members", "state=\"alive\"", "Members of the mesh, by state.", alone, false},
         {"dray_connections", "", "Client connections open.", connections, false},
         {"dray_dropped_total", "reason=\"timeout\"", "What was refused or thrown away, by reason.",
          timeouts, true},
@@ -177,4 +181,5 @@ static void set_refusal(void *arg, const char *reason, u64 count)
 void node_metrics_refresh(struct node *n)
 {
     http_server_refusals(n->server, set_refusal, n);
+    region_metrics_refresh(n->region, n->metrics);
 }

@@ -4,7 +4,11 @@
 #include <assert.h>
 
 #define TURN_MS  10
-#define BURST_MS 50 /* what may be saved up */
+#define BURST_MS 50          /* what may be saved up */
+#define KEEN_NS  20000000ull /* who was woken takes something within this, or wants nothing */
+
+/* A byte costs its class this much, so that clients get three for each of a peer. */
+static const u64 costs[PACE_CLASS_COUNT] = {[PACE_CLIENTS] = 1, [PACE_PEERS] = 3};
 
 static void on_timer(uv_timer_t *t);
 
@@ -17,15 +21,12 @@ void pace_init(struct pace *p, uv_loop_t *loop, u64 rate)
 
 void pace_close(struct pace *p)
 {
-    assert(!p->first);
+    assert(!p->lines[PACE_CLIENTS].first && !p->lines[PACE_PEERS].first);
     uv_close((uv_handle_t *)&p->timer, NULL);
 }
 
-bool pace_is_open(struct pace *p)
+static bool has_tokens(struct pace *p, u64 now)
 {
-    if (p->rate == 0)
-        return true;
-    u64 now = uv_hrtime();
     i64 burst = (i64)(p->rate / 1000 * BURST_MS) + 1;
     u64 elapsed_ns = now - p->last_ns;
     if (elapsed_ns > 1000000000)
@@ -39,24 +40,55 @@ bool pace_is_open(struct pace *p)
     return p->tokens > 0;
 }
 
+static bool wants(const struct pace_line *l, u64 now)
+{
+    return l->first || (l->woke_ns && now - l->woke_ns < KEEN_NS);
+}
+
+bool pace_is_open_to(struct pace *p, enum pace_class c)
+{
+    if (p->rate == 0)
+        return true;
+    u64 now = uv_hrtime();
+    const struct pace_line *mine = &p->lines[c], *other = &p->lines[!c];
+    return has_tokens(p, now) && !(wants(other, now) && mine->spent > other->spent);
+}
+
+bool pace_is_open(struct pace *p)
+{
+    return pace_is_open_to(p, PACE_CLIENTS);
+}
+
+void pace_take_as(struct pace *p, enum pace_class c, size_t bytes)
+{
+    if (p->rate == 0)
+        return;
+    p->tokens -= (i64)bytes;
+    p->lines[c].spent += bytes * costs[c];
+}
+
 void pace_take(struct pace *p, size_t bytes)
 {
-    if (p->rate)
-        p->tokens -= (i64)bytes;
+    pace_take_as(p, PACE_CLIENTS, bytes);
 }
 
 void pace_wait(struct pace *p, struct pace_waiter *w)
 {
     if (w->in)
         return;
+    struct pace_line *l = &p->lines[w->class], *other = &p->lines[!w->class];
+    u64 now = uv_hrtime();
+    if (!wants(l, now) && l->spent < other->spent)
+        l->spent = other->spent; /* nothing was saved up */
     w->in = p;
-    w->prev = p->last;
+    w->prev = l->last;
     w->next = NULL;
-    if (p->last)
-        p->last->next = w;
+    if (l->last)
+        l->last->next = w;
     else
-        p->first = w;
-    p->last = w;
+        l->first = w;
+    l->last = w;
+    l->length++;
     if (!uv_is_active((uv_handle_t *)&p->timer))
         uv_timer_start(&p->timer, on_timer, TURN_MS, TURN_MS);
 }
@@ -66,29 +98,51 @@ void pace_leave(struct pace_waiter *w)
     struct pace *p = w->in;
     if (!p)
         return;
+    struct pace_line *l = &p->lines[w->class];
     if (w->prev)
         w->prev->next = w->next;
     else
-        p->first = w->next;
+        l->first = w->next;
     if (w->next)
         w->next->prev = w->prev;
     else
-        p->last = w->prev;
+        l->last = w->prev;
+    l->length--;
     w->prev = w->next = NULL;
     w->in = NULL;
+}
+
+bool pace_has_line(const struct pace *p, enum pace_class c)
+{
+    return p->lines[c].first != NULL;
+}
+
+/* Whose turn it is: of those who wait, the class that spent less. NULL: nobody's any more in this
+ * turn, for who lines up again waits for the next one, and the other class with it. */
+static struct pace_line *next_line(struct pace *p, const u64 left[PACE_CLASS_COUNT])
+{
+    struct pace_line *found = NULL;
+    for (int c = 0; c < PACE_CLASS_COUNT; c++) {
+        struct pace_line *l = &p->lines[c];
+        if (l->first && (!found || l->spent < found->spent))
+            found = l;
+    }
+    return found && left[found - p->lines] > 0 ? found : NULL;
 }
 
 static void on_timer(uv_timer_t *t)
 {
     struct pace *p = t->data;
-    struct pace_waiter *end = p->last; /* who lines up again waits for the next turn */
-    while (p->first && pace_is_open(p)) {
-        struct pace_waiter *w = p->first;
+    u64 left[PACE_CLASS_COUNT] = {p->lines[PACE_CLIENTS].length, p->lines[PACE_PEERS].length};
+    struct pace_line *l;
+    u64 now = uv_hrtime();
+    while ((l = next_line(p, left)) && (p->rate == 0 || has_tokens(p, uv_hrtime()))) {
+        struct pace_waiter *w = l->first;
+        left[l - p->lines]--;
+        l->woke_ns = now;
         pace_leave(w);
         w->open(w->arg);
-        if (w == end)
-            break;
     }
-    if (!p->first)
+    if (!p->lines[PACE_CLIENTS].first && !p->lines[PACE_PEERS].first)
         uv_timer_stop(&p->timer);
 }

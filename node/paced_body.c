@@ -13,7 +13,7 @@ struct paced_body {
 static ssize_t peek(struct body *body, const void **data, size_t max)
 {
     struct paced_body *b = container_of(body, struct paced_body, body);
-    if (!pace_is_open(b->pace)) {
+    if (!pace_is_open_to(b->pace, b->waiter.class)) {
         pace_wait(b->pace, &b->waiter);
         return ERR_AGAIN;
     }
@@ -23,7 +23,7 @@ static ssize_t peek(struct body *body, const void **data, size_t max)
 static void advance(struct body *body, size_t n)
 {
     struct paced_body *b = container_of(body, struct paced_body, body);
-    pace_take(b->pace, n);
+    pace_take_as(b->pace, b->waiter.class, n);
     b->inner->ops->advance(b->inner, n);
 }
 
@@ -35,7 +35,8 @@ static void body_close(struct body *body)
     free(b);
 }
 
-struct body *paced_body(struct body *inner, struct pace *pace, void (*wake)(void *arg), void *arg)
+struct body *paced_body(struct body *inner, struct pace *pace, enum pace_class c,
+                        void (*wake)(void *arg), void *arg)
 {
     static const struct body_ops ops = {.peek = peek, .advance = advance, .close = body_close};
     if (!inner || pace->rate == 0)
@@ -50,5 +51,6 @@ struct body *paced_body(struct body *inner, struct pace *pace, void (*wake)(void
     b->pace = pace;
     b->waiter.open = wake;
     b->waiter.arg = arg;
+    b->waiter.class = c;
     return &b->body;
 }

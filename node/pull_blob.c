@@ -1,9 +1,12 @@
 /* pull_blob.c - a layer, or a part of it: permission first, then from the store, else by a fill.
  *
- * Nothing tells an asker without permission whether a blob is held: who is not known to be
- * permitted is judged by one request to the registry with the user's own Authorization, made alike
- * in either case (on a cold miss without credentials of our own that request is the fetch itself,
- * which asks and answers at once). */
+ * Nothing tells an asker without permission whether a blob is held, here or by a peer: who is not
+ * known to be permitted is judged by one request to the registry with the user's own Authorization,
+ * made alike in either case (on a miss in the whole region, without credentials of our own, that
+ * request is the fetch itself, which asks and answers at once).
+ *
+ * A peer's bytes grant nothing, and their number is the registry's word: where peers hold what is
+ * missing, the question comes first, and tells the size too. */
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
@@ -55,9 +58,11 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
     struct node *n = p->node;
     struct byte_range part = {0, 0};
     enum range_kind kind = wanted(p, size, &part);
-    enum source source = pin || fill_is_sound(f) ? SOURCE_STORE
-                         : fill_is_kept(f)       ? SOURCE_ORIGIN
-                                                 : SOURCE_STREAM;
+    enum source source = pin                    ? SOURCE_STORE
+                         : fill_is_from_peer(f) ? SOURCE_PEER
+                         : fill_is_sound(f)     ? SOURCE_STORE
+                         : fill_is_kept(f)      ? SOURCE_ORIGIN
+                                                : SOURCE_STREAM;
     struct body *body = NULL;
     u64 first = 0, end = size;
     if (kind == RANGE_UNMET) {
@@ -84,7 +89,7 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
         return;
     }
     if (body) {
-        body = paced_body(body, &n->upload, pull_wake, p->x);
+        body = paced_body(body, &n->upload, PACE_CLIENTS, pull_wake, p->x);
         if (!body) {
             pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
             return;
@@ -100,6 +105,13 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
                size == STORE_SIZE_UNKNOWN ? HTTP_LENGTH_UNKNOWN : end - first);
 }
 
+/* The registry said yes, and perhaps how large it is. */
+static void grant(struct pull *p, u64 size)
+{
+    pull_grant(p, &p->route.digest);
+    authz_note_size(p->node->authz, upstream_name(p->up), p->route.name, &p->route.digest, size);
+}
+
 /* --- a fill
  * ------------------------------------------------------------------------------------------------
  */
@@ -108,7 +120,7 @@ static void on_ready(struct fill_waiter *w, struct fill *f)
 {
     struct pull *p = container_of(w, struct pull, fill);
     if (!w->proven && !(fill_was_redirected(f) && !upstream_redirect_proves(p->up)))
-        pull_grant(p, &p->route.digest);
+        grant(p, fill_size(f));
     reply(p, NULL, f, fill_size(f));
 }
 
@@ -137,6 +149,7 @@ static void fetch(struct pull *p, bool proven)
         .authorization = p->authorization,
         .own = proven && upstream_has_credentials(p->up),
         .proven = proven,
+        .size = p->size,
     };
     int rc = fill_join(p->node->fills, &p->route.digest, &src, &p->fill);
     /* Too many run: that is no answer to somebody without a right, who would not get it either if
@@ -158,12 +171,21 @@ static bool serve_held(struct pull *p)
     return true;
 }
 
+/* Peers are asked for what is known to be so large; without peers the fetch itself tells. */
+static bool knows_size(struct pull *p)
+{
+    if (p->size == UINT64_MAX)
+        p->size = authz_size(p->node->authz, upstream_name(p->up), p->route.name, &p->route.digest);
+    return p->size != UINT64_MAX || p->asked_for_size ||
+           !peers_hold(p->node->peers, &p->route.digest);
+}
+
 /* Permitted. */
 static void serve(struct pull *p)
 {
     if (serve_held(p))
         return;
-    if (!p->head) {
+    if (!p->head && knows_size(p)) {
         fetch(p, true);
     } else if (p->size != UINT64_MAX) {
         add_fields(p, SOURCE_ORIGIN);
@@ -182,6 +204,11 @@ static void serve_grace(struct pull *p, const char *why)
         *p->node->authz_count[AUTHZ_COUNT_GRACE] += 1;
         if (serve_held(p))
             return;
+        if (!p->head && knows_size(p) && p->size != UINT64_MAX &&
+            peers_hold(p->node->peers, &p->route.digest)) {
+            fetch(p, true);
+            return;
+        }
     }
     pull_unavailable(p, why);
 }
@@ -192,7 +219,7 @@ static void on_answer(struct question_waiter *w, const struct answer *a)
     p->asked_for_size = true;
     switch (question_verdict(p->up, a, &p->size)) {
     case VERDICT_ALLOWED:
-        pull_grant(p, &p->route.digest);
+        grant(p, p->size);
         serve(p);
         return;
     case VERDICT_ALLOWED_ONCE: serve(p); return;
@@ -238,7 +265,8 @@ void pull_blob(struct pull *p)
     }
     bool cold = store_lookup(p->node->store, &p->route.digest, &held) != 0;
     if (cold && !p->head && !upstream_has_credentials(p->up) &&
-        !fill_is_streaming(p->node->fills, &p->route.digest)) {
+        !fill_is_streaming(p->node->fills, &p->route.digest) &&
+        !peers_hold(p->node->peers, &p->route.digest)) {
         *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;
         fetch(p, false);
         return;

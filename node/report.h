@@ -8,6 +8,8 @@
 
 struct node;
 
+/* RFC 3339, UTC; null for 0. */
+json_t *report_moment(u64 ms);
 json_t *report_status(struct node *n);
 json_t *report_members(struct node *n);
 json_t *report_blob(struct node *n, const struct digest *d);

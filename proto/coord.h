@@ -11,6 +11,10 @@
 #include "proto/wire.h"
 
 #define COORD_DIMENSIONS 4
+#define COORD_ERROR_MAX  1.5f
+#define COORD_FAR_MAX    10.0f  /* seconds, of each part: nothing on earth is farther */
+#define COORD_HEIGHT_MIN 10e-6f /* seconds */
+#define COORD_STEP_MAX   0.1f   /* seconds one sample may move us, whatever it says */
 
 struct coord {
     float at[COORD_DIMENSIONS]; /* seconds */
@@ -25,5 +29,6 @@ void coord_update(struct coord *self, const struct coord *peer, u64 rtt_ns, stru
 /* Estimated round-trip time. */
 u64 coord_distance_ns(const struct coord *a, const struct coord *b);
 
+/* A bin of 24 bytes: four f32 and height and error, big-endian. */
 void coord_put(struct wire_out *w, const struct coord *c);
-void coord_get(struct wire_in *r, struct coord *c); /* out of bounds: bad */
+void coord_get(struct wire_in *r, struct coord *c); /* not finite or out of bounds: bad */

@@ -1,25 +1,29 @@
 /* inventory.h - which node of the region holds which layer, as each node believes.
  *
- * Each node writes one table, its own: slot -> 32-bit salted fingerprint of a digest, versioned by
- * (epoch, n): n grows by one with each write. Replacing what a slot holds is one write, so there
- * are no tombstones. Everybody keeps everybody's table and the last ops of each; whoever has them
- * can hand on a delta from any version in reach, or a snapshot. A higher epoch replaces all.
+ * Each node writes one table, its own: the sorted multiset of the 32-bit salted fingerprints of its
+ * layers' digests, versioned by (epoch, n): n grows by one with each write. To replace one by
+ * another is one write, so there are no tombstones. An op names what goes by its rank in the sorted
+ * order, so nothing but the multiset is state. Everybody keeps everybody's table and the last ops
+ * of each; whoever has them can hand on the ops since any version in reach, or a snapshot. A higher
+ * epoch replaces all.
  *
- *   spreading     ops travel along one shared tree of the living members, in batches of 200 ms,
- * each edge numbered so that a gap is noticed and asked for again against loss  every 2 s one
- * member at random: a hash over all (origin, epoch, n) first; where it differs one byte per origin;
- * then the deltas (anti-entropy) joiners       fetch snapshots by stream, nearest first:
- * fingerprints sorted, Golomb-Rice coded (as BIP 158), 19 bits each ownership     the origin signs
- * its head (epoch, n, hash) now and then; a table that does not fit a head signed by its key is
- * dropped and fetched anew
+ *   spreading     ops travel along one shared tree of the living members, in numbered batches; what
+ *                 is missing is sent again; a silent neighbour is stood in for by its neighbours
+ *   against loss  every 2 s each compares with one member at random: a hash over all (origin,
+ *                 epoch, n); where it differs a byte per origin; then it asks for what it lacks
+ *   joiners       fetch snapshots by stream, nearest first: fingerprints sorted, Golomb-Rice coded
+ *                 (as BIP 158), 19 bits each
+ *   ownership     the origin signs its head (epoch, n, hash) now and then, and at the beginning of
+ *                 each epoch; an epoch without one is not believed, a table that does not fit one
+ *                 is dropped and fetched anew from the origin itself
  *
  * Guarantees: a look-up takes microseconds; a hint may be wrong (one in 2^32 per layer, or late),
  * and then costs one round trip; 1,000 nodes of 20,000 layers fit in 200 MiB.
  *
  * Memory: tables, ops and the inverted index (fingerprint -> origins) live in a *pool* that is
  * passed in. A daemon has one of its own; the simulator's nodes share one, so that a thousand views
- * of the same tables cost one copy and, per view, a few bytes per origin. Content in the pool is
- * named by (origin key, epoch, n) and never changes under that name. */
+ * of the same tables cost one copy and, per view, a few bytes per origin. A view sees of the pool
+ * what its own messages brought it, and no more: each origin at the version that it has. */
 #pragma once
 
 #include "proto/digest.h"
@@ -62,13 +66,16 @@ must_use int inventory_remove(struct inventory *v, const struct digest *d, u64 n
  * The new epoch, to be persisted. */
 u64 inventory_epoch(const struct inventory *v);
 
-/* Who is alive: the tree and anti-entropy run among these; what the others hold is kept while they
- * are suspected, forgotten `down`. `near`: smaller is nearer, for the order of first snapshots. */
+/* Who is alive: the tree and anti-entropy run among these. Down: not a holder any more; its table
+ * is kept for ten minutes, for when it comes back in the same epoch. `distance_ns`: smaller is
+ * nearer, for the order of first snapshots and of holders; told again, it changes. ERR_FULL,
+ * ERR_NOMEM, ERR_EXISTS (a key made to collide with another). */
 must_use int inventory_peer_up(struct inventory *v, const struct node_key *k, u64 distance_ns,
                                u64 now_ns);
 void inventory_peer_down(struct inventory *v, const struct node_key *k, u64 now_ns);
 
-/* Who holds it, ourselves left out: keys, at most `max`; returns how many there are in all. */
+/* Who holds it, ourselves left out: the nearest `max`, nearest first; returns how many there are in
+ * all. */
 size_t inventory_holders(const struct inventory *v, const struct digest *d, struct node_key *out,
                          size_t max);
 /* Our own count of the region's copies, as an eviction policy asks: holders that are alive. */
@@ -79,6 +86,12 @@ bool inventory_is_held_by(const struct inventory *v, const struct digest *d,
 void inventory_wrong(struct inventory *v, const struct digest *d, const struct node_key *k);
 
 /* --- talking, as in member.h ------------------------------------------------------------------ */
+
+/* What is written is one whole message: an array that begins with its number. Readers and answerers
+ * are given what follows the number; inventory_dialed() is given the answer whole. `from` must be
+ * the authenticated sender. inventory_write() writes one message for one peer; call it until it
+ * says no, then inventory_dial() until it says no. ERR_PROTO: malformed; ERR_UNSUPPORTED: a number
+ * of nothing known here. */
 
 must_use int inventory_read(struct inventory *v, const struct node_key *from, unsigned number,
                             struct wire_in *msg, u64 now_ns);
@@ -91,6 +104,10 @@ void inventory_dialed(struct inventory *v, u32 id, int err, struct wire_in *answ
 must_use int inventory_answer(struct inventory *v, const struct node_key *from, unsigned number,
                               struct wire_in *request, struct wire_out *answer, u64 now_ns);
 
+/* For simulations that begin in a settled region: `v` believes of `of`'s table (same pool, up in
+ * `v`) what `of` has written, as if it had been told. */
+void inventory_prime(struct inventory *v, const struct inventory *of);
+
 /* --- looking on ------------------------------------------------------------------------------ */
 
 struct inventory_origin {
@@ -100,7 +117,8 @@ struct inventory_origin {
     bool complete; /* its table is here; false: known of, snapshot on its way */
 };
 bool inventory_each(const struct inventory *v, size_t *at, struct inventory_origin *out);
-/* Of everything believed: equal in two nodes exactly when their views are equal. */
+/* Of everything believed, contents included: equal in two nodes exactly when their views are (but
+ * for one in 2^64). Walks all origins: for tests and people. */
 u64 inventory_hash(const struct inventory *v);
 u64 inventory_bytes(const struct inventory *v); /* the view's own memory, without the pool */
 

@@ -42,7 +42,9 @@ const char *member_state_name(enum member_state s);
 
 enum member_role { MEMBER_NODE = 1, MEMBER_TRACKER = 2 };
 
-/* What a node says about itself. Signed as a whole. */
+/* What a node says about itself. Signed as a whole. Texts are borrowed: from the caller in what is
+ * handed in (copied there), from the member list in a view. Printable, without control characters.
+ */
 struct member_record {
     struct node_key key;
     u64 epoch;       /* boot epoch: greater at each start */
@@ -52,11 +54,12 @@ struct member_record {
     u8 version_min, version_max; /* wire versions it understands */
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
-    char name[MEMBER_TEXT_MAX + 1], region[MEMBER_TEXT_MAX + 1], rack[MEMBER_TEXT_MAX + 1];
-    char public_url[MEMBER_URL_MAX + 1];
+    const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
+    const char *public_url;           /* at most MEMBER_URL_MAX */
 };
 
-/* Times; zero means the default in brackets. All scale with the node's own health score. */
+/* Times; zero means the default in brackets. Probing slows down with the node's own health score.
+ */
 struct member_timing {
     u64 probe_interval_ns;    /* [500 ms] */
     u64 probe_timeout_min_ns; /* [50 ms]; the timeout is 4 times the p99 round trip within these */
@@ -75,30 +78,41 @@ struct member_options {
     struct member_timing timing;
     struct rng rng;
     size_t datagram_max; /* plain text of one, e.g. 1,200 - SEAL_OVERHEAD */
+    bool clear;          /* the simulator only: signatures are plain hashes (1 us instead of 65) */
     u64 now_ns;
 };
 
+/* ERR_INVAL: a text too long or with control characters, no address, key and secret that do not
+ * belong together. ERR_NOMEM. */
 must_use int member_new(struct member **out, const struct member_options *opt);
 void member_del(struct member *m);
 
 /* --- talking: the bytes are mesh's affair ---------------------------------------------------- */
 
 /* One message (a msgpack array, its number already read off: MSG_MEMBER_*), from an authenticated
- * holder of the mesh key. `sender` is what the seal names. ERR_PROTO: malformed, nothing changed
- * after the point where it broke. */
+ * holder of the mesh key. `sender` is what the seal names. `msg` ends where this message ends (find
+ * its end with wire_skip() on a copy); what follows the fields known here is ignored. ERR_PROTO:
+ * malformed, nothing changed after the point where it broke. ERR_DENIED: a signature does not fit.
+ * ERR_UNSUPPORTED: a number not spoken here. */
 must_use int member_read(struct member *m, const struct addr *from, const u8 sender[8],
                          unsigned number, struct wire_in *msg, u64 now_ns);
 /* Writes the messages of one datagram (probe, answer, news). False: nothing to send. */
 bool member_write(struct member *m, struct addr *to, struct wire_out *w, u64 now_ns);
+/* Something sealed rightly, in our own name and another boot epoch than ours, came from `from`: the
+ * seal refuses to open it, but it tells of a clone. */
+void member_own(struct member *m, const struct addr *from, u64 now_ns);
 u64 member_next_expiry(const struct member *m); /* UINT64_MAX: never */
 void member_expire(struct member *m, u64 now_ns);
 
 /* A stream: one request, one answer. member_dial() yields the next request to make: to whom, and
- * (written to `w`, at most LIMIT_TALK_BYTES) what. `id` comes back in member_dialed(), with the
- * answer or an error. False: none. */
+ * (written to `w`, at most LIMIT_TALK_BYTES) what: one whole message with its number. `id` comes
+ * back in member_dialed(), exactly once, with the answer as member_answer() wrote it (from its
+ * array's head on) or an error. False: none. Talks that take longer than a few seconds should end
+ * with ERR_TIMEOUT. */
 bool member_dial(struct member *m, u32 *id, struct addr *to, struct wire_out *w, u64 now_ns);
 void member_dialed(struct member *m, u32 id, int err, struct wire_in *answer, u64 now_ns);
-/* The other side of it: answers request `number`. */
+/* The other side of it: answers request `number` (read off, like in member_read) with one whole
+ * message. ERR_PROTO, ERR_DENIED, ERR_UNSUPPORTED: no answer. */
 must_use int member_answer(struct member *m, const struct addr *from, const u8 sender[8],
                            unsigned number, struct wire_in *request, struct wire_out *answer,
                            u64 now_ns);
@@ -130,6 +144,7 @@ enum member_event_kind {
     MEMBER_EVENT_REFUTED, /* we were suspected, and said no */
     MEMBER_EVENT_CLONED,  /* our key is in use at another address, by a node that is alive there */
     MEMBER_EVENT_NAME_TAKEN, /* our name is another living key's: we are not let in */
+    MEMBER_EVENT_FOREIGN,    /* who is at `addr` is of another region: we are not let in */
     MEMBER_EVENT_JOINED,     /* the first time we know somebody else */
 };
 struct member_event {
@@ -167,5 +182,8 @@ unsigned member_health(const struct member *m);                   /* 0: well, to
 struct member_stats {
     u64 probes, probe_failures, indirect_probes, nacks_missed, stream_probes;
     u64 suspicions, refutations, deaths, malformed, bad_signatures, gossip_items;
+    u64 refused_region, refused_name, refused_full; /* records not taken in */
+    u64 verified, pauses, events_lost;
 };
 void member_stats(const struct member *m, struct member_stats *out);
+u64 member_bytes(const struct member *m); /* memory it holds */

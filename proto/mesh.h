@@ -7,23 +7,33 @@
  * Driven in a fixed order after every input: mesh_write() until 0, mesh_dial() until false,
  * mesh_next_event() until false, then sleep until mesh_next_expiry() and call mesh_expire().
  *
+ * Datagrams: a row of messages (message.h), sealed. What modules want to send to one address in a
+ * row goes in one, and purge orders ride where room is left.
+ *
  * Streams: a *talk* is one request and one answer, each one sealed message of at most
  * LIMIT_TALK_BYTES (POST /mesh/v1/talk). It serves what a datagram cannot: joining, snapshots, and
- * probing a peer whose UDP is lost. */
+ * probing a peer whose UDP is lost. An answer names the request that it answers, and opens for that
+ * one alone.
+ *
+ * Versions: each sealed message names its wire version. To a member goes the highest that both
+ * understand; to an address where nobody is known yet, the newest and the oldest of ours in turns;
+ * an answer has the version of its request. The program has called sodium_init(). */
 #pragma once
 
 #include "proto/choose.h"
 #include "proto/inventory.h"
 #include "proto/member.h"
+#include "proto/purge.h"
 #include "proto/seal.h"
 
 struct mesh;
 
 struct mesh_options {
-    struct member_record self; /* key, epoch and incarnation are filled in */
-    u8 seed[32];               /* of the node key: identity.h */
-    u64 boot_epoch;            /* greater than at any start before */
-    u64 inventory_epoch;       /* likewise: 1 + max(persisted, wall clock in ms) */
+    /* Key, epoch and incarnation are filled in; versions too, where they are 0. */
+    struct member_record self;
+    u8 seed[32];         /* of the node key: identity.h */
+    u64 boot_epoch;      /* greater than at any start before */
+    u64 inventory_epoch; /* likewise: 1 + max(persisted, wall clock in ms) */
     const struct seal_key *keys;
     size_t n_keys;
     struct inventory_pool *pool; /* borrowed */
@@ -32,6 +42,7 @@ struct mesh_options {
     bool clear; /* the simulator only: nothing is encrypted */
     u64 now_ns;
 };
+/* ERR_INVAL: keys, or what member_new() refuses; ERR_NOMEM. */
 must_use int mesh_new(struct mesh **out, const struct mesh_options *opt);
 void mesh_del(struct mesh *m);
 
@@ -51,7 +62,8 @@ bool mesh_dial(struct mesh *m, u32 *id, struct addr *to, void *buf, size_t cap, 
 /* It ended: the sealed answer, or `err` (ERR_UNREACHABLE, ERR_TIMEOUT, ...) and no bytes. */
 void mesh_dialed(struct mesh *m, u32 id, int err, const void *buf, size_t len, u64 now_ns);
 /* Somebody talks to us: `answer` has room for LIMIT_TALK_BYTES. ERR_DENIED: not sealed by the mesh
- * key, or replayed (answer it with 403); ERR_PROTO. */
+ * key, replayed, or a question for members alone by one whom we do not know yet (answer these with
+ * 403); ERR_PROTO; ERR_NOMEM. */
 must_use int mesh_answer(struct mesh *m, const struct addr *from, const void *request, size_t len,
                          void *answer, size_t cap, size_t *answer_len, u64 now_ns);
 
@@ -70,10 +82,15 @@ void mesh_hold(struct mesh *m, const struct digest *d, u64 now_ns);
 void mesh_drop(struct mesh *m, const struct digest *d, u64 now_ns);
 
 /* Removes a blob region-wide and keeps it out until `until_ms` (Unix time): signed, gossiped, and
- * handed to joiners. ERR_FULL. */
+ * handed to joiners. We are told by MESH_EVENT_PURGE like everybody else. ERR_FULL, ERR_INVAL:
+ * dates (purge.h). */
 must_use int mesh_purge(struct mesh *m, const struct digest *d, u64 unix_ms, u64 until_ms,
                         u64 now_ns);
 bool mesh_is_purged(const struct mesh *m, const struct digest *d, u64 unix_ms);
+/* Orders outlive the program where it saves them: all there are (`*at` starts at 0), and one that
+ * was saved (verified; errors as purge_import()). */
+bool mesh_each_purge(const struct mesh *m, size_t *at, struct purge_order *out);
+must_use int mesh_import_purge(struct mesh *m, const struct purge_order *order);
 
 /* --- fetching -------------------------------------------------------------------------------- */
 
@@ -104,12 +121,26 @@ enum mesh_outcome {
 void mesh_fetch_ended(struct mesh *m, const struct node_key *k, const struct digest *d,
                       enum mesh_outcome outcome, u64 bytes, u64 expected, u64 took_ns, u64 now_ns);
 
-/* `Dray-Peer`: a sealed and signed statement from, to, method, path, made for one request. */
+/* `Dray-Peer`: a sealed and signed statement {from, to, method, path}, made for one request.
+ *
+ * base64url, without padding, of a sealed message of the lane SEAL_PEER that holds
+ *    [72, from, to, number, signature]
+ * The signature (IDENTITY_PEER, by `from`) covers from, to, the seal's epoch, number, method and
+ * path, so that another holder of the mesh key can neither make one nor use one again.
+ *
+ * Replay: *number* grows by one with each statement for this `to`, in each boot epoch of `from`.
+ * `to` keeps a window of 1,024 per `from`: streams may be late and out of order by that many of
+ * their own, however many datagrams and requests to others lie between. The window moves only for
+ * statements whose signature is right. After a restart of `to` an old statement can be shown once
+ * more. A request that is sent again needs a new one. */
 #define MESH_PEER_HEADER_MAX 512
+#define MESH_PEER_METHOD_MAX 16
+/* ERR_TOOBIG: method (MESH_PEER_METHOD_MAX) or path (LIMIT_HTTP_TARGET_BYTES). ERR_NOTFOUND: `to`
+ * is no member. ERR_NOMEM. */
 must_use int mesh_peer_sign(struct mesh *m, const struct node_key *to, const char *method,
                             const char *path, char out[MESH_PEER_HEADER_MAX]);
-/* ERR_DENIED: absent, forged, replayed, for another node, method or path, or by a node that is not
- * a member here. `*from` is who asks. */
+/* ERR_DENIED: absent (NULL), forged, replayed, for another node, method or path, or by a node that
+ * is not a living member here. `*from` is who asks. ERR_NOMEM. */
 must_use int mesh_peer_check(struct mesh *m, const char *header, const char *method,
                              const char *path, struct node_key *from);
 
@@ -136,6 +167,9 @@ const struct node_key *mesh_key(const struct mesh *m);
 struct mesh_stats {
     u64 dropped[SEAL_DROP_COUNT]; /* by reason; [SEAL_OK] counts what was accepted */
     u64 malformed, unknown;       /* sealed rightly, but no message of ours */
+    u64 strangers;                /* messages for members alone, by one who is none */
+    u64 peer_refused;             /* Dray-Peer statements, for whatever reason */
+    u64 events_lost;              /* nobody took them: read mesh_member() anew */
     u64 datagrams_in, datagrams_out, bytes_in, bytes_out;
     u64 talks_in, talks_out, talk_bytes_in, talk_bytes_out;
 };

@@ -129,7 +129,10 @@ size_t wire_room(const struct wire_out *w)
 
 void wire_in_init(struct wire_in *r, const void *buf, size_t len)
 {
-    *r = (struct wire_in){.p = buf, .end = (const u8 *)buf + len};
+    static const u8 nothing;
+    const u8 *start = buf ? buf : &nothing; /* no arithmetic on NULL, not even zero */
+    assert(buf || len == 0);
+    *r = (struct wire_in){.p = start, .end = start + len};
 }
 
 bool wire_ok(const struct wire_in *r)
@@ -275,12 +278,15 @@ void wire_get_exact(struct wire_in *r, void *out, size_t len)
 {
     size_t n;
     const u8 *p = wire_get_bin(r, len, &n);
-    if (p && n == len) {
-        memcpy(out, p, len);
+    bool fits = p && n == len;
+    if (!fits)
+        spoil(r);
+    if (len == 0)
         return;
-    }
-    spoil(r);
-    memset(out, 0, len);
+    if (fits)
+        memcpy(out, p, len);
+    else
+        memset(out, 0, len);
 }
 
 void wire_get_text(struct wire_in *r, char *out, size_t size)

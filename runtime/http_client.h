@@ -49,7 +49,12 @@ struct http_transfer_options {
     const char *const *fields; /* request header lines "Name: value"; copied. Sent are these, Host
                                   and User-Agent: no Accept unless given */
     size_t n_fields;
+    const void
+        *body; /* NULL: none. Copied; sent with its length, and no Content-Type unless given */
+    size_t body_len;
     const char *ca_file;    /* NULL: the system's */
+    bool any_name;          /* https: a certificate that `ca_file` signed is enough, whatever its
+                               name: for peers, dialled by address, who prove themselves otherwise */
     u32 connect_timeout_ms; /* 0: 5,000 */
     u32 head_timeout_ms;    /* 0: 60,000: from start to the final head */
     u32 stall_timeout_ms;   /* 0: 30,000: body bytes expected, not paused, none come */

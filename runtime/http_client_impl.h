@@ -1,7 +1,8 @@
-/* http_client_impl.h - what the three files of the HTTP client share; nobody else includes it.
+/* http_client_impl.h - what the files of the HTTP client share; nobody else includes it.
  *
  * http_client.c           the loop: sockets, timers, the pump, deadlines, the end of the client
  * http_client_transfer.c  one transfer: its options for libcurl, its callbacks, its result in words
+ * http_client_request.c   what the caller gives for it, checked
  * http_client_head.c      the lines of a response head, read strictly
  *
  * A transfer's life:
@@ -34,6 +35,14 @@ void client_head_fini(struct client_head *h);
 /* One line as it came, line end included. 0: go on; 1: the final head is complete; ERR_TOOBIG,
  * ERR_PROTO, ERR_NOMEM. Lines after a complete head are trailers: counted, otherwise ignored. */
 must_use int client_head_line(struct client_head *h, const char *line, size_t len);
+
+/* RFC 9110, 5.6.2. */
+bool client_request_token(const char *s, size_t len);
+/* Checks with libcurl's own parser, and keeps scheme, host and port for sentences. ERR_INVAL. */
+must_use int client_request_url(const char *url, char *origin, size_t cap);
+/* The header lines as libcurl wants them; `*fields` is the caller's to free in any case. */
+must_use int client_request_fields(const struct http_transfer_options *opt,
+                                   struct curl_slist **fields);
 
 enum transfer_state { TRANSFER_QUEUED, TRANSFER_RUNNING, TRANSFER_CANCELED, TRANSFER_ENDED };
 

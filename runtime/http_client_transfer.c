@@ -22,8 +22,6 @@
 
 #include "runtime/http_client_impl.h"
 
-#define URL_MAX            16384
-#define FIELD_MAX          32768
 #define CONNECT_TIMEOUT_MS 5000
 #define HEAD_TIMEOUT_MS    60000
 #define STALL_TIMEOUT_MS   30000
@@ -32,104 +30,6 @@
 #define KEEPALIVE_S        30L
 #define TURN_BYTES         MIB /* of one body in one run of libcurl */
 #define WHY_MAX            1024
-
-/* What the caller gives, checked -------------------------------------------------------------- */
-
-static bool url_is_plain(const char *url)
-{
-    size_t len = strlen(url);
-    size_t at = strncasecmp(url, "https://", 8) == 0  ? 8
-                : strncasecmp(url, "http://", 7) == 0 ? 7
-                                                      : 0;
-
-    if (at == 0 || len > URL_MAX)
-        return false;
-    /* Three slashes would be read as two by libcurl and as an empty host by others. */
-    if (url[at] == '/' || url[at] == '\0')
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((u8)url[i] <= 0x20 || (u8)url[i] >= 0x7f || url[i] == '\\')
-            return false;
-    return true;
-}
-
-/* Checks with libcurl's own parser, and keeps scheme, host and port for sentences. */
-static int read_url(const char *url, char *origin, size_t cap)
-{
-    CURLU *u = curl_url();
-    char *scheme = NULL, *host = NULL, *port = NULL;
-    int err = ERR_INVAL;
-
-    if (u == NULL)
-        return ERR_NOMEM;
-    if (url_is_plain(url) &&
-        curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK &&
-        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-        curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK && *host != '\0' &&
-        curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-        snprintf(origin, cap, "%s://%s:%s", scheme, host, port) < (int)cap)
-        err = 0;
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_url_cleanup(u);
-    return err;
-}
-
-static bool is_token(const char *s, size_t len)
-{
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-
-    return len > 0 && strspn(s, token) >= len;
-}
-
-static int add_line(struct curl_slist **list, const char *line)
-{
-    struct curl_slist *more = curl_slist_append(*list, line);
-
-    if (more == NULL)
-        return ERR_NOMEM;
-    *list = more;
-    return 0;
-}
-
-static int add_field(struct curl_slist **list, const char *field, bool *is_accept)
-{
-    const char *colon = strchr(field, ':');
-    char *empty;
-    int err;
-
-    if (colon == NULL || !is_token(field, (size_t)(colon - field)))
-        return ERR_INVAL;
-    if (strlen(field) > FIELD_MAX)
-        return ERR_INVAL;
-    for (const u8 *c = (const u8 *)colon; *c != '\0'; c++)
-        if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
-            return ERR_INVAL;
-    if (colon - field == 6 && strncasecmp(field, "Accept", 6) == 0)
-        *is_accept = true;
-    if (colon[1 + strspn(colon + 1, " \t")] != '\0')
-        return add_line(list, field);
-    /* libcurl reads "Name:" as "do not send it" and "Name;" as the empty value meant here. */
-    if (asprintf(&empty, "%.*s;", (int)(colon - field), field) < 0)
-        return ERR_NOMEM;
-    err = add_line(list, empty);
-    free(empty);
-    return err;
-}
-
-static int read_fields(struct http_transfer *t, const struct http_transfer_options *opt)
-{
-    bool is_accept = false;
-    int err = add_line(&t->fields, "Expect:");
-
-    for (size_t i = 0; i < opt->n_fields && err == 0; i++)
-        err = add_field(&t->fields, opt->fields[i], &is_accept);
-    if (err == 0 && !is_accept)
-        err = add_line(&t->fields, "Accept:");
-    return err;
-}
 
 /* libcurl's callbacks ------------------------------------------------------------------------- */
 
@@ -263,7 +163,7 @@ static char *spell_ca(unsigned generation, const char *file)
     return asprintf(&out, "%s%s", front, file) < 0 ? NULL : out;
 }
 
-static int set_tls(struct http_transfer *t, const char *ca_file)
+static int set_tls(struct http_transfer *t, const char *ca_file, bool any_name)
 {
     char *file = (char *)ca_file;
     char *spelled;
@@ -273,6 +173,8 @@ static int set_tls(struct http_transfer *t, const char *ca_file)
         curl_easy_getinfo(t->easy, CURLINFO_CAINFO, &file);
     t->own_ca = ca_file != NULL;
     bad = curl_easy_setopt(t->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (any_name)
+        bad |= curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYHOST, 0L);
     /* No directory beside the file: only what the file holds is trusted, and libcurl caches what it
      * parsed only then (the system's bundle takes some 20 ms to parse). */
     bad |= curl_easy_setopt(t->easy, CURLOPT_CAPATH, NULL);
@@ -303,6 +205,10 @@ static int set_request(struct http_transfer *t, const struct http_transfer_optio
         bad |= curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     else if (opt->method != NULL && strcmp(opt->method, "GET") != 0)
         bad |= curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, opt->method);
+    if (opt->body != NULL) {
+        bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)opt->body_len);
+        bad |= curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, opt->body);
+    }
     return bad ? ERR_NOMEM : 0;
 }
 
@@ -531,7 +437,9 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
 
     assert(out != NULL && opt->url != NULL && !c->closing);
     assert(opt->on.head != NULL && opt->on.data != NULL && opt->on.end != NULL);
-    if (opt->method != NULL && !is_token(opt->method, strlen(opt->method)))
+    assert(opt->body == NULL || opt->method != NULL); /* a GET has none */
+    assert(!opt->any_name || opt->ca_file != NULL);   /* or anybody's certificate would do */
+    if (opt->method != NULL && !client_request_token(opt->method, strlen(opt->method)))
         return ERR_INVAL;
     t = calloc(1, sizeof(*t));
     if (t == NULL)
@@ -544,9 +452,9 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
     t->head_timeout_ms = opt->head_timeout_ms == 0 ? HEAD_TIMEOUT_MS : opt->head_timeout_ms;
     t->stall_timeout_ms = opt->stall_timeout_ms == 0 ? STALL_TIMEOUT_MS : opt->stall_timeout_ms;
     t->started_ms = uv_now(c->loop);
-    err = read_url(opt->url, t->origin, sizeof(t->origin));
+    err = client_request_url(opt->url, t->origin, sizeof(t->origin));
     if (err == 0)
-        err = read_fields(t, opt);
+        err = client_request_fields(opt, &t->fields);
     if (err == 0 && (t->easy = easy_get(c)) == NULL)
         err = ERR_NOMEM;
     if (err == 0)
@@ -555,7 +463,7 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
         err = set_behaviour(t, opt->connect_timeout_ms == 0 ? CONNECT_TIMEOUT_MS
                                                             : opt->connect_timeout_ms);
     if (err == 0)
-        err = set_tls(t, opt->ca_file);
+        err = set_tls(t, opt->ca_file, opt->any_name);
     if (err != 0) {
         http_transfer_free(t);
         return err;

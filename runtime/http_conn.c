@@ -168,8 +168,8 @@ static void hand_over(struct http_conn *c)
     s->opt.handler(s->opt.ctx, c->x);
 }
 
-/* A body up to LIMIT_HTTP_BODY_BYTES is read for the handler; that of a GET or HEAD means nothing
- * (RFC 9110 section 9.3.1) and is thrown away. */
+/* A body up to LIMIT_HTTP_BODY_BYTES is read for the handler, a larger one if it says so; that of a
+ * GET or HEAD means nothing (RFC 9110 section 9.3.1) and is thrown away. */
 static enum http_refusal expect_body(struct http_conn *c, const struct http_head *h)
 {
     enum http_method m = c->x->request.method;
@@ -179,7 +179,13 @@ static enum http_refusal expect_body(struct http_conn *c, const struct http_head
     c->body_left = h->content_length;
     c->taken = 0;
     u64 max = c->discard ? LIMIT_HTTP_DRAIN_BYTES : LIMIT_HTTP_BODY_BYTES;
-    return h->content_length > max ? HTTP_REFUSE_BODY_LONG : HTTP_REFUSE_NONE;
+    if (h->content_length <= max)
+        return HTTP_REFUSE_NONE;
+    const struct http_server_options *opt = &c->server->opt;
+    if (c->discard || !opt->large || h->content_length > opt->large_bytes ||
+        !opt->large(opt->ctx, &c->x->request))
+        return HTTP_REFUSE_BODY_LONG;
+    return http_exchange_large(c->x, h->content_length) ? HTTP_REFUSE_NONE : HTTP_REFUSE_LARGE_BUSY;
 }
 
 static void say_continue(struct http_conn *c)
@@ -297,7 +303,7 @@ static int take_body(struct http_conn *c, bool *done, enum http_refusal *why)
         *done = c->body_left == 0;
     }
     c->taken += used;
-    if (c->taken > LIMIT_HTTP_DRAIN_BYTES)
+    if (c->taken > LIMIT_HTTP_DRAIN_BYTES && !c->x->large)
         return ERR_TOOBIG;
     int rc = c->discard ? 0 : http_exchange_body(c->x, data, n);
     http_input_consume(c, used);
@@ -427,18 +433,30 @@ static bool step_linger(struct http_conn *c)
     return true;
 }
 
+/* The handshake is over, or was not needed. */
+static void begin_http(struct http_conn *c)
+{
+    enter(c, HTTP_CONN_HEAD);
+    c->deadline = after(c, c->server->opt.idle_timeout_ms);
+    c->readable = true; /* the request may have come with the end of the handshake */
+}
+
 static bool step_handshake(struct http_conn *c)
 {
     int need = UV_READABLE;
-    int rc = http_io_handshake(c, &need);
+    int rc = c->server->opt.plain_too && !c->peeked ? http_io_look(c) : 0;
+    if (rc == 0)
+        rc = http_io_handshake(c, &need);
     if (rc == ERR_AGAIN) {
         want(c, need);
         return false;
     }
-    if (rc == 0) {
-        enter(c, HTTP_CONN_HEAD);
-        c->deadline = after(c, c->server->opt.idle_timeout_ms);
-        c->readable = true; /* the request may have come with the end of the handshake */
+    if (rc > 0) { /* plain */
+        SSL_free(c->ssl);
+        c->ssl = NULL;
+    }
+    if (rc >= 0) {
+        begin_http(c);
         return true;
     }
     c->server->stats.tls_failures++;

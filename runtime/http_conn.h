@@ -34,6 +34,8 @@
 #define HTTP_TURN_ACCEPTS    64
 /* A reader that takes less than this in `stall_timeout_ms` counts as one that takes nothing. */
 #define HTTP_STALL_BYTES 4096
+/* Large request bodies of one address at a time. */
+#define HTTP_LARGE_PER_ADDRESS 2
 /* How long accepting pauses when descriptors or memory run out. */
 #define HTTP_ACCEPT_PAUSE_MS 100
 #define HTTP_ADDRESS_BUCKETS 1024
@@ -81,6 +83,7 @@ struct http_address { /* a client address and its connections */
     struct http_address *next;
     u8 key[16];
     unsigned count;
+    unsigned large; /* of their requests, those with large bodies */
 };
 
 struct http_listener {
@@ -109,6 +112,7 @@ struct http_server {
     uv_check_t check; /* runs `ready` and `handshakes` */
     uv_idle_t idle;   /* active while one of them is not empty, so that the loop does not sleep */
     unsigned handles; /* not closed yet; at 0 the server is freed */
+    unsigned large;   /* exchanges with large bodies */
     u64 sweep_ms;
     u64 accept_at; /* ms of the loop's clock when accepting goes on; 0: not paused */
     u16 port;
@@ -201,6 +205,7 @@ struct http_conn {
     bool broken;           /* the socket came back so: the client is gone */
     bool chunked, discard; /* of the request body */
     bool local, verified;
+    bool peeked;   /* at the first byte: it is TLS */
     bool complete; /* the last answer went out whole: TLS may say close_notify */
 };
 
@@ -257,6 +262,8 @@ ssize_t http_io_write_more(struct http_conn *c, const char *data, size_t n);
 i64 http_io_taken(const struct http_conn *c);
 /* Bytes are inside the SSL that no poll will tell of. */
 bool http_io_pending(const struct http_conn *c);
+/* 0: TLS begins. 1: plain HTTP does. ERR_AGAIN: nothing has come. ERR_EOF. */
+must_use int http_io_look(struct http_conn *c);
 /* 0: done. ERR_AGAIN: with `*need`. ERR_PROTO: that was plain HTTP. ERR_TLS. */
 must_use int http_io_handshake(struct http_conn *c, int *need);
 /* close_notify if the answer was complete (a cut one must not look whole), then FIN. 0, or
@@ -276,6 +283,7 @@ struct http_exchange {
     size_t chunk_left; /* of the chunk whose size is sent */
     char *in_body;     /* the request's body */
     size_t in_body_cap;
+    u64 in_body_max;
     char *out; /* `small` or memory of its own: the reply's head, then framing */
     u32 out_at, out_len, out_cap;
     int status;      /* 0: not answered */
@@ -284,6 +292,7 @@ struct http_exchange {
     bool close;      /* the connection ends with this answer */
     bool expect;     /* the client waits for 100 Continue */
     bool chunked;    /* the answer is sent in chunks */
+    bool large;      /* the request's body is, and is counted so */
     bool body_ended; /* nothing more is to be peeked */
     bool cut;        /* the body failed: what is queued goes out, then FIN */
     bool owed;       /* TLS holds a write of bytes of the body that must come again */
@@ -295,6 +304,8 @@ struct http_exchange {
 /* A request of its own memory. `head` NULL: none was understood. NULL: out of memory. */
 struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_head *head,
                                         const char *buf, size_t len);
+/* Its body will have `n` bytes, more than others may. False: too many such at once. */
+must_use bool http_exchange_large(struct http_exchange *x, u64 n);
 /* Adds to the request's body. ERR_TOOBIG, ERR_NOMEM. */
 must_use int http_exchange_body(struct http_exchange *x, const char *data, size_t n);
 /* Closes the body, tells the owner, frees. */

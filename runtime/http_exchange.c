@@ -61,6 +61,7 @@ struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_h
     x->out_cap = sizeof(x->small);
     x->out_at = x->out_len = HTTP_REPLY_LEAD;
     x->minor = 1;
+    x->in_body_max = LIMIT_HTTP_BODY_BYTES;
     x->request.target = (struct http_slice){"", 0};
     x->request.body = (struct http_slice){"", 0};
     x->request.peer = &c->peer.sa;
@@ -72,10 +73,24 @@ struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_h
     return x;
 }
 
+bool http_exchange_large(struct http_exchange *x, u64 n)
+{
+    struct http_server *s = x->conn->server;
+    struct http_address *a = x->conn->address;
+    if (s->large >= s->opt.large_at_once || (a && a->large >= HTTP_LARGE_PER_ADDRESS))
+        return false;
+    s->large++;
+    if (a)
+        a->large++;
+    x->large = true;
+    x->in_body_max = n;
+    return true;
+}
+
 int http_exchange_body(struct http_exchange *x, const char *data, size_t n)
 {
     size_t have = x->request.body.n;
-    if (n > LIMIT_HTTP_BODY_BYTES - have)
+    if (n > x->in_body_max - have)
         return ERR_TOOBIG;
     if (have + n > x->in_body_cap) {
         size_t cap = x->in_body_cap ? x->in_body_cap * 2 : 1024;
@@ -99,6 +114,12 @@ void http_exchange_end(struct http_exchange *x, bool complete)
     struct http_conn *c = x->conn;
     assert(c->x == x);
     c->x = NULL; /* before the callback: it may delete the server */
+    if (x->large) {
+        assert(c->server->large > 0);
+        c->server->large--;
+        if (c->address)
+            c->address->large--;
+    }
     if (x->body)
         x->body->ops->close(x->body);
     struct http_ended e = {.complete = complete, .body_bytes = x->body_sent, .status = x->status};

@@ -115,6 +115,19 @@ bool http_io_pending(const struct http_conn *c)
     return c->ssl && SSL_pending(c->ssl) > 0;
 }
 
+/* A TLS hello begins with 22, a method with a letter. */
+int http_io_look(struct http_conn *c)
+{
+    char first = 0;
+    ssize_t n = recv(c->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : ERR_EOF;
+    if (n == 0)
+        return ERR_EOF;
+    c->peeked = true;
+    return first >= 'A' && first <= 'Z';
+}
+
 int http_io_handshake(struct http_conn *c, int *need)
 {
     ERR_clear_error();

@@ -32,6 +32,7 @@
     X(FIELDS, 431, "the request has too many header lines")                                        \
     X(METHOD, 501, "this method is not implemented")                                               \
     X(CODING, 501, "the only transfer coding understood here is chunked")                          \
+    X(LARGE_BUSY, 503, "too many large requests at once: try again")                               \
     X(VERSION, 505, "this server speaks HTTP/1.1 and HTTP/1.0")
 
 enum http_refusal {

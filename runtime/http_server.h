@@ -78,6 +78,15 @@ struct http_server_options {
     void *ctx;
     unsigned max_connections; /* accept pauses at it; default 4096 */
     unsigned max_per_address; /* default 1024; of one IPv4 address (an office is one) or IPv6 /64 */
+    /* May this request have a body of more than LIMIT_HTTP_BODY_BYTES? Asked when its head is read,
+     * and only when it names its length; NULL: never. Only looks. `large_bytes` at most each,
+     * `large_at_once` in memory at a time, and two from one address; more get 503. */
+    bool (*large)(void *ctx, const struct http_request *r);
+    u64 large_bytes;
+    unsigned large_at_once;
+    /* On TLS listeners, who speaks plain HTTP is served, too: the handler sees `tls` false, and
+     * judges. Else such a request gets 400. */
+    bool plain_too;
     u32 handshake_timeout_ms; /* default 5,000 */
     u32 head_timeout_ms;      /* default 10,000: first byte of a request to its blank line */
     u32 idle_timeout_ms;      /* default 75,000: between requests */

@@ -5,14 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+u64 evict_rank_ms(const struct evict_candidate *c)
+{
+    return c->last ? c->used_ms + EVICT_LAST_MS : c->used_ms;
+}
+
 /* A total order: qsort then cannot show that it is unstable. */
 static int evict_compare(const void *left, const void *right)
 {
     const struct evict_candidate *a = left, *b = right;
     if (a->partial != b->partial)
         return a->partial ? -1 : 1;
-    if (a->used_ms != b->used_ms)
-        return a->used_ms < b->used_ms ? -1 : 1;
+    if (evict_rank_ms(a) != evict_rank_ms(b))
+        return evict_rank_ms(a) < evict_rank_ms(b) ? -1 : 1;
     if (a->digest.alg != b->digest.alg)
         return a->digest.alg < b->digest.alg ? -1 : 1;
     return memcmp(a->digest.bytes, b->digest.bytes, sizeof(a->digest.bytes));

@@ -63,6 +63,8 @@ static int ingest_admit(struct store *s, const struct store_ingest_options *opt)
         return rc;
     if (table_find(&s->ingests, &opt->digest))
         return ERR_BUSY;
+    if (purged_until(&s->purged, &opt->digest, opt->now_ms))
+        return ERR_DENIED;
     if (s->ingests.count >= STORE_INGESTS_MAX)
         return ERR_FULL;
     if (opt->size != STORE_SIZE_UNKNOWN && opt->size > s->capacity_bytes)
@@ -277,7 +279,9 @@ int store_ingest_commit(struct store_ingest *i, u64 now_ms, struct store_blob **
                              .scrubbed_ms = now_ms};
     memcpy(info.media_type, i->media_type, sizeof(info.media_type));
     memcpy(info.source, i->source, sizeof(info.source));
-    int rc = pending_put(&s->pending, &info);
+    int rc = purged_until(&s->purged, &i->digest, now_ms) ? ERR_DENIED : 0;
+    if (rc == 0)
+        rc = pending_put(&s->pending, &info);
     if (rc < 0) {
         store_ingest_drop(i);
         return rc;
@@ -293,6 +297,7 @@ int store_ingest_commit(struct store_ingest *i, u64 now_ms, struct store_blob **
             rc = ERR_NOMEM; /* held, but not for this reader */
     }
     ingest_end(i);
+    store_tell(s, &info, true);
     /* Counted when it fails: the blob is served from the note, and a later flush may succeed. */
     (void)!pending_flush(&s->pending, PENDING_TICK_MAX);
     return rc;
@@ -307,7 +312,8 @@ void store_ingest_keep(struct store_ingest *i)
         return;
     }
     struct store_partial *p = NULL;
-    if (!i->moved && !atomic_load(&i->broken) && written > 0)
+    if (!i->moved && !atomic_load(&i->broken) && written > 0 &&
+        !purged_until(&s->purged, &i->digest, s->now_ms))
         p = calloc(1, sizeof(*p));
     if (!p) {
         store_ingest_drop(i);

@@ -47,6 +47,7 @@ void store_tick(struct store *s, u64 now_ms)
 void store_sync(struct store *s)
 {
     (void)!index_sync(s->index); /* counted */
+    purged_sync(&s->purged);
     grave_empty(&s->grave);
 }
 
@@ -232,6 +233,7 @@ int store_forget(struct store *s, const struct digest *d, u64 size)
         s->ghost_used += space_rounded(size);
         s->ghosts++;
     }
+    store_tell(s, &info, false);
     return 0;
 }
 

@@ -10,6 +10,7 @@
  *   PATH/ingest/sha256-<hex>    partial: a verified-to-be prefix; resumed by the next ingest
  *   PATH/index/                 LMDB; rebuilt from blobs/ when missing or damaged
  *   PATH/clean                  present only after an orderly close: holds the boot id
+ *   PATH/purged                 what is to be kept out, and until when
  *
  * Capacity: bytes of blobs and partials, each rounded up to 4 KiB, never exceed it, also while
  * ingesting; space is reserved ahead and the coldest unpinned blobs (after idle partials) make
@@ -106,6 +107,35 @@ void store_each(struct store *s, bool (*each)(void *arg, const struct blob_info 
 /* Removes a blob by name, pinned or not (readers finish). ERR_NOTFOUND. */
 must_use int store_remove(struct store *s, const struct digest *d);
 
+/* --- purging --------------------------------------------------------------------------------- */
+
+/* Removes a blob by name, if it is held (`*removed`, may be NULL), pinned or not, and what is there
+ * of a partial, and keeps it out until `until_ms` (Unix time): no ingest of it may begin, one that
+ * runs will not be committed. Remembered across restarts, in place of an earlier purge of it; a
+ * time that is over removes only. ERR_FULL: too many are kept out already; ERR_NOSPACE, ERR_IO: it
+ * cannot be remembered, or not removed. */
+must_use int store_purge(struct store *s, const struct digest *d, u64 now_ms, u64 until_ms,
+                         bool *removed);
+/* Until when it is kept out; 0: it is not. */
+u64 store_purged_until(const struct store *s, const struct digest *d, u64 now_ms);
+/* `each` must not call the store. */
+void store_each_purged(const struct store *s, u64 now_ms,
+                       void (*each)(void *arg, const struct digest *d, u64 until_ms), void *arg);
+
+/* --- the region ------------------------------------------------------------------------------ */
+
+/* `is_last`: is our copy of this blob the one that the region counts on (evict.h)? Asked whenever
+ * room must be made, some hundred times then, from inside: it must be quick, and not call the
+ * store. NULL: no copy is. */
+void store_ask_last(struct store *s, bool (*is_last)(void *arg, const struct digest *d), void *arg);
+
+/* --- looking on ------------------------------------------------------------------------------ */
+
+/* `changed` is called for each blob that is held from now on, or not any more, from inside the
+ * function that did it: it must not call the store. One observer; NULL: none. */
+void store_observe(struct store *s,
+                   void (*changed)(void *arg, const struct blob_info *b, bool held), void *arg);
+
 /* --- ingesting ------------------------------------------------------------------------------- */
 
 struct store_ingest_options {
@@ -118,7 +148,7 @@ struct store_ingest_options {
 
 /* Reserves room and opens the partial file, resuming one left behind: store_ingest_written() then
  * tells where to go on. ERR_EXISTS: held. ERR_BUSY: being ingested. ERR_FULL: no room can be made
- * (serve through). ERR_NOSPACE, ERR_IO. */
+ * (serve through). ERR_DENIED: purged. ERR_NOSPACE, ERR_IO. */
 must_use int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
                                 struct store_ingest **out);
 
@@ -147,7 +177,8 @@ must_use int store_ingest_verify(const struct store_ingest *i);
 /* *Any thread*: verified (else ERR_CORRUPT) and all written: fsync, rename into blobs/, fsync the
  * folder. */
 must_use int store_ingest_seal(struct store_ingest *i);
-/* After a successful seal: indexes it. Takes `i` in any case. `*out` (may be NULL) is a pin. */
+/* After a successful seal: indexes it. Takes `i` in any case. `*out` (may be NULL) is a pin.
+ * ERR_DENIED: it was purged meanwhile, and is gone. */
 must_use int store_ingest_commit(struct store_ingest *i, u64 now_ms, struct store_blob **out);
 /* Stops here; the file stays as a partial for a later resume. Takes `i`. */
 void store_ingest_keep(struct store_ingest *i);

@@ -125,6 +125,8 @@ static void open_free(struct store *s)
     }
     if (s->pending.notes.slots)
         pending_fini(&s->pending);
+    if (s->purged.table.slots)
+        purged_fini(&s->purged);
     if (s->pins.slots)
         table_fini(&s->pins);
     if (s->ingests.slots)
@@ -150,6 +152,8 @@ static int open_tables(struct store *s)
         rc = table_init(&s->partials, seed);
     if (rc == 0)
         rc = pending_init(&s->pending, s->index, seed);
+    if (rc == 0)
+        rc = purged_init(&s->purged, &s->layout, seed, s->now_ms);
     return rc;
 }
 
@@ -219,6 +223,7 @@ int store_open_hooked(struct store **out, const struct store_options *opt,
         open_free(s);
         return rc;
     }
+    store_purge_again(s);
     store_room_fit(s); /* the capacity may be smaller than last time */
     found->blobs = s->blobs;
     found->bytes = s->blob_bytes;
@@ -259,6 +264,7 @@ void store_close(struct store *s)
     int rc = pending_flush_all(&s->pending);
     if (rc == 0)
         rc = index_sync(s->index);
+    purged_sync(&s->purged);
     if (rc == 0)
         rc = close_sync_partials(s);
     index_close(s->index);

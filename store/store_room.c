@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #define ROOM_WINDOW      64
+#define ROOM_SCAN        512 /* blobs looked at, to find colder ones than the region's last copies */
 #define ROOM_DISK_MARGIN (1ull << 20) /* left on the disk for the index */
 
 u64 store_used(const struct store *s)
@@ -63,27 +64,40 @@ void store_partial_drop(struct store *s, struct store_partial *p)
 struct room_window {
     struct store *store;
     struct evict_candidate list[ROOM_WINDOW];
-    size_t count;
+    size_t count, scanned;
 };
 
-/* Takes a candidate in; of blobs, the window keeps the coldest it was offered. False when it kept
- * what it had. */
+/* The last blob in the window by the policy's order; ROOM_WINDOW: there is none. */
+static size_t room_last(const struct room_window *w)
+{
+    size_t at = ROOM_WINDOW;
+    for (size_t i = 0; i < w->count; i++)
+        if (!w->list[i].partial &&
+            (at == ROOM_WINDOW || evict_rank_ms(&w->list[i]) > evict_rank_ms(&w->list[at])))
+            at = i;
+    return at;
+}
+
+/* Takes a candidate in; of blobs, the window keeps those that go first of all it was offered. False
+ * when neither this nor any blob used later would be one of them. */
 static bool room_offer(struct room_window *w, const struct digest *d, u64 bytes, u64 used_ms,
                        bool partial)
 {
+    struct store *s = w->store;
+    struct evict_candidate c = {
+        .digest = *d, .bytes = space_rounded(bytes), .used_ms = used_ms, .partial = partial};
     size_t at = w->count;
     if (at == ROOM_WINDOW) {
-        for (size_t i = 0; i < w->count; i++)
-            if (!w->list[i].partial &&
-                (at == ROOM_WINDOW || w->list[i].used_ms > w->list[at].used_ms))
-                at = i;
-        if (at == ROOM_WINDOW || w->list[at].used_ms <= used_ms)
+        at = room_last(w);
+        if (at == ROOM_WINDOW || evict_rank_ms(&w->list[at]) <= used_ms || w->scanned >= ROOM_SCAN)
             return false;
-    } else {
-        w->count++;
     }
-    w->list[at] = (struct evict_candidate){
-        .digest = *d, .bytes = space_rounded(bytes), .used_ms = used_ms, .partial = partial};
+    w->scanned += !partial;
+    c.last = !partial && s->is_last && s->is_last(s->is_last_arg, d);
+    if (w->count == ROOM_WINDOW && evict_rank_ms(&w->list[at]) <= evict_rank_ms(&c))
+        return true;
+    w->count += at == w->count;
+    w->list[at] = c;
     return true;
 }
 
@@ -113,7 +127,7 @@ static bool room_each_put(void *arg, const struct blob_info *info)
  * take. */
 static void room_fill(struct room_window *w)
 {
-    w->count = 0;
+    w->count = w->scanned = 0;
     const struct store_partial *p = TAILQ_FIRST(&w->store->idle);
     for (; p; p = TAILQ_NEXT(p, link)) {
         room_offer(w, &p->node.digest, p->bytes, p->kept_ms, true);
@@ -212,6 +226,12 @@ int store_room_make(struct store *s, u64 bytes, u64 there)
         grave_empty(&s->grave); /* slow, but the disk needs it now */
     assert(rc < 0 || store_used(s) + bytes <= s->capacity_bytes);
     return rc;
+}
+
+void store_ask_last(struct store *s, bool (*is_last)(void *arg, const struct digest *d), void *arg)
+{
+    s->is_last = is_last;
+    s->is_last_arg = arg;
 }
 
 void store_room_fit(struct store *s)

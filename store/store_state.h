@@ -3,6 +3,7 @@
  *   store.c         reading: look-up, pins, removal, ticks
  *   store_open.c    opening and closing
  *   store_room.c    the capacity: what is counted, what must go
+ *   store_purge.c   what is kept out, and who is told of changes
  *   ingest.c        blobs on their way in
  *   scrub.c         verifying what is held
  *
@@ -22,6 +23,7 @@
 #include "store/layout.h"
 #include "store/mark.h"
 #include "store/pending.h"
+#include "store/purged.h"
 #include "store/space.h"
 #include "store/store.h"
 #include "store/table.h"
@@ -57,6 +59,7 @@ struct store {
     struct mark mark;
     struct index *index;
     struct pending pending;
+    struct purged purged;
     struct grave grave;
     struct table pins, ingests, partials;
     struct store_partials idle;
@@ -68,6 +71,10 @@ struct store {
     size_t ghosts;
     u64 evicted_blobs, evicted_bytes;
     u64 now_ms, trimmed_ms; /* as of the last tick or opening */
+    bool (*is_last)(void *arg, const struct digest *d); /* NULL: nobody knows */
+    void *is_last_arg;
+    void (*changed)(void *arg, const struct blob_info *b, bool held);
+    void *changed_arg;
 };
 
 struct store_ingest {
@@ -105,6 +112,14 @@ struct store_blob *store_pin_new(struct store *s, const struct digest *d, int fd
 /* Takes a blob out: its file, its entry, its bytes from the count (which a reader still holds).
  * ERR_NOMEM, ERR_IO: it stays. */
 must_use int store_forget(struct store *s, const struct digest *d, u64 size);
+
+/* --- store_purge.c ----------------------------------------------------------------------------
+ */
+
+/* Tells the observer. */
+void store_tell(struct store *s, const struct blob_info *b, bool held);
+/* Removes what is held although it is to be kept out: a crash came between. */
+void store_purge_again(struct store *s);
 
 /* --- store_room.c ---------------------------------------------------------------------------- */
 

@@ -182,7 +182,7 @@ def markdown(rows, about, command, rounds, quick):
         "the kernel discard bodies. All settings stand in `tests/bench/servers.py`: nginx with "
         "`sendfile`, `tcp_nopush`, one worker per core, an open file cache and no log; Varnish with "
         "2 GB in memory and streaming; docker-registry and dray with errors logged only. No "
-        "TLS, no passwords.", ""]
+        "TLS but where a row says so, no passwords.", ""]
     for row in rows:
         out += row_lines(row)
     return "\n".join(out).rstrip() + "\n"

@@ -303,11 +303,14 @@ class CurlThenSum:
     def __init__(self, site, origin):
         self.dir, self.origin = site.folder("curl"), origin
 
+    def curl_options(self):
+        return []
+
     def ingest_s(self, path, digest):
         target = os.path.join(self.dir, "blob")
         start = time.perf_counter()
-        subprocess.run(["curl", "-sf", "-o", target, self.origin.url(path)], check=True,
-                       timeout=measure.RUN_TIMEOUT_S)
+        subprocess.run(["curl", "-sf", *self.curl_options(), "-o", target, self.origin.url(path)],
+                       check=True, timeout=measure.RUN_TIMEOUT_S)
         out = subprocess.run(["sha256sum", target], check=True, capture_output=True, text=True,
                              timeout=measure.RUN_TIMEOUT_S).stdout
         took = time.perf_counter() - start
@@ -349,6 +352,96 @@ def ingest(run):
                lambda _: digests.append(origin.push_blob(s.ingest_bytes)))
     _end(*contenders, origin)
     return row
+
+
+class CurlFromNginx(CurlThenSum):
+    """The same from nginx, which has the blob as a file."""
+
+    def __init__(self, site, nginx, ca=None):
+        super().__init__(site, nginx)
+        self.ca = ca
+        self.name = f"curl from nginx{', TLS' if ca else ''}, then sha256sum"
+
+    def curl_options(self):
+        return ["--cacert", self.ca] if self.ca else []
+
+
+def _wait(what, condition, timeout_s=60):
+    """Seconds until `condition()`, looked at every few milliseconds."""
+    start = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - start > timeout_s:
+            raise BenchError(f"{what}: not within {timeout_s} s")
+        time.sleep(0.003)
+    return time.perf_counter() - start
+
+
+def _peer_fetch(run, key, tls):
+    s = run.sizes
+    kind = "TLS" if tls else "plain HTTP"
+    row = Row(
+        key, f"Fetch from a peer, one connection, {kind}, {human(s.ingest_bytes)} blob",
+        "Two nodes of one region on loopback. Each round has a new blob that the first holds and the "
+        "second does not. A client asks the second and leaves with the first byte; measured is the time "
+        "from its request until the second node has all of it, written and verified. Against it: "
+        "`curl -o file` from nginx, which has the blob as a file in the page cache, then `sha256sum "
+        "file`.",
+        [Metric("gb_per_s", "rate", "GB/s"), Metric("took_s", "took", "s")], [])
+    origin = run.origin()
+    nginx = (servers.NginxTls if tls else servers.NginxStatic)(run.site)
+    curl = CurlFromNginx(run.site, nginx, run.site.certificate()[2] if tls else None)
+    row.goals = [Goal("gb_per_s", curl.name, ">=", 0.9)]
+    run.enter(row, curl.name)
+    racks = []
+    if run.with_dray:
+        holder = servers.Rack(run.site, origin, tls=tls)
+        racks = [holder, servers.Rack(run.site, origin, holder, tls)]
+        run.enter(row, "dray")
+    nginx.start()
+    for rack in racks:
+        run.attempt(row, rack, rack.start)
+    digests = []
+
+    def fresh(_):
+        scratch = os.path.join(run.site.folder("blob"), "blob")
+        digests.append(origin.push_blob(s.ingest_bytes, copy_to=scratch))
+        os.rename(scratch, nginx.place(blob_path(digests[-1])))
+
+    def events(rack, digest):
+        return {e["event"] for e in rack.admin(f"/api/v1/blobs/{digest}")["history"]}
+
+    def sample(c, r):
+        path, digest = blob_path(digests[r]), digests[r]
+        if c is curl:
+            measure.settle()
+            took = c.ingest_s(path, digest)
+            os.unlink(nginx.place(path))
+        else:
+            racks[0].ask_and_leave(path)
+            _wait("the first node holds it", lambda: racks[0].admin(
+                f"/api/v1/blobs/{digest}")["held"])
+            _wait("the second node knows", lambda: any(h["usable"] for h in racks[1].admin(
+                f"/api/v1/blobs/{digest}")["holders"]))
+            measure.settle()
+            start = time.perf_counter()
+            racks[1].ask_and_leave(path)
+            _wait("the fetch", lambda: "fetched" in events(racks[1], digest))
+            took = time.perf_counter() - start
+            if "registry" in events(racks[1], digest):
+                raise BenchError("the registry was asked")
+        return {"gb_per_s": s.ingest_bytes / took / 1e9, "took_s": took}
+
+    run.paired(row, [curl] + racks[1:], sample, fresh)
+    _end(*racks, nginx, origin)
+    return row
+
+
+def peer_fetch(run):
+    return _peer_fetch(run, "peer-fetch", False)
+
+
+def peer_fetch_tls(run):
+    return _peer_fetch(run, "peer-fetch-tls", True)
 
 
 def memory(run):
@@ -405,4 +498,5 @@ def _fill(dray, count):
 
 
 ROWS = {"hot-blob": hot_blob, "hot-manifest": hot_manifest, "cold-crowd": cold_crowd,
-        "cold-ttfb": cold_first_byte, "ingest": ingest, "memory": memory}
+        "cold-ttfb": cold_first_byte, "ingest": ingest, "peer-fetch": peer_fetch,
+        "peer-fetch-tls": peer_fetch_tls, "memory": memory}

@@ -15,11 +15,13 @@ whether the comparison is fair.
 import ctypes
 import hashlib
 import http.client
+import json
 import os
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -107,6 +109,20 @@ class Site:
             shutil.rmtree(d, ignore_errors=True)
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+    def certificate(self):
+        """(certificate, key, CA) for 127.0.0.1: ECDSA, made once. It is its own CA."""
+        cert, key = os.path.join(self.root, "tls.crt"), os.path.join(self.root, "tls.key")
+        if not os.path.exists(cert):
+            done = subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                 "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=bench",
+                 "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+                capture_output=True, text=True)
+            if done.returncode != 0:
+                raise BenchError(f"openssl: {done.stderr.strip()[-300:]}")
+            os.chmod(key, 0o600)
+        return cert, key, cert
 
     def folder(self, name):
         """A fresh, empty folder for `name`."""
@@ -376,6 +392,22 @@ http {{
         }}"""
 
 
+class NginxTls(NginxStatic):
+    """The same over TLS, with the certificate that dray's nodes have."""
+
+    name = "nginx, TLS"
+
+    def http(self):
+        cert, key, _ = self.site.certificate()
+        return super().http().replace(f"listen {self.address};", f"""listen {self.address} ssl;
+        ssl_certificate {cert};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;""")
+
+    def url(self, path):
+        return f"https://{self.address}{path}"
+
+
 class NginxCache(NginxStatic):
     """nginx, proxy_cache on disk; one request fills, the others wait for it (proxy_cache_lock)."""
 
@@ -460,3 +492,75 @@ upstreams:
 log: {{level: error}}
 """)
         return [self.node, "--config", config]
+
+
+class Rack(Dray):
+    """dray-node as one of two racks of a region, over plain HTTP or TLS (its listener and its peers)."""
+
+    def __init__(self, site, origin, seed=None, tls=False):
+        super().__init__(site, origin)
+        self.dir = site.folder(f"rack-{self.port}")
+        self.seed, self.tls = seed, tls
+
+    def _mesh_key(self):
+        path = os.path.join(self.site.root, "mesh.key")
+        if not os.path.exists(path):
+            out = subprocess.run([self.node, "keygen", "mesh"], check=True, capture_output=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as f:
+                f.write(out.stdout)
+        return path
+
+    def command(self):
+        more = ""
+        if self.tls:
+            cert, key, ca = self.site.certificate()
+            more = f"tls: {{cert: {cert}, key: {key}, ca: {ca}}}\n"
+        if self.seed:
+            more += f'seeds: ["{self.seed.address}"]\n'
+        config = self.write("node.yaml", f"""name: rack-{self.port}
+region: bench
+listen: {self.address}
+mesh_key: {self._mesh_key()}
+store: {{path: {self.dir}/store, capacity: 40GiB}}
+upstreams:
+  - {{name: registry.bench, url: "http://{self.origin.address}"}}
+log: {{level: error}}
+{more}""")
+        return [self.node, "--config", config]
+
+    def _wait_ready(self):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise BenchError(f"{self.name}: ended at once: {self.log_tail()}")
+            try:
+                if self.admin("/readyz", raw=True).startswith(b"ready"):
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise BenchError(f"{self.name}: not ready after 30 s: {self.log_tail()}")
+
+    def admin(self, path, raw=False):
+        """GET through its Unix socket: the body, read as JSON."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(f"{self.dir}/store/dray.sock")
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while part := s.recv(65536):
+                answer += part
+        body = answer.partition(b"\r\n\r\n")[2]
+        return body if raw else json.loads(body)
+
+    def ask_and_leave(self, path):
+        """A GET whose client leaves with the first byte: the fetch goes on without it."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain:
+            s = plain
+            if self.tls:
+                context = ssl.create_default_context(cafile=self.site.certificate()[2])
+                s = context.wrap_socket(plain, server_hostname="127.0.0.1")
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: {self.address}\r\n\r\n".encode())
+            head = s.recv(4096)
+            if b" 200 " not in head.split(b"\r\n")[0]:
+                raise BenchError(f"{self.name}: {head[:200]!r}")

@@ -18,7 +18,7 @@ struct told {
     u64 sum;
 };
 
-static void each(void *arg, const struct digest *d)
+static void each(void *arg, const struct digest *d, u64 size)
 {
     struct told *t = arg;
     char text[DIGEST_TEXT_SIZE];
@@ -27,7 +27,8 @@ static void each(void *arg, const struct digest *d)
     bool escaped = memchr(t->data, '\\', t->size);
     must(escaped || memmem(t->data, t->size, text, len));
     t->n++;
-    t->sum = t->sum * 31 + digest_hash(d, 1);
+    must(size == UINT64_MAX || size <= INT64_MAX);
+    t->sum = (t->sum * 31 + digest_hash(d, 1)) * 31 + size;
 }
 
 static const char *const types[] = {

@@ -340,10 +340,30 @@ static void test_labels(void **state)
     authz_del(authz);
 }
 
+static void test_sizes(void **state)
+{
+    (void)state;
+    begin(TTL, 0);
+    authz_note_size(authz, "reg", "team/app", &blob, 10); /* not a member: nothing to note it at */
+    assert_true(authz_size(authz, "reg", "team/app", &blob) == UINT64_MAX);
+    authz_note_member(authz, "reg", "team/app", &blob, NOW);
+    assert_true(authz_size(authz, "reg", "team/app", &blob) == UINT64_MAX);
+    authz_note_size(authz, "reg", "team/app", &blob, 10);
+    authz_note_size(authz, "reg", "team/app", &blob, UINT64_MAX);
+    assert_int_equal(authz_size(authz, "reg", "team/app", &blob), 10);
+    authz_note_member(authz, "reg", "team/app", &blob, NOW + 1); /* known again: size stays */
+    assert_int_equal(authz_size(authz, "reg", "team/app", &blob), 10);
+    assert_true(authz_size(authz, "reg", "other/app", &blob) == UINT64_MAX);
+    assert_true(authz_size(authz, "other", "team/app", &blob) == UINT64_MAX);
+    assert_true(authz_size(authz, "reg", "team/app", &other_blob) == UINT64_MAX);
+    authz_del(authz);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_facts_are_needed),
+        cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_a_permission_is_for_exactly_one_thing),
         cmocka_unit_test(test_users_are_told_apart),
         cmocka_unit_test(test_ttl_and_grace),

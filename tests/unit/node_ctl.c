@@ -203,8 +203,33 @@ static char *status_page(const char *text, bool colour)
     FILE *to = open_memstream(&page, &len);
     json_t *json = json_loads(text, 0, NULL);
     assert_non_null(json);
-    ctl_print_status(json, to, colour);
+    ctl_print_status(json, NULL, to, colour);
     json_decref(json);
+    fclose(to);
+    return page;
+}
+
+static const char mesh_json[] =
+    "{\"state\":\"joined\",\"why\":\"\",\"address\":\"10.1.1.1:5000\",\"members\":{\"alive\":2,"
+    "\"suspect\":0,\"dead\":1,\"left\":0},\"keys\":[{\"name\":\"k2\",\"id\":\"0000000b\",\"seals\":"
+    "true},{\"name\":\"k1\",\"id\":\"0000000a\",\"seals\":false}]}";
+static const char members_json[] =
+    "{\"region\":\"asia\",\"members\":[{\"name\":\"rack-12\",\"key\":\"89e65fe57af0995d\",\"address\":"
+    "\"10.1.1.1:5000\",\"state\":\"alive\",\"rack\":\"b2\",\"self\":true,\"keys\":[\"0000000b\",\"0000000a\"]},"
+    "{\"name\":\"rack-\\u001b13\",\"key\":\"0b39edee949b1c58\",\"address\":\"[2001:db8::7]:5000\",\"state\":"
+    "\"alive\",\"rack\":\"\",\"self\":false,\"since_s\":192.5,\"rtt_ms\":12.34,\"load\":0.5,\"barred\":true,"
+    "\"layers\":20000,\"keys\":[\"0000000a\",\"00000009\"]},"
+    "{\"name\":\"rack-14\",\"state\":\"dead\",\"rtt_ms\":null,\"layers\":null,\"keys\":[]},{}]}";
+
+static char *members_page(const char *mesh, const char *members, bool colour)
+{
+    char *page = NULL;
+    size_t len;
+    FILE *to = open_memstream(&page, &len);
+    json_t *m = json_loads(mesh, 0, NULL), *all = json_loads(members, 0, NULL);
+    ctl_print_members(m, all, to, colour);
+    json_decref(m);
+    json_decref(all);
     fclose(to);
     return page;
 }
@@ -254,6 +279,32 @@ static void test_status(void **state)
     free(page);
 }
 
+static void test_members(void **state)
+{
+    (void)state;
+    char *page = members_page(mesh_json, members_json, false);
+    has(page, "Region  joined, as 10.1.1.1:5000; 2 alive, 0 suspect, 1 dead, 0 left\n");
+    has(page, "MEMBER               ADDRESS             STATE          SINCE  RACK      RTT  LOAD  "
+              "LAYERS  MESH KEYS    NODE KEY\n");
+    has(page, "rack-12   this node  10.1.1.1:5000       alive              -  b2          -     -  "
+              "     -  k2 k1        89e65fe57af0995d\n");
+    has(page, "rack-?13             [2001:db8::7]:5000  alive, barred  3m12s  -     12.3 ms   50%  "
+              "20,000  k1 00000009  0b39edee949b1c58\n");
+    has(page, "rack-14                                  dead ");
+    assert_null(strchr(page, '\033'));
+    free(page);
+    page = members_page("{\"state\":\"refused\",\"why\":\"a clone\\n\"}", "null", true);
+    has(page, "\033[1mRegion\033[0m  refused, as -; 0 alive");
+    has(page, "\033[31ma clone?\033[0m");
+    free(page);
+    page = members_page("{\"state\":\"off\"}", "{}", false);
+    assert_string_equal(page, "");
+    free(page);
+    page = members_page("[]", "{\"members\": 7}", false);
+    assert_string_equal(page, "");
+    free(page);
+}
+
 /* Another version's answer, or a broken one, is a page with gaps. */
 static void test_status_lenient(void **state)
 {
@@ -292,6 +343,26 @@ static void test_why(void **state)
     free(page);
     page = why_page("{}");
     has(page, "not held");
+    free(page);
+}
+
+static void test_why_with_peers(void **state)
+{
+    (void)state;
+    char *page = why_page(
+        "{\"digest\":\"" DIGEST "\",\"held\":false,\"fetch\":null,\"holders\":["
+        "{\"name\":\"rack-2\",\"address\":\"10.0.0.2:5000\",\"tier\":\"rack\",\"expected_ms\":"
+        "12.5,\"usable\":true,\"reason\":\"nearest of two\"},"
+        "{\"name\":\"rack-3\",\"address\":\"10.0.0.3:5000\",\"tier\":\"far\",\"expected_ms\":0,"
+        "\"usable\":false,\"reason\":\"barred\"},7]}");
+    has(page, "fetches it from a peer\n");
+    has(page, "rack-2  10.0.0.2:5000  rack    12.5 ms  nearest of two\n");
+    has(page, "rack-3  10.0.0.3:5000  far      0.0 ms  not asked: barred\n");
+    free(page);
+    page = why_page("{\"digest\":\"" DIGEST "\",\"held\":false,\"fetch\":{\"received_bytes\":1,"
+                    "\"size_bytes\":2,\"clients\":2,\"upstream\":\"u\",\"peer\":\"rack-2\","
+                    "\"repository\":\"r\"}}");
+    has(page, "from peer rack-2, repository r, 2 clients waiting\n");
     free(page);
 }
 
@@ -414,6 +485,14 @@ static void test_ask(void **state)
     assert_int_equal(RUN(&out, &err, "purge", DIGEST, "--socket", socket_path), 0);
     finish(child);
     assert_string_equal(out, DIGEST ": removed, 2.0 KiB\n");
+
+    child = serve("POST /api/v1/purge HTTP/1.1\r\n", "{\"digest\":\"" DIGEST "\",\"for_s\":5400}",
+                  OK "{\"digest\":\"" DIGEST "\",\"removed\":false,\"bytes\":0,\"region\":true,"
+                     "\"until\":\"2026-11-24T18:23:44Z\"}");
+    assert_int_equal(RUN(&out, &err, "purge", DIGEST, "--for=90m", "--socket", socket_path), 0);
+    finish(child);
+    assert_string_equal(out, DIGEST ": not held here; kept out of the region until 2026-11-24 "
+                                    "18:23:44 UTC\n");
 }
 
 static void test_refused(void **state)
@@ -464,7 +543,7 @@ static void test_usage(void **state)
     static const char *const wrong[][3] = {
         {"status", "--jsn", "--json?"},      {"status", "extra", "not known"},
         {"why", "--socket", "a value"},      {"why", "sha256:zz", "not a digest"},
-        {"purge", "md5:00", "not a digest"},
+        {"purge", "md5:00", "not a digest"}, {"status", "--for=1h", "not known"},
     };
     for (size_t i = 0; i < countof(wrong); i++) {
         assert_int_equal(RUN(&out, &err, wrong[i][0], wrong[i][1]), 2);
@@ -515,7 +594,9 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_status_lenient),
+        cmocka_unit_test(test_members),
         cmocka_unit_test(test_why),
+        cmocka_unit_test(test_why_with_peers),
         cmocka_unit_test(test_ask),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_usage),

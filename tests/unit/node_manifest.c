@@ -22,9 +22,12 @@
 static char seen[4096]; /* "abc": the first letters of the digests told */
 static size_t n_seen;
 
-static void each(void *arg, const struct digest *d)
+static u64 last_size;
+
+static void each(void *arg, const struct digest *d, u64 size)
 {
     (void)arg;
+    last_size = size;
     char text[DIGEST_TEXT_SIZE];
     digest_format(d, text);
     if (n_seen + 1 < sizeof(seen))
@@ -73,6 +76,26 @@ static void refuse(const char *type, const char *json)
     int rc = read_as(type, json, strlen(json));
     if (rc >= 0)
         fail_msg("taken: %s as %s", json, type);
+}
+
+static void expect_size(const char *text, u64 size)
+{
+    char json[400];
+    snprintf(json, sizeof(json),
+             "{\"config\":{\"digest\":\"" A "\"},\"layers\":[{\"digest\":\"" B "\"%s}]}", text);
+    expect("application/vnd.oci.image.manifest.v1+json", json, "ab");
+    assert_int_equal(last_size, size);
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    expect_size(",\"size\":12345", 12345);
+    expect_size(",\"size\":0", 0);
+    expect_size("", UINT64_MAX);
+    expect_size(",\"size\":-1", UINT64_MAX);
+    expect_size(",\"size\":\"12\"", UINT64_MAX);
+    expect_size(",\"size\":1.5", UINT64_MAX);
 }
 
 static void test_images(void **state)
@@ -346,6 +369,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_images),
+        cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_foreign_blobs),
         cmocka_unit_test(test_mentions_are_not_membership),
         cmocka_unit_test(test_other_types),

@@ -141,7 +141,94 @@ static void test_leaving(void **state)
     wait_for(2);
     rig_settle(&rig);
     assert_string_equal(order, "ac");
-    assert_null(pace->first);
+    assert_false(pace_has_line(pace, PACE_CLIENTS));
+    rig_close(&rig);
+}
+
+/* --- two classes ------------------------------------------------------------------------------ */
+
+#define CHUNK (64 * KIB)
+
+/* Bytes that each class took, and when it stops lining up again. */
+static u64 took[PACE_CLASS_COUNT], enough[PACE_CLASS_COUNT];
+
+static void on_turn(void *arg)
+{
+    struct pace_waiter *w = arg;
+    took[w->class] += CHUNK;
+    pace_take_as(pace, w->class, CHUNK);
+    if (took[w->class] < enough[w->class])
+        pace_wait(pace, w);
+}
+
+static void crowd(struct pace_waiter *w, size_t n, enum pace_class c, u64 bytes)
+{
+    took[c] = 0;
+    enough[c] = bytes;
+    for (size_t i = 0; i < n; i++) {
+        w[i] = (struct pace_waiter){.open = on_turn, .arg = &w[i], .class = c};
+        pace_wait(pace, &w[i]);
+    }
+}
+
+static bool line_is_empty(void *arg)
+{
+    return !pace_has_line(pace, *(const enum pace_class *)arg);
+}
+
+static void wait_for_line(enum pace_class c)
+{
+    rig_wait(&rig, line_is_empty, &c);
+}
+
+static void test_clients_get_three_of_four(void **state)
+{
+    (void)state;
+    struct pace_waiter clients[3], peers[9]; /* numbers do not count, classes do */
+    begin(100 * MIB);
+    pace_take(pace, MIB);
+    crowd(clients, countof(clients), PACE_CLIENTS, 12 * MIB);
+    crowd(peers, countof(peers), PACE_PEERS, 8 * MIB);
+    wait_for_line(PACE_CLIENTS);
+    assert_in_range(took[PACE_PEERS], 3 * MIB, 5 * MIB);
+    wait_for_line(PACE_PEERS); /* alone it gets all there is */
+    assert_true(took[PACE_PEERS] >= 8 * MIB);
+    rig_close(&rig);
+}
+
+static void test_nothing_is_saved_up(void **state)
+{
+    (void)state;
+    struct pace_waiter clients[2], peers[2];
+    begin(100 * MIB);
+    pace_take(pace, MIB);
+    crowd(peers, countof(peers), PACE_PEERS, 8 * MIB);
+    wait_for_line(PACE_PEERS);
+    pace_take(pace, MIB);
+    crowd(peers, countof(peers), PACE_PEERS, 8 * MIB);
+    crowd(clients, countof(clients), PACE_CLIENTS, 12 * MIB);
+    wait_for_line(PACE_CLIENTS);
+    /* Peers had 8 MiB to themselves before; that is not held against them now. */
+    assert_in_range(took[PACE_PEERS], 3 * MIB, 5 * MIB);
+    wait_for_line(PACE_PEERS);
+    rig_close(&rig);
+}
+
+static void test_open_to_one_of_them(void **state)
+{
+    (void)state;
+    struct pace_waiter client = {.open = on_turn, .arg = &client};
+    begin(100 * MIB);
+    rig_wait(&rig, is_open, NULL);
+    assert_true(pace_is_open_to(pace, PACE_PEERS));
+    pace_take_as(pace, PACE_PEERS, 1);
+    assert_true(pace_is_open_to(pace, PACE_PEERS)); /* nobody else wants anything */
+    enough[PACE_CLIENTS] = 0;
+    pace->lines[PACE_CLIENTS].woke_ns = uv_hrtime(); /* it is about to take: the line counts */
+    pace_wait(pace, &client);
+    assert_false(pace_is_open_to(pace, PACE_PEERS));
+    assert_true(pace_is_open_to(pace, PACE_CLIENTS));
+    wait_for_line(PACE_CLIENTS);
     rig_close(&rig);
 }
 
@@ -176,7 +263,7 @@ static void test_a_paced_body(void **state)
     for (size_t i = 0; i < sizeof(text); i++)
         text[i] = (u8)(i * 11);
     struct body *inner = body_borrow(text, sizeof(text), released, &closed);
-    struct body *b = paced_body(inner, pace, on_wake, NULL);
+    struct body *b = paced_body(inner, pace, PACE_CLIENTS, on_wake, NULL);
     assert_ptr_not_equal(b, inner);
     for (;;) {
         const void *data;
@@ -208,7 +295,8 @@ static void test_a_body_closed_in_line(void **state)
     bool closed = false;
     begin(MIB);
     wakes = 0;
-    struct body *b = paced_body(body_borrow("x", 1, released, &closed), pace, on_wake, NULL);
+    struct body *b =
+        paced_body(body_borrow("x", 1, released, &closed), pace, PACE_CLIENTS, on_wake, NULL);
     pace_take(pace, MIB / 10);
     assert_int_equal(b->ops->peek(b, &data, 1), ERR_AGAIN);
     assert_int_equal(b->ops->peek(b, &data, 1), ERR_AGAIN);
@@ -225,9 +313,9 @@ static void test_a_body_without_limit(void **state)
     (void)state;
     begin(0);
     struct body *inner = body_copy("x", 1);
-    assert_ptr_equal(paced_body(inner, pace, on_wake, NULL), inner);
+    assert_ptr_equal(paced_body(inner, pace, PACE_CLIENTS, on_wake, NULL), inner);
     inner->ops->close(inner);
-    assert_null(paced_body(NULL, pace, on_wake, NULL));
+    assert_null(paced_body(NULL, pace, PACE_CLIENTS, on_wake, NULL));
     rig_close(&rig);
 }
 
@@ -262,7 +350,7 @@ static void test_paced_fills(void **state)
     for (size_t i = 0; i < countof(layers); i++)
         client_expect(&clients[i], layers[i].data, layers[i].len);
     rig_wait_idle(&rig);
-    assert_null(pace->first);
+    assert_false(pace_has_line(pace, PACE_CLIENTS));
     for (size_t i = 0; i < countof(layers); i++) {
         assert_true(rig_holds(&rig, &layers[i]));
         layer_free(&layers[i]);
@@ -285,7 +373,7 @@ static void test_stopping_paced_fills(void **state)
     fills_stop(rig.fills); /* perhaps in line: it leaves */
     client_expect_cut(&c, &layers[0]);
     rig_wait_idle(&rig);
-    assert_null(pace->first);
+    assert_false(pace_has_line(pace, PACE_CLIENTS));
     layer_free(&layers[0]);
     rig_close(&rig);
     server_del(registry);
@@ -298,6 +386,9 @@ int main(void)
         cmocka_unit_test(test_debt_shuts_and_time_opens),
         cmocka_unit_test(test_in_turn),
         cmocka_unit_test(test_leaving),
+        cmocka_unit_test(test_clients_get_three_of_four),
+        cmocka_unit_test(test_nothing_is_saved_up),
+        cmocka_unit_test(test_open_to_one_of_them),
         cmocka_unit_test(test_a_paced_body),
         cmocka_unit_test(test_a_body_closed_in_line),
         cmocka_unit_test(test_a_body_without_limit),

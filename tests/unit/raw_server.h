@@ -71,7 +71,7 @@ static inline bool raw_say(struct raw_peer *p, const char *text)
     return raw_write(p, text, strlen(text));
 }
 
-/* One request head (the client sends no bodies). False when the client is gone. */
+/* One request head. False when the client is gone. */
 static inline bool raw_request(struct raw_peer *p)
 {
     char text[RAW_REQUEST_MAX];
@@ -91,6 +91,18 @@ static inline bool raw_request(struct raw_peer *p)
     memcpy(p->server->request, text, len + 1);
     pthread_mutex_unlock(&p->server->lock);
     atomic_fetch_add(&p->server->requests, 1);
+    return true;
+}
+
+/* `len` bytes of a request's body. */
+static inline bool raw_body(struct raw_peer *p, char *out, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        ssize_t n = raw_read(p, out + at, len - at);
+        if (n <= 0)
+            return false;
+        at += (size_t)n;
+    }
     return true;
 }
 

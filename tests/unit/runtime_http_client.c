@@ -87,6 +87,61 @@ static void sends_exactly_what_is_asked(void **state)
     unsetenv("ALL_PROXY");
 }
 
+#define POSTED (3 * 1024 * 1024)
+static char posted[POSTED];
+
+static void take_post(struct raw_peer *p)
+{
+    while (raw_request(p) &&
+           raw_body(p, posted, strstr(p->server->request, ": 0\r\n") ? 0 : POSTED))
+        raw_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+}
+
+static void sends_a_body(void **state)
+{
+    static const char *const fields[] = {"Content-Type: a/b"};
+    char *body = malloc(POSTED);
+    char url[256], expected[1024];
+    struct fetch f = {0};
+
+    (void)state;
+    for (size_t i = 0; i < POSTED; i++)
+        body[i] = (char)(i * 7 + i / 251);
+    begin(take_post);
+    for (int round = 0; round < 3; round++) { /* the last one has an empty body */
+        struct http_transfer_options opt = options(&f, url, "/talk");
+        bool empty = round == 2;
+        opt.method = "POST";
+        opt.body = body;
+        opt.body_len = empty ? 0 : POSTED;
+        opt.fields = fields;
+        opt.n_fields = round == 0 ? 1 : 0;
+        memset(posted, 0, sizeof(posted));
+        fetch_start_with(&f, &opt);
+        if (round == 0) { /* it was copied */
+            char *gone = body;
+            body = malloc(POSTED);
+            memcpy(body, gone, POSTED);
+            memset(gone, 0xff, POSTED);
+            free(gone);
+        }
+        run_until(&f.ended);
+        if (f.err)
+            fail_msg("%s", f.why);
+        assert_int_equal(f.status, 200);
+        snprintf(expected, sizeof(expected),
+                 "POST /talk HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: dray/test\r\n%s"
+                 "Content-Length: %d\r\n\r\n",
+                 server->port, round == 0 ? "Content-Type: a/b\r\n" : "", empty ? 0 : POSTED);
+        assert_string_equal(server->request, expected);
+        assert_int_equal(memcmp(posted, body, POSTED) == 0, !empty);
+        fetch_free(&f);
+        f = (struct fetch){0};
+    }
+    end();
+    free(body);
+}
+
 static void see_fields(struct fetch *f)
 {
     assert_string_equal(f->fields, "Content-Length=2\nX-A=1\nx-a=2 2\nX-Empty=\nX-Tab=a\tb\n");
@@ -467,6 +522,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sends_exactly_what_is_asked),
+        cmocka_unit_test(sends_a_body),
         cmocka_unit_test(head_is_given_whole),
         cmocka_unit_test(good_answers),
         cmocka_unit_test(chunked_answers),

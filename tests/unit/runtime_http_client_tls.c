@@ -177,6 +177,34 @@ static void trusts_nobody_else(void **state)
                      "error setting certificate", "/nowhere/ca.pem");
 }
 
+/* A peer dialled by its address. */
+static void a_name_may_be_left_to_others(void **state)
+{
+    struct http_transfer_options opt;
+    char url[256];
+    const struct pair *by[] = {&ca, &other_ca};
+
+    (void)state;
+    for (size_t i = 0; i < countof(by); i++) {
+        SSL_CTX *tls = server_tls(by[i], "DNS:elsewhere.test", 5);
+        struct fetch f = {0};
+
+        begin_with(say_hello, tls, 0);
+        for (int any = 1; any >= 0; any--) { /* nor does the kept connection serve who compares */
+            f = (struct fetch){0};
+            opt = options(&f, url, NULL);
+            opt.ca_file = ca_path;
+            opt.any_name = any;
+            fetch_start_with(&f, &opt);
+            run_until(&f.ended);
+            assert_int_equal(f.err, any && by[i] == &ca ? 0 : ERR_TLS);
+            fetch_free(&f);
+        }
+        end();
+        SSL_CTX_free(tls);
+    }
+}
+
 static void old_protocols_are_refused(void **state)
 {
     SSL_CTX *tls = server_tls(&ca, "DNS:localhost", 5);
@@ -318,10 +346,10 @@ static void large_bodies_come_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trusts_the_given_ca),       cmocka_unit_test(trusts_nobody_else),
-        cmocka_unit_test(old_protocols_are_refused), cmocka_unit_test(plain_servers_are_named),
-        cmocka_unit_test(cut_bodies_are_noticed),    cmocka_unit_test(reload_reads_the_ca_again),
-        cmocka_unit_test(large_bodies_come_whole),
+        cmocka_unit_test(trusts_the_given_ca),          cmocka_unit_test(trusts_nobody_else),
+        cmocka_unit_test(a_name_may_be_left_to_others), cmocka_unit_test(old_protocols_are_refused),
+        cmocka_unit_test(plain_servers_are_named),      cmocka_unit_test(cut_bodies_are_noticed),
+        cmocka_unit_test(reload_reads_the_ca_again),    cmocka_unit_test(large_bodies_come_whole),
     };
 
     return cmocka_run_group_tests(tests, make_all, remove_all);

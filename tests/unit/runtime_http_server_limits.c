@@ -302,6 +302,107 @@ static void without_descriptors_accepting_pauses(void **state)
     rig_stop(&r);
 }
 
+static bool may_be_large(void *ctx, const struct http_request *q)
+{
+    (void)ctx;
+    return q->method == HTTP_POST && rig_asks(q, "/later");
+}
+
+static void post_head(struct client *c, const char *path, size_t len)
+{
+    char head[128];
+    snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n", path,
+             len);
+    client_send(c, head);
+}
+
+/* Sends `n` bytes while the server reads them. */
+static void post_bytes(struct client *c, struct rig *r, size_t n)
+{
+    static char block[16384];
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] = rig_byte(i);
+    for (size_t at = 0; at < n;) {
+        size_t want = n - at < sizeof(block) ? n - at : sizeof(block);
+        ssize_t sent = send(c->fd, block, want, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0)
+            at += (size_t)sent;
+        for (int i = 0; i < 4; i++)
+            rig_turn(r);
+        assert_true(sent > 0 || errno == EAGAIN);
+        if (at % sizeof(block)) /* the pattern goes on where it was cut */
+            for (size_t i = 0; i < sizeof(block); i++)
+                block[i] = rig_byte(at % sizeof(block) + i);
+    }
+}
+
+static void a_large_body_where_one_is_permitted(void **state)
+{
+    struct http_server_options opt = {
+        .large = may_be_large, .large_bytes = 2 * MIB, .large_at_once = 3};
+    struct rig r;
+    struct client c;
+    (void)state;
+    rig_start(&r, &opt);
+    client_open(&c, &r);
+    post_head(&c, "/later", 2 * MIB);
+    post_bytes(&c, &r, 2 * MIB);
+    rig_until(&r, r.n_waiting == 1);
+    struct http_slice body = http_request(r.waiting[0])->body;
+    assert_int_equal(body.n, 2 * MIB);
+    for (size_t i = 0; i < 16384; i++)
+        assert_int_equal(body.p[i], rig_byte(i));
+    http_reply_text(r.waiting[0], 200, "text/plain", "took it\n", 8);
+    client_expect(&c, "took it\n");
+
+    client_forget(&c); /* the next request of this connection is an ordinary one */
+    post_head(&c, "/", LIMIT_HTTP_BODY_BYTES + 1);
+    client_expect(&c, "HTTP/1.1 413 ");
+    client_close(&c);
+    client_open(&c, &r);
+    post_head(&c, "/later", 2 * MIB + 1);
+    client_expect(&c, "HTTP/1.1 413 ");
+    client_close(&c);
+    client_open(&c, &r);
+    client_send(&c, "POST /later HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+                    "20000\r\n");
+    post_bytes(&c, &r, 0x20000);
+    client_expect(&c, "HTTP/1.1 413 ");
+    client_close(&c);
+    assert_int_equal(r.handled, 1);
+    rig_stop(&r);
+}
+
+static void large_bodies_are_few_at_a_time(void **state)
+{
+    struct http_server_options opt = {
+        .large = may_be_large, .large_bytes = 2 * MIB, .large_at_once = 3};
+    struct rig r;
+    struct client c[3];
+    (void)state;
+    rig_start(&r, &opt);
+    for (size_t i = 0; i < 2; i++) {
+        client_open(&c[i], &r);
+        post_head(&c[i], "/later", MIB);
+        rig_rest(&r, 5);
+    }
+    client_open(&c[2], &r); /* two are one address's share */
+    post_head(&c[2], "/later", MIB);
+    client_expect(&c[2], "HTTP/1.1 503 ");
+    client_close(&c[2]);
+    client_close(&c[0]); /* one leaves, one may come */
+    rig_until(&r, rig_stats(&r).open == 1);
+    client_open(&c[2], &r);
+    post_head(&c[2], "/later", MIB);
+    post_bytes(&c[2], &r, MIB);
+    rig_until(&r, r.n_waiting == 1);
+    http_reply_text(r.waiting[0], 200, "text/plain", "took it\n", 8);
+    client_expect(&c[2], "took it\n");
+    client_close(&c[1]);
+    client_close(&c[2]);
+    rig_stop(&r);
+}
+
 static void two_hundred_clients_at_once(void **state)
 {
     struct http_server_options opt = {0};
@@ -342,6 +443,8 @@ int main(void)
         cmocka_unit_test(an_address_has_its_share),
         cmocka_unit_test(at_the_cap_new_connections_wait),
         cmocka_unit_test(without_descriptors_accepting_pauses),
+        cmocka_unit_test(a_large_body_where_one_is_permitted),
+        cmocka_unit_test(large_bodies_are_few_at_a_time),
         cmocka_unit_test(two_hundred_clients_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

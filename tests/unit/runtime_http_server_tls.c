@@ -254,6 +254,51 @@ static void plain_http_is_told_the_way(void **state)
     tls_stop(&t);
 }
 
+static void says_how_it_came(struct rig *r, struct http_exchange *x)
+{
+    (void)r;
+    const char *text = http_request(x)->tls ? "sealed\n" : "plain\n";
+    http_reply_text(x, 200, "text/plain", text, strlen(text));
+}
+
+/* Peers may come plain to a port on which users come by TLS. */
+static void plain_is_served_beside_tls_where_wanted(void **state)
+{
+    struct tls_rig t = {.opt = {.plain_too = true, .handshake_timeout_ms = 300}};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    t.r.on_request = says_how_it_came;
+    SSL_CTX *ctx = client_context();
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    tls_send(ssl, "GET / HTTP/1.1\r\n" HOST "\r\n");
+    tls_expect(&c, ssl, "sealed\n");
+    tls_bye(&c, ssl);
+    client_open(&c, &t.r);
+    for (int i = 0; i < 2; i++) {
+        client_forget(&c);
+        client_send(&c, "GET / HTTP/1.1\r\n" HOST "\r\n");
+        client_expect(&c, "plain\n");
+    }
+    client_close(&c);
+    u64 failures = rig_stats(&t.r).tls_failures, timeouts = rig_stats(&t.r).timeouts;
+    client_open(&c, &t.r); /* neither */
+    client_send(&c, "\x01\x02");
+    rig_until(&t.r, rig_stats(&t.r).tls_failures + rig_stats(&t.r).timeouts > failures + timeouts);
+    client_close(&c);
+    timeouts = rig_stats(&t.r).timeouts;
+    client_open(&c, &t.r); /* nothing at all */
+    rig_until(&t.r, rig_stats(&t.r).timeouts == timeouts + 1);
+    client_close(&c);
+    client_open(&c, &t.r);
+    client_close(&c);
+    rig_until(&t.r, rig_stats(&t.r).open == 0);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
 static void many_handshakes_at_once_all_succeed(void **state)
 {
     struct tls_rig t = {0};
@@ -299,6 +344,7 @@ int main(void)
         cmocka_unit_test(half_a_handshake_costs_nothing_and_ends),
         cmocka_unit_test(garbage_is_no_handshake),
         cmocka_unit_test(plain_http_is_told_the_way),
+        cmocka_unit_test(plain_is_served_beside_tls_where_wanted),
         cmocka_unit_test(many_handshakes_at_once_all_succeed),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);

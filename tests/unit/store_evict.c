@@ -42,6 +42,21 @@ static void takes_no_more_than_needed(void **state)
     assert_int_equal(taken, 0);
 }
 
+/* The region's last copy counts as used a week later. */
+static void the_last_copy_outlives_one_of_many(void **state)
+{
+    (void)state;
+    struct evict_candidate c[] = {
+        candidate(1, 10, 1000, false), candidate(2, 10, 2000, false), candidate(3, 10, 3000, false),
+        candidate(4, 10, 1001 + EVICT_LAST_MS, false), candidate(5, 10, 5000, true)};
+    size_t taken;
+    c[0].last = c[1].last = true; /* warm ones, and 4 was used much later */
+    assert_int_equal(evict_choose(c, countof(c), 1, &taken), 10);
+    static const u8 order[] = {5, 3, 1, 4, 2};
+    for (size_t i = 0; i < countof(c); i++)
+        assert_int_equal(c[i].digest.bytes[0], order[i]);
+}
+
 /* Equal candidates in any order of input: the same choice. */
 static void deterministic(void **state)
 {
@@ -90,6 +105,37 @@ static void coldest_goes_first(void **state)
     fixture_put(f, 5, BLOB);
     assert_false(fixture_held(f, &d[2]));
     assert_true(fixture_held(f, &d[0]));
+}
+
+/* Of 100 blobs the first 80 are the region's last copies, more than a window of the coldest. */
+static bool is_low(void *arg, const struct digest *d)
+{
+    const struct digest *all = arg;
+    for (size_t i = 0; i < 80; i++)
+        if (digest_equal(&all[i], d))
+            return true;
+    return false;
+}
+
+static void last_copies_stay_while_others_are_there(void **state)
+{
+    struct fixture *f = *state;
+    static struct digest d[121];
+    f->capacity = 100 * 12 * FIXTURE_KIB;
+    fixture_open(f);
+    for (unsigned n = 0; n < 100; n++, f->now_ms++)
+        d[n] = fixture_put(f, n, BLOB);
+    store_tick(f->store, f->now_ms);
+    store_ask_last(f->store, is_low, d);
+    for (unsigned n = 100; n < 115; n++, f->now_ms++)
+        d[n] = fixture_put(f, n, BLOB);
+    for (unsigned n = 0; n < 115; n++)
+        assert_int_equal(fixture_held(f, &d[n]), n < 80 || n >= 95);
+    /* When nothing else is there, they go, coldest first; and so it is where nobody knows. */
+    store_ask_last(f->store, NULL, NULL);
+    d[115] = fixture_put(f, 115, BLOB);
+    assert_false(fixture_held(f, &d[0]));
+    assert_true(fixture_held(f, &d[1]));
 }
 
 /* When all that is left was used a moment ago, the least recent of it still goes. */
@@ -243,8 +289,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(partials_then_coldest),
         cmocka_unit_test(takes_no_more_than_needed),
+        cmocka_unit_test(the_last_copy_outlives_one_of_many),
         cmocka_unit_test(deterministic),
         FIXTURE_TEST(coldest_goes_first),
+        FIXTURE_TEST(last_copies_stay_while_others_are_there),
         FIXTURE_TEST(all_hot),
         FIXTURE_TEST(pinned_stays),
         FIXTURE_TEST(too_large_evicts_nothing),

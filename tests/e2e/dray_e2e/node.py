@@ -61,17 +61,17 @@ def merge(base, over):
 class Node:
     """`upstreams`: a URL, or the config's list. Further keyword arguments are laid over the config."""
 
-    def __init__(self, stage, upstreams, tls=None, ca=None, start=True, **config):
+    def __init__(self, stage, upstreams, tls=None, ca=None, start=True, ip="127.0.0.1", **config):
         self.stage = stage
-        self.port = free_port()
+        self.port = free_port(ip)
         self.ca = ca
         self.scheme = "https" if tls else "http"
-        self.url = f"{self.scheme}://127.0.0.1:{self.port}"
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
+        self.url = f"{self.scheme}://{self.host}"
         if isinstance(upstreams, str):
             upstreams = [{"name": "docker.io", "url": upstreams}]
         base = {
-            "name": "test-node", "listen": f"127.0.0.1:{self.port}",
+            "name": "test-node", "listen": self.host,
             "store": {"path": stage.dir("store"), "capacity": "1GiB"},
             "upstreams": upstreams, "log": {"level": "debug"},
         }
@@ -86,14 +86,18 @@ class Node:
             self.start()
 
     def write_config(self):
-        self.config_path = self.stage.file(f"node-{self.port}.yaml", yaml(self.config) + "\n")
+        self.config_path = self.stage.file(f"node-{self.log_name}.yaml", yaml(self.config) + "\n")
 
     @property
     def socket(self):
         return self.config.get("admin", {}).get("socket") or os.path.join(self.store, "dray.sock")
 
+    @property
+    def log_name(self):
+        return re.sub(r"[^0-9a-f.]+", "-", self.host)
+
     def start(self, wait=True, env=None):
-        self.process = self.stage.spawn(f"node-{self.port}",
+        self.process = self.stage.spawn(f"node-{self.log_name}",
                                         [PROGRAM, "--config", self.config_path], env=env)
         if wait:
             self.process.until(self.ready, timeout=30)

@@ -62,6 +62,7 @@ static void open_store(struct rig *r)
         .metrics = r->metrics,
         .history = r->history,
         .pace = &r->pace,
+        .peers = r->peers,
     };
     assert_int_equal(fills_new(&r->fills, &fills), 0);
 }
@@ -84,6 +85,8 @@ void rig_open(struct rig *r, u64 capacity_bytes)
     assert_int_equal(history_new(&r->history), 0);
     struct http_client_options client = {.loop = &r->loop, .user_agent = "rig"};
     assert_int_equal(http_client_new(&r->http, &client), 0);
+    struct peers_options peers = {.client = r->http, .metrics = r->metrics, .history = r->history};
+    assert_int_equal(peers_new(&r->peers, &peers), 0);
     open_store(r);
 }
 
@@ -171,6 +174,7 @@ void rig_close(struct rig *r)
     uv_close((uv_handle_t *)&r->beat, NULL);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&r->loop), 0);
+    peers_del(r->peers);
     history_del(r->history);
     metrics_del(r->metrics);
     remove_tree(r->dir);

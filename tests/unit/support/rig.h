@@ -23,6 +23,7 @@ struct rig {
     struct metrics *metrics;
     struct history *history;
     struct http_client *http;
+    struct peers *peers; /* without a region, unless a test attaches one */
     struct store *store;
     struct fills *fills;
     u64 capacity_bytes;

@@ -1,0 +1,34 @@
+/* peer_serve.h - layers for the other nodes: GET and HEAD of /mesh/v1/blobs/<digest>, with Range.
+ *
+ * Who asks is proved by Dray-Peer (mesh_peer_check()), for this one request; over TLS, or plain
+ * where `peer_plain` says so or on loopback. A peer is a member of the region and may have any
+ * layer: users are checked where they ask.
+ * Answered from the store, or from a running fetch that already has the first byte asked for. A
+ * peer never makes a fetch begin: what is neither held nor on its way is 404.
+ *
+ * *Busy*: over its limits the node answers 503 with Retry-After and "busy", and the asker goes to
+ * another peer. The limits: streams at once (by cores and connections, and by what limits.upload
+ * leaves a stream), and how late the loop is. Clients are never told so: they have three quarters
+ * of limits.upload, and all of it while no peer asks. */
+#pragma once
+
+#include "runtime/http_server.h"
+
+struct node;
+
+struct peer_serving {
+    unsigned streams, streams_max; /* answers with a body that run; at most */
+    u64 *sent_bytes, *busy;
+    u64 *denied, *plain;
+};
+
+/* Once, when there are metrics. */
+void peer_serve_open(struct node *n);
+/* Is this target (as sent) answered here? */
+bool peer_serve_takes(struct http_slice target);
+void peer_serve(struct node *n, struct http_exchange *x);
+/* Once a second: tells the region how loaded we are. */
+void peer_serve_tick(struct node *n);
+
+/* 0: idle, to 255: it answers "busy". */
+u8 peer_serve_load(const struct node *n);

@@ -1,0 +1,231 @@
+/* peers.c - see peers.h. */
+#include "node/peers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+
+#define CONNECT_TIMEOUT_MS 1000
+#define HEAD_TIMEOUT_MS    3000   /* sourcing.h leaves sooner; this is for who is asked beside it */
+#define STALL_TIMEOUT_MS   600000 /* stalls are sourcing's affair: pauses of ours may be long */
+#define CONVICTED          64
+#define CONVICTED_NS       (600 * 1000000000ull)
+#define DISTRUSTED         64
+#define DISTRUSTED_NS      (300 * 1000000000ull)
+
+struct peers {
+    struct peers_options opt;
+    struct {
+        struct node_key key;
+        u64 until_ns;
+    } convicted[CONVICTED];
+    struct {
+        struct digest digest;
+        u64 until_ns;
+    } distrusted[DISTRUSTED];
+    size_t next_convicted, next_distrusted;
+    u64 *fetched, *outcomes[SOURCING_LEFT + 1];
+};
+
+int peers_new(struct peers **out, const struct peers_options *opt)
+{
+    struct peers *p = calloc(1, sizeof(*p));
+    if (!p)
+        return ERR_NOMEM;
+    p->opt = *opt;
+    p->fetched = metrics_counter(opt->metrics, "dray_fetched_bytes_total", "from=\"peer\"",
+                                 "Bytes of layers fetched, by where from.");
+    for (int o = SOURCING_WORKED; o <= SOURCING_LEFT; o++) {
+        char labels[64];
+        snprintf(labels, sizeof(labels), "outcome=\"%s\"",
+                 sourcing_outcome_name((enum sourcing_outcome)o));
+        p->outcomes[o] = metrics_counter(opt->metrics, "dray_peer_requests_total", labels,
+                                         "Requests for layers to peers, by how they ended.");
+    }
+    *out = p;
+    return 0;
+}
+
+void peers_del(struct peers *p)
+{
+    free(p);
+}
+
+void peers_attach(struct peers *p, struct region *region)
+{
+    p->opt.region = region;
+}
+
+static struct mesh *mesh(const struct peers *p)
+{
+    return p->opt.region ? region_mesh(p->opt.region) : NULL;
+}
+
+u64 peers_now_ns(const struct peers *p)
+{
+    return p->opt.region ? region_now_ns(p->opt.region) : uv_hrtime();
+}
+
+u64 *peers_fetched_bytes(struct peers *p)
+{
+    return p->fetched;
+}
+
+/* --- whom ------------------------------------------------------------------------------------ */
+
+bool peers_hold(const struct peers *p, const struct digest *d)
+{
+    const struct mesh *m = mesh(p);
+    return m && mesh_copies(m, d) > 0;
+}
+
+static bool is_convicted(const struct peers *p, const struct node_key *k, u64 now_ns)
+{
+    for (size_t i = 0; i < CONVICTED; i++)
+        if (p->convicted[i].until_ns > now_ns && node_key_equal(&p->convicted[i].key, k))
+            return true;
+    return false;
+}
+
+size_t peers_look(struct peers *p, const struct digest *d, u64 bytes,
+                  struct mesh_source out[MESH_SOURCES_MAX])
+{
+    struct mesh *m = mesh(p);
+    if (!m)
+        return 0;
+    u64 now = peers_now_ns(p);
+    size_t n = mesh_sources(m, d, bytes, out, now);
+    for (size_t i = 0; i < n; i++)
+        if (is_convicted(p, &out[i].key, now)) {
+            out[i].usable = false;
+            out[i].reason = "sent wrong bytes lately";
+        }
+    region_kick(p->opt.region);
+    return n;
+}
+
+void peers_note_order(struct peers *p, const struct digest *d, const struct mesh_source *list,
+                      size_t n)
+{
+    char text[140];
+    size_t len = 0;
+    for (size_t i = 0; i < n && len < sizeof(text) - 1; i++) {
+        int more = snprintf(text + len, sizeof(text) - len, "%s%.24s%s (%s, %s)", i ? ", " : "",
+                            list[i].name, list[i].usable ? "" : " not",
+                            choose_tier_name(list[i].tier), list[i].reason);
+        len += more > 0 ? (size_t)more : 0;
+    }
+    if (n > 0)
+        history_note(p->opt.history, d, "holders", "%zu: %s", n, text);
+}
+
+/* --- asking ---------------------------------------------------------------------------------- */
+
+int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct digest *d, u64 first,
+              u64 bytes, const struct http_transfer_events *on, void *arg,
+              struct http_transfer **out)
+{
+    char path[DIGEST_TEXT_SIZE + 32], url[DIGEST_TEXT_SIZE + ADDR_TEXT_SIZE + 48];
+    char digest[DIGEST_TEXT_SIZE], at[ADDR_TEXT_SIZE], range[48];
+    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
+    size_t skip = strlen(header);
+    struct mesh *m = mesh(p);
+    if (!m)
+        return ERR_UNREACHABLE;
+    digest_format(d, digest);
+    addr_format(&peer->addr, at);
+    snprintf(path, sizeof(path), "/mesh/v1/blobs/%s", digest);
+    snprintf(url, sizeof(url), "%s://%s%s", region_scheme(p->opt.region), at, path);
+    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", first);
+    int rc = mesh_peer_sign(m, &peer->key, "GET", path, header + skip);
+    if (rc)
+        return rc;
+    const char *fields[] = {header, range};
+    const char *ca = region_ca(p->opt.region);
+    struct http_transfer_options opt = {
+        .url = url,
+        .fields = fields,
+        .n_fields = first > 0 ? 2 : 1,
+        .ca_file = ca,
+        .any_name = ca != NULL,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .head_timeout_ms = HEAD_TIMEOUT_MS,
+        .stall_timeout_ms = STALL_TIMEOUT_MS,
+        .on = *on,
+        .arg = arg,
+    };
+    rc = http_transfer_start(p->opt.client, &opt, out);
+    if (rc == 0)
+        mesh_fetch_started(m, &peer->key, bytes);
+    return rc;
+}
+
+static enum mesh_outcome outcome_for_mesh(enum sourcing_outcome o)
+{
+    switch (o) {
+    case SOURCING_WORKED: return MESH_FETCH_WORKED;
+    case SOURCING_MISSING: return MESH_FETCH_MISSING;
+    case SOURCING_BUSY: return MESH_FETCH_BUSY;
+    case SOURCING_LEFT: return MESH_FETCH_LEFT;
+    case SOURCING_FAILED:
+    case SOURCING_LIED:
+    case SOURCING_DENIED: return MESH_FETCH_FAILED;
+    }
+    return MESH_FETCH_FAILED;
+}
+
+void peers_ended(struct peers *p, const struct peers_result *r)
+{
+    struct mesh *m = mesh(p);
+    *p->outcomes[r->outcome] += 1;
+    history_note(p->opt.history, r->digest, "peer",
+                 "%.40s %s: %" PRIu64 " bytes in %" PRIu64 " ms%s%s", r->name,
+                 sourcing_outcome_name(r->outcome), r->bytes, r->took_ns / 1000000,
+                 r->why[0] ? ", " : "", r->why);
+    if (!m)
+        return;
+    mesh_fetch_ended(m, &r->peer->key, r->digest, outcome_for_mesh(r->outcome), r->bytes,
+                     r->expected, r->took_ns, peers_now_ns(p));
+    region_kick(p->opt.region);
+}
+
+/* --- what is remembered against somebody ------------------------------------------------------ */
+
+void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char *name,
+                   const struct digest *d)
+{
+    char labels[128] = "peer=\"", digest[DIGEST_TEXT_SIZE];
+    size_t n = strlen(labels);
+    size_t at = p->next_convicted++ % CONVICTED;
+    p->convicted[at].key = peer->key;
+    p->convicted[at].until_ns = peers_now_ns(p) + CONVICTED_NS;
+    metrics_label_escape(labels + n, sizeof(labels) - n - 1, name);
+    strcat(labels, "\"");
+    *metrics_counter(p->opt.metrics, "dray_bad_pieces_total", labels,
+                     "Bytes proved wrong, by the peer that sent them.") += 1;
+    digest_format(d, digest);
+    log_with(LOG_ERROR, "a peer sent wrong bytes: it is not asked for a while",
+             LOG_STR("peer", name), LOG_STR("digest", digest),
+             LOG_NUM("seconds", CONVICTED_NS / 1000000000));
+    history_note(p->opt.history, d, "convicted", "%.64s sent all of it, and it was not the layer",
+                 name);
+}
+
+void peers_distrust(struct peers *p, const struct digest *d)
+{
+    size_t at = p->next_distrusted++ % DISTRUSTED;
+    p->distrusted[at].digest = *d;
+    p->distrusted[at].until_ns = peers_now_ns(p) + DISTRUSTED_NS;
+}
+
+bool peers_is_distrusted(const struct peers *p, const struct digest *d)
+{
+    u64 now = peers_now_ns(p);
+    for (size_t i = 0; i < DISTRUSTED; i++)
+        if (p->distrusted[i].until_ns > now && digest_equal(&p->distrusted[i].digest, d))
+            return true;
+    return false;
+}

@@ -1,0 +1,536 @@
+/* inventory_item.c - ops and heads as bytes, and what is believed of them when they come.
+ *
+ * An item opens with four bytes: 22 bits that name the table (a hash of key and epoch) and the low
+ * 10 bits of the version. Then
+ *
+ *     00rrrrrr | 01rrrrrr r8 | 10rrrrrr r8 r8    fp32    REPLACE: rank in 6, 14 or 22 bits
+ *     c0 fp32                                            ADD
+ *     c1 rank24                                          REMOVE
+ *     c2                                                 NOP: a version that changes nothing
+ *     c3 place64 epoch64 n32 sum128 signature            HEAD
+ *     c4 place64 epoch64 n32                             FAR: "more than ops can tell; fetch it"
+ *
+ * all big endian. So a replacement is 10 or 11 bytes. A version is read as the nearest to the one
+ * that is here. Who is further behind than 512 takes, at worst, an op for another; the next signed
+ * head shows it. */
+#include "proto/inventory_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum code { CODE_ADD = 0xc0, CODE_REMOVE, CODE_NOP, CODE_HEAD, CODE_FAR };
+
+#define WARM_BYTES     300
+#define WARM_ROW_BYTES (64 * KIB)
+#define GAP_NS         (700 * INVENTORY_MS) /* a lost batch comes again within this */
+
+static size_t put_be(u8 *at, u64 v, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (u8)(v >> (8 * (bytes - 1 - i)));
+    return bytes;
+}
+
+static u64 get_be(const u8 *at, unsigned bytes)
+{
+    u64 v = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        v = v << 8 | at[i];
+    return v;
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+static size_t put_tag(const struct inventory_table *t, u32 n, u8 *at)
+{
+    return put_be(at, t->ref << 10 | (n & 1023), 4);
+}
+
+size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at)
+{
+    const struct inventory_op *op = inventory_table_op(t, n);
+    u32 rank = op->rank_kind >> 2;
+    size_t len = put_tag(t, n, at);
+    switch ((enum inventory_kind)(op->rank_kind & 3)) {
+    case INVENTORY_REPLACE:
+        if (rank < 1u << 6)
+            len += put_be(at + len, rank, 1);
+        else if (rank < 1u << 14)
+            len += put_be(at + len, rank | 0x4000, 2);
+        else
+            len += put_be(at + len, rank | 0x800000, 3);
+        return len + put_be(at + len, op->new_fp, 4);
+    case INVENTORY_ADD: at[len++] = CODE_ADD; return len + put_be(at + len, op->new_fp, 4);
+    case INVENTORY_REMOVE: at[len++] = CODE_REMOVE; return len + put_be(at + len, rank, 3);
+    case INVENTORY_NOP: at[len++] = CODE_NOP; break;
+    }
+    return len;
+}
+
+void inventory_head_put(const struct inventory_head *h, u8 at[INVENTORY_HEAD_BODY])
+{
+    put_be(at, h->n, 4);
+    put_be(at + 4, h->sum.lane[0], 8);
+    put_be(at + 12, h->sum.lane[1], 8);
+    memcpy(at + 20, h->sig.bytes, NODE_SIGNATURE_BYTES);
+}
+
+void inventory_head_get(const u8 at[INVENTORY_HEAD_BODY], struct inventory_head *h)
+{
+    h->n = (u32)get_be(at, 4);
+    h->sum.lane[0] = get_be(at + 4, 8);
+    h->sum.lane[1] = get_be(at + 12, 8);
+    memcpy(h->sig.bytes, at + 20, NODE_SIGNATURE_BYTES);
+}
+
+size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
+                           const struct inventory_head *h, u8 *at)
+{
+    size_t len = put_tag(t, h->n, at);
+    at[len++] = CODE_HEAD;
+    len += put_be(at + len, v->pool->names[t->origin].place, 8);
+    len += put_be(at + len, t->epoch, 8);
+    inventory_head_put(h, at + len);
+    return len + INVENTORY_HEAD_BODY;
+}
+
+size_t inventory_item_far(const struct inventory *v, u16 o, u8 *at)
+{
+    const struct inventory_seat *s = &v->seats[o];
+    const struct inventory_table *t = inventory_table_at(v, s->table);
+    size_t len = put_tag(t, s->n, at);
+    at[len++] = CODE_FAR;
+    len += put_be(at + len, v->pool->names[o].place, 8);
+    len += put_be(at + len, t->epoch, 8);
+    return len + put_be(at + len, s->n, 4);
+}
+
+/* --- ops that come --------------------------------------------------------------------------- */
+
+static u16 table_of_ref(const struct inventory *v, u32 ref)
+{
+    const struct inventory_pool *p = v->pool;
+    u16 i = p->ref_heads[ref % INVENTORY_REF_HEADS];
+    for (; i != INVENTORY_NO_TABLE; i = p->tables[i]->next_ref) {
+        u16 o = p->tables[i]->origin;
+        if (p->tables[i]->ref == ref && inventory_seat_up(v, o) && v->seats[o].table == i)
+            return i;
+    }
+    return INVENTORY_NO_TABLE;
+}
+
+static bool same_op(const struct inventory_op *a, const struct inventory_op *b)
+{
+    return a->rank_kind == b->rank_kind && a->new_fp == b->new_fp;
+}
+
+/* Somebody lies, or did: from now on the origin is asked itself. */
+static void doubt(struct inventory *v, u16 o, u64 now_ns)
+{
+    v->stats.conflicts++;
+    v->seats[o].flags |= INVENTORY_DOUBT;
+    inventory_want(v, &(struct inventory_want){
+                          .origin = o, .source = o, .talk = true, .due_ns = now_ns + GAP_NS});
+}
+
+/* Another table of that name whose past is the same and whose next op this is, or may be. */
+static u16 sibling(const struct inventory *v, u16 i, const struct inventory_op *op)
+{
+    const struct inventory_pool *p = v->pool;
+    const struct inventory_table *t = p->tables[i];
+    u32 n = v->seats[t->origin].n;
+    struct inventory_sum mine = inventory_table_sum(p, t, n);
+    for (u16 k = p->names[t->origin].tables; k != INVENTORY_NO_TABLE;
+         k = p->tables[k]->next_of_origin) {
+        const struct inventory_table *other = p->tables[k];
+        if (k == i || other->epoch != t->epoch || !inventory_table_reaches(other, n))
+            continue;
+        struct inventory_sum sum = inventory_table_sum(p, other, n);
+        if (inventory_sum_equal(&sum, &mine) &&
+            (other->n == n ? !other->owned : same_op(inventory_table_op(other, n + 1), op)))
+            return k;
+    }
+    return INVENTORY_NO_TABLE;
+}
+
+/* The pool's table went on otherwise than this view was told: it follows one that did not. */
+static u16 part(struct inventory *v, u16 i, const struct inventory_op *op)
+{
+    struct inventory_table *t = inventory_table_at(v, i);
+    u16 o = t->origin, to = sibling(v, i, op);
+    struct inventory_seat *s = &v->seats[o];
+    u32 head_n = v->notes[o].head_n;
+    u8 pending = s->flags & INVENTORY_PENDING;
+    if (to == INVENTORY_NO_TABLE) {
+        u32 *fp, len;
+        if (inventory_table_content(t, s->n, &fp, &len))
+            return to;
+        int err = inventory_table_new(v->pool, o, t->epoch, s->n, fp, len, &to);
+        free(fp);
+        if (err)
+            return INVENTORY_NO_TABLE;
+        for (u32 k = 0; k < t->n_heads && t->heads[k].n <= s->n; k++)
+            inventory_head_keep(inventory_table_at(v, to), &t->heads[k]);
+    }
+    for (u32 k = 0; k < v->n_pending; k++)
+        if (v->pending[k].table == i)
+            v->pending[k].table = to;
+    inventory_attach(v, o, to, s->n);
+    s->flags |= pending;
+    v->notes[o].head_n = head_n;
+    return to;
+}
+
+/* The next version of a seat: true when it took it. */
+static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
+                    const struct inventory_items *from, u64 now_ns)
+{
+    struct inventory_table *t = inventory_table_at(v, i);
+    struct inventory_seat *s = &v->seats[t->origin];
+    if (s->n < t->reach) { /* others of the pool are too far ahead: only a snapshot helps */
+        inventory_want(v, &(struct inventory_want){.origin = t->origin,
+                                                   .source = from->from,
+                                                   .talk = true,
+                                                   .epoch = t->epoch,
+                                                   .n = s->n + 1,
+                                                   .due_ns = now_ns + GAP_NS});
+        return false;
+    }
+    if (s->n == t->n ? t->owned : !same_op(inventory_table_op(t, s->n + 1), op)) {
+        i = part(v, i, op);
+        if (i == INVENTORY_NO_TABLE)
+            return false;
+        t = inventory_table_at(v, i);
+    }
+    if (s->n == t->n) {
+        int err = inventory_table_append(v->pool, i, op);
+        if (err == ERR_INVAL)
+            doubt(v, t->origin, now_ns);
+        if (err)
+            return false;
+    }
+    s->n++;
+    v->hash += t->step;
+    v->stats.ops_received++;
+    if (!from->quiet)
+        inventory_log(v, i, s->n, from->from, now_ns);
+    return true;
+}
+
+static void stash(struct inventory *v, u16 i, u32 n, const struct inventory_op *op, u16 via,
+                  u64 now_ns)
+{
+    const struct inventory_table *t = inventory_table_at(v, i);
+    struct inventory_seat *s = &v->seats[t->origin];
+    inventory_want(v, &(struct inventory_want){.origin = t->origin,
+                                               .source = via,
+                                               .epoch = t->epoch,
+                                               .n = n - 1,
+                                               .due_ns = now_ns + GAP_NS});
+    for (u32 k = 0; (s->flags & INVENTORY_PENDING) && k < v->n_pending; k++)
+        if (v->pending[k].table == i && v->pending[k].n == n)
+            return;
+    if (v->n_pending == v->cap_pending) {
+        u32 cap = v->cap_pending ? 2 * v->cap_pending : 16;
+        if (cap > INVENTORY_PENDING_MAX)
+            return; /* the want brings it too */
+        void *pending = inventory_resize(
+            &v->bytes, v->pending, v->cap_pending * sizeof(*v->pending), cap * sizeof(*v->pending));
+        if (!pending)
+            return;
+        v->pending = pending;
+        v->cap_pending = cap;
+    }
+    v->pending[v->n_pending++] =
+        (struct inventory_pending){.n = n, .table = i, .via = via, .op = *op};
+    s->flags |= INVENTORY_PENDING;
+}
+
+void inventory_pending_drop(struct inventory *v, u16 o)
+{
+    struct inventory_seat *s = &v->seats[o];
+    if (!(s->flags & INVENTORY_PENDING))
+        return;
+    u32 kept = 0;
+    for (u32 k = 0; k < v->n_pending; k++)
+        if (v->pending[k].table != s->table)
+            v->pending[kept++] = v->pending[k];
+    v->n_pending = kept;
+    s->flags &= (u8)~INVENTORY_PENDING;
+}
+
+void inventory_pending_retry(struct inventory *v, u16 o, u64 now_ns)
+{
+    struct inventory_seat *s = &v->seats[o];
+    bool again = true;
+    while (again && (s->flags & INVENTORY_PENDING)) {
+        u32 kept = 0, left = 0;
+        again = false;
+        for (u32 k = 0; k < v->n_pending; k++) {
+            struct inventory_pending e = v->pending[k];
+            struct inventory_items from = {.from = e.via};
+            if (e.table == s->table && e.n <= s->n)
+                continue; /* came by another way */
+            if (e.table == s->table && e.n == s->n + 1) {
+                again |= advance(v, e.table, &e.op, &from, now_ns);
+                continue;
+            }
+            left += e.table == s->table;
+            v->pending[kept++] = e;
+        }
+        v->n_pending = kept;
+        if (left == 0)
+            s->flags &= (u8)~INVENTORY_PENDING;
+    }
+}
+
+static void take_op(struct inventory *v, u32 tag, struct inventory_op *op,
+                    const struct inventory_items *from, u64 now_ns)
+{
+    u16 i = table_of_ref(v, tag >> 10);
+    if (i == INVENTORY_NO_TABLE)
+        return; /* an epoch or a member not heard of yet; heads and vectors tell */
+    struct inventory_table *t = inventory_table_at(v, i);
+    struct inventory_seat *s = &v->seats[t->origin];
+    u32 ahead = (tag - s->n) & 1023;
+    if (ahead == 1 && !(s->flags & INVENTORY_SELF)) {
+        u16 o = t->origin; /* the table may be left for another */
+        if (advance(v, i, op, from, now_ns) && (s->flags & INVENTORY_PENDING))
+            inventory_pending_retry(v, o, now_ns);
+    } else if (ahead == 0 || ahead > 512) {
+        u32 n = s->n - ((0 - ahead) & 1023);
+        v->stats.ops_duplicate++;
+        if (n > t->reach && n <= s->n && !same_op(inventory_table_op(t, n), op)) {
+            if (s->flags & INVENTORY_SELF)
+                inventory_own_accused(v, from->from, now_ns);
+            else
+                doubt(v, t->origin, now_ns);
+        }
+    } else if (s->flags & INVENTORY_SELF) {
+        inventory_own_accused(v, from->from, now_ns);
+    } else {
+        stash(v, i, s->n + ahead, op, from->from, now_ns);
+    }
+}
+
+/* --- heads that come ------------------------------------------------------------------------- */
+
+static bool head_equal(const struct inventory_head *a, const struct inventory_head *b)
+{
+    return a->n == b->n && inventory_sum_equal(&a->sum, &b->sum) &&
+           memcmp(a->sig.bytes, b->sig.bytes, sizeof(a->sig.bytes)) == 0;
+}
+
+/* Rightly signed? What the pool has verified once is not verified again. */
+bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inventory_head *h)
+{
+    const struct inventory_pool *p = v->pool;
+    for (u16 i = p->names[o].tables; i != INVENTORY_NO_TABLE; i = p->tables[i]->next_of_origin) {
+        const struct inventory_table *t = p->tables[i];
+        for (u32 k = 0; t->epoch == epoch && k < t->n_heads; k++)
+            if (head_equal(&t->heads[k], h))
+                return true;
+    }
+    if (h->n <= INVENTORY_N_MAX && inventory_head_verify(&p->names[o].key, epoch, h) == 0)
+        return true;
+    v->stats.bad_heads++;
+    return false;
+}
+
+static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h)
+{
+    const struct inventory_table *t = inventory_table_at(v, v->seats[v->me].table);
+    if (epoch < t->epoch)
+        return;
+    if (epoch == t->epoch && h->n <= t->n) {
+        for (u32 k = 0; k < t->n_heads; k++)
+            if (head_equal(&t->heads[k], h))
+                return;
+        if (!inventory_table_reaches(t, h->n))
+            return;
+        struct inventory_sum sum = inventory_table_sum(v->pool, t, h->n);
+        if (inventory_sum_equal(&sum, &h->sum))
+            return;
+    }
+    if (inventory_head_true(v, v->me, epoch, h))
+        inventory_own_renew(v, epoch);
+}
+
+static void head_known(struct inventory *v, u16 o, const struct inventory_head *h, u16 from,
+                       u64 now_ns)
+{
+    struct inventory_seat *s = &v->seats[o];
+    struct inventory_table *t = inventory_table_at(v, s->table);
+    inventory_head_keep(t, h);
+    if (h->n + 1 <= v->notes[o].head_n)
+        return;
+    v->notes[o].head_n = h->n + 1;
+    inventory_log(v, s->table, h->n, (u16)(from | INVENTORY_LOG_HEAD), now_ns);
+}
+
+/* Of the epoch that we follow. */
+static void head_same(struct inventory *v, u16 o, const struct inventory_head *h, u16 from,
+                      u64 now_ns)
+{
+    struct inventory_seat *s = &v->seats[o];
+    const struct inventory_table *t = inventory_table_at(v, s->table);
+    if (h->n < v->notes[o].head_n || !inventory_head_true(v, o, t->epoch, h))
+        return;
+    if (h->n > s->n) {
+        inventory_want(v, &(struct inventory_want){.origin = o,
+                                                   .source = from,
+                                                   .epoch = t->epoch,
+                                                   .n = h->n,
+                                                   .due_ns = now_ns + GAP_NS});
+        return;
+    }
+    if (h->n < t->reach)
+        return; /* too old to be held against anything */
+    struct inventory_sum sum = inventory_table_sum(v->pool, t, h->n);
+    if (inventory_sum_equal(&sum, &h->sum)) {
+        head_known(v, o, h, from, now_ns);
+        return;
+    }
+    doubt(v, o, now_ns);
+    inventory_detach(v, o);
+}
+
+void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inventory_head *h,
+                         u16 from, u64 now_ns)
+{
+    struct inventory_seat *s = &v->seats[o];
+    if (s->flags & INVENTORY_SELF) {
+        head_own(v, epoch, h);
+        return;
+    }
+    const struct inventory_table *t =
+        s->table == INVENTORY_NO_TABLE ? NULL : inventory_table_at(v, s->table);
+    if (t && epoch < t->epoch)
+        return;
+    if (t && epoch == t->epoch) {
+        head_same(v, o, h, from, now_ns);
+        return;
+    }
+    if (!inventory_head_true(v, o, epoch, h))
+        return;
+    /* A new epoch. Of nothing, or of just what is here: then there is no need to fetch it. */
+    struct inventory_sum mine = {{0, 0}};
+    u32 *fp = NULL, len = 0;
+    u16 i = INVENTORY_NO_TABLE;
+    bool empty = inventory_sum_equal(&mine, &h->sum);
+    if (!empty && t && inventory_table_reaches(t, s->n))
+        mine = inventory_table_sum(v->pool, t, s->n);
+    if (inventory_sum_equal(&mine, &h->sum)) {
+        i = inventory_table_find(v->pool, o, epoch, h->n, &h->sum);
+        if (i == INVENTORY_NO_TABLE && (empty || !inventory_table_content(t, s->n, &fp, &len)) &&
+            inventory_table_new(v->pool, o, epoch, h->n, fp, len, &i))
+            i = INVENTORY_NO_TABLE;
+        free(fp);
+    }
+    if (i == INVENTORY_NO_TABLE) {
+        inventory_want(v, &(struct inventory_want){.origin = o,
+                                                   .source = from,
+                                                   .talk = true,
+                                                   .epoch = epoch,
+                                                   .n = h->n,
+                                                   .due_ns = now_ns});
+        return;
+    }
+    inventory_attach(v, o, i, h->n);
+    s->flags &= (u8)~INVENTORY_DOUBT;
+    head_known(v, o, h, from, now_ns);
+}
+
+/* --- a row of items -------------------------------------------------------------------------- */
+
+/* The rest of HEAD and FAR. */
+static void take_far(struct inventory *v, const u8 *p, bool head,
+                     const struct inventory_items *from, u64 now_ns)
+{
+    u16 o = inventory_name_find(v->pool, get_be(p, 8));
+    u64 epoch = get_be(p + 8, 8);
+    if (o == INVENTORY_NONE || !inventory_seat_up(v, o))
+        return;
+    if (head) {
+        struct inventory_head h;
+        inventory_head_get(p + 16, &h);
+        inventory_head_take(v, o, epoch, &h, from->from, now_ns);
+        return;
+    }
+    const struct inventory_seat *s = &v->seats[o];
+    const struct inventory_table *t =
+        s->table == INVENTORY_NO_TABLE ? NULL : inventory_table_at(v, s->table);
+    u32 n = (u32)get_be(p + 16, 4);
+    if (!t || epoch > t->epoch || (epoch == t->epoch && n > s->n))
+        inventory_want(v, &(struct inventory_want){.origin = o,
+                                                   .source = from->from,
+                                                   .talk = true,
+                                                   .epoch = epoch,
+                                                   .n = n,
+                                                   .due_ns = now_ns});
+}
+
+/* Reads one op's code and operands at `p`; bytes taken, or 0 when it is none. */
+static size_t get_op(const u8 *p, size_t len, struct inventory_op *op)
+{
+    unsigned rank_bytes = p[0] < 0xc0 ? (p[0] >> 6) + 1 : 0;
+    *op = (struct inventory_op){.rank_kind = INVENTORY_NOP};
+    if (rank_bytes > 0) {
+        if (len < rank_bytes + 4)
+            return 0;
+        u32 rank = (u32)get_be(p, rank_bytes) & ((1u << (8 * rank_bytes - 2)) - 1);
+        op->rank_kind = rank << 2 | INVENTORY_REPLACE;
+        op->new_fp = (u32)get_be(p + rank_bytes, 4);
+        return rank_bytes + 4;
+    }
+    if (p[0] == CODE_NOP)
+        return 1;
+    if (p[0] == CODE_ADD && len >= 5) {
+        op->rank_kind = INVENTORY_ADD;
+        op->new_fp = (u32)get_be(p + 1, 4);
+        return 5;
+    }
+    if (p[0] == CODE_REMOVE && len >= 4) {
+        op->rank_kind = (u32)get_be(p + 1, 3) << 2 | INVENTORY_REMOVE;
+        return 4;
+    }
+    return 0;
+}
+
+/* A full batch looks at most seats of a small row, in no order: cheaper to have them come in order
+ * first. (In a simulation each view's row is cold when its turn comes.) */
+static void warm(const struct inventory *v, size_t len)
+{
+    const u8 *p = (const u8 *)v->seats;
+    size_t size = v->cap_seats * sizeof(*v->seats);
+    for (size_t i = 0; len > WARM_BYTES && size <= WARM_ROW_BYTES && i < size; i += 64)
+        __builtin_prefetch(p + i);
+}
+
+int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
+{
+    warm(v, items->len);
+    if (items->len == 0)
+        return 0;
+    const u8 *p = items->p, *end = p + items->len;
+    while (end - p >= 5) {
+        u32 tag = (u32)get_be(p, 4);
+        size_t left = (size_t)(end - p) - 4, used;
+        struct inventory_op op;
+        p += 4;
+        if (*p == CODE_HEAD || *p == CODE_FAR) {
+            bool head = *p == CODE_HEAD;
+            used = 1 + (head ? 16 + INVENTORY_HEAD_BODY : 20);
+            if (left < used)
+                return ERR_PROTO;
+            take_far(v, p + 1, head, items, now_ns);
+        } else {
+            used = get_op(p, left, &op);
+            if (used == 0)
+                return ERR_PROTO;
+            take_op(v, tag, &op, items, now_ns);
+        }
+        p += used;
+    }
+    return p == end ? 0 : ERR_PROTO;
+}

@@ -1,0 +1,227 @@
+/* Any bytes inside the seal, so that they reach the parsers: a mesh that knows one member is told
+ * things by it, and by a stranger, in datagrams, in talks, and in answers to its own talks.
+ *
+ * The input is a row of steps: what is done (one byte), a length (two), and as many bytes. Whatever
+ * comes, the mesh goes on, what it sends is within bounds, and the member keeps its name and place.
+ */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/mesh.h"
+
+#define MS 1000000ull
+
+enum step { SAY, SAY_STRANGE, ASK, ASK_STRANGE, ANSWER, WAIT, STEPS };
+
+static void must(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+struct rig {
+    struct inventory_pool *pool;
+    struct mesh *m;
+    struct node_key member;
+    struct addr member_addr;
+    struct seal *as_member, *as_stranger;
+    u64 now_ns;
+    struct { /* talks that the mesh holds */
+        u32 id;
+        u64 counter;
+    } talks[64];
+    size_t n_talks;
+};
+
+static u8 *buf, *answer; /* LIMIT_TALK_BYTES each */
+static const struct seal_key KEY = {{1, 2, 3}};
+
+static struct mesh_options options(u8 number, struct inventory_pool *pool)
+{
+    return (struct mesh_options){
+        .self = {.addr = addr_v4(10, 0, 0, number, 5000),
+                 .role = MEMBER_NODE,
+                 .can_fetch = true,
+                 .name = number == 1 ? "node-0" : "node-1",
+                 .region = "office",
+                 .rack = "rack-0",
+                 .public_url = "https://caches.example.net"},
+        .seed = {number},
+        .boot_epoch = 1000,
+        .inventory_epoch = 1000,
+        .keys = &KEY,
+        .n_keys = 1,
+        .pool = pool,
+        .rng_seed = number,
+        .clear = true,
+        .now_ns = 1000 * MS,
+    };
+}
+
+static struct seal *voice(const struct node_key *key)
+{
+    const struct seal_options opt = {.self = *key, .epoch = 1000, .clear = true, .seed = 5};
+    struct seal *s = NULL;
+    must(seal_new(&s, &opt) == 0 && seal_set_keys(s, &KEY, 1) == 0);
+    for (int i = 0; i < 20; i++) /* ahead of what the member itself said */
+        for (enum seal_lane lane = 0; lane < SEAL_LANE_COUNT; lane++)
+            seal_close(s, lane, WIRE_VERSION, NULL, 0, buf);
+    return s;
+}
+
+/* What the mesh wants to say and hear. */
+static void drain(struct rig *r)
+{
+    struct addr to;
+    struct mesh_event ev;
+    struct seal_from from;
+    u32 id;
+    size_t len;
+    for (int i = 0; i < 10000; i++) {
+        len = mesh_write(r->m, &to, buf, LIMIT_TALK_BYTES, r->now_ns);
+        must(len <= LIMIT_DATAGRAM_BYTES && (len == 0 || addr_is_set(&to)));
+        if (len > 0)
+            continue;
+        if (mesh_dial(r->m, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
+            must(len <= LIMIT_TALK_BYTES && r->n_talks < 64);
+            must(seal_open(r->as_member, SEAL_TALK, buf, len, buf + SEAL_HEAD, &from) == SEAL_OK);
+            r->talks[r->n_talks].id = id;
+            r->talks[r->n_talks++].counter = from.counter;
+            continue;
+        }
+        if (!mesh_next_event(r->m, &ev))
+            return;
+    }
+    abort(); /* it never ends */
+}
+
+/* A mesh that has met one member by its first talk. */
+static void start(struct rig *r)
+{
+    struct inventory_pool *pool = NULL;
+    struct mesh *member = NULL;
+    struct addr to, seed = addr_v4(10, 0, 0, 1, 5000);
+    u32 id;
+    size_t len, answer_len;
+    r->now_ns = 1000 * MS;
+    must(inventory_pool_new(&r->pool, 1) == 0 && inventory_pool_new(&pool, 1) == 0);
+    struct mesh_options opt = options(1, r->pool), other = options(2, pool);
+    must(mesh_new(&r->m, &opt) == 0 && mesh_new(&member, &other) == 0);
+    must(mesh_seed(member, &seed) == 0);
+    r->member = *mesh_key(member);
+    r->member_addr = other.self.addr;
+    r->as_member = voice(&r->member);
+    r->as_stranger = voice(&(struct node_key){{0x77}});
+    bool met = false;
+    for (u64 t = 0; t < 100 && !met; t++) {
+        mesh_expire(member, r->now_ns);
+        while (mesh_dial(member, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
+            must(mesh_answer(r->m, &r->member_addr, buf, len, answer, LIMIT_TALK_BYTES, &answer_len,
+                             r->now_ns) == 0);
+            met = true;
+        }
+        r->now_ns += 100 * MS;
+    }
+    must(met && member_count(mesh_member(r->m), MEMBER_ALIVE) == 2);
+    mesh_del(member);
+    inventory_pool_del(pool);
+}
+
+static void say(struct rig *r, struct seal *s, const uint8_t *data, size_t len)
+{
+    u8 sealed[LIMIT_DATAGRAM_BYTES];
+    len = len < sizeof sealed - SEAL_OVERHEAD ? len : sizeof sealed - SEAL_OVERHEAD;
+    size_t n = seal_close(s, SEAL_DATAGRAM, WIRE_VERSION, data, len, sealed);
+    (void)mesh_read(r->m, &r->member_addr, sealed, n, r->now_ns);
+}
+
+static void ask(struct rig *r, struct seal *s, const uint8_t *data, size_t len)
+{
+    size_t n = seal_close(s, SEAL_TALK, WIRE_VERSION, data, len, buf), answer_len;
+    if (mesh_answer(r->m, &r->member_addr, buf, n, answer, LIMIT_TALK_BYTES, &answer_len,
+                    r->now_ns) == 0)
+        must(answer_len > SEAL_OVERHEAD && answer_len <= LIMIT_TALK_BYTES);
+}
+
+static void answer_talk(struct rig *r, const uint8_t *data, size_t len)
+{
+    struct wire_out w;
+    if (r->n_talks == 0)
+        return;
+    r->n_talks--;
+    wire_out_init(&w, buf + SEAL_HEAD, 32);
+    wire_put_u64(&w, 1000); /* its epoch */
+    wire_put_u64(&w, r->talks[r->n_talks].counter);
+    if (len > 0)
+        memcpy(w.buf + w.len, data, len);
+    size_t n = seal_close(r->as_member, SEAL_ANSWER, WIRE_VERSION, w.buf, w.len + len, buf);
+    mesh_dialed(r->m, r->talks[r->n_talks].id, 0, buf, n, r->now_ns);
+}
+
+static void wait_ms(struct rig *r, u64 ms)
+{
+    u64 end = r->now_ns + ms * MS;
+    for (int i = 0; i < 200 && mesh_next_expiry(r->m) <= end; i++) {
+        u64 next = mesh_next_expiry(r->m);
+        r->now_ns = next > r->now_ns ? next : r->now_ns;
+        mesh_expire(r->m, r->now_ns);
+        drain(r);
+        while (r->n_talks > 0) /* nobody is there */
+            mesh_dialed(r->m, r->talks[--r->n_talks].id, ERR_UNREACHABLE, NULL, 0, r->now_ns);
+    }
+    r->now_ns = end;
+}
+
+static void look(const struct rig *r)
+{
+    struct member_view v;
+    if (!member_find(mesh_member(r->m), &r->member, &v))
+        return; /* dead so long that it was forgotten */
+    must(addr_equal(&v.record->addr, &r->member_addr));
+    must(strcmp(v.record->name, "node-1") == 0 && v.record->role == MEMBER_NODE);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!buf) {
+        must(sodium_init() >= 0);
+        buf = malloc(LIMIT_TALK_BYTES);
+        answer = malloc(LIMIT_TALK_BYTES);
+    }
+    struct rig r = {0};
+    struct digest d = {.alg = DIGEST_SHA256, .bytes = {9}};
+    start(&r);
+    mesh_hold(r.m, &d, r.now_ns);
+    drain(&r);
+    for (unsigned steps = 0; size >= 3 && steps < 32; steps++) {
+        enum step step = (enum step)(data[0] % STEPS);
+        size_t len = (size_t)data[1] << 8 | data[2];
+        data += 3;
+        size -= 3;
+        if (step == WAIT) {
+            wait_ms(&r, len);
+            look(&r);
+            continue;
+        }
+        len = len < size ? len : size;
+        switch (step) {
+        case SAY: say(&r, r.as_member, data, len); break;
+        case SAY_STRANGE: say(&r, r.as_stranger, data, len); break;
+        case ASK: ask(&r, r.as_member, data, len); break;
+        case ASK_STRANGE: ask(&r, r.as_stranger, data, len); break;
+        case ANSWER: answer_talk(&r, data, len); break;
+        case WAIT:
+        case STEPS: break;
+        }
+        drain(&r);
+        look(&r);
+        data += len;
+        size -= len;
+    }
+    seal_del(r.as_member);
+    seal_del(r.as_stranger);
+    mesh_del(r.m);
+    inventory_pool_del(r.pool);
+    return 0;
+}

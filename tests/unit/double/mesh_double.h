@@ -1,0 +1,37 @@
+/* mesh_double.h - a region that a test writes: who is in it, who holds what, and what the code
+ * under test told it. Stands in for node/region.h and the part of proto/mesh.h that fetching uses,
+ * in the tests that are linked with it (tests/CMakeLists.txt).
+ *
+ * Peers are scripted servers (server.h); a Dray-Peer is the text "to METHOD path number", right
+ * exactly once. */
+#pragma once
+
+#include "node/region.h"
+#include "support/server.h"
+
+#define DOUBLE_PEERS 8
+
+struct mesh_double {
+    bool off; /* no region */
+    u64 now_ns;
+    bool own_clock; /* else the machine's */
+    struct {
+        struct node_key key;
+        struct addr addr;
+        char name[16];
+        bool holds, unusable;
+        u64 expected_ns;
+        u64 inflight;
+        unsigned asked, ended[MESH_FETCH_LEFT + 1];
+    } peers[DOUBLE_PEERS]; /* in the order of choice */
+    size_t n_peers;
+    unsigned looks, signs, kicks;
+};
+extern struct mesh_double mesh_double;
+
+/* Forgets all peers. */
+void double_reset(void);
+/* A peer behind a scripted server, by the name "rack-N"; returns its index. It holds everything. */
+size_t double_peer(const struct server *s);
+/* Any region: what region_* take. */
+struct region *double_region(void);

@@ -1,0 +1,632 @@
+/* node_fill_peers.c - tests of node/fill.h with peers: they are asked first, whoever is slow, dead,
+ * full or lying is left without the client noticing, and wrong bytes are never kept. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "double/mesh_double.h"
+#include "proto/limits.h"
+#include "support/rig.h"
+
+#define CAPACITY (64 * MIB)
+#define PEERS    3
+
+static struct layer layer;
+static struct rig rig;
+static struct server *registry, *peers[PEERS];
+static struct client client;
+
+static void script_layer(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    say_layer(p, r, &layer, SIZE_MAX);
+}
+
+static void open_rig(u64 capacity_bytes)
+{
+    rig_open(&rig, capacity_bytes);
+    double_reset();
+    peers_attach(rig.peers, double_region());
+}
+
+/* A registry that has the layer, and peers that do as their scripts say (NULL: no such peer). */
+static void begin(size_t layer_bytes, server_script first, server_script second,
+                  server_script third)
+{
+    const server_script scripts[PEERS] = {first, second, third};
+    open_rig(CAPACITY);
+    layer_make(&layer, layer_bytes, 11);
+    registry = server_new(script_layer, NULL, NULL);
+    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
+    for (size_t i = 0; i < PEERS; i++) {
+        peers[i] = scripts[i] ? server_new(scripts[i], NULL, NULL) : NULL;
+        if (peers[i])
+            double_peer(peers[i]);
+    }
+    client_init(&client, &rig);
+}
+
+static void finish(void)
+{
+    rig_close(&rig);
+    for (size_t i = 0; i < mesh_double.n_peers; i++)
+        assert_int_equal(mesh_double.peers[i].inflight, 0);
+    server_del(registry);
+    for (size_t i = 0; i < PEERS; i++)
+        if (peers[i])
+            server_del(peers[i]);
+    layer_free(&layer);
+}
+
+static int join_as(struct client *c, bool proven, u64 size)
+{
+    struct fill_source src = {
+        .upstream = rig.upstreams[0],
+        .repository = "team/app",
+        .authorization = "Basic u",
+        .proven = proven,
+        .size = size,
+    };
+    return client_join_as(c, &layer.digest, &src);
+}
+
+static void join(void)
+{
+    assert_int_equal(join_as(&client, true, layer.len), 0);
+}
+
+static void expect_whole(void)
+{
+    client_expect(&client, layer.data, layer.len);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+}
+
+static unsigned ended(size_t peer, enum mesh_outcome outcome)
+{
+    return mesh_double.peers[peer].ended[outcome];
+}
+
+static u64 from_peers(void)
+{
+    return rig_counter(&rig, "dray_fetched_bytes_total", "from=\"peer\"");
+}
+
+static void expect_range(struct server *s, unsigned n, const char *range)
+{
+    struct server_request r;
+    server_request_at(s, n, &r);
+    const char *value = request_field(&r, "Range");
+    assert_string_equal(value ? value : "(none)", range);
+}
+
+/* --- peers first ------------------------------------------------------------------------------ */
+
+static void test_a_peer_serves(void **state)
+{
+    (void)state;
+    struct server_request r;
+    char expected[DIGEST_TEXT_SIZE + 64];
+    begin(3 * MIB + 5, script_layer, NULL, NULL);
+    join();
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    assert_int_equal(server_count(peers[0]), 1);
+    assert_int_equal(from_peers(), layer.len);
+    assert_int_equal(fills_fetched_bytes(rig.fills), 0);
+    assert_int_equal(ended(0, MESH_FETCH_WORKED), 1);
+    server_request_at(peers[0], 0, &r);
+    snprintf(expected, sizeof(expected), "/mesh/v1/blobs/%s", layer.text);
+    assert_string_equal(r.target, expected);
+    snprintf(expected, sizeof(expected), "1 GET /mesh/v1/blobs/%s 0", layer.text);
+    assert_string_equal(request_field(&r, "Dray-Peer"), expected);
+    assert_null(request_field(&r, "Authorization"));
+    finish();
+}
+
+static void script_missing(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say_answer(p, 404, "", "{}");
+}
+
+static void test_missing_everywhere_then_the_registry(void **state)
+{
+    (void)state;
+    begin(MIB, script_missing, script_missing, NULL);
+    join();
+    expect_whole();
+    assert_int_equal(server_count(registry), 1);
+    assert_int_equal(ended(0, MESH_FETCH_MISSING), 1);
+    assert_int_equal(ended(1, MESH_FETCH_MISSING), 1);
+    assert_int_equal(from_peers(), 0);
+    finish();
+}
+
+/* Who is not proven to be permitted is judged by the registry; a peer's bytes grant nothing. */
+static void test_unproven_never_asks_peers(void **state)
+{
+    (void)state;
+    begin(MIB, script_layer, NULL, NULL);
+    assert_int_equal(join_as(&client, false, layer.len), 0);
+    expect_whole();
+    assert_int_equal(server_count(peers[0]), 0);
+    assert_int_equal(server_count(registry), 1);
+    finish();
+}
+
+static void test_unknown_size_asks_the_registry(void **state)
+{
+    (void)state;
+    begin(MIB, script_layer, NULL, NULL);
+    assert_int_equal(join_as(&client, true, STORE_SIZE_UNKNOWN), 0);
+    expect_whole();
+    assert_int_equal(server_count(peers[0]), 0);
+    finish();
+}
+
+static void script_mute(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    wait_gone(p);
+}
+
+static void test_unproven_does_not_join_what_peers_are_asked(void **state)
+{
+    (void)state;
+    struct client other;
+    begin(MIB, script_mute, NULL, NULL);
+    client_init(&other, &rig);
+    join();
+    assert_int_equal(join_as(&other, false, layer.len), ERR_AGAIN);
+    client_leave(&other);
+    expect_whole(); /* by the registry, in the end */
+    assert_int_equal(ended(0, MESH_FETCH_FAILED), 1);
+    assert_int_equal(server_count(registry), 1);
+    finish();
+}
+
+static void script_refuse(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say_answer(p, 403, "", "no, not you");
+}
+
+/* Peers failed, and the registry refuses: its answer is the user's. */
+static void test_the_registrys_refusal_comes_through(void **state)
+{
+    (void)state;
+    begin(MIB, script_missing, NULL, NULL);
+    struct server *strict = server_new(script_refuse, NULL, NULL);
+    struct fill_source src = {
+        .upstream = rig_upstream(&rig, server_url(strict), NULL, NULL, NULL),
+        .repository = "team/app",
+        .proven = true,
+        .size = layer.len,
+    };
+    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+    client_expect_failed(&client, ERR_DENIED);
+    assert_int_equal(client.refusal, 403);
+    assert_string_equal(client.refusal_body, "no, not you");
+    finish();
+    server_del(strict);
+}
+
+/* --- left within one piece -------------------------------------------------------------------- */
+
+static void script_half(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    say_layer(p, r, &layer, layer.len / 2);
+}
+
+static void test_broken_off_goes_on_elsewhere(void **state)
+{
+    (void)state;
+    char range[48];
+    begin(4 * MIB + 2, script_half, script_layer, NULL);
+    join();
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    snprintf(range, sizeof(range), "bytes=%zu-", layer.len / 2);
+    expect_range(peers[1], 0, range);
+    assert_int_equal(ended(0, MESH_FETCH_FAILED), 1);
+    assert_int_equal(ended(1, MESH_FETCH_WORKED), 1);
+    assert_int_equal(from_peers(), layer.len);
+    finish();
+}
+
+/* A third of it, then not one byte more, as a stopped process does. */
+static void script_stall(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    say_bytes(p, layer.data, layer.len / 3);
+    wait_gone(p);
+}
+
+static void test_stalled_is_left(void **state)
+{
+    (void)state;
+    begin(3 * MIB, script_stall, script_layer, NULL);
+    u64 start = uv_hrtime();
+    join();
+    expect_whole();
+    assert_true(uv_hrtime() - start < 5000 * SOURCING_MS);
+    assert_int_equal(server_count(registry), 0);
+    assert_int_equal(ended(0, MESH_FETCH_FAILED), 1);
+    finish();
+}
+
+static void test_a_mute_peer_costs_a_quarter_second(void **state)
+{
+    (void)state;
+    begin(MIB, script_mute, script_layer, NULL);
+    join();
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    assert_int_equal(ended(0, MESH_FETCH_LEFT), 1);
+    assert_int_equal(ended(1, MESH_FETCH_WORKED), 1);
+    finish();
+}
+
+static void script_trickle(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    for (size_t at = 0; at < layer.len && !peer_left(p); at += 2000) {
+        struct timespec pause = {0, 20000000};
+        say_bytes(p, layer.data + at, layer.len - at < 2000 ? layer.len - at : 2000);
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void test_slow_is_left(void **state)
+{
+    (void)state;
+    begin(6 * MIB, script_trickle, script_layer, NULL);
+    mesh_double.peers[0].expected_ns = 60 * SOURCING_MS;
+    join();
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    assert_int_equal(ended(0, MESH_FETCH_LEFT), 1);
+    assert_int_equal(ended(0, MESH_FETCH_FAILED), 0); /* slow is no crime */
+    finish();
+}
+
+static void test_nobody_listens(void **state)
+{
+    (void)state;
+    begin(MIB, script_layer, script_layer, NULL);
+    server_del(peers[0]);
+    peers[0] = NULL;
+    join();
+    expect_whole();
+    assert_int_equal(ended(0, MESH_FETCH_FAILED), 1);
+    assert_int_equal(ended(1, MESH_FETCH_WORKED), 1);
+    assert_int_equal(server_count(registry), 0);
+    finish();
+}
+
+static void script_cut_then_mute(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    if (r->number == 0)
+        script_half(p, r, arg);
+    else
+        wait_gone(p);
+}
+
+/* The registry breaks off half way: a peer that holds it goes on. */
+static void test_from_the_registry_to_a_peer(void **state)
+{
+    (void)state;
+    begin(2 * MIB, script_layer, NULL, NULL);
+    struct server *frail = server_new(script_cut_then_mute, NULL, NULL);
+    struct fill_source src = {
+        .upstream = rig_upstream(&rig, server_url(frail), NULL, NULL, NULL),
+        .repository = "team/app",
+    };
+    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+    expect_whole();
+    assert_int_equal(server_count(frail), 1);
+    assert_int_equal(from_peers(), layer.len / 2);
+    finish();
+    server_del(frail);
+}
+
+/* --- busy ------------------------------------------------------------------------------------- */
+
+static void script_busy_twice(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    if (r->number < 2)
+        say_answer(p, 503, "Retry-After: 0\r\n", "busy\n");
+    else
+        script_layer(p, r, arg);
+}
+
+static void script_busy(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say_answer(p, 503, "Retry-After: 1\r\n", "busy\n");
+}
+
+static void test_busy_leads_to_another_peer(void **state)
+{
+    (void)state;
+    begin(MIB, script_busy, script_layer, NULL);
+    join();
+    expect_whole();
+    assert_int_equal(ended(0, MESH_FETCH_BUSY), 1);
+    assert_int_equal(server_count(registry), 0);
+    finish();
+}
+
+static void test_busy_is_waited_for(void **state)
+{
+    (void)state;
+    begin(MIB, script_busy_twice, script_missing, NULL);
+    join();
+    expect_whole();
+    assert_int_equal(ended(0, MESH_FETCH_BUSY), 2);
+    assert_int_equal(ended(0, MESH_FETCH_WORKED), 1);
+    assert_int_equal(server_count(registry), 0);
+    finish();
+}
+
+/* --- lies ------------------------------------------------------------------------------------- */
+
+static void script_longer(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len + 1);
+    say_bytes(p, layer.data, layer.len);
+}
+
+static void script_endless(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    while (!peer_left(p))
+        say_chunk(p, layer.data, layer.len);
+}
+
+/* Good at first; then a range that was not asked for. */
+static void script_other_range(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p,
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1-%zu/%zu\r\nContent-Length: "
+        "%zu\r\n\r\n",
+        layer.len - 1, layer.len, layer.len - 1);
+    say_bytes(p, layer.data + 1, layer.len - 1);
+}
+
+static void test_other_lengths_and_ranges_are_lies(void **state)
+{
+    (void)state;
+    begin(MIB, script_longer, script_endless, script_other_range);
+    join();
+    expect_whole();
+    assert_int_equal(server_count(registry), 1);
+    for (size_t i = 0; i < PEERS; i++) {
+        assert_int_equal(mesh_double.peers[i].asked, 1);
+        assert_int_equal(ended(i, MESH_FETCH_FAILED), 1);
+    }
+    assert_int_equal(from_peers(), 0);
+    finish();
+}
+
+/* The right length, and one byte of it is another. */
+static void script_wrong(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    size_t half = layer.len / 2;
+    u8 other = layer.data[half] ^ 1;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    say_bytes(p, layer.data, half);
+    say_bytes(p, &other, 1);
+    say_bytes(p, layer.data + half + 1, layer.len - half - 1);
+}
+
+static u64 bad_pieces(const char *peer)
+{
+    char labels[64];
+    snprintf(labels, sizeof(labels), "peer=\"%s\"", peer);
+    return rig_counter(&rig, "dray_bad_pieces_total", labels);
+}
+
+static bool stored(void *arg)
+{
+    (void)arg;
+    return rig_holds(&rig, &layer);
+}
+
+/* All of it came from one peer: that one is to blame. The client's answer ends short, the registry
+ * is asked at once, and who comes again is served. */
+static void test_wrong_bytes_of_one_peer(void **state)
+{
+    (void)state;
+    struct client again;
+    begin(2 * MIB, script_wrong, NULL, NULL);
+    join();
+    rig_wait(&rig, stored, NULL);
+    assert_true(client.ready);
+    client_leave(&client);
+    rig_wait_idle(&rig);
+    assert_int_equal(server_count(registry), 1);
+    assert_int_equal(bad_pieces("rack-1"), 1);
+    assert_int_equal(rig_counter(&rig, "dray_dropped_total", "reason=\"wrong_digest\""), 1);
+    /* Another layer: it is not asked again. */
+    assert_int_equal(store_remove(rig.store, &layer.digest), 0);
+    client_init(&again, &rig);
+    assert_int_equal(join_as(&again, true, layer.len), 0);
+    client_expect(&again, layer.data, layer.len);
+    assert_int_equal(mesh_double.peers[0].asked, 1);
+    assert_int_equal(server_count(registry), 2);
+    finish();
+}
+
+static bool cut(void *arg)
+{
+    (void)arg;
+    return client.ended && client.end_err < 0;
+}
+
+static void test_the_clients_answer_ends_short(void **state)
+{
+    (void)state;
+    begin(2 * MIB, script_wrong, NULL, NULL);
+    join();
+    rig_wait(&rig, stored, NULL);
+    rig_wait(&rig, cut, NULL);
+    assert_true(client.len < layer.len);
+    client_leave(&client);
+    rig_wait_idle(&rig);
+    finish();
+}
+
+/* A small layer is answered when it is verified: nobody sees the lie. */
+static void test_wrong_bytes_of_a_small_layer_go_unnoticed(void **state)
+{
+    (void)state;
+    struct client second;
+    begin(100 * KIB, script_wrong, NULL, NULL);
+    client_init(&second, &rig);
+    join();
+    assert_int_equal(join_as(&second, true, layer.len), 0);
+    client_expect(&second, layer.data, layer.len);
+    expect_whole();
+    assert_int_equal(server_count(registry), 1);
+    assert_int_equal(bad_pieces("rack-1"), 1);
+    finish();
+}
+
+static void script_wrong_half(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    u8 other = layer.data[0] ^ 1;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    say_bytes(p, &other, 1);
+    say_bytes(p, layer.data + 1, layer.len / 2);
+    hang_up(p);
+}
+
+/* Two peers had a part in it: nothing is proved, nobody is blamed, and it is fetched all the same.
+ */
+static void test_wrong_bytes_of_several_convict_nobody(void **state)
+{
+    (void)state;
+    begin(2 * MIB, script_wrong_half, script_layer, NULL);
+    join();
+    rig_wait(&rig, stored, NULL);
+    client_leave(&client);
+    rig_wait_idle(&rig);
+    assert_int_equal(bad_pieces("rack-1"), 0);
+    assert_int_equal(bad_pieces("rack-2"), 0);
+    assert_int_equal(server_count(registry), 1);
+    finish();
+}
+
+/* --- no room ---------------------------------------------------------------------------------- */
+
+/* What does not fit comes from a peer all the same, and is not kept. */
+static void test_served_through(void **state)
+{
+    (void)state;
+    begin(CAPACITY + 3 * MIB, script_layer, NULL, NULL);
+    join();
+    client_expect(&client, layer.data, layer.len);
+    rig_wait_idle(&rig);
+    assert_false(rig_holds(&rig, &layer));
+    assert_int_equal(server_count(registry), 0);
+    finish();
+}
+
+static void test_small_and_served_through(void **state)
+{
+    (void)state;
+    open_rig(64 * KIB);
+    layer_make(&layer, 200 * KIB, 5);
+    registry = server_new(script_layer, NULL, NULL);
+    memset(peers, 0, sizeof(peers));
+    peers[0] = server_new(script_layer, NULL, NULL);
+    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
+    double_peer(peers[0]);
+    client_init(&client, &rig);
+    join();
+    client_expect(&client, layer.data, layer.len);
+    assert_int_equal(server_count(registry), 0);
+    rig_wait_idle(&rig);
+    finish();
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+/* Our own limit makes the peer wait: not its fault. */
+static void test_paced(void **state)
+{
+    (void)state;
+    begin(3 * MIB, script_layer, script_layer, NULL);
+    mesh_double.peers[0].expected_ns = 10 * SOURCING_MS;
+    rig.pace.rate = 2 * MIB;
+    join();
+    expect_whole();
+    assert_int_equal(ended(0, MESH_FETCH_WORKED), 1);
+    assert_int_equal(mesh_double.peers[1].asked, 0);
+    finish();
+}
+
+static void test_stopped_while_peers_are_asked(void **state)
+{
+    (void)state;
+    begin(MIB, script_mute, script_mute, NULL);
+    join();
+    rig_settle(&rig);
+    client_leave(&client);
+    finish(); /* nothing is left, and nothing stays announced */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_peer_serves),
+        cmocka_unit_test(test_missing_everywhere_then_the_registry),
+        cmocka_unit_test(test_unproven_never_asks_peers),
+        cmocka_unit_test(test_unknown_size_asks_the_registry),
+        cmocka_unit_test(test_unproven_does_not_join_what_peers_are_asked),
+        cmocka_unit_test(test_the_registrys_refusal_comes_through),
+        cmocka_unit_test(test_broken_off_goes_on_elsewhere),
+        cmocka_unit_test(test_stalled_is_left),
+        cmocka_unit_test(test_a_mute_peer_costs_a_quarter_second),
+        cmocka_unit_test(test_slow_is_left),
+        cmocka_unit_test(test_nobody_listens),
+        cmocka_unit_test(test_from_the_registry_to_a_peer),
+        cmocka_unit_test(test_busy_leads_to_another_peer),
+        cmocka_unit_test(test_busy_is_waited_for),
+        cmocka_unit_test(test_other_lengths_and_ranges_are_lies),
+        cmocka_unit_test(test_wrong_bytes_of_one_peer),
+        cmocka_unit_test(test_the_clients_answer_ends_short),
+        cmocka_unit_test(test_wrong_bytes_of_a_small_layer_go_unnoticed),
+        cmocka_unit_test(test_wrong_bytes_of_several_convict_nobody),
+        cmocka_unit_test(test_served_through),
+        cmocka_unit_test(test_small_and_served_through),
+        cmocka_unit_test(test_paced),
+        cmocka_unit_test(test_stopped_while_peers_are_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,373 @@
+/* The inventory among liars: a member that writes in another's name, forges heads and snapshots, or
+ * sends rubbish. It may cost time; what is believed in the end is what each origin says. */
+#include "inventory_rig.h"
+
+#include "proto/inventory_impl.h"
+
+#define LIAR   1u
+#define VICTIM 4u
+
+static void region(struct rig *r, u32 n, bool shared, u32 layers)
+{
+    rig_init(r, n, shared, 77);
+    for (u32 i = 0; i < n; i++) {
+        rig_start(r, i, 1000);
+        for (u32 k = 0; k < layers; k++)
+            rig_add(r, i, 1000 * i + k);
+    }
+    rig_all_up(r);
+    rig_run(r, 3 * SECOND);
+    rig_settle(r, 0, 20 * SECOND);
+}
+
+/* What the reader of node `to` says of the items, as if `from` had answered a want. */
+static int say(struct rig *r, u32 from, u32 to, const u8 *items, size_t len)
+{
+    u8 buf[RIG_DATAGRAM];
+    struct wire_out w;
+    wire_out_init(&w, buf, sizeof(buf));
+    wire_put_array(&w, 2);
+    wire_put_u64(&w, MSG_INVENTORY_OPS);
+    wire_put_bin(&w, items, len);
+    assert_false(wire_full(&w));
+    int err = rig_deliver(r, to, from, buf, w.len);
+    rig_drive(r, to);
+    return err;
+}
+
+static u16 seat_of(const struct rig *r, u32 viewer, u32 origin)
+{
+    return inventory_find_key(r->node[viewer].v, &r->node[origin].key);
+}
+
+static const struct inventory_table *table_of(const struct rig *r, u32 viewer, u32 origin)
+{
+    const struct inventory *v = r->node[viewer].v;
+    return v->pool->tables[v->seats[seat_of(r, viewer, origin)].table];
+}
+
+/* An ADD of `layer`, `ahead` versions after what `viewer` has of `origin`. */
+static size_t forge_add(const struct rig *r, u32 viewer, u32 origin, u32 ahead, u64 layer, u8 *at)
+{
+    const struct inventory *v = r->node[viewer].v;
+    struct digest d = rig_layer(layer);
+    u32 fp = inventory_fingerprint(inventory_digest_hash(v->pool, &d));
+    u32 n = v->seats[seat_of(r, viewer, origin)].n + ahead;
+    u32 tag = table_of(r, viewer, origin)->ref << 10 | (n & 1023);
+    const u8 item[] = {(u8)(tag >> 24), (u8)(tag >> 16), (u8)(tag >> 8), (u8)tag, 0xc0,
+                       (u8)(fp >> 24),  (u8)(fp >> 16),  (u8)(fp >> 8),  (u8)fp};
+    memcpy(at, item, sizeof(item));
+    return sizeof(item);
+}
+
+static void a_lie_in_anothers_name_does_not_last(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++)
+        for (int busy = 0; busy < 2; busy++) {
+            struct rig r;
+            u8 item[16];
+            region(&r, 10, shared, 30);
+            size_t len = forge_add(&r, 2, VICTIM, 1, 666, item);
+            assert_int_equal(say(&r, LIAR, 2, item, len), 0);
+            assert_true(rig_holds(&r, 2, VICTIM, 666)); /* who would know? */
+            for (u32 k = 0; busy && k < 20; k++) {
+                rig_add(&r, VICTIM, 9000 + k);
+                rig_run(&r, 300 * MS);
+            }
+            rig_run(&r, 15 * SECOND);
+            u64 took = rig_settle(&r, 0, 30 * SECOND);
+            printf("a lie is over after %.1f s\n", 15 + (double)took / 1e9);
+            for (u32 i = 0; i < r.n; i++)
+                assert_false(rig_holds(&r, i, VICTIM, 666));
+            for (u32 i = 0; i < r.n; i++)
+                assert_true(rig_holds(&r, i, VICTIM, busy ? 9019 : 4003));
+            assert_int_equal(inventory_epoch(r.node[VICTIM].v), 1000);
+            rig_fini(&r);
+        }
+}
+
+/* The liar keeps at it: three different forged versions to three nodes, again and again. */
+static void a_stubborn_liar_is_outlived(void **state)
+{
+    (void)state;
+    struct rig r;
+    u8 item[16];
+    region(&r, 10, true, 30);
+    for (u32 k = 0; k < 30; k++) {
+        for (u32 to = 5; to < 8; to++) {
+            if (r.node[to].v->seats[seat_of(&r, to, VICTIM)].table == INVENTORY_NO_TABLE)
+                continue;
+            size_t len = forge_add(&r, to, VICTIM, 1 + k % 3, 7000 + 10 * k + to, item);
+            assert_int_equal(say(&r, LIAR, to, item, len), 0);
+        }
+        rig_add(&r, VICTIM, 9000 + k);
+        rig_run(&r, 400 * MS);
+    }
+    u64 conflicts = 0;
+    for (u32 i = 0; i < r.n; i++)
+        conflicts += rig_stats(&r, i).conflicts;
+    assert_true(conflicts > 0);
+    rig_run(&r, 40 * SECOND);
+    rig_settle(&r, 0, 60 * SECOND);
+    for (u32 i = 0; i < r.n; i++) {
+        assert_true(rig_holds(&r, i, VICTIM, 9029));
+        for (u32 k = 0; k < 30; k++)
+            for (u32 to = 5; to < 8; to++)
+                assert_false(rig_holds(&r, i, VICTIM, 7000 + 10 * k + to));
+    }
+    rig_fini(&r);
+}
+
+static size_t forge_head(const struct rig *r, u32 viewer, u64 epoch, const struct inventory_head *h,
+                         u8 *at)
+{
+    const struct inventory *v = r->node[viewer].v;
+    struct inventory_table named = *table_of(r, viewer, VICTIM);
+    named.epoch = epoch;
+    return inventory_item_head(v, &named, h, at);
+}
+
+static void a_forged_head_changes_nothing(void **state)
+{
+    (void)state;
+    struct rig r;
+    u8 item[INVENTORY_HEAD_BYTES];
+    region(&r, 6, false, 30);
+    u64 before = inventory_hash(r.node[2].v);
+    struct inventory_head h = {.n = 0};
+    for (u32 k = 0; k < 4; k++) {
+        u64 epoch = k < 2 ? 1001 : 1000;
+        h.n = k == 2 ? table_of(&r, 2, VICTIM)->n : 4000000;
+        inventory_head_sign(&r.node[LIAR].secret, epoch, &h); /* rightly, by the wrong key */
+        size_t len = forge_head(&r, 2, epoch, &h, item);
+        assert_int_equal(say(&r, LIAR, 2, item, len), 0);
+    }
+    rig_run(&r, 5 * SECOND);
+    assert_int_equal(inventory_hash(r.node[2].v), before);
+    assert_true(rig_stats(&r, 2).bad_heads >= 3);
+    /* Neither does one to its owner; nor an old epoch, rightly signed. */
+    h.n = 50;
+    inventory_head_sign(&r.node[LIAR].secret, 5000, &h);
+    size_t len = forge_head(&r, 2, 5000, &h, item);
+    assert_int_equal(say(&r, LIAR, VICTIM, item, len), 0);
+    assert_int_equal(inventory_epoch(r.node[VICTIM].v), 1000);
+    inventory_head_sign(&r.node[VICTIM].secret, 999, &h);
+    len = forge_head(&r, 2, 999, &h, item);
+    assert_int_equal(say(&r, LIAR, 2, item, len), 0);
+    assert_int_equal(say(&r, LIAR, VICTIM, item, len), 0);
+    assert_int_equal(inventory_hash(r.node[2].v), before);
+    assert_int_equal(inventory_epoch(r.node[VICTIM].v), 1000);
+    rig_fini(&r);
+}
+
+/* Somebody who has our key wrote in a later epoch: ours becomes greater, and all is told again. */
+static void our_key_in_a_later_epoch_renews_ours(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) {
+        struct rig r;
+        u8 item[INVENTORY_HEAD_BYTES];
+        region(&r, 6, shared, 30);
+        struct inventory_head h = {.n = 12, .sum = {{3, 4}}};
+        inventory_head_sign(&r.node[VICTIM].secret, 5000, &h);
+        size_t len = forge_head(&r, 2, 5000, &h, item);
+        assert_int_equal(say(&r, LIAR, VICTIM, item, len), 0);
+        assert_int_equal(inventory_epoch(r.node[VICTIM].v), 5001);
+        rig_run(&r, 3 * SECOND);
+        rig_settle(&r, 0, 10 * SECOND);
+        for (u32 i = 0; i < r.n; i++)
+            assert_true(rig_holds(&r, i, VICTIM, 4029));
+        rig_fini(&r);
+    }
+}
+
+/* The answer of node 0 to what a joiner (node 5) asks, before the joiner reads it. */
+static size_t fetch(struct rig *r, u32 *id, u8 *answer, size_t cap)
+{
+    struct wire_out w;
+    struct wire_in in;
+    struct node_key to;
+    static u8 request[65536];
+    rig_start(r, 5, 1000);
+    for (u32 k = 0; k < 5; k++)
+        assert_int_equal(inventory_peer_up(r->node[5].v, &r->node[k].key, k * MS, r->now_ns), 0);
+    r->now_ns += 2 * SECOND;
+    inventory_expire(r->node[5].v, r->now_ns);
+    wire_out_init(&w, request, sizeof(request));
+    assert_true(inventory_dial(r->node[5].v, id, &to, &w, r->now_ns));
+    wire_in_init(&in, request, w.len);
+    assert_int_equal(wire_get_array(&in, 16), 2);
+    assert_int_equal(wire_get_u64(&in), MSG_INVENTORY_FETCH);
+    wire_out_init(&w, answer, cap);
+    assert_int_equal(
+        inventory_answer(r->node[0].v, &r->node[5].key, MSG_INVENTORY_FETCH, &in, &w, r->now_ns),
+        0);
+    return w.len;
+}
+
+/* How many tables of nodes 1 to 4 are here; each must be as its origin wrote it. */
+static size_t believed(const struct rig *r)
+{
+    struct inventory_origin o;
+    size_t at = 0, n = 0;
+    while (inventory_each(r->node[5].v, &at, &o)) {
+        u32 origin = rig_index(r, &o.key);
+        if (!o.complete || origin == 0 || origin == 5)
+            continue;
+        n++;
+        assert_int_equal(o.epoch, 1000);
+        assert_int_equal(o.n, 30);
+        assert_int_equal(o.layers, 30);
+        for (u32 k = 0; k < 30; k++)
+            assert_true(rig_holds(r, 5, origin, 1000 * origin + k));
+    }
+    return n;
+}
+
+/* Any byte of an answer changed: a table of another's is not believed, or it is what it was. */
+static void a_forged_snapshot_is_not_believed(void **state)
+{
+    (void)state;
+    static u8 answer[65536], forged[65536];
+    struct rig r;
+    rig_init(&r, 6, false, 78);
+    for (u32 i = 0; i < 5; i++) {
+        rig_start(&r, i, 1000);
+        for (u32 k = 0; k < 30; k++)
+            rig_add(&r, i, 1000 * i + k);
+    }
+    for (u32 i = 0; i < 5; i++)
+        rig_up(&r, i);
+    rig_run(&r, 5 * SECOND);
+    rig_settle(&r, 0, 10 * SECOND);
+    u32 id;
+    size_t len = fetch(&r, &id, answer, sizeof(answer)), refused_ones = 0;
+    struct wire_in in;
+    wire_in_init(&in, answer, len);
+    inventory_dialed(r.node[5].v, id, 0, &in, r.now_ns);
+    assert_int_equal(believed(&r), 4);
+    rig_stop(&r, 5);
+    for (size_t at = 0; at < len; at += 1 + at / 40) {
+        len = fetch(&r, &id, forged, sizeof(forged));
+        forged[at] ^= (u8)(1 + at % 255);
+        wire_in_init(&in, forged, len);
+        inventory_dialed(r.node[5].v, id, 0, &in, r.now_ns);
+        refused_ones += believed(&r) < 4;
+        rig_stop(&r, 5);
+    }
+    assert_true(refused_ones > 20);
+    rig_fini(&r);
+}
+
+/* --- malformed ------------------------------------------------------------------------------- */
+
+static struct rng noise;
+static u64 refused;
+
+static bool spoil(struct rig *r, u32 from, u32 to, u8 *bytes, size_t len)
+{
+    u8 copy[RIG_DATAGRAM];
+    if (rng_chance(&noise, 0.3)) { /* cut short */
+        size_t n = 3 + (size_t)rng_below(&noise, len - 2);
+        struct wire_in in;
+        memcpy(copy, bytes, len);
+        wire_in_init(&in, copy, n < len ? n : len);
+        (void)wire_get_array(&in, 16);
+        unsigned number = (unsigned)wire_get_u64(&in);
+        if (wire_ok(&in))
+            refused +=
+                inventory_read(r->node[to].v, &r->node[from].key, number, &in, r->now_ns) != 0;
+    }
+    if (rng_chance(&noise, 0.3)) { /* with wrong bytes */
+        struct wire_in in;
+        memcpy(copy, bytes, len);
+        for (u32 k = 0; k < 3; k++)
+            copy[2 + rng_below(&noise, len - 2)] = (u8)rng_u64(&noise);
+        wire_in_init(&in, copy, len);
+        (void)wire_get_array(&in, 16);
+        unsigned number = (unsigned)wire_get_u64(&in);
+        if (wire_ok(&in))
+            refused +=
+                inventory_read(r->node[to].v, &r->node[from].key, number, &in, r->now_ns) != 0;
+    }
+    return true;
+}
+
+static void rubbish_is_counted_and_outlived(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) {
+        struct rig r;
+        u64 counted = 0;
+        region(&r, 8, shared, 20);
+        rng_seed(&noise, 5);
+        refused = 0;
+        r.filter = spoil;
+        for (u32 k = 0; k < 100; k++) {
+            for (u32 i = 0; i < r.n; i++)
+                rig_add(&r, i, 100000 + 100 * k + i);
+            rig_run(&r, 100 * MS);
+        }
+        for (u32 i = 0; i < r.n; i++)
+            counted += rig_stats(&r, i).malformed;
+        assert_true(refused > 50);
+        assert_true(counted >= refused);
+        r.filter = NULL;
+        rig_run(&r, 60 * SECOND); /* the heads find what was taken for true */
+        for (u32 i = 0; i < r.n; i++)
+            rig_add(&r, i, 900000 + i);
+        rig_run(&r, 60 * SECOND);
+        rig_settle(&r, 0, 120 * SECOND);
+        for (u32 i = 1; i < r.n; i++)
+            assert_true(rig_holds(&r, 0, i, 900000 + i));
+        rig_fini(&r);
+    }
+}
+
+static void strangers_and_unknown_numbers(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct node_key stranger;
+    u8 buf[64];
+    struct wire_out w;
+    struct wire_in in;
+    region(&r, 3, false, 2);
+    rng_bytes(&r.rng, &stranger, sizeof(stranger));
+    wire_out_init(&w, buf, sizeof(buf));
+    wire_put_bool(&w, true);
+    wire_put_u64(&w, 12345);
+    wire_in_init(&in, buf, w.len);
+    assert_int_equal(inventory_read(r.node[0].v, &stranger, MSG_INVENTORY_ASK, &in, r.now_ns), 0);
+    struct node_key to;
+    u8 out[RIG_DATAGRAM];
+    wire_out_init(&w, out, sizeof(out));
+    assert_false(inventory_write(r.node[0].v, &to, &w, r.now_ns)); /* no answer for it */
+    wire_in_init(&in, buf, 2);
+    assert_int_equal(inventory_read(r.node[0].v, &r.node[1].key, 63, &in, r.now_ns),
+                     ERR_UNSUPPORTED);
+    wire_in_init(&in, buf, 2);
+    assert_int_equal(inventory_answer(r.node[0].v, &r.node[1].key, 63, &in, &w, r.now_ns),
+                     ERR_UNSUPPORTED);
+    wire_in_init(&in, buf, 2);
+    assert_int_equal(
+        inventory_answer(r.node[0].v, &r.node[1].key, MSG_INVENTORY_FETCH, &in, &w, r.now_ns),
+        ERR_PROTO);
+    inventory_dialed(r.node[0].v, 99, 0, NULL, r.now_ns); /* a talk that we do not hold */
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lie_in_anothers_name_does_not_last),
+        cmocka_unit_test(a_stubborn_liar_is_outlived),
+        cmocka_unit_test(a_forged_head_changes_nothing),
+        cmocka_unit_test(our_key_in_a_later_epoch_renews_ours),
+        cmocka_unit_test(a_forged_snapshot_is_not_believed),
+        cmocka_unit_test(rubbish_is_counted_and_outlived),
+        cmocka_unit_test(strangers_and_unknown_numbers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
