@@ -25,8 +25,10 @@ int fills_new(struct fills **out, const struct fills_options *opt)
                                  "Fetches taken up again by Range where they had stopped.");
     s->unkept = metrics_counter(opt->metrics, "dray_served_through_total", "",
                                 "Layers served without being kept (no room, or a disk error).");
-    s->fetch_seconds = metrics_histogram(opt->metrics, "dray_fetch_seconds", "",
-                                         "Time to fetch and verify a layer.");
+    s->fetch_seconds[0] = metrics_histogram(opt->metrics, "dray_fetch_seconds", "from=\"origin\"",
+                                            "Time to fetch and verify a layer.");
+    s->fetch_seconds[1] =
+        metrics_histogram(opt->metrics, "dray_fetch_seconds", "from=\"peer\"", NULL);
     *out = s;
     return 0;
 }

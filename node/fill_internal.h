@@ -67,7 +67,7 @@ struct fills {
     size_t n;
     struct ring_cache cache;
     u64 *fetched_bytes, *corrupt, *resumed, *unkept;
-    struct histogram *fetch_seconds;
+    struct histogram *fetch_seconds[2]; /* from the registry alone; with bytes of peers */
 };
 
 struct fill {

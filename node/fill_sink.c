@@ -286,7 +286,7 @@ static void check(struct fill *f)
                  (unsigned long long)f->received,
                  (unsigned long long)(uv_now(f->set->opt.loop) - f->started_ms),
                  keeps(f) ? "" : ", not kept");
-    histogram_observe(f->set->fetch_seconds,
+    histogram_observe(f->set->fetch_seconds[f->peer_bytes > 0],
                       (double)(uv_now(f->set->opt.loop) - f->started_ms) / 1000);
     if (f->held_back) {
         f->held_back = false;

@@ -197,13 +197,12 @@ void peers_ended(struct peers *p, const struct peers_result *r)
 void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char *name,
                    const struct digest *d)
 {
-    char labels[128] = "peer=\"", digest[DIGEST_TEXT_SIZE];
-    size_t n = strlen(labels);
+    char labels[128], escaped[96], digest[DIGEST_TEXT_SIZE];
     size_t at = p->next_convicted++ % CONVICTED;
     p->convicted[at].key = peer->key;
     p->convicted[at].until_ns = peers_now_ns(p) + CONVICTED_NS;
-    metrics_label_escape(labels + n, sizeof(labels) - n - 1, name);
-    strcat(labels, "\"");
+    metrics_label_escape(escaped, sizeof(escaped), name);
+    snprintf(labels, sizeof(labels), "peer=\"%s\"", escaped);
     *metrics_counter(p->opt.metrics, "dray_bad_pieces_total", labels,
                      "Bytes proved wrong, by the peer that sent them.") += 1;
     digest_format(d, digest);

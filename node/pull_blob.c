@@ -52,17 +52,22 @@ static void add_fields(struct pull *p, enum source source)
     pull_add_source(p, source);
 }
 
+static enum source source_of(const struct fill *f)
+{
+    if (fill_is_from_peer(f))
+        return SOURCE_PEER;
+    if (fill_is_sound(f))
+        return SOURCE_STORE;
+    return fill_is_kept(f) ? SOURCE_ORIGIN : SOURCE_STREAM;
+}
+
 /* From either place: a pinned blob (taken) or a fill. */
 static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 size)
 {
     struct node *n = p->node;
     struct byte_range part = {0, 0};
     enum range_kind kind = wanted(p, size, &part);
-    enum source source = pin                    ? SOURCE_STORE
-                         : fill_is_from_peer(f) ? SOURCE_PEER
-                         : fill_is_sound(f)     ? SOURCE_STORE
-                         : fill_is_kept(f)      ? SOURCE_ORIGIN
-                                                : SOURCE_STREAM;
+    enum source source = f ? source_of(f) : SOURCE_STORE;
     struct body *body = NULL;
     u64 first = 0, end = size;
     if (kind == RANGE_UNMET) {

@@ -70,7 +70,7 @@ struct store {
     u64 blob_used, pinned_used, ghost_used, idle_used, running_used;
     size_t ghosts;
     u64 evicted_blobs, evicted_bytes;
-    u64 now_ms, trimmed_ms; /* as of the last tick or opening */
+    u64 now_ms, trimmed_ms;                             /* as of the last tick or opening */
     bool (*is_last)(void *arg, const struct digest *d); /* NULL: nobody knows */
     void *is_last_arg;
     void (*changed)(void *arg, const struct blob_info *b, bool held);

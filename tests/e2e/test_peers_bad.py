@@ -261,11 +261,13 @@ class Busy(BadPeers):
         nodes = self.region(3, limits={"upload": "400KiB/s"})
         data, digest, path = self.layer(2 * MIB)
         self.hold(digest, data, nodes[1:2])
+        self.racks.wait_known(digest, nodes[2], nodes[1:2])
         readers = [Reader(nodes[0], path), Reader(nodes[2], path)]
         for reader in readers:
             reader.finish()
             self.assertEqual((reader.status, reader.ended, reader.digest), (200, "full", digest))
-        self.assertEqual(self.upstream.fetches(digest, self.mark), [])
+        self.assertEqual(self.upstream.fetches(digest, self.mark), [],
+                         [events(n, digest) for n in (nodes[0], nodes[2])])
         self.assertGreater(nodes[1].metric("dray_peer_busy_total"), 0)
 
 
