@@ -12,17 +12,9 @@
 #include "proto/limits.h"
 #include "runtime/conf.h"
 #include "runtime/log.h"
+#include "runtime/upstream_config.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/dray/node.yaml"
-
-struct upstream_config {
-    char *name;         /* what ?ns= names, and what logs say; unique in any case of letters */
-    char *url;          /* "https://registry.example.org[/base]"; no trailing slash, no /v2 */
-    char *ca;           /* PEM bundle; NULL: the system's */
-    char *credentials;  /* file with "user:password"; NULL: anonymous */
-    char **allow_hosts; /* "host" or "host:port" that redirects and token realms may lead to */
-    size_t n_allow_hosts;
-};
 
 struct node_config {
     char *file;                 /* where it was read from; NULL when by flags alone */

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "node/hygiene.h"
-#include "node/keyfile.h"
+#include "runtime/hygiene.h"
+#include "runtime/keyfile.h"
 
 #define LABEL_MAX    64  /* HOST_NAME_MAX: the default of `name` */
 #define HOST_MAX     253 /* a DNS name, RFC 1035 */

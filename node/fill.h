@@ -33,10 +33,10 @@
 #include "node/history.h"
 #include "node/pace.h"
 #include "node/peers.h"
-#include "node/upstream.h"
 #include "runtime/body.h"
 #include "runtime/metrics.h"
 #include "runtime/pool.h"
+#include "runtime/upstream.h"
 #include "store/store.h"
 
 struct fills; /* all that run */

@@ -16,10 +16,10 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "node/clock.h"
 #include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define DRAIN_MAX_MS 30000

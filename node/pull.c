@@ -12,9 +12,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "node/clock.h"
 #include "node/pull_document.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 const char *source_name(enum source s)

@@ -12,10 +12,10 @@
 #include <strings.h>
 
 #include "node/blob_body.h"
-#include "node/clock.h"
 #include "node/paced_body.h"
 #include "node/pull.h"
 #include "proto/range.h"
+#include "runtime/clock.h"
 
 static void serve(struct pull *p);
 static void ask(struct pull *p);

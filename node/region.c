@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/clock.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define LATE_NS    20000000ull /* the loop is busy, not idle: less says nothing */

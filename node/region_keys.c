@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "node/keyfile.h"
 #include "node/region_impl.h"
+#include "runtime/keyfile.h"
 
 static_assert(KEYFILE_MESH == SEAL_KEY_BYTES, "a mesh key seals");
 static_assert(KEYFILE_KEYS <= LIMIT_MESH_KEYS, "a file's keys fit in a ring");

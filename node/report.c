@@ -3,8 +3,8 @@
 
 #include <time.h>
 
-#include "node/clock.h"
 #include "node/node_internal.h"
+#include "runtime/clock.h"
 
 json_t *report_moment(u64 ms)
 {

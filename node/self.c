@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "node/config_check.h"
-#include "node/keyfile.h"
+#include "runtime/keyfile.h"
 #include "runtime/log.h"
 
 #define PATH_SIZE   4096

@@ -1,6 +1,6 @@
 /* http_client.h - HTTP out: libcurl's multi socket interface on the loop.
  *
- * One transfer is one request to one URL: redirects are never followed here (node/upstream.c does,
+ * One transfer is one request to one URL: redirects are never followed here (upstream.c does,
  * by the design's rules), nothing is decoded, no proxy from the environment is used, no cookie is
  * kept. HTTP/1.1 only: with HTTP/2 a paused stream buffers 32 MiB in libcurl. Connections are kept
  * and reused. All callbacks run on the loop, never from inside a call into this module. */

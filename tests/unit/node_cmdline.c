@@ -14,8 +14,9 @@
 
 #include "node/cmdline.h"
 #include "node/config_check.h"
-#include "node/keyfile.h"
+#include "node/keygen.h"
 #include "node/suggest.h"
+#include "runtime/keyfile.h"
 
 #define MESH_KEY "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 

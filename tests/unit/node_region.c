@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "node/clock.h"
 #include "node/region_impl.h"
+#include "runtime/clock.h"
 #include "runtime/http_server.h"
 #include "runtime/log.h"
 #include "store/hash.h"

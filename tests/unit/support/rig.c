@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "node/clock.h"
+#include "runtime/clock.h"
 #include "store/hash.h"
 
 #define BEAT_MS     2

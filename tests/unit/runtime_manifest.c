@@ -1,4 +1,4 @@
-/* node_manifest.c - tests of node/manifest.h: which digests a document makes part of its
+/* runtime_manifest.c - tests of runtime/manifest.h: which digests a document makes part of its
  * repository, and everything that must teach nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "node/manifest.h"
 #include "proto/limits.h"
+#include "runtime/manifest.h"
 
 #define OCI    "application/vnd.oci.image.manifest.v1+json"
 #define DOCKER "application/vnd.docker.distribution.manifest.v2+json"

@@ -1,5 +1,5 @@
 /* question.c - see question.h. */
-#include "node/question.h"
+#include "runtime/question.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* manifest.c - see manifest.h. */
-#include "node/manifest.h"
+#include "runtime/manifest.h"
 
 #include <jansson.h>
 #include <stdlib.h>

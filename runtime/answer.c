@@ -1,5 +1,5 @@
 /* answer.c - see answer.h. */
-#include "node/answer.h"
+#include "runtime/answer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

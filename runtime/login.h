@@ -6,9 +6,10 @@
  * would get the password. Nothing of this is ever given to a user. */
 #pragma once
 
-#include "node/config.h"
-#include "node/hygiene.h"
+#include "runtime/conf.h"
 #include "runtime/http_client.h"
+#include "runtime/hygiene.h"
+#include "runtime/upstream_config.h"
 
 struct login;
 struct login_ask;

@@ -1,5 +1,5 @@
-/* node_question.c - tests of node/question.h: one question for all who ask it, and what the answers
- * of registries mean. */
+/* runtime_question.c - tests of runtime/question.h: one question for all who ask it, and what the
+ * answers of registries mean. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "node/question.h"
 #include "proto/limits.h"
+#include "runtime/question.h"
 #include "support/rig.h"
 
 static struct rig rig;

@@ -1,5 +1,5 @@
-/* node_login.c - tests of node/login.h: the node's own password goes only where it may, and what it
- * buys is used as long as it holds. */
+/* runtime_login.c - tests of runtime/login.h: the node's own password goes only where it may, and
+ * what it buys is used as long as it holds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "node/login.h"
 #include "proto/limits.h"
+#include "runtime/login.h"
 #include "support/rig.h"
 
 #define NODE_BASIC "Basic bm9kZTpzZWNyZXQ=" /* node:secret */

@@ -1,5 +1,5 @@
-/* node_authz.c - tests of node/authz.h: two facts make a permission, each for its time, and nothing
- * widens it. */
+/* runtime_authz.c - tests of runtime/authz.h: two facts make a permission, each for its time, and
+ * nothing widens it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <cmocka.h>
 #include <sodium.h>
 
-#include "node/authz.h"
 #include "proto/limits.h"
+#include "runtime/authz.h"
 
 #define TTL   60000
 #define GRACE 300000

@@ -1,5 +1,5 @@
 /* login.c - see login.h. */
-#include "node/login.h"
+#include "runtime/login.h"
 
 #include <assert.h>
 #include <curl/curl.h>

@@ -1,6 +1,6 @@
 /* hygiene.c - see hygiene.h. URLs are read by libcurl's own parser, so that what is checked here is
  * what will be connected to. */
-#include "node/hygiene.h"
+#include "runtime/hygiene.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

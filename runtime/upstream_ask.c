@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/upstream.h"
 #include "proto/limits.h"
+#include "runtime/upstream.h"
 
 /* Of a 2xx whose head suffices, a body up to this is read all the same: its connection can then be
  * used again, which is cheaper than a new one. */

@@ -1,5 +1,4 @@
-/* node_answer.c - tests of node/answer.h and node/history.h: what is kept of answers and of what
- * happened, and how much of it. */
+/* runtime_answer.c - tests of runtime/answer.h: what is kept of answers, and how much of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,8 +7,7 @@
 
 #include <cmocka.h>
 
-#include "node/answer.h"
-#include "node/history.h"
+#include "runtime/answer.h"
 
 static void test_a_head_is_copied(void **state)
 {
@@ -90,64 +88,6 @@ static void test_the_end(void **state)
     answer_fini(&a);
 }
 
-/* --- history ---------------------------------------------------------------------------------- */
-
-struct told {
-    unsigned n;
-    char details[2000][16];
-};
-
-static void tell(void *arg, const struct history_event *e)
-{
-    struct told *t = arg;
-    assert_true(t->n < countof(t->details));
-    assert_string_equal(e->event, "fetched");
-    assert_true(e->at_ms > 1600000000000ull);
-    snprintf(t->details[t->n++], sizeof(t->details[0]), "%.15s", e->detail);
-}
-
-static void test_history_remembers_the_last(void **state)
-{
-    (void)state;
-    static struct told told;
-    struct digest a = {.alg = DIGEST_SHA256, .bytes = {1}}, b = {.alg = DIGEST_SHA256};
-    struct history *h;
-    assert_int_equal(history_new(&h), 0);
-    history_each(h, &a, tell, &told);
-    assert_int_equal(told.n, 0);
-    for (unsigned i = 0; i < 1500; i++)
-        history_note(h, i % 3 ? &a : &b, "fetched", "%u bytes", i);
-    history_each(h, &a, tell, &told);
-    /* Of the last 1,024, from 476 on, those not divisible by three; oldest first. */
-    unsigned expected = 476;
-    for (unsigned i = 0; i < told.n; i++, expected++) {
-        char text[16];
-        expected += expected % 3 == 0;
-        snprintf(text, sizeof(text), "%u bytes", expected);
-        assert_string_equal(told.details[i], text);
-    }
-    assert_int_equal(expected, 1500);
-    history_del(h);
-    history_del(NULL);
-}
-
-static void test_history_cuts_what_is_long(void **state)
-{
-    (void)state;
-    static struct told told;
-    struct digest a = {.alg = DIGEST_SHA256, .bytes = {1}};
-    struct history *h;
-    char text[1000];
-    memset(text, 'x', sizeof(text) - 1);
-    text[sizeof(text) - 1] = '\0';
-    assert_int_equal(history_new(&h), 0);
-    history_note(h, &a, "fetched", "%s%%", text);
-    history_each(h, &a, tell, &told);
-    assert_int_equal(told.n, 1);
-    assert_string_equal(told.details[0], "xxxxxxxxxxxxxxx");
-    history_del(h);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,8 +95,6 @@ int main(void)
         cmocka_unit_test(test_a_head_without_fields),
         cmocka_unit_test(test_a_body_is_bounded),
         cmocka_unit_test(test_the_end),
-        cmocka_unit_test(test_history_remembers_the_last),
-        cmocka_unit_test(test_history_cuts_what_is_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * A call is a chain of transfers: the request itself, perhaps the same again with a token bought in
  * between, perhaps up to three redirects. Answers on the way (401, 3xx) are swallowed, so that
  * their connections can be used again; only the last answer reaches the caller. */
-#include "node/upstream.h"
+#include "runtime/upstream.h"
 
 #include <assert.h>
 #include <sodium.h>
@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/login.h"
 #include "proto/digest.h"
 #include "proto/limits.h"
 #include "proto/oci.h"
 #include "runtime/log.h"
+#include "runtime/login.h"
 
 #define AWAY_MS     2000       /* how long a failure is taken for granted by who can do without */
 #define SWALLOW_MAX (64 * KIB) /* of an answer on the way; beyond it the connection is given up */

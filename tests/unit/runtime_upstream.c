@@ -1,5 +1,5 @@
-/* node_upstream.c - tests of node/upstream.h: what is sent, how much of an answer is taken, and
- * when a registry counts as away. Where it may lead us: node_upstream_redirect.c. */
+/* runtime_upstream.c - tests of runtime/upstream.h: what is sent, how much of an answer is taken,
+ * and when a registry counts as away. Where it may lead us: node_upstream_redirect.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -27,6 +27,3 @@ struct keyfile_key {
  * with sodium_memzero when done. */
 must_use int keyfile_parse(const char *text, size_t key_bytes,
                            struct keyfile_key keys[KEYFILE_KEYS], size_t *n, unsigned *line);
-
-/* The command `keygen`; argv[0] is that word. Returns the exit code. */
-int keygen_main(int argc, char **argv);

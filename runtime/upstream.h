@@ -8,10 +8,11 @@
  * `own`, the node's. Loop thread only. */
 #pragma once
 
-#include "node/answer.h"
-#include "node/config.h"
-#include "node/hygiene.h"
+#include "runtime/answer.h"
+#include "runtime/conf.h"
 #include "runtime/http_client.h"
+#include "runtime/hygiene.h"
+#include "runtime/upstream_config.h"
 
 struct upstream;
 struct upstream_call;

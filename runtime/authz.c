@@ -3,7 +3,7 @@
  * Each kind of fact has a table of its own: buckets of four, chosen by the key's own bits (the key
  * is a keyed hash, so nobody outside can aim at a bucket), replaced by earliest end. No deletion,
  * no resizing: a fact simply ends. */
-#include "node/authz.h"
+#include "runtime/authz.h"
 
 #include <assert.h>
 #include <jansson.h>

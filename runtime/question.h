@@ -7,8 +7,8 @@
  * repository, digest) share one answer. Nothing is remembered here: authz.h does that. */
 #pragma once
 
-#include "node/authz.h"
-#include "node/upstream.h"
+#include "runtime/authz.h"
+#include "runtime/upstream.h"
 
 struct questions;
 

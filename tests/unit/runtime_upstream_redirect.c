@@ -1,5 +1,5 @@
-/* node_upstream_redirect.c - tests of node/upstream.h: where an upstream may lead us, what goes
- * along, and when its redirects are a permission. */
+/* runtime_upstream_redirect.c - tests of runtime/upstream.h: where an upstream may lead us, what
+ * goes along, and when its redirects are a permission. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>

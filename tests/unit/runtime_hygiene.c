@@ -1,5 +1,5 @@
-/* node_hygiene.c - tests of node/hygiene.h: origins, whom we trust, resolving, and addresses that
- * no foreign name may lead us to. */
+/* runtime_hygiene.c - tests of runtime/hygiene.h: origins, whom we trust, resolving, and addresses
+ * that no foreign name may lead us to. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "node/hygiene.h"
+#include "runtime/hygiene.h"
 
 static void test_origins(void **state)
 {
