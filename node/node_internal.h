@@ -9,7 +9,7 @@
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
-#include "node/region.h"
+#include "runtime/region.h"
 #include "node/scrub.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
