@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "node/clock.h"
 #include "node/region_impl.h"
 #include "runtime/log.h"
 
@@ -135,6 +136,7 @@ static void feed_orders(struct region *r)
 
 void region_store_feed(struct region *r)
 {
+    mesh_clock(r->mesh, wall_ms());
     feed_orders(r);
     store_each(r->opt.store, feed_one, r);
     store_observe(r->opt.store, on_changed, r);
