@@ -17,8 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "node/clock.h"
 #include "node/region_impl.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/sockaddr.h"
 

@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "node/clock.h"
 #include "node/region_impl.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define ORDER_BYTES_MAX                                                                            \
