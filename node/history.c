@@ -7,7 +7,7 @@
 
 #include "runtime/clock.h"
 
-#define EVENTS 1024
+#define EVENTS 4096
 
 struct history {
     u64 next;

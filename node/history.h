@@ -1,6 +1,6 @@
 /* history.h - what happened to which digest lately: the memory behind `dray-node why`.
  *
- * A ring of the last 1,024 events in all. Loop thread only. */
+ * A ring of the last 4,096 events in all: a layer from a peer makes five. Loop thread only. */
 #pragma once
 
 #include "proto/digest.h"

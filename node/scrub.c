@@ -102,7 +102,12 @@ static void heal(struct scrub *s)
     *repository++ = '\0';
     struct upstream *up = node_upstream(n, s->blob.source);
     struct fill_source src = {
-        .upstream = up, .repository = repository, .own = true, .proven = true};
+        .upstream = up,
+        .repository = repository,
+        .own = true,
+        .proven = true,
+        .size = s->blob.size, /* as it was verified once: peers may heal it */
+    };
     s->refetch.ready = on_ready;
     s->refetch.failed = on_failed;
     if (up && fill_join(n->fills, &s->blob.digest, &src, &s->refetch))

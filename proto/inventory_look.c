@@ -104,7 +104,7 @@ size_t inventory_holders(const struct inventory *v, const struct digest *d, stru
     v->pool->stamp++;
     scan(&l, &v->pool->now, true);
     scan(&l, &v->pool->was, false);
-    for (size_t i = 0; i < l.n && i < l.max; i++)
+    for (size_t i = 0; out && i < l.n && i < l.max; i++)
         out[i] = v->pool->names[kept[i]].key;
     return l.n;
 }

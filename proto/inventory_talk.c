@@ -150,6 +150,7 @@ static bool blob_room(struct blob *b, size_t more)
 
 static void blob_be(struct blob *b, u64 v, unsigned bytes)
 {
+    assert(b->bytes);
     for (unsigned i = 0; i < bytes; i++)
         b->bytes[b->len++] = (u8)(v >> (8 * (bytes - 1 - i)));
 }

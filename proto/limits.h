@@ -52,6 +52,7 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 #define LIMIT_INVENTORY_SLOTS 131072              /* layers that one node tells of */
 #define LIMIT_PURGES          1024                /* remembered at once */
 #define LIMIT_PURGE_MS        (400ull * 86400000) /* how long one may keep a blob out */
+#define LIMIT_PURGE_AHEAD_MS  86400000ull         /* how far ahead an issuer's clock may be */
 #define LIMIT_PURGE_VERIFY    64 /* signatures looked at per message: 5 ms at the worst */
 
 static_assert(LIMIT_FILL_LAG_BYTES >= 4 * LIMIT_FILL_BLOCK_BYTES, "a lag window of several blocks");

@@ -19,8 +19,12 @@
  *   - what is said of a node in its own name (where it is, that it left, its incarnation) is signed
  *     by its key; accusations and verdicts are signed by who utters them
  *   - incarnations only grow; a name belongs to the key that is alive under it, until that one is
- *     dead; one key at two live addresses is noticed by both (MEMBER_EVENT_CLONED) and refused
- *   - a node restarted on another address (same key, higher boot epoch) is the same node
+ *     dead
+ *   - a node restarted on another address (same key, higher boot epoch) is the same node at once;
+ * if the earlier life still runs, both learn of it (MEMBER_EVENT_CLONED), and all others take the
+ *     later one for the node
+ *   - nobody is called dead by a node that has not itself asked it twice in vain, and no deadline
+ *     runs while the node itself stands still
  *   - every table, queue and message is bounded; who is hostile costs time, never memory
  * Not here: bytes on a socket (mesh.h), who holds what (inventory.h).
  *
@@ -140,7 +144,7 @@ enum member_event_kind {
     MEMBER_EVENT_UP,      /* alive: new, back, or on another address */
     MEMBER_EVENT_SUSPECT, /* doubted by somebody */
     MEMBER_EVENT_DOWN,    /* dead or left */
-    MEMBER_EVENT_CHANGED, /* its record changed */
+    MEMBER_EVENT_CHANGED, /* its record changed, or it refuted a suspicion */
     MEMBER_EVENT_REFUTED, /* we were suspected, and said no */
     MEMBER_EVENT_CLONED,  /* our key is in use at another address, by a node that is alive there */
     MEMBER_EVENT_NAME_TAKEN, /* our name is another living key's: we are not let in */

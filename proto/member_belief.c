@@ -49,6 +49,7 @@ static u64 suspicion_time(const struct member *m, unsigned accusers)
 {
     unsigned k = m->timing.suspicion_k, c = accusers > 0 ? accusers - 1 : 0;
     u64 min = suspicion_min(m), max = m->timing.suspicion_beta * min;
+    assert(k <= ACCUSERS_MAX);
     size_t living = m->counts[MEMBER_ALIVE] + m->counts[MEMBER_SUSPECT];
     /* In a region too small for k more accusers nobody waits for them. */
     if (k == 0 || c >= k || living < k + 1)
@@ -407,7 +408,7 @@ int hear_record(struct member *m, struct heard *h)
     struct peer *p = peer_by_word(m, node_key_word(&h->rec.key)), *holder = NULL;
     if (p && !node_key_equal(&p->rec.key, &h->rec.key))
         return refuse(m, h, REJECT_FULL, 0); /* two keys of one word: the first stays */
-    if (p == m->self)
+    if (p && p == m->self)
         return self_heard(m, h);
     if (p && !is_newer(&h->rec, &p->rec))
         return 0;

@@ -102,7 +102,7 @@ struct peer {
     u32 rtt_us;
     u32 index;
     u32 body; /* hash of the record but for incarnation and flags */
-    u8 state, load, fails, bar_level, extra_len;
+    u8 state, load, fetch_fails, probe_fails, bar_level, extra_len;
     char text[]; /* name, rack, url with their NULs, then extra */
 };
 
@@ -154,7 +154,6 @@ struct send {
 struct seed {
     struct addr addr;
     u64 due_ns, word; /* who answered there; 0: nobody yet */
-    bool dialing;
 };
 enum dial_kind { DIAL_SYNC, DIAL_PUSH, DIAL_KNOCK };
 struct dial {

@@ -35,6 +35,7 @@ static void link_in(struct member *m, struct item *i)
 
 static void link_out(struct member *m, struct item *i)
 {
+    assert(i->prev && i->next);
     i->prev->next = i->next;
     i->next->prev = i->prev;
     i->prev = i->next = NULL;

@@ -79,13 +79,15 @@ static void rtt_heard(struct member *m, struct peer *p, u64 sent_ns, u64 lost_ns
 
 /* --- quarantine ------------------------------------------------------------------------------ */
 
-static void bar(struct member *m, struct peer *p)
+/* `fails`: in a row, of fetches or of probes, each counted for itself: a peer may answer pings and
+ * yet serve nothing. */
+static void bar(struct member *m, struct peer *p, u8 *fails)
 {
     if (p->barred_until_ns > m->now_ns)
         return; /* what was under way when it was barred */
-    if (p->fails < UINT8_MAX)
-        p->fails++;
-    if (p->fails < BAR_AFTER)
+    if (*fails < UINT8_MAX)
+        ++*fails;
+    if (*fails < BAR_AFTER)
         return;
     u64 ns = SECOND_NS << p->bar_level;
     p->barred_until_ns = m->now_ns + (ns < BAR_MAX_NS ? ns : BAR_MAX_NS);
@@ -95,7 +97,7 @@ static void bar(struct member *m, struct peer *p)
 
 static void unbar(struct peer *p)
 {
-    p->fails = p->bar_level = 0;
+    p->fetch_fails = p->probe_fails = p->bar_level = 0;
     p->barred_until_ns = 0;
 }
 
@@ -105,7 +107,7 @@ void member_fetch_failed(struct member *m, const struct node_key *k, u64 now_ns)
     if (now_ns > m->now_ns)
         m->now_ns = now_ns;
     if (p && p != m->self)
-        bar(m, p);
+        bar(m, p, &p->fetch_fails);
 }
 
 void member_fetch_worked(struct member *m, const struct node_key *k, u64 now_ns)
@@ -198,7 +200,7 @@ static void probe_failed(struct member *m, struct probe *q)
         return; /* one of the dead, asked in case */
     /* Nacks show that it is not we who are cut off. */
     member_worse(m, was.relays > 0 ? missed : 1);
-    bar(m, p);
+    bar(m, p, &p->probe_fails);
     if (was.check)
         doubt_silent(m, p);
     accuse(m, p);
@@ -214,8 +216,9 @@ static void probe_answered(struct member *m, struct probe *q)
     if (!p || p == m->self)
         return;
     p->heard_ns = m->now_ns;
-    if (p->fails > 0 && p->barred_until_ns <= m->now_ns)
-        p->fails = 0; /* bars end by themselves or by a fetch that works */
+    p->probe_fails = 0;
+    if (p->fetch_fails == 0)
+        unbar(p);
     if (check)
         doubt_answered(m, p);
 }

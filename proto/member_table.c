@@ -306,7 +306,8 @@ void peer_swap(struct member *m, struct peer *old, struct peer *new_one)
     new_one->coord = old->coord;
     new_one->rtt_us = old->rtt_us;
     new_one->load = old->load;
-    new_one->fails = old->fails;
+    new_one->fetch_fails = old->fetch_fails;
+    new_one->probe_fails = old->probe_fails;
     new_one->bar_level = old->bar_level;
     memcpy(new_one->key_ids, old->key_ids, sizeof(old->key_ids));
     m->peers[new_one->index] = new_one;

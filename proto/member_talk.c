@@ -398,6 +398,14 @@ static bool seed_lives(const struct member *m, const struct seed *s)
     return p && (p == m->self || is_living(p));
 }
 
+static bool is_dialed(const struct member *m, const struct addr *a)
+{
+    for (unsigned i = 0; i < m->n_dials; i++)
+        if (m->dials[i].kind == DIAL_SYNC && addr_equal(&m->dials[i].to, a))
+            return true;
+    return false;
+}
+
 static void seeds_expire(struct member *m)
 {
     u64 scale = m->joined && m->counts[MEMBER_ALIVE] > 0 ? sync_scale(m) : 1;
@@ -406,7 +414,7 @@ static void seeds_expire(struct member *m)
         if (s->due_ns > m->own_ns)
             continue;
         s->due_ns = m->own_ns + scale * (SEED_RETRY_NS / 2 + rng_below(&m->rng, SEED_RETRY_NS));
-        if (!seed_lives(m, s))
+        if (!seed_lives(m, s) && !is_dialed(m, &s->addr))
             (void)dial_add(m, DIAL_SYNC, &s->addr, 0);
     }
 }

@@ -207,6 +207,11 @@ int mesh_purge(struct mesh *m, const struct digest *d, u64 unix_ms, u64 until_ms
     return purge_issue(m->purge, &m->key, &m->secret, d, unix_ms, until_ms);
 }
 
+void mesh_clock(struct mesh *m, u64 unix_ms)
+{
+    purge_clock(m->purge, unix_ms);
+}
+
 bool mesh_is_purged(const struct mesh *m, const struct digest *d, u64 unix_ms)
 {
     return purge_is(m->purge, d, unix_ms);

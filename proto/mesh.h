@@ -87,6 +87,9 @@ void mesh_drop(struct mesh *m, const struct digest *d, u64 now_ns);
 must_use int mesh_purge(struct mesh *m, const struct digest *d, u64 unix_ms, u64 until_ms,
                         u64 now_ns);
 bool mesh_is_purged(const struct mesh *m, const struct digest *d, u64 unix_ms);
+/* The wall clock, once before orders are loaded and then every minute or so: orders from the far
+ * future are refused by it (purge.h). */
+void mesh_clock(struct mesh *m, u64 unix_ms);
 /* Orders outlive the program where it saves them: all there are (`*at` starts at 0), and one that
  * was saved (verified; errors as purge_import()). */
 bool mesh_each_purge(const struct mesh *m, size_t *at, struct purge_order *out);

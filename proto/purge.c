@@ -61,6 +61,13 @@ static bool is_sane(const struct purge_order *o)
            o->until_ms - o->unix_ms <= LIMIT_PURGE_MS;
 }
 
+/* By no clock that is right within a day. */
+static bool is_ahead(const struct purge *p, const struct purge_order *o)
+{
+    return p->unix_ms > 0 && o->unix_ms > p->unix_ms &&
+           o->unix_ms - p->unix_ms > LIMIT_PURGE_AHEAD_MS;
+}
+
 static u64 hash_of(const struct purge_order *o)
 {
     u8 text[STATEMENT_BYTES + NODE_KEY_BYTES], hash[16];
@@ -180,6 +187,8 @@ int purge_check(const struct purge *p, const struct purge_order *o)
 {
     if (!is_sane(o))
         return ERR_INVAL;
+    if (is_ahead(p, o))
+        return ERR_AGAIN;
     bool found;
     size_t at = position(p, &o->digest, &found);
     if (found)
@@ -216,6 +225,14 @@ int purge_accept(struct purge *p, const struct purge_order *o, bool spread)
         p->hot++;
     }
     return 0;
+}
+
+void purge_clock(struct purge *p, u64 unix_ms)
+{
+    p->unix_ms = unix_ms;
+    for (size_t i = p->n; i > 0; i--) /* believed before we knew */
+        if (is_ahead(p, &p->slots[i - 1].order))
+            leave(p, i - 1);
 }
 
 int purge_import(struct purge *p, const struct purge_order *order)

@@ -15,8 +15,10 @@
  * (equal dates: the later `until`, then the greater key), so all agree whatever the order of
  * arrival; at most LIMIT_PURGES, the one that ends soonest makes room; per message a bounded number
  * of signatures is looked at, the rest comes with the next exchange.
+ * An order given more than a day ahead of our wall clock (purge_clock()) is refused: nobody could
+ * give a later one, and so nobody could take it back.
  * Not here: the store, the disk (purge_each() and purge_import() serve whoever saves them), and
- * clocks: an order whose `until` has passed is harmless and goes when room is needed. */
+ * reading clocks. An order whose `until` has passed is harmless and goes when room is needed. */
 #pragma once
 
 #include "proto/digest.h"
@@ -36,13 +38,16 @@ struct purge_order {
 must_use int purge_new(struct purge **out, const struct rng *rng, u64 now_ns); /* ERR_NOMEM */
 void purge_del(struct purge *p);
 
+/* The wall clock, told now and then. Until it was told, any date is believed. */
+void purge_clock(struct purge *p, u64 unix_ms);
+
 /* A new order by ourselves. Later than any known for this digest, whatever `unix_ms` says.
  * ERR_INVAL: dates; ERR_FULL: all others last longer. */
 must_use int purge_issue(struct purge *p, const struct node_key *self,
                          const struct node_secret *secret, const struct digest *d, u64 unix_ms,
                          u64 until_ms);
 /* From where it was saved. Verified. ERR_EXISTS: known, or a later one is; ERR_DENIED: signature;
- * ERR_INVAL; ERR_FULL; ERR_NOMEM. */
+ * ERR_INVAL; ERR_AGAIN: its date is to come; ERR_FULL; ERR_NOMEM. */
 must_use int purge_import(struct purge *p, const struct purge_order *order);
 
 bool purge_is(const struct purge *p, const struct digest *d, u64 unix_ms);

@@ -17,6 +17,7 @@ struct purge {
     size_t hot, untold; /* slots with sends left; slots the program has not seen */
     u64 hash;           /* of all, by exclusive or */
     size_t others;
+    u64 unix_ms;    /* the wall clock as last told; 0: never */
     size_t soonest; /* of a full list, the slot that makes room */
     bool quiet;     /* we came with nothing: what we are given, all others have */
 
@@ -32,7 +33,7 @@ struct purge {
     struct node_key ask_whom;
 };
 
-/* Would it be news? Looks at no signature. ERR_EXISTS, ERR_INVAL, ERR_FULL. */
+/* Would it be news? Looks at no signature. ERR_EXISTS, ERR_INVAL, ERR_AGAIN, ERR_FULL. */
 must_use int purge_check(const struct purge *p, const struct purge_order *o);
 /* As purge_import(); `spread`: and tell others. */
 must_use int purge_accept(struct purge *p, const struct purge_order *o, bool spread);

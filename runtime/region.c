@@ -106,6 +106,7 @@ bool region_ready(const struct region *r, const char **why)
 {
     static const char leaving[] = "the node leaves";
     static const char seeds[] = "the seeds are being tried";
+    static const char names[] = "the seeds' names are being looked up";
     *why = NULL;
     if (!r)
         return true;
@@ -117,6 +118,8 @@ bool region_ready(const struct region *r, const char **why)
         *why = r->trouble;
     else if (!r->joined && r->n_seeds > 0 && region_ms(r) - r->tried_ms < REGION_ALONE_MS)
         *why = seeds;
+    else if (!r->joined && r->looking > 0 && region_ms(r) - r->started_ms < REGION_NAMES_MS)
+        *why = names;
     return *why == NULL;
 }
 
@@ -318,6 +321,7 @@ void region_open(struct region *r)
     log_with(LOG_INFO, "mesh: open", LOG_STR("key", key), LOG_STR("address", r->address_text),
              LOG_STR("peers", region_scheme(r)), LOG_NUM("boot_epoch", r->self.boot_epoch),
              LOG_NUM("seeds", r->opt.config.n_seeds));
+    mesh_clock(r->mesh, wall_ms());
     region_orders_feed(r);
     if (r->opt.opened)
         r->opt.opened(r->opt.arg, r);
@@ -353,6 +357,7 @@ int region_new(struct region **out, const struct region_options *opt, char why[C
         return ERR_NOMEM;
     assert(opt->config.mesh_key && opt->purged);
     r->opt = *opt;
+    r->started_ms = uv_now(opt->loop);
     uv_timer_init(opt->loop, &r->timer);
     uv_timer_init(opt->loop, &r->seeds_timer);
     r->timer.data = r->seeds_timer.data = r;

@@ -19,6 +19,7 @@
 #define REGION_TALKS_MAX      16    /* of ours at once */
 #define REGION_SEED_ADDRESSES 16    /* of one name */
 #define REGION_ALONE_MS       3000  /* without an answer for so long, the seeds count as tried */
+#define REGION_NAMES_MS       10000 /* a name server that is away keeps nobody from being ready */
 #define REGION_TROUBLE_MS     60000 /* the mesh repeats what is wrong more often than this */
 #define REGION_WHY            512
 
@@ -72,7 +73,8 @@ struct region {
     unsigned looking; /* look-ups that run */
     struct addr seeds[LIMIT_SEEDS];
     size_t n_seeds;
-    u64 tried_ms; /* since when the seeds are known to the mesh; 0: not yet */
+    u64 started_ms;
+    u64 tried_ms; /* since when a seed is known to the mesh; 0: none is */
 
     struct region_talk_out talks[REGION_TALKS_MAX];
     char *talk_buffer; /* LIMIT_TALK_BYTES, for requests and answers as they are made */

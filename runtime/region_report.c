@@ -13,9 +13,17 @@ static json_t *count(u64 n)
     return json_integer((json_int_t)n);
 }
 
+/* To the millisecond. */
 static json_t *seconds(u64 ns)
 {
-    return json_real((double)(ns / 1000000) / 1000);
+    u64 ms = ns / 1000000;
+    return json_real((double)ms / 1000);
+}
+
+static json_t *milliseconds(u64 ns)
+{
+    u64 us = ns / 1000;
+    return json_real((double)us / 1000);
 }
 
 static void format_id(char text[9], u32 id)
@@ -132,8 +140,7 @@ static void add_view(json_t *one, const struct member_view *v, u64 now)
     json_object_set_new(one, "heard_s",
                         v->heard_ns ? seconds(now > v->heard_ns ? now - v->heard_ns : 0)
                                     : json_null());
-    json_object_set_new(one, "rtt_ms",
-                        v->rtt_ns ? json_real((double)(v->rtt_ns / 1000) / 1000) : json_null());
+    json_object_set_new(one, "rtt_ms", v->rtt_ns ? milliseconds(v->rtt_ns) : json_null());
     json_object_set_new(one, "load", json_real((double)v->load / 255));
     json_object_set_new(one, "barred", json_boolean(v->barred));
     json_object_set_new(one, "keys", key_ids(v->key_ids));
@@ -232,6 +239,8 @@ static void refresh_mesh(struct region *r, struct metrics *m)
         dropped(m, seal_drop_name(d), st.dropped[d]);
     dropped(m, "malformed", st.malformed);
     dropped(m, "unknown", st.unknown);
+    dropped(m, "stranger", st.strangers);
+    dropped(m, "peer_refused", st.peer_refused);
     set(m, talks, "direction", "in", "Talks (streams) of the mesh.", st.talks_in);
     set(m, talks, "direction", "out", NULL, st.talks_out);
     set(m, bytes, "direction", "in", "Bytes of talks, both ways of each.", st.talk_bytes_in);
@@ -262,6 +271,25 @@ static void refresh_probes(struct region *r, struct metrics *m)
         (double)member_health(mesh_member(r->mesh));
 }
 
+static void refresh_inventory(struct region *r, struct metrics *m)
+{
+    struct inventory_stats st;
+    inventory_stats(mesh_inventory(r->mesh), &st);
+    static const char events[] = "dray_inventory_events_total";
+    set(m, events, "event", "op_sent", "What was told of who holds what.", st.ops_sent);
+    set(m, events, "event", "op_received", NULL, st.ops_received);
+    set(m, events, "event", "op_duplicate", NULL, st.ops_duplicate);
+    set(m, events, "event", "gap", NULL, st.gaps);
+    set(m, events, "event", "resent", NULL, st.resent);
+    set(m, events, "event", "anti_entropy", NULL, st.anti_entropy_rounds);
+    set(m, events, "event", "delta_sent", NULL, st.deltas_sent);
+    set(m, events, "event", "snapshot_sent", NULL, st.snapshots_sent);
+    set(m, events, "event", "snapshot_received", NULL, st.snapshots_received);
+    dropped(m, "bad_head", st.bad_heads);
+    dropped(m, "inventory_malformed", st.malformed);
+    dropped(m, "inventory_conflict", st.conflicts);
+}
+
 void region_metrics_refresh(struct region *r, struct metrics *m)
 {
     refresh_members(r, m);
@@ -270,4 +298,5 @@ void region_metrics_refresh(struct region *r, struct metrics *m)
     refresh_udp(r, m);
     refresh_mesh(r, m);
     refresh_probes(r, m);
+    refresh_inventory(r, m);
 }

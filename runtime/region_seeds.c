@@ -1,9 +1,10 @@
 /* region_seeds.c - whom to knock at, and which address is ours.
  *
- * Names are looked up by libuv's resolver threads, at the start, every minute, and every few
- * seconds while one could not be resolved or nobody was met: a seed may come up, or move, at any
- * time. What a name was found to be stays until a later look-up says otherwise. Addresses that are
- * our own are left out, so that all nodes of a region may have the same list.
+ * Names are looked up by libuv's resolver threads, at the start, every minute or so (then the mesh
+ * is told the wall clock, too), and every few seconds while one could not be resolved or nobody was
+ * met: a seed may come up, or move, at any time. What a name was found to be stays until a later
+ * look-up says otherwise. Addresses that are our own are left out, so that all nodes of a region
+ * may have the same list.
  *
  * Which address peers are told (advertise): the config's; else the one that is listened on; else,
  * listening on all of them, the one that the kernel would send from to the first seed, or, without
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/region_impl.h"
 #include "runtime/sockaddr.h"
@@ -200,7 +202,7 @@ static void tell_seeds(struct region *r)
 {
     struct addr now[LIMIT_SEEDS];
     size_t n = collect(r, now);
-    if (r->tried_ms && n == r->n_seeds && memcmp(now, r->seeds, n * sizeof(*now)) == 0)
+    if (n == r->n_seeds && memcmp(now, r->seeds, n * sizeof(*now)) == 0)
         return;
     mesh_clear_seeds(r->mesh);
     for (size_t i = 0; i < n; i++)
@@ -208,7 +210,7 @@ static void tell_seeds(struct region *r)
             log_warn("mesh: too many seeds: the first %zu count", i);
     memcpy(r->seeds, now, n * sizeof(*now));
     r->n_seeds = n;
-    if (!r->tried_ms)
+    if (!r->tried_ms && n > 0)
         r->tried_ms = region_ms(r);
     region_kick(r);
 }
@@ -236,13 +238,21 @@ static void on_again(uv_timer_t *t)
     start_round(t->data);
 }
 
-static void round_over(struct region *r)
+/* With what is known now. */
+static void go_on(struct region *r)
 {
     if (!r->mesh && find_address(r))
         region_open(r);
-    if (r->mesh)
+    if (r->mesh) {
+        mesh_clock(r->mesh, wall_ms());
         tell_seeds(r);
-    else
+    }
+}
+
+static void round_over(struct region *r)
+{
+    go_on(r);
+    if (!r->mesh)
         log_warn("mesh: %s", r->waiting);
     u64 soon = !r->mesh || any_failed(r) || (!r->joined && r->n_names > 0);
     u64 in_ms = soon ? AGAIN_SOON_MS : AGAIN_MS;
@@ -257,6 +267,8 @@ void region_seeds_start(struct region *r)
         name_init(r, &r->advertise, c->advertise);
     for (size_t i = 0; i < c->n_seeds && r->n_names < LIMIT_SEEDS; i++)
         name_init(r, &r->names[r->n_names++], c->seeds[i]);
+    if (r->advertise.numeric) /* nothing needs to wait for a name server but the names */
+        go_on(r);
     start_round(r);
 }
 

@@ -7,6 +7,7 @@ named with its error and left out of the following rounds; its goals are then no
 
 import dataclasses
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -366,6 +367,12 @@ class CurlFromNginx(CurlThenSum):
         return ["--cacert", self.ca] if self.ca else []
 
 
+def _children_cpu_s():
+    """Of the commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _wait(what, condition, timeout_s=60):
     """Seconds until `condition()`, looked at every few milliseconds."""
     start = time.perf_counter()
@@ -385,8 +392,9 @@ def _peer_fetch(run, key, tls):
         "second does not. A client asks the second and leaves with the first byte; measured is the time "
         "from its request until the second node has all of it, written and verified. Against it: "
         "`curl -o file` from nginx, which has the blob as a file in the page cache, then `sha256sum "
-        "file`.",
-        [Metric("gb_per_s", "rate", "GB/s"), Metric("took_s", "took", "s")], [])
+        "file`. CPU is that of both ends: of both nodes; of nginx, curl and sha256sum.",
+        [Metric("gb_per_s", "rate", "GB/s"), Metric("took_s", "took", "s"),
+         Metric("cpu_s_per_gb", "CPU s/GB", "s/GB")], [])
     origin = run.origin()
     nginx = (servers.NginxTls if tls else servers.NginxStatic)(run.site)
     curl = CurlFromNginx(run.site, nginx, run.site.certificate()[2] if tls else None)
@@ -414,7 +422,9 @@ def _peer_fetch(run, key, tls):
         path, digest = blob_path(digests[r]), digests[r]
         if c is curl:
             measure.settle()
+            before = nginx.cpu_seconds() + _children_cpu_s()
             took = c.ingest_s(path, digest)
+            cpu = nginx.cpu_seconds() + _children_cpu_s() - before
             os.unlink(nginx.place(path))
         else:
             racks[0].ask_and_leave(path)
@@ -423,13 +433,16 @@ def _peer_fetch(run, key, tls):
             _wait("the second node knows", lambda: any(h["usable"] for h in racks[1].admin(
                 f"/api/v1/blobs/{digest}")["holders"]))
             measure.settle()
+            before = sum(rack.cpu_seconds() for rack in racks)
             start = time.perf_counter()
             racks[1].ask_and_leave(path)
             _wait("the fetch", lambda: "fetched" in events(racks[1], digest))
             took = time.perf_counter() - start
+            cpu = sum(rack.cpu_seconds() for rack in racks) - before
             if "registry" in events(racks[1], digest):
                 raise BenchError("the registry was asked")
-        return {"gb_per_s": s.ingest_bytes / took / 1e9, "took_s": took}
+        return {"gb_per_s": s.ingest_bytes / took / 1e9, "took_s": took,
+                "cpu_s_per_gb": cpu / (s.ingest_bytes / 1e9)}
 
     run.paired(row, [curl] + racks[1:], sample, fresh)
     _end(*racks, nginx, origin)

@@ -116,7 +116,9 @@ static void check(const struct trio *t)
             if (s->table == INVENTORY_NO_TABLE)
                 continue;
             const struct inventory_table *table = t->pool->tables[s->table];
-            must(table && table->users > 0 && s->n <= table->n);
+            if (!table)
+                abort();
+            must(table->users > 0 && s->n <= table->n);
             hash += table->base + s->n * table->step;
         }
         must(hash == v->hash);

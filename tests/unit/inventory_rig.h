@@ -40,9 +40,10 @@ struct rig_node {
     struct node_key key;
     struct node_secret secret;
     u64 timer_ns, epoch;
-    u32 life;  /* counts restarts: what was on its way to the last life is lost */
-    u32 side;  /* nodes of different sides do not hear each other */
-    bool mute; /* hears nothing and says nothing, but is thought alive */
+    u32 life;      /* counts restarts: what was on its way to the last life is lost */
+    u32 side;      /* nodes of different sides do not hear each other */
+    bool own_pool; /* one of its own, although the others share */
+    bool mute;     /* hears nothing and says nothing, but is thought alive */
     u64 sent_bytes, sent_datagrams, talk_bytes, talks;
 };
 
@@ -85,6 +86,7 @@ unused_fn void rig_push(struct rig *r, struct rig_event e)
 unused_fn struct rig_event rig_pop(struct rig *r)
 {
     struct rig_event top = r->heap[0], last = r->heap[--r->n_heap];
+    r->heap[r->n_heap].bytes = NULL;
     size_t i = 0;
     for (;;) {
         size_t kid = 2 * i + 1;
@@ -309,7 +311,7 @@ unused_fn void rig_start(struct rig *r, u32 i, u64 epoch)
 {
     struct rig_node *x = &r->node[i];
     assert_null(x->v);
-    if (r->shared)
+    if (r->shared && !x->own_pool)
         x->pool = r->pool;
     else
         assert_int_equal(inventory_pool_new(&x->pool, inventory_salt("test")), 0);
@@ -333,7 +335,7 @@ unused_fn void rig_stop(struct rig *r, u32 i)
     inventory_del(x->v);
     x->v = NULL;
     x->life++;
-    if (!r->shared)
+    if (!r->shared || x->own_pool)
         inventory_pool_del(x->pool);
     x->pool = NULL;
 }

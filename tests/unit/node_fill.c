@@ -200,6 +200,42 @@ static void test_slow_reader_holds_nobody_up(void **state)
     finish();
 }
 
+static void on_peer_wake(void *arg)
+{
+    (void)arg;
+}
+
+/* Peers read along from what is here already, and from nothing else. */
+static void test_a_fill_with_a_byte(void **state)
+{
+    (void)state;
+    struct client c;
+    const void *data;
+    struct layer other;
+    begin(script_half, 2 * MIB);
+    layer_make(&other, 10, 9);
+    client_init(&c, &rig);
+    assert_null(fill_with_byte(rig.fills, &layer.digest, 0));
+    assert_int_equal(client_join(&c, &layer.digest, NULL), 0);
+    assert_null(fill_with_byte(rig.fills, &layer.digest, 0)); /* nothing came yet */
+    client_wait_bytes(&c, MIB);
+    struct fill *f = fill_with_byte(rig.fills, &layer.digest, MIB - 1);
+    assert_non_null(f);
+    assert_int_equal(fill_size(f), layer.len);
+    assert_null(fill_with_byte(rig.fills, &layer.digest, MIB)); /* not here yet */
+    assert_null(fill_with_byte(rig.fills, &other.digest, 0));
+    struct body *b = fill_body(f, MIB - 1, layer.len, on_peer_wake, NULL);
+    assert_non_null(b);
+    assert_int_equal(b->ops->peek(b, &data, 100), 1);
+    assert_int_equal(*(const u8 *)data, layer.data[MIB - 1]);
+    b->ops->close(b);
+    assert_int_equal(fills_running(rig.fills), 1);
+    server_open(registry, 0);
+    client_expect(&c, layer.data, layer.len);
+    layer_free(&other);
+    finish();
+}
+
 static void test_parts(void **state)
 {
     (void)state;
@@ -457,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_whoever_leaves_stops_nobody),
         cmocka_unit_test(test_kept_though_everybody_left),
         cmocka_unit_test(test_slow_reader_holds_nobody_up),
+        cmocka_unit_test(test_a_fill_with_a_byte),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_unknown_size),
         cmocka_unit_test(test_empty_blob),

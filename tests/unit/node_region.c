@@ -230,6 +230,17 @@ static void they_meet_by_a_seed(void **state)
     until(living(&ones[1]) == 3);
 }
 
+/* How many `o` holds, as `m` knows. */
+static size_t layers_of(const struct mesh *m, struct one *o)
+{
+    struct inventory_origin origin;
+    size_t at = 0;
+    while (inventory_each(mesh_inventory(m), &at, &origin))
+        if (node_key_equal(&origin.key, mesh_key(region_mesh(o->region))))
+            return origin.layers;
+    return SIZE_MAX;
+}
+
 static void what_the_store_holds_is_known(void **state)
 {
     (void)state;
@@ -249,6 +260,10 @@ static void what_the_store_holds_is_known(void **state)
     start(&ones[0], "127.0.0.1", NULL);
     until(living(&ones[0]) == 2 && mesh_copies(at, &late) == 1);
     assert_int_equal(mesh_copies(at, &early), 0);
+    assert_int_equal(layers_of(at, &ones[0]), 1);
+    assert_int_equal(store_remove(ones[0].store, &late), 0);
+    until(mesh_copies(at, &late) == 0);
+    until(layers_of(at, &ones[0]) == 0);
 }
 
 static void listening_everywhere_an_address_is_found(void **state)
@@ -274,7 +289,8 @@ static void seeds_by_name_and_not_oneself(void **state)
     snprintf(by_name, sizeof(by_name), "localhost%s", strchr(ones[0].listen, ':'));
     const char *seed[] = {"no-such-name.invalid:1", by_name, by_name, NULL};
     start(&ones[1], "127.0.0.2", seed);
-    until(ones[1].region->mesh && living(&ones[0]) == 2);
+    assert_non_null(region_mesh(ones[1].region)); /* no name server is waited for */
+    until(living(&ones[0]) == 2);
     assert_int_equal(ones[1].region->n_seeds, 1);
     stop(&ones[1]);
     const char *self[] = {ones[1].listen, ones[1].listen, NULL};

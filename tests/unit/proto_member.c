@@ -285,13 +285,15 @@ static void failed_fetches_bar_for_a_while(void **state)
     member_fetch_failed(m, k, c.now_ns); /* was under way: does not make it longer */
     cluster_run(&c, 2 * S);
     assert_true(member_find(m, k, &v) && !v.barred);
-    member_fetch_failed(m, k, c.now_ns); /* a probe has worked in between: not yet in a row */
+    /* Probes have worked in between, which proves nothing; the next failure bars at once. */
     member_fetch_failed(m, k, c.now_ns);
     assert_true(member_find(m, k, &v) && v.barred);
     cluster_run(&c, 1500 * MS);
     assert_true(member_find(m, k, &v) && v.barred); /* twice as long */
     member_fetch_worked(m, k, c.now_ns);
     assert_true(member_find(m, k, &v) && !v.barred && v.state == MEMBER_ALIVE);
+    member_fetch_failed(m, k, c.now_ns);
+    assert_true(member_find(m, k, &v) && !v.barred); /* counted from the start again */
     assert_int_equal(cluster_state(&c, 2, 1), MEMBER_ALIVE);
     cluster_del(&c);
 }
@@ -357,6 +359,65 @@ static void what_cannot_be_is_refused(void **state)
     member_del(NULL);
 }
 
+/* The other tests sign by hashes, to be quick: a whole life with Ed25519. */
+static void all_of_it_with_real_signatures(void **state)
+{
+    struct cluster c;
+    struct member_stats st;
+    (void)state;
+    cluster_new(&c, 12, 16);
+    c.clear = false;
+    cluster_form(&c, 12);
+    assert_true(cluster_until_whole(&c, 3 * S) != UINT64_MAX);
+    cluster_pause(&c, 3, 1500 * MS);
+    cluster_run(&c, 4 * S);
+    assert_int_equal(c.node[3].events[MEMBER_EVENT_REFUTED], 1);
+    assert_true(cluster_is_whole(&c));
+    cluster_kill(&c, 5);
+    member_leave(c.node[6].m, c.now_ns);
+    cluster_drain(&c, 6);
+    cluster_run(&c, 8 * S);
+    assert_int_equal(cluster_seen(&c, 5, MEMBER_DEAD), 10); /* who left is told nothing */
+    assert_int_equal(cluster_seen(&c, 6, MEMBER_LEFT), 10);
+    for (u32 i = 0; i < 12; i++) {
+        if (i == 5)
+            continue;
+        member_stats(c.node[i].m, &st);
+        assert_true(st.bad_signatures == 0 && st.verified > 11 && st.verified < 100);
+    }
+    cluster_del(&c);
+}
+
+static void the_list_has_an_end(void **state)
+{
+    struct cluster c;
+    struct member_stats st;
+    const u32 more = 50;
+    (void)state;
+    cluster_new(&c, LIMIT_MEMBERS + more, 15);
+    cluster_start(&c, 0);
+    for (u32 i = 1; i < LIMIT_MEMBERS + more; i++) {
+        cluster_start(&c, i);
+        cluster_seed(&c, i, 0);
+        cluster_run(&c, 6 * MS);
+        cluster_kill(&c, i);
+    }
+    member_stats(c.node[0].m, &st);
+    assert_int_equal(member_count(c.node[0].m, MEMBER_ALIVE) +
+                         member_count(c.node[0].m, MEMBER_SUSPECT),
+                     LIMIT_MEMBERS);
+    assert_int_equal(st.refused_full, more);
+    assert_true(member_bytes(c.node[0].m) < 4 * MIB);
+    /* Once some are known to be dead, there is room again. */
+    while (member_count(c.node[0].m, MEMBER_DEAD) < 10)
+        cluster_run(&c, 10 * S);
+    cluster_start_as(&c, &(struct cluster_start){.slot = 1, .key = LIMIT_MEMBERS + 1, .epoch = 9});
+    cluster_seed(&c, 1, 0);
+    cluster_run(&c, 1 * S);
+    assert_int_equal(cluster_state(&c, 0, 1), MEMBER_ALIVE);
+    cluster_del(&c);
+}
+
 static void equal_seeds_give_equal_runs(void **state)
 {
     u64 events[2], bytes[2];
@@ -394,6 +455,8 @@ int main(void)
         cmocka_unit_test(failed_fetches_bar_for_a_while),
         cmocka_unit_test(a_late_loop_distrusts_itself),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(all_of_it_with_real_signatures),
+        cmocka_unit_test(the_list_has_an_end),
         cmocka_unit_test(equal_seeds_give_equal_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,6 @@
 
 #include "member_cluster.h"
 
-#define S   CLUSTER_SECOND
 #define NOW (1000 * CLUSTER_SECOND)
 
 enum { PING = 1, ACK, PING_REQ, RELAYED, NACK, RECORD, RENEWED, SUSPECT, DEAD, WANT, REJECT };
@@ -43,11 +42,11 @@ static void actor_init(struct actor *a, u32 n)
                                     .public_url = ""};
 }
 
-static struct member *member_of(const struct actor *a, bool clear)
+static struct member *member_of(const struct actor *a)
 {
     struct member *m;
     struct member_options opt = {
-        .self = a->rec, .secret = a->secret, .datagram_max = 1155, .clear = clear, .now_ns = NOW};
+        .self = a->rec, .secret = a->secret, .datagram_max = 1155, .now_ns = NOW};
     rng_seed(&opt.rng, 1);
     assert_int_equal(member_new(&m, &opt), 0);
     return m;
@@ -167,7 +166,7 @@ static void set_stage(struct stage *t)
 {
     for (u32 i = 0; i < 5; i++)
         actor_init(&t->a[i], i + 1);
-    t->m = member_of(&t->a[0], false);
+    t->m = member_of(&t->a[0]);
     for (u32 i = 1; i < 4; i++)
         introduce(t->m, &t->a[i]);
     drain(t->m, NULL, NULL);
@@ -553,44 +552,6 @@ static void the_first_of_two_like_keys_stays(void **state)
     member_del(t.m);
 }
 
-static void the_list_has_an_end(void **state)
-{
-    struct actor a;
-    struct cluster c;
-    (void)state;
-    cluster_new(&c, 1, 1);
-    cluster_start(&c, 0);
-    struct member_stats st;
-    for (u32 i = 0; i < LIMIT_MEMBERS + 50; i++) {
-        /* In clear mode a signature is a hash: written by the node itself in another list. */
-        actor_init(&a, 1000 + i);
-        struct member *other = member_of(&a, true);
-        struct addr to = cluster_addr(0);
-        struct wire_out w;
-        assert_int_equal(member_seed(other, &to), 0);
-        member_expire(other, NOW);
-        u32 id;
-        wire_out_init(&w, c.talk, LIMIT_TALK_BYTES);
-        assert_true(member_dial(other, &id, &to, &w, NOW));
-        struct wire_in r;
-        wire_in_init(&r, c.talk, w.len);
-        (void)wire_get_array(&r, 9);
-        unsigned number = (unsigned)wire_get_u64(&r);
-        static u8 room[LIMIT_TALK_BYTES];
-        struct wire_out answer;
-        wire_out_init(&answer, room, sizeof(room));
-        assert_int_equal(
-            member_answer(c.node[0].m, &a.rec.addr, a.key.bytes, number, &r, &answer, NOW), 0);
-        member_del(other);
-    }
-    member_stats(c.node[0].m, &st);
-    assert_int_equal(member_count(c.node[0].m, MEMBER_ALIVE), LIMIT_MEMBERS);
-    assert_int_equal(st.refused_full, 51); /* we are one ourselves */
-    assert_true(member_bytes(c.node[0].m) < 4 * MIB);
-    cluster_drain(&c, 0);
-    cluster_del(&c);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -609,7 +570,6 @@ int main(void)
         cmocka_unit_test(what_is_cut_short_is_malformed),
         cmocka_unit_test(a_stream_speaks_for_who_calls),
         cmocka_unit_test(the_first_of_two_like_keys_stays),
-        cmocka_unit_test(the_list_has_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

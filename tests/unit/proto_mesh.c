@@ -281,6 +281,9 @@ static void purges_are_saved_and_loaded(void **state)
     opt.boot_epoch += 5;
     rig_start(r, 0, &opt);
     assert_false(mesh_is_purged(r->n[0].m, &d, TODAY));
+    mesh_clock(r->n[0].m, TODAY - 2 * LIMIT_PURGE_AHEAD_MS);
+    assert_int_equal(mesh_import_purge(r->n[0].m, &o), ERR_AGAIN);
+    mesh_clock(r->n[0].m, TODAY);
     assert_int_equal(mesh_import_purge(r->n[0].m, &o), 0);
     assert_int_equal(mesh_import_purge(r->n[0].m, &o), ERR_EXISTS);
     assert_true(mesh_is_purged(r->n[0].m, &d, TODAY));

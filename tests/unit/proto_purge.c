@@ -249,6 +249,41 @@ static void all_agree_whatever_the_order(void **state)
         purge_del(seen[i].p);
 }
 
+/* Were it believed, nobody could give a later one. */
+static void orders_of_the_far_future_are_refused(void **state)
+{
+    (void)state;
+    struct node liar, n, other;
+    start(&liar, 1);
+    start(&n, 2);
+    start(&other, 3);
+    purge_members(liar.p, 1);
+    issue(&liar, 7, UINT64_MAX - 5000, UINT64_MAX - 1);
+    issue(&liar, 8, TODAY + LIMIT_PURGE_AHEAD_MS + 1, TODAY + 2 * LIMIT_PURGE_AHEAD_MS);
+    issue(&liar, 9, TODAY + LIMIT_PURGE_AHEAD_MS, TODAY + 2 * LIMIT_PURGE_AHEAD_MS);
+    struct purge_order far = order_of(&liar, 7), ahead = order_of(&liar, 8);
+    assert_int_equal(purge_import(n.p, &far), 0); /* without a clock */
+    purge_clock(n.p, TODAY);
+    assert_int_equal(purge_count(n.p), 0);
+    assert_true(purge_hash(n.p) == 0);
+    assert_int_equal(news(&n), 0);
+    assert_int_equal(purge_import(n.p, &far), ERR_AGAIN);
+    assert_int_equal(purge_import(n.p, &ahead), ERR_AGAIN);
+    assert_int_equal(carry(&liar, &n), 0); /* no harm in hearing them, and the third is good */
+    assert_int_equal(purge_count(n.p), 1);
+    purge_members(n.p, 1);
+    purge_join(n.p);
+    assert_true(talk(&n, &liar, S));
+    assert_int_equal(purge_count(n.p), 1);
+    issue(&n, 7, TODAY, TOMORROW);
+    assert_true(is_purged(&n, 7, TODAY) && !is_purged(&n, 7, TOMORROW));
+    purge_clock(n.p, TODAY + 1);
+    assert_int_equal(purge_import(n.p, &ahead), 0);
+    purge_del(liar.p);
+    purge_del(n.p);
+    purge_del(other.p);
+}
+
 static void the_one_that_ends_soonest_makes_room(void **state)
 {
     (void)state;
@@ -505,6 +540,7 @@ int main(void)
         cmocka_unit_test(import_verifies),
         cmocka_unit_test(the_later_order_stays),
         cmocka_unit_test(all_agree_whatever_the_order),
+        cmocka_unit_test(orders_of_the_far_future_are_refused),
         cmocka_unit_test(the_one_that_ends_soonest_makes_room),
         cmocka_unit_test(a_rumor_is_told_a_bounded_number_of_times),
         cmocka_unit_test(alone_nothing_is_due),

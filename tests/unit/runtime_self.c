@@ -134,9 +134,9 @@ static void damaged_epochs_fall_back_to_the_clock(void **state)
 
 static void a_damaged_key_is_no_new_key(void **state)
 {
-    static const char *const texts[] = {"", "node:\n", "node:AAAA\n", "rubbish",
-                                        "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
-                                        "b:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"};
+    static const char two[] = "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+                              "b:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+    static const char *const texts[] = {"", "node:\n", "node:AAAA\n", "rubbish", two};
     (void)state;
     load(1);
     for (size_t i = 0; i < countof(texts); i++) {
