@@ -16,6 +16,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "node/holdings.h"
 #include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
@@ -330,6 +331,12 @@ static void on_purged(void *arg, const struct digest *d, u64 until_ms)
     node_purge(arg, d, until_ms, "the region");
 }
 
+static void on_opened(void *arg, struct region *r)
+{
+    struct node *n = arg;
+    holdings_feed(r, n->store);
+}
+
 static bool is_last(void *arg, const struct digest *d)
 {
     struct node *n = arg;
@@ -340,11 +347,11 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {
         .loop = n->loop,
-        .config = n->config,
-        .store = n->store,
+        .config = holdings_config(n->config),
         .disk = n->disk,
         .client = n->client,
         .port = http_server_port(n->server),
+        .opened = on_opened,
         .purged = on_purged,
         .arg = n,
     };
@@ -507,6 +514,8 @@ static void on_server_gone(void *arg)
     if (n->fills)
         fills_stop(n->fills);
     outcomes_stop(n->outcomes);
+    if (n->store)
+        holdings_stop(n->store);
     region_stop(n->region);
     uv_timer_start(&n->ending, on_ending, 0, ENDING_MS);
 }

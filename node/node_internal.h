@@ -10,7 +10,7 @@
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
-#include "node/region.h"
+#include "runtime/region.h"
 #include "node/scrub.h"
 #include "node/tickets.h"
 #include "runtime/authz.h"

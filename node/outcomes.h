@@ -9,10 +9,10 @@
 
 #include <uv.h>
 
-#include "node/region.h"
 #include "proto/outcome.h"
 #include "runtime/http_client.h"
 #include "runtime/metrics.h"
+#include "runtime/region.h"
 
 #define OUTCOMES_FLUSH_MS 200
 #define OUTCOMES_RTT_MS   10000

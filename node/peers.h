@@ -11,7 +11,7 @@
 #include <uv.h>
 
 #include "node/history.h"
-#include "node/region.h"
+#include "runtime/region.h"
 #include "proto/sourcing.h"
 #include "runtime/http_client.h"
 #include "runtime/metrics.h"

@@ -6,7 +6,7 @@
  * exactly once. */
 #pragma once
 
-#include "node/region.h"
+#include "runtime/region.h"
 #include "support/server.h"
 
 #define DOUBLE_PEERS    8

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "runtime/clock.h"
+#include "runtime/log.h"
 #include "store/hash.h"
 
 #define BEAT_MS     2

@@ -1,11 +1,10 @@
-/* region_store.c - between the mesh and the disk: what is held, what was purged, epochs.
+/* region_orders.c - between the mesh and the disk: what was purged, epochs.
  *
- *   STORE/orders   purge orders as they were signed, so that a region that was down as a whole, or
+ *   DIR/orders   purge orders as they were signed, so that a region that was down as a whole, or
  *                  a node that was away, hears of them again: a wire array of
  *                  [digest, issuer, given at, until, signature]
  *
- * Layers are told to the mesh, documents (which the store knows by their media type) are not: they
- * are asked of the registry. Files are written in the disk pool, from copies, one write at a time;
+ * Files are written in the disk pool, from copies, one write at a time;
  * what changes meanwhile is written by the next. */
 #include <assert.h>
 #include <errno.h>
@@ -15,41 +14,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "node/region_impl.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/region_impl.h"
 
 #define ORDER_BYTES_MAX                                                                            \
     (DIGEST_BYTES_MAX + NODE_KEY_BYTES + NODE_SIGNATURE_BYTES + 2 * 9 + 16) /* packed */
 #define ORDERS_BYTES_MAX (LIMIT_PURGES * ORDER_BYTES_MAX + 8)
 #define ORDERS_FILE      "orders"
-
-/* --- what is held ---------------------------------------------------------------------------- */
-
-static bool is_layer(const struct blob_info *b)
-{
-    return !b->media_type[0];
-}
-
-static bool feed_one(void *arg, const struct blob_info *b)
-{
-    struct region *r = arg;
-    if (is_layer(b))
-        mesh_hold(r->mesh, &b->digest, uv_hrtime());
-    return true;
-}
-
-static void on_changed(void *arg, const struct blob_info *b, bool held)
-{
-    struct region *r = arg;
-    if (!r->mesh || !is_layer(b))
-        return;
-    if (held)
-        mesh_hold(r->mesh, &b->digest, region_in(r));
-    else
-        mesh_drop(r->mesh, &b->digest, region_in(r));
-    region_kick(r);
-}
 
 /* --- orders, as bytes ------------------------------------------------------------------------ */
 
@@ -113,15 +85,15 @@ static ssize_t read_file(const char *dir, const char *name, u8 *out, size_t cap)
     return n;
 }
 
-static void feed_orders(struct region *r)
+void region_orders_feed(struct region *r)
 {
     u8 *data = malloc(ORDERS_BYTES_MAX);
     struct purge_order *orders = calloc(LIMIT_PURGES, sizeof(*orders));
-    ssize_t len = data && orders
-                      ? read_file(r->opt.config->store.path, ORDERS_FILE, data, ORDERS_BYTES_MAX)
-                      : -1;
+    ssize_t len =
+        data && orders ? read_file(r->opt.config.dir, ORDERS_FILE, data, ORDERS_BYTES_MAX) : -1;
     size_t n = len > 0 ? region_orders_unpack(data, (size_t)len, orders, LIMIT_PURGES) : 0;
     size_t refused = 0;
+    mesh_clock(r->mesh, wall_ms()); /* orders are judged by it */
     for (size_t i = 0; i < n; i++) {
         int rc = mesh_import_purge(r->mesh, &orders[i]);
         refused += rc != 0 && rc != ERR_EXISTS;
@@ -129,23 +101,9 @@ static void feed_orders(struct region *r)
     if (len < 0 || (len > 0 && n == 0) || refused)
         log_warn("mesh: %s/" ORDERS_FILE " cannot be read in full: %zu purge orders of %zu count; "
                  "the others come from the members",
-                 r->opt.config->store.path, n - refused, n);
+                 r->opt.config.dir, n - refused, n);
     free(orders);
     free(data);
-}
-
-void region_store_feed(struct region *r)
-{
-    mesh_clock(r->mesh, wall_ms());
-    feed_orders(r);
-    store_each(r->opt.store, feed_one, r);
-    store_observe(r->opt.store, on_changed, r);
-    region_kick(r);
-}
-
-void region_store_stop(struct region *r)
-{
-    store_observe(r->opt.store, NULL, NULL);
 }
 
 /* --- what is written ------------------------------------------------------------------------- */
@@ -222,7 +180,7 @@ void region_save(struct region *r)
         return; /* the next change tries again */
     }
     s->region = r;
-    snprintf(s->dir, sizeof(s->dir), "%s", r->opt.config->store.path);
+    snprintf(s->dir, sizeof(s->dir), "%s", r->opt.config.dir);
     s->epochs = r->changed_epochs;
     s->boot_epoch = r->self.boot_epoch;
     s->inventory_epoch = r->self.inventory_epoch;

@@ -6,7 +6,7 @@
  *
  * The port is bound in the beginning, so that a busy one is said at the start; what comes before
  * there is a mesh is thrown away. */
-#include "node/region_impl.h"
+#include "runtime/region_impl.h"
 
 #include <assert.h>
 #include <sodium.h>
@@ -156,19 +156,19 @@ static void member_changed(struct region *r, const struct member_event *e)
             "another node, at %s, has this node's key: its store was copied. Stop one of "
             "them, and remove node.key and epochs from its store (%.200s here): it then "
             "becomes a node of its own",
-            address, r->opt.config->store.path);
+            address, r->opt.config.dir);
         break;
     case MEMBER_EVENT_NAME_TAKEN:
         region_trouble(
             r, false,
             "the name %s belongs to another living node (said by %s): give this one a "
             "name of its own, or stop the other; until then the region does not let it in",
-            r->opt.config->name, address);
+            r->opt.config.name, address);
         break;
     case MEMBER_EVENT_FOREIGN:
         region_trouble(r, true,
                        "the node at %s is of another region than %s: correct seeds or region",
-                       address, r->opt.config->region);
+                       address, r->opt.config.region);
         break;
     }
 }
@@ -234,7 +234,7 @@ struct mesh *region_mesh(struct region *r)
 
 static bool peers_use_tls(const struct region *r)
 {
-    return r->opt.config->tls.cert && !r->opt.config->peer_plain;
+    return r->opt.config.tls && !r->opt.config.peer_plain;
 }
 
 const char *region_scheme(const struct region *r)
@@ -244,7 +244,23 @@ const char *region_scheme(const struct region *r)
 
 const char *region_ca(const struct region *r)
 {
-    return peers_use_tls(r) ? r->opt.config->tls.ca : NULL;
+    return peers_use_tls(r) ? r->opt.config.ca : NULL;
+}
+
+void region_hold(struct region *r, const struct digest *d)
+{
+    if (!r->mesh)
+        return;
+    mesh_hold(r->mesh, d, region_in(r));
+    region_kick(r);
+}
+
+void region_drop(struct region *r, const struct digest *d)
+{
+    if (!r->mesh)
+        return;
+    mesh_drop(r->mesh, d, region_in(r));
+    region_kick(r);
 }
 
 int region_purge(struct region *r, const struct digest *d, u64 until_ms)
@@ -260,16 +276,16 @@ int region_purge(struct region *r, const struct digest *d, u64 until_ms)
 
 static struct member_record own_record(struct region *r)
 {
-    const struct node_config *c = r->opt.config;
+    const struct region_config *c = &r->opt.config;
     if (c->public_url)
         snprintf(r->public_url, sizeof(r->public_url), "%s", c->public_url);
     else
-        snprintf(r->public_url, sizeof(r->public_url), "%s://%s", c->tls.cert ? "https" : "http",
+        snprintf(r->public_url, sizeof(r->public_url), "%s://%s", c->tls ? "https" : "http",
                  r->address_text);
     return (struct member_record){
         .addr = r->address,
-        .role = MEMBER_NODE,
-        .can_fetch = c->n_upstreams > 0,
+        .role = (u8)c->role,
+        .can_fetch = c->can_fetch,
         .name = c->name,
         .region = c->region,
         .rack = c->rack,
@@ -304,13 +320,16 @@ void region_open(struct region *r)
     node_key_format(&r->self.key, key);
     log_with(LOG_INFO, "mesh: open", LOG_STR("key", key), LOG_STR("address", r->address_text),
              LOG_STR("peers", region_scheme(r)), LOG_NUM("boot_epoch", r->self.boot_epoch),
-             LOG_NUM("seeds", r->opt.config->n_seeds));
-    region_store_feed(r);
+             LOG_NUM("seeds", r->opt.config.n_seeds));
+    region_orders_feed(r);
+    if (r->opt.opened)
+        r->opt.opened(r->opt.arg, r);
+    region_kick(r);
 }
 
 static int make_parts(struct region *r, char why[CONF_WHY_MAX])
 {
-    const struct node_config *c = r->opt.config;
+    const struct region_config *c = &r->opt.config;
     char reason[256] = "";
     struct datagram_options udp = {.loop = r->opt.loop,
                                    .listen = c->listen,
@@ -318,7 +337,7 @@ static int make_parts(struct region *r, char why[CONF_WHY_MAX])
                                    .came = on_datagram,
                                    .batch = on_batch,
                                    .arg = r};
-    int rc = self_load(&r->self, c->store.path, wall_ms(), why);
+    int rc = self_load(&r->self, c->dir, wall_ms(), why);
     if (rc == 0)
         rc = region_ring_read(&r->ring, c->mesh_key, why);
     if (rc == 0)
@@ -335,7 +354,7 @@ int region_new(struct region **out, const struct region_options *opt, char why[C
     struct region *r = calloc(1, sizeof(*r));
     if (!r)
         return ERR_NOMEM;
-    assert(opt->config->mesh_key && opt->purged);
+    assert(opt->config.mesh_key && opt->purged);
     r->opt = *opt;
     r->started_ms = uv_now(opt->loop);
     uv_timer_init(opt->loop, &r->timer);
@@ -346,7 +365,7 @@ int region_new(struct region **out, const struct region_options *opt, char why[C
     if (rc)
         return rc; /* the caller stops and deletes it */
     if (r->self.made)
-        log_info("mesh: this node has a new key, kept in %s/node.key", opt->config->store.path);
+        log_info("mesh: a new key was made, kept in %s/node.key", opt->config.dir);
     region_seeds_start(r);
     region_drive(r);
     return 0;
@@ -372,7 +391,6 @@ void region_stop(struct region *r)
     r->stopping = true;
     region_seeds_stop(r);
     region_talks_stop(r);
-    region_store_stop(r);
     uv_close((uv_handle_t *)&r->timer, NULL);
     uv_close((uv_handle_t *)&r->seeds_timer, NULL);
     if (r->udp)

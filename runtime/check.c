@@ -1,5 +1,5 @@
-/* config_check.c - see config_check.h. URLs are read by hygiene.h, which is what will connect. */
-#include "node/config_check.h"
+/* check.c - see check.h. URLs are read by hygiene.h, which is what will connect. */
+#include "runtime/check.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -160,7 +160,7 @@ const char *check_url(const char *text, bool path_allowed)
 {
     const char *rest;
     struct url_origin origin;
-    if (strlen(text) > CONFIG_URL_MAX)
+    if (strlen(text) > CHECK_URL_MAX)
         return "is too long; write at most 2048 characters";
     if (!url_scheme(text, &rest))
         return "is not a URL; begin with https:// (or http://)";
@@ -343,6 +343,17 @@ const char *check_mesh_key(const char *path, char why[CONF_WHY_MAX])
     const char *bad = secret(path, text, sizeof(text), why);
     if (!bad)
         bad = check_keys(text, KEYFILE_MESH, "make one with `dray-node keygen mesh`", why);
+    sodium_memzero(text, sizeof(text));
+    return bad;
+}
+
+const char *check_ticket_key(const char *path, char why[CONF_WHY_MAX])
+{
+    char text[KEYFILE_MAX];
+    const char *bad = secret(path, text, sizeof(text), why);
+    if (!bad)
+        bad = check_keys(text, KEYFILE_TICKET,
+                         "take the KEYFILE of `dray-node keygen ticket KEYFILE PUBFILE`", why);
     sodium_memzero(text, sizeof(text));
     return bad;
 }

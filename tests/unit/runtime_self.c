@@ -1,4 +1,4 @@
-/* node_self.c - tests of node/self.h: one key for good, epochs that only grow. */
+/* runtime_self.c - tests of runtime/self.h: one key for good, epochs that only grow. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "node/self.h"
+#include "runtime/self.h"
 
 static char dir[64];
 

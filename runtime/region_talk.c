@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/region_impl.h"
 #include "runtime/http_server.h"
+#include "runtime/region_impl.h"
 #include "runtime/sockaddr.h"
 
 #define CONNECT_MS 2000

@@ -1,4 +1,4 @@
-/* config_check.h - is this text what a key wants? Words, addresses, URLs, files.
+/* check.h - is this text what a key wants? Words, addresses, URLs, files.
  *
  * Each check_*() returns NULL when it is fine, else a sentence that follows the value: what is
  * wrong and what to write. The sentence is static, but for those of files, which go to `why`.
@@ -9,7 +9,7 @@
 #include "proto/oci.h"
 #include "runtime/conf.h"
 
-#define CONFIG_URL_MAX 2048
+#define CHECK_URL_MAX 2048
 
 /* A name of a node, region or rack. */
 const char *check_label(const char *text);
@@ -46,5 +46,7 @@ const char *check_credentials(const char *path, char why[CONF_WHY_MAX]);
 const char *check_token(const char *path, char why[CONF_WHY_MAX]);
 /* A private file of lines "id:base64", each a mesh key. */
 const char *check_mesh_key(const char *path, char why[CONF_WHY_MAX]);
+/* A private file of lines "id:base64", each a secret ticket key. */
+const char *check_ticket_key(const char *path, char why[CONF_WHY_MAX]);
 /* A file of lines "id:base64", each a public ticket key. */
 const char *check_tracker_key(const char *path, char why[CONF_WHY_MAX]);

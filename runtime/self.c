@@ -1,6 +1,6 @@
 /* self.c - see self.h. Files are replaced whole: written aside, synced, renamed, and the folder
  * synced. */
-#include "node/self.h"
+#include "runtime/self.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "node/config_check.h"
+#include "runtime/check.h"
 #include "runtime/keyfile.h"
 #include "runtime/log.h"
 

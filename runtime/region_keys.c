@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "node/region_impl.h"
 #include "runtime/keyfile.h"
+#include "runtime/region_impl.h"
 
 static_assert(KEYFILE_MESH == SEAL_KEY_BYTES, "a mesh key seals");
 static_assert(KEYFILE_KEYS <= LIMIT_MESH_KEYS, "a file's keys fit in a ring");
@@ -35,11 +35,11 @@ int region_ring_read(struct region_ring *ring, const char *file, char why[CONF_W
 int region_reload(struct region *r, char why[CONF_WHY_MAX])
 {
     struct region_ring ring;
-    int rc = region_ring_read(&ring, r->opt.config->mesh_key, why);
+    int rc = region_ring_read(&ring, r->opt.config.mesh_key, why);
     if (rc)
         return rc;
     if (r->mesh && (rc = mesh_set_keys(r->mesh, ring.keys, ring.n)) != 0)
-        snprintf(why, CONF_WHY_MAX, "%.300s: holds one key twice", r->opt.config->mesh_key);
+        snprintf(why, CONF_WHY_MAX, "%.300s: holds one key twice", r->opt.config.mesh_key);
     if (rc == 0) {
         r->ring = ring;
         region_kick(r);

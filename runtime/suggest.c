@@ -1,6 +1,6 @@
 /* suggest.c - see suggest.h. The distance is optimal string alignment: Levenshtein's, where two
  * neighbours swapped count as one slip. */
-#include "node/suggest.h"
+#include "runtime/suggest.h"
 
 #include <string.h>
 

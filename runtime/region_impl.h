@@ -4,18 +4,17 @@
  *   region_keys.c    the key ring
  *   region_seeds.c   whom to knock at, and which address is ours
  *   region_talk.c    talks, both sides
- *   region_store.c   what is held, what was purged, epochs: to and from the disk
+ *   region_orders.c  purge orders and epochs: to and from the disk
  *
  * Everything that goes into the mesh passes region_in(), which notices that the loop was late, and
  * is followed by region_drive() or, from elsewhere, by region_kick(). */
 #pragma once
 
-#include "node/region.h"
-#include "node/self.h"
 #include "runtime/datagram.h"
 #include "runtime/http_client.h"
 #include "runtime/pool.h"
-#include "store/store.h"
+#include "runtime/region.h"
+#include "runtime/self.h"
 
 #define REGION_TALKS_MAX      16    /* of ours at once */
 #define REGION_SEED_ADDRESSES 16    /* of one name */
@@ -116,11 +115,11 @@ void region_seeds_stop(struct region *r);
 void region_dial(struct region *r);
 void region_talks_stop(struct region *r);
 
-/* --- region_store.c --------------------------------------------------------------------------- */
+/* --- region_orders.c ---------------------------------------------------------------------------
+ */
 
-/* The mesh is new: tells it what is held and what was purged, and observes the store. */
-void region_store_feed(struct region *r);
-void region_store_stop(struct region *r);
+/* The mesh is new: tells it what was purged. */
+void region_orders_feed(struct region *r);
 /* Purge orders as bytes: the file, and its fuzz target. Unpacking stops where it goes wrong. */
 size_t region_orders_pack(const struct purge_order *orders, size_t n, u8 *out, size_t cap);
 size_t region_orders_unpack(const u8 *data, size_t len, struct purge_order *out, size_t max);

@@ -1,4 +1,4 @@
-/* region.h - this node in its region: carries the mesh (proto/mesh.h) over UDP and HTTP.
+/* region.h - a daemon in a region: carries the mesh (proto/mesh.h) over UDP and HTTP.
  *
  * Why: the mesh sees no socket and no clock. Here it gets them: datagrams on the port that serves
  * HTTP, talks as POST /mesh/v1/talk, one timer, seeds by name, keys and epochs from the disk, what
@@ -11,29 +11,46 @@
  *
  * Certificates: peers are dialled by address. A peer's certificate must be signed by tls.ca; its
  * name is not compared, since who a peer is is proved by the seal and its node key, not by where it
- * stands. Loop thread only. */
+ * stands. A tracker takes part in the role of one: it knows all and holds nothing. Loop thread
+ * only. */
 #pragma once
 
 #include <jansson.h>
 #include <uv.h>
 
-#include "node/config.h"
 #include "proto/mesh.h"
+#include "runtime/conf.h"
 
 struct region;
 struct pool;
-struct store;
 struct http_client;
 struct http_exchange;
 struct metrics;
 
+/* Texts are borrowed from the daemon's config. */
+struct region_config {
+    enum member_role role;
+    const char *name, *region, *rack;
+    const char *listen;     /* the UDP socket's */
+    const char *advertise;  /* to peers; NULL: to be found out */
+    const char *public_url; /* NULL: the address, as a URL */
+    const char *mesh_key;   /* file */
+    const char *dir;        /* where key, epochs and orders are kept; is there */
+    char *const *seeds;
+    size_t n_seeds;
+    const char *ca; /* of peers; unused without tls */
+    bool tls;       /* we listen with it */
+    bool peer_plain, can_fetch;
+};
+
 struct region_options {
     uv_loop_t *loop;
-    const struct node_config *config; /* borrowed; has mesh_key */
-    struct store *store;              /* borrowed; observed */
-    struct pool *disk;                /* borrowed: epochs and purge orders are written there */
-    struct http_client *client;       /* borrowed: for talks */
-    u16 port;                         /* that HTTP listens on, for ":0" */
+    struct region_config config;
+    struct pool *disk;          /* borrowed: epochs and purge orders are written there */
+    struct http_client *client; /* borrowed: for talks */
+    u16 port;                   /* that HTTP listens on, for ":0" */
+    /* There is a mesh now: tell it what is held. NULL: nothing is. */
+    void (*opened)(void *arg, struct region *r);
     /* The region wants this blob gone, and kept out until then (Unix ms). */
     void (*purged)(void *arg, const struct digest *d, u64 until_ms);
     void *arg;
@@ -57,6 +74,9 @@ void region_del(struct region *r);
 struct mesh *region_mesh(struct region *r); /* NULL: see above */
 /* The mesh's time: monotonic. */
 u64 region_now_ns(const struct region *r);
+/* What we hold changed. */
+void region_hold(struct region *r, const struct digest *d);
+void region_drop(struct region *r, const struct digest *d);
 /* Something was told to the mesh: what it wants to say is sent in the next turn. Cheap. */
 void region_kick(struct region *r);
 /* "https" or "http": how peers are talked to; and the CA file for http_transfer_options (NULL when
@@ -77,6 +97,6 @@ bool region_ready(const struct region *r, const char **why);
 /* "mesh" of /api/v1/status, and the list of /api/v1/members (ourselves first; this node alone when
  * there is no region). New references; NULL: out of memory. */
 json_t *region_report(struct region *r);
-json_t *region_report_members(struct region *r, const struct node_config *config);
+json_t *region_report_members(struct region *r, const struct region_config *config);
 /* Takes over what is counted, before metrics are rendered. */
 void region_metrics_refresh(struct region *r, struct metrics *m);

@@ -17,9 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "node/region_impl.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/region_impl.h"
 #include "runtime/sockaddr.h"
 
 #define AGAIN_MS      60000
@@ -41,7 +41,7 @@ static void name_init(struct region *r, struct region_name *n, const char *text)
         n->n_found = 1;
         return;
     }
-    const char *colon = strrchr(text, ':'); /* config.c checked the form */
+    const char *colon = strrchr(text, ':'); /* the config was checked */
     snprintf(n->host, sizeof(n->host), "%.*s", (int)(colon - text), text);
     n->port = (u16)strtoul(colon + 1, NULL, 10);
 }
@@ -114,7 +114,7 @@ static bool derive(struct region *r)
     struct addr somewhere[2] = {addr_v4(192, 0, 2, 1, 9), {.port = 9}}; /* RFC 5737 */
     const u8 documentation[] = {0x20, 0x01, 0x0d, 0xb8};                /* RFC 3849 */
     memcpy(somewhere[1].ip, documentation, sizeof(documentation));
-    bool v6 = r->opt.config->listen[0] == '[';
+    bool v6 = r->opt.config.listen[0] == '[';
     for (size_t i = 0; i < r->n_names; i++)
         for (size_t k = 0; k < r->names[i].n_found; k++)
             if ((v6 || addr_is_v4(&r->names[i].found[k])) &&
@@ -261,7 +261,7 @@ static void round_over(struct region *r)
 
 void region_seeds_start(struct region *r)
 {
-    const struct node_config *c = r->opt.config;
+    const struct region_config *c = &r->opt.config;
     snprintf(r->waiting, sizeof(r->waiting), "names are being looked up");
     if (c->advertise)
         name_init(r, &r->advertise, c->advertise);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/region_impl.h"
 #include "runtime/metrics.h"
+#include "runtime/region_impl.h"
 
 static json_t *count(u64 n)
 {
@@ -157,14 +157,14 @@ static void add_self(struct region *r, json_t *all)
     json_array_append_new(all, one);
 }
 
-static json_t *report_alone(const struct node_config *c)
+static json_t *report_alone(const struct region_config *c)
 {
     return json_pack("{s:s, s:[{s:s, s:s, s:s, s:s, s:s, s:b}]}", "region", c->region, "members",
                      "name", c->name, "rack", c->rack ? c->rack : "", "region", c->region, "role",
                      "node", "state", "alive", "self", 1);
 }
 
-json_t *region_report_members(struct region *r, const struct node_config *config)
+json_t *region_report_members(struct region *r, const struct region_config *config)
 {
     struct member_view v;
     size_t at = 0;
