@@ -47,8 +47,9 @@ static u64 until_of(const struct fill_body *b)
 static bool due(const struct fill_body *b, u64 until)
 {
     const struct fill *f = b->fill;
-    bool crowd = f->n_bodies >= CROWD_BODIES && f->fast && f->state == FILL_STREAMING && f->call &&
-                 f->ingest && !f->frozen && f->received - f->written <= CROWD_LAG;
+    bool crowd = f->n_bodies >= CROWD_BODIES && f->fast && f->state == FILL_STREAMING &&
+                 fetch_is_called(f) && f->ingest && !f->frozen &&
+                 f->received - f->written <= CROWD_LAG;
     if (!crowd || !b->began || f->received == f->size || until == b->end)
         return true;
     return b->pos + CROWD_RUN <= (until < f->written ? until : f->written);

@@ -6,11 +6,13 @@
 #include "node/keep.h"
 #include "node/memo.h"
 #include "node/node.h"
+#include "node/outcomes.h"
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
 #include "runtime/region.h"
 #include "node/scrub.h"
+#include "node/tickets.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -52,6 +54,8 @@ struct node {
     struct fills *fills;
     struct region *region; /* NULL: alone */
     struct peers *peers;
+    struct tickets *tickets;
+    struct outcomes *outcomes;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;

@@ -45,6 +45,20 @@ must_use int peers_get(struct peers *p, const struct sourcing_peer *peer, const 
                        u64 first, u64 bytes, const struct http_transfer_events *on, void *arg,
                        struct http_transfer **out);
 
+/* What is read through a tracker; all borrowed for the call. */
+struct peers_origin {
+    const struct node_key *tracker;
+    const char *repository;
+    const struct digest *digest;
+    const char *ticket; /* which that tracker issued */
+    u64 first;          /* byte */
+};
+/* GET of a layer from `first` on, by way of the tracker. ERR_NOTFOUND: no such tracker lives in the
+ * region; else as peers_get(). Nothing is announced: it is no peer. */
+must_use int peers_get_origin(struct peers *p, const struct peers_origin *o,
+                              const struct http_transfer_events *on, void *arg,
+                              struct http_transfer **out);
+
 struct peers_result {
     const struct sourcing_peer *peer;
     const char *name;

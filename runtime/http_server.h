@@ -152,6 +152,7 @@ void http_peer_text(const struct http_request *r, char text[64]);
 /* How an exchange ended. */
 struct http_ended {
     bool complete;  /* every byte of the answer was handed to the kernel */
+    bool failed;    /* the body gave out before its end: not the client's doing */
     u64 body_bytes; /* of the answer's body sent */
     int status;     /* 0: never answered */
 };
@@ -209,3 +210,6 @@ void http_reply_oci_status(struct http_exchange *x, int status, enum oci_code co
 void http_wake(struct http_exchange *x);
 /* Bytes already handed to the kernel of this answer's body. */
 u64 http_sent(const struct http_exchange *x);
+/* The least round-trip time to the client that its socket has measured, in microseconds; 0: not
+ * known. Also from within the callback at the end. */
+u32 http_rtt_us(const struct http_exchange *x);

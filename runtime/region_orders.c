@@ -93,6 +93,7 @@ void region_orders_feed(struct region *r)
         data && orders ? read_file(r->opt.config.dir, ORDERS_FILE, data, ORDERS_BYTES_MAX) : -1;
     size_t n = len > 0 ? region_orders_unpack(data, (size_t)len, orders, LIMIT_PURGES) : 0;
     size_t refused = 0;
+    mesh_clock(r->mesh, wall_ms()); /* orders are judged by it */
     for (size_t i = 0; i < n; i++) {
         int rc = mesh_import_purge(r->mesh, &orders[i]);
         refused += rc != 0 && rc != ERR_EXISTS;
