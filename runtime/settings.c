@@ -265,6 +265,12 @@ int settings_check_flags(const struct settings *l)
         }
         if (known)
             continue;
+        if (l->extra && strncmp(key, l->extra, strlen(l->extra)) == 0) {
+            snprintf(l->why, CONF_WHY_MAX,
+                     "--%.60s: give --%s URL, or the list with all its keys in the file", key,
+                     l->extra);
+            return ERR_INVAL;
+        }
         snprintf(l->why, CONF_WHY_MAX, "--%.60s: unknown flag; %s%s%s", key,
                  s.best ? "did you mean --" : "see ", s.best ? s.best : l->program,
                  s.best ? "" : " --help");
