@@ -10,10 +10,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "node/clock.h"
 #include "node/node_internal.h"
 #include "node/report.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 
 #define PURGE_DEFAULT_MS (24ull * 3600 * 1000)
 

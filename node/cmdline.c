@@ -6,14 +6,14 @@
 #include <unistd.h>
 
 #include "node/ctl.h"
-#include "node/suggest.h"
+#include "runtime/suggest.h"
 
 #define HELP_COLUMN 34 /* where a flag's explanation begins */
 #define HELP_WIDTH  100
 
 static const char *const commands[] = {"status", "why", "purge", "keygen", "help", "version"};
 
-static const struct config_key *find_key(const char *name, size_t len)
+static const struct settings_key *find_key(const char *name, size_t len)
 {
     for (size_t i = 0; i < config_keys_n; i++)
         if (strlen(config_keys[i].key) == len && memcmp(config_keys[i].key, name, len) == 0)
@@ -69,7 +69,7 @@ static int unknown_flag(const char *name, size_t len, char why[CONF_WHY_MAX])
     for (size_t i = 0; i < countof(others); i++)
         suggest_offer(&s, others[i]);
     for (size_t i = 0; i < config_keys_n; i++)
-        if (config_keys[i].kind != CONFIG_INSIDE)
+        if (config_keys[i].kind != SETTING_INSIDE)
             suggest_offer(&s, config_keys[i].key);
     if (strcmp(word, "socket") == 0)
         snprintf(why, CONF_WHY_MAX,
@@ -88,12 +88,12 @@ static int parse_flag(struct cmdline *c, int argc, char **argv, int *i, char why
 {
     const char *name = argv[*i] + 2, *value;
     size_t len = strcspn(name, "=");
-    const struct config_key *k = find_key(name, len);
+    const struct settings_key *k = find_key(name, len);
     bool config = len == 6 && memcmp(name, "config", len) == 0;
     bool upstream = len == 8 && memcmp(name, "upstream", len) == 0;
-    if (!config && !upstream && (!k || k->kind == CONFIG_INSIDE))
+    if (!config && !upstream && (!k || k->kind == SETTING_INSIDE))
         return unknown_flag(name, len, why);
-    int rc = flag_value(argc, argv, i, k && k->kind == CONFIG_BOOL, &value, why);
+    int rc = flag_value(argc, argv, i, k && k->kind == SETTING_BOOL, &value, why);
     if (rc)
         return rc;
     if (config) {
@@ -104,7 +104,7 @@ static int parse_flag(struct cmdline *c, int argc, char **argv, int *i, char why
         snprintf(why, CONF_WHY_MAX, "too many flags; use a file and --config");
         return ERR_FULL;
     }
-    c->flags[c->n_flags++] = (struct config_flag){k ? k->key : "upstream", value};
+    c->flags[c->n_flags++] = (struct settings_flag){k ? k->key : "upstream", value};
     return 0;
 }
 
@@ -185,8 +185,8 @@ static void help_keys(FILE *to)
     help_line(to, "  --upstream URL", "a central registry, without a config file; repeatable",
               NULL);
     for (size_t i = 0; i < config_keys_n; i++) {
-        const struct config_key *k = &config_keys[i];
-        if (k->kind == CONFIG_INSIDE)
+        const struct settings_key *k = &config_keys[i];
+        if (k->kind == SETTING_INSIDE)
             continue;
         snprintf(left, sizeof(left), "  --%s%s%s", k->key, k->value ? " " : "",
                  k->value ? k->value : "");
@@ -194,8 +194,8 @@ static void help_keys(FILE *to)
     }
     fputs("\nIn the file only, for each registry:\n", to);
     for (size_t i = 0; i < config_keys_n; i++) {
-        const struct config_key *k = &config_keys[i];
-        if (k->kind != CONFIG_INSIDE)
+        const struct settings_key *k = &config_keys[i];
+        if (k->kind != SETTING_INSIDE)
             continue;
         snprintf(left, sizeof(left), "  %s", k->key);
         help_line(to, left, k->help, k->default_text);

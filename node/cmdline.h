@@ -21,7 +21,7 @@ enum cmdline_action {
 struct cmdline {
     enum cmdline_action action;
     const char *config; /* --config FILE; NULL: not given */
-    struct config_flag flags[CMDLINE_FLAGS_MAX];
+    struct settings_flag flags[CMDLINE_FLAGS_MAX];
     size_t n_flags;
 };
 

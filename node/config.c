@@ -1,4 +1,4 @@
-/* config.c - see config.h. Reading is config_read.c's; here are the defaults that depend on the
+/* config.c - see config.h. Reading is settings.c's; here are the defaults that depend on the
  * machine or on other keys, the checks of values alone and with their neighbours, and the end of it
  * all.
  *
@@ -13,9 +13,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "node/config_check.h"
-#include "node/config_read.h"
+#include "node/config_schema.h"
 #include "proto/member.h"
+#include "runtime/check.h"
 
 #define CAPACITY_MOST (100 * GIB) /* nobody expects an unasked cache to take more */
 #define PATH_LONGEST  3000        /* bytes: below PATH_MAX with room for what the store appends */
@@ -42,53 +42,54 @@ static u64 usual_capacity(const char *path)
     return most < CAPACITY_MOST ? most : CAPACITY_MOST;
 }
 
-static int default_store(const struct loader *l)
+static int default_store(const struct settings *l)
 {
     struct node_config *c = l->out;
     if (!c->store.path) {
         const char *state = getenv("STATE_DIRECTORY"); /* systemd's; may list several with : */
         int rc =
-            config_set_text(l, &c->store.path, state && *state == '/' ? state : "/var/lib/dray");
+            settings_set_text(l, &c->store.path, state && *state == '/' ? state : "/var/lib/dray");
         if (rc)
             return rc;
         c->store.path[strcspn(c->store.path, ":")] = 0;
     }
     if (strlen(c->store.path) > PATH_LONGEST)
-        return config_refuse(l, "store.path", "is too long; write at most %d characters",
-                             PATH_LONGEST);
+        return settings_refuse(l, "store.path", "is too long; write at most %d characters",
+                               PATH_LONGEST);
     if (c->store.capacity_bytes == 0)
         c->store.capacity_bytes = usual_capacity(c->store.path);
     if (!c->admin.socket) {
         char path[PATH_LONGEST + sizeof("/dray.sock")];
         snprintf(path, sizeof(path), "%s/dray.sock", c->store.path);
-        int rc = config_set_text(l, &c->admin.socket, path);
+        int rc = settings_set_text(l, &c->admin.socket, path);
         if (rc)
             return rc;
     }
     if (strlen(c->admin.socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-        return config_refuse_value(
+        return settings_refuse_value(
             l, "admin.socket", c->admin.socket,
             "is longer than a socket's name can be (107 characters); give a shorter "
             "admin.socket");
     return 0;
 }
 
-static int default_name(const struct loader *l)
+static int default_name(const struct settings *l)
 {
+    struct node_config *c = l->out;
     char host[HOST_NAME_MAX + 1];
-    if (l->out->name)
+    if (c->name)
         return 0;
     if (gethostname(host, sizeof(host)) != 0)
         host[0] = 0;
     host[sizeof(host) - 1] = 0;
     if (check_label(host))
-        return config_refuse(l, "name",
-                             "the host's name cannot be used; write name: something of letters, "
-                             "digits and dashes");
-    return config_set_text(l, &l->out->name, host);
+        return settings_refuse(l, "name",
+                               "the host's name cannot be used; write name: something of letters, "
+                               "digits and dashes");
+    return settings_set_text(l, &c->name, host);
 }
 
-static int default_admin_allow(const struct loader *l)
+static int default_admin_allow(const struct settings *l)
 {
     static const char *const usual[] = {"127.0.0.0/8", "::1"};
     struct node_config *c = l->out;
@@ -98,7 +99,7 @@ static int default_admin_allow(const struct loader *l)
     free(c->admin.allow);
     c->admin.allow = calloc(countof(usual), sizeof(*c->admin.allow));
     if (!c->admin.allow)
-        return config_no_memory(l);
+        return settings_no_memory(l);
     for (size_t i = 0; i < countof(usual); i++) {
         int rc = cidr_parse(usual[i], &c->admin.allow[i]);
         assert(rc == 0);
@@ -110,23 +111,23 @@ static int default_admin_allow(const struct loader *l)
 /* --- checks -------------------------------------------------------------------------------------
  */
 
-static int check_listener(const struct loader *l)
+static int check_listener(const struct settings *l)
 {
     struct node_config *c = l->out;
     struct listen_kind kind;
     bool safe = c->tls.cert || c->plain_http;
     c->listen_assumed = !c->listen && !safe;
     if (!c->listen) {
-        int rc = config_set_text(l, &c->listen, safe ? "0.0.0.0:5000" : "127.0.0.1:5000");
+        int rc = settings_set_text(l, &c->listen, safe ? "0.0.0.0:5000" : "127.0.0.1:5000");
         if (rc)
             return rc;
     }
     const char *bad = check_listen(c->listen, &kind);
     if (bad)
-        return config_refuse_value(l, "listen", c->listen, bad);
+        return settings_refuse_value(l, "listen", c->listen, bad);
     if (!kind.loopback && !safe) {
         const char *port = strrchr(c->listen, ':') + 1;
-        return config_refuse(
+        return settings_refuse(
             l, "listen",
             l->file ? "%s would speak plain HTTP to other machines; write listen: "
                       "127.0.0.1:%s, or give tls.cert and tls.key, or plain_http: true if "
@@ -137,19 +138,19 @@ static int check_listener(const struct loader *l)
             c->listen, port);
     }
     if (c->advertise && (bad = check_endpoint(c->advertise)) != NULL)
-        return config_refuse_value(l, "advertise", c->advertise, bad);
+        return settings_refuse_value(l, "advertise", c->advertise, bad);
     if (!c->advertise && !kind.wildcard)
-        return config_set_text(l, &c->advertise, c->listen);
+        return settings_set_text(l, &c->advertise, c->listen);
     return 0;
 }
 
-static int check_public_url(const struct loader *l)
+static int check_public_url(const struct settings *l)
 {
     struct node_config *c = l->out;
     if (c->public_url) {
         const char *bad = check_url(c->public_url, false);
         if (bad)
-            return config_refuse_value(l, "public_url", c->public_url, bad);
+            return settings_refuse_value(l, "public_url", c->public_url, bad);
         for (size_t n = strlen(c->public_url); c->public_url[n - 1] == '/'; n--)
             c->public_url[n - 1] = 0;
         return 0;
@@ -159,26 +160,26 @@ static int check_public_url(const struct loader *l)
     size_t size = strlen(c->advertise) + sizeof("https://");
     c->public_url = malloc(size);
     if (!c->public_url)
-        return config_no_memory(l);
+        return settings_no_memory(l);
     snprintf(c->public_url, size, "%s://%s", c->tls.cert ? "https" : "http", c->advertise);
     return 0;
 }
 
-static int check_tls(const struct loader *l)
+static int check_tls(const struct settings *l)
 {
     const struct node_config *c = l->out;
     if (c->tls.cert && !c->tls.key)
-        return config_refuse(l, "tls.cert", "needs its private key; give tls.key too");
+        return settings_refuse(l, "tls.cert", "needs its private key; give tls.key too");
     if (c->tls.key && !c->tls.cert)
-        return config_refuse(l, "tls.key", "needs its certificate; give tls.cert too");
+        return settings_refuse(l, "tls.key", "needs its certificate; give tls.cert too");
     if (c->tls.ca && !c->tls.cert)
-        return config_refuse(l, "tls.ca",
-                             "is of use only with tls.cert and tls.key; give them too (an "
-                             "upstream's stands in upstreams[].ca)");
+        return settings_refuse(l, "tls.ca",
+                               "is of use only with tls.cert and tls.key; give them too (an "
+                               "upstream's stands in upstreams[].ca)");
     return 0;
 }
 
-static int check_files(const struct loader *l)
+static int check_files(const struct settings *l)
 {
     const struct node_config *c = l->out;
     const struct {
@@ -196,61 +197,78 @@ static int check_files(const struct loader *l)
     for (size_t i = 0; i < countof(files); i++) {
         const char *bad = files[i].path ? files[i].check(files[i].path, why) : NULL;
         if (bad)
-            return config_refuse_value(l, files[i].key, files[i].path, bad);
+            return settings_refuse_value(l, files[i].key, files[i].path, bad);
     }
     return 0;
 }
 
-static int check_mesh(const struct loader *l)
+static int check_mesh(const struct settings *l)
 {
     const struct node_config *c = l->out;
     if (c->n_seeds && !c->mesh_key)
-        return config_refuse(l, "seeds",
-                             "need mesh_key, the region's secret; make one with `dray-node "
-                             "keygen mesh` and give its file");
+        return settings_refuse(l, "seeds",
+                               "need mesh_key, the region's secret; make one with `dray-node "
+                               "keygen mesh` and give its file");
     if (!c->mesh_key)
         return 0;
     struct listen_kind kind;
     (void)!check_listen(c->listen, &kind); /* it was fine */
     if (c->tls.cert && !c->tls.ca && !c->peer_plain)
-        return config_refuse(l, "mesh_key",
-                             "peers talk TLS, so give tls.ca, the certificates of those who sign "
-                             "the nodes' certificates, or peer_plain: true if the network between "
-                             "the nodes is trusted");
+        return settings_refuse(
+            l, "mesh_key",
+            "peers talk TLS, so give tls.ca, the certificates of those who sign "
+            "the nodes' certificates, or peer_plain: true if the network between "
+            "the nodes is trusted");
     if (!c->tls.cert && !c->peer_plain && !kind.loopback)
-        return config_refuse(l, "mesh_key",
-                             "peers would talk plain HTTP; give tls.cert, tls.key and tls.ca, or "
-                             "peer_plain: true if the network between the nodes is trusted");
+        return settings_refuse(l, "mesh_key",
+                               "peers would talk plain HTTP; give tls.cert, tls.key and tls.ca, or "
+                               "peer_plain: true if the network between the nodes is trusted");
     if (c->public_url && strlen(c->public_url) > MEMBER_URL_MAX)
-        return config_refuse(l, "public_url", "is too long to tell members; at most %d characters",
-                             MEMBER_URL_MAX);
+        return settings_refuse(
+            l, "public_url", "is too long to tell members; at most %d characters", MEMBER_URL_MAX);
     if (c->n_seeds > LIMIT_SEEDS)
-        return config_refuse(l, "seeds",
-                             "are too many; a few that are always up suffice, at most "
-                             "%d",
-                             LIMIT_SEEDS);
+        return settings_refuse(l, "seeds",
+                               "are too many; a few that are always up suffice, at most "
+                               "%d",
+                               LIMIT_SEEDS);
     return 0;
 }
 
-static int check_labels(const struct loader *l)
+static int check_labels(const struct settings *l)
 {
     const struct node_config *c = l->out;
     const char *bad = check_label(c->name);
     if (bad)
-        return config_refuse_value(l, "name", c->name, bad);
+        return settings_refuse_value(l, "name", c->name, bad);
     if ((bad = check_label(c->region)) != NULL)
-        return config_refuse_value(l, "region", c->region, bad);
+        return settings_refuse_value(l, "region", c->region, bad);
     if (*c->rack && (bad = check_label(c->rack)) != NULL)
-        return config_refuse_value(l, "rack", c->rack, bad);
+        return settings_refuse_value(l, "rack", c->rack, bad);
     return 0;
 }
 
 /* --- load and free ------------------------------------------------------------------------------
  */
 
-static int load_raw(struct loader *l)
+static struct settings settings_of(struct node_config *out, const char *file,
+                                   const struct settings_flag *flags, size_t n_flags, char *why)
 {
-    int rc = config_check_flags(l);
+    return (struct settings){
+        .out = out,
+        .file = file,
+        .flags = flags,
+        .n_flags = n_flags,
+        .why = why,
+        .keys = config_keys,
+        .n_keys = config_keys_n,
+        .program = "dray-node",
+        .extra = "upstream",
+    };
+}
+
+static int load_raw(struct settings *l)
+{
+    int rc = settings_check_flags(l);
     if (!rc && l->file) {
         void *data = NULL;
         rc = conf_load(l->file, &config_schema, &data, l->why);
@@ -259,9 +277,9 @@ static int load_raw(struct loader *l)
     return rc;
 }
 
-static int resolve(struct loader *l)
+static int resolve(struct settings *l)
 {
-    static int (*const steps[])(const struct loader *) = {
+    static int (*const steps[])(const struct settings *) = {
         config_apply_upstreams,
         default_name,
         default_store,
@@ -274,7 +292,7 @@ static int resolve(struct loader *l)
         check_files,
     };
     for (size_t i = 0; i < config_keys_n; i++) {
-        int rc = config_apply_key(l, &config_keys[i]);
+        int rc = settings_apply_key(l, &config_keys[i]);
         if (rc)
             return rc;
     }
@@ -286,15 +304,15 @@ static int resolve(struct loader *l)
     return 0;
 }
 
-int config_load(struct node_config *out, const char *file, const struct config_flag *flags,
+int config_load(struct node_config *out, const char *file, const struct settings_flag *flags,
                 size_t n_flags, char why[CONF_WHY_MAX])
 {
     memset(out, 0, sizeof(*out));
-    struct loader l = {out, NULL, file, flags, n_flags, why};
+    struct settings l = settings_of(out, file, flags, n_flags, why);
     why[0] = 0;
     int rc = load_raw(&l);
     if (!rc && file)
-        rc = config_set_text(&l, &out->file, file);
+        rc = settings_set_text(&l, &out->file, file);
     if (!rc)
         rc = resolve(&l);
     if (l.raw)
@@ -304,16 +322,16 @@ int config_load(struct node_config *out, const char *file, const struct config_f
     return rc;
 }
 
-int config_socket(const char *file, const struct config_flag *flags, size_t n_flags,
+int config_socket(const char *file, const struct settings_flag *flags, size_t n_flags,
                   char path[CONF_WHY_MAX], char why[CONF_WHY_MAX])
 {
     struct node_config c = {0};
-    struct loader l = {&c, NULL, file, flags, n_flags, why};
+    struct settings l = settings_of(&c, file, flags, n_flags, why);
     int rc = load_raw(&l);
     for (size_t i = 0; !rc && i < config_keys_n; i++)
         if (strcmp(config_keys[i].key, "store.path") == 0 ||
             strcmp(config_keys[i].key, "admin.socket") == 0)
-            rc = config_apply_key(&l, &config_keys[i]);
+            rc = settings_apply_key(&l, &config_keys[i]);
     if (!rc)
         rc = default_store(&l);
     if (!rc)

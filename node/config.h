@@ -12,17 +12,10 @@
 #include "proto/limits.h"
 #include "runtime/conf.h"
 #include "runtime/log.h"
+#include "runtime/settings.h"
+#include "runtime/upstream_config.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/dray/node.yaml"
-
-struct upstream_config {
-    char *name;         /* what ?ns= names, and what logs say; unique in any case of letters */
-    char *url;          /* "https://registry.example.org[/base]"; no trailing slash, no /v2 */
-    char *ca;           /* PEM bundle; NULL: the system's */
-    char *credentials;  /* file with "user:password"; NULL: anonymous */
-    char **allow_hosts; /* "host" or "host:port" that redirects and token realms may lead to */
-    size_t n_allow_hosts;
-};
 
 struct node_config {
     char *file;                 /* where it was read from; NULL when by flags alone */
@@ -66,17 +59,12 @@ struct node_config {
     } log;
 };
 
-struct config_flag {
-    const char *key; /* "store.path"; "upstream" for --upstream URL */
-    const char *value;
-};
-
 /* Reads `file` (NULL: defaults only), lays the flags over it, fills defaults, checks everything
  * that can be checked without opening sockets: addresses, URLs, that files named exist and are
  * readable, that keys and credentials are private, that a listener off loopback has TLS or
  * plain_http. On failure `*out` is empty and `why` says what to do. */
-must_use int config_load(struct node_config *out, const char *file, const struct config_flag *flags,
-                         size_t n_flags, char why[CONF_WHY_MAX]);
+must_use int config_load(struct node_config *out, const char *file,
+                         const struct settings_flag *flags, size_t n_flags, char why[CONF_WHY_MAX]);
 void config_fini(struct node_config *c);
 
 /* What is permitted but probably not meant. The `i`-th warning, counted from 0; false: no more. */
@@ -86,32 +74,9 @@ void config_print(const struct node_config *c, FILE *to);
 
 /* Only where the daemon's Unix socket is, for commands that run as somebody who may not read keys:
  * checks nothing else. Flags "admin.socket" and "store.path" count; `file` may be NULL. */
-must_use int config_socket(const char *file, const struct config_flag *flags, size_t n_flags,
+must_use int config_socket(const char *file, const struct settings_flag *flags, size_t n_flags,
                            char path[CONF_WHY_MAX], char why[CONF_WHY_MAX]);
 
-/* One key of the config: how it is read, what it may be, how it is explained. */
-enum config_kind {
-    CONFIG_TEXT,
-    CONFIG_BOOL,
-    CONFIG_SIZE,     /* bytes */
-    CONFIG_RATE,     /* bytes per second */
-    CONFIG_DURATION, /* ms */
-    CONFIG_COUNT,
-    CONFIG_CHOICE, /* one of the words in `value`, separated by | */
-    CONFIG_TEXTS,  /* a list: the flag is repeated */
-    CONFIG_CIDRS,  /* a list of networks */
-    CONFIG_INSIDE, /* of a list's entry: in the file only */
-};
-
 /* For --help, the README's table, and config.c itself. */
-struct config_key {
-    const char *key, *default_text, *help;
-    const char *value; /* how --help names the value; for CONFIG_CHOICE the words */
-    enum config_kind kind;
-    bool preset;            /* default_text is the value itself */
-    u64 min, max;           /* bounds of numbers */
-    size_t from, to, count; /* config.c's own: where the text stands, where the value and the number
-                               of a list's entries go */
-};
-extern const struct config_key config_keys[];
+extern const struct settings_key config_keys[];
 extern const size_t config_keys_n;

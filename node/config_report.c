@@ -6,8 +6,8 @@
 #include <sys/statvfs.h>
 
 #include "node/config.h"
-#include "node/config_check.h"
 #include "node/ctl_table.h"
+#include "runtime/check.h"
 
 /* --- warnings -------------------------------------------------------------------------------- */
 

@@ -6,16 +6,11 @@
 
 #include <cyaml/cyaml.h>
 
-#define CONFIG_LIST_MAX 256 /* entries of a list of addresses: a site, not a continent */
-
-struct raw_list {
-    char **v; /* NULL: absent, or empty */
-    unsigned n;
-};
+#include "runtime/settings.h"
 
 struct raw_upstream {
     char *name, *url, *ca, *credentials;
-    struct raw_list allow_hosts;
+    struct settings_list allow_hosts;
 };
 
 struct raw_upstreams {
@@ -26,7 +21,7 @@ struct raw_upstreams {
 /* NULL: the key is absent. */
 struct raw_config {
     char *name, *region, *rack, *listen, *advertise, *public_url;
-    struct raw_list seeds;
+    struct settings_list seeds;
     char *mesh_key, *tracker_key;
     struct raw_tls {
         char *cert, *key, *ca;
@@ -35,7 +30,7 @@ struct raw_config {
     struct raw_store {
         char *path, *capacity, *scrub;
     } store;
-    struct raw_list serves;
+    struct settings_list serves;
     struct raw_upstreams upstreams;
     struct raw_authz {
         char *ttl, *grace;
@@ -45,7 +40,7 @@ struct raw_config {
     } limits;
     struct raw_admin {
         char *socket, *token;
-        struct raw_list allow;
+        struct settings_list allow;
     } admin;
     struct raw_log {
         char *level, *format;
@@ -54,3 +49,6 @@ struct raw_config {
 
 /* Loads a `struct raw_config *`. */
 extern const cyaml_schema_value_t config_schema;
+
+/* The registries of the file, or of --upstream. */
+must_use int config_apply_upstreams(const struct settings *l);

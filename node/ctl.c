@@ -18,8 +18,8 @@
 #include "node/config.h"
 #include "node/ctl_print.h"
 #include "node/ctl_table.h"
-#include "node/suggest.h"
 #include "proto/digest.h"
+#include "runtime/suggest.h"
 
 #define ANSWER_MAX  (4 * MIB) /* a status with LIMIT_FILLS fetches is well below */
 #define ANSWER_S    30L       /* a purge of a large blob on a busy disk */
@@ -30,7 +30,7 @@ static const char *const commands[] = {"status", "why", "purge"};
 
 struct command {
     const char *name, *config, *socket, *digest_arg;
-    struct config_flag flags[2];
+    struct settings_flag flags[2];
     size_t n_flags;
     bool json, help;
     const char *keep_out; /* --for, as typed; NULL: the node's default */
@@ -112,7 +112,7 @@ static int parse(struct command *c, int argc, char **argv)
         else if ((v = value_of("--config", word, next, &i)) != NULL)
             c->config = v;
         else if ((v = value_of("--store.path", word, next, &i)) != NULL)
-            c->flags[0] = (struct config_flag){"store.path", v}, c->n_flags = 1;
+            c->flags[0] = (struct settings_flag){"store.path", v}, c->n_flags = 1;
         else if (strcmp(c->name, "purge") == 0 && (v = value_of("--for", word, next, &i)) != NULL)
             c->keep_out = v;
         else if (word[0] != '-' && !c->digest_arg && strcmp(c->name, "status") != 0)

@@ -19,6 +19,9 @@ int fills_new(struct fills **out, const struct fills_options *opt)
     s->opt = *opt;
     s->fetched_bytes = metrics_counter(opt->metrics, "dray_fetched_bytes_total", "from=\"origin\"",
                                        "Bytes of layers fetched, by where from.");
+    s->tracker_bytes = metrics_counter(opt->metrics, "dray_read_through_bytes_total", "",
+                                       "Bytes of layers read through a tracker (of those from the "
+                                       "origin).");
     s->corrupt = metrics_counter(opt->metrics, "dray_dropped_total", "reason=\"wrong_digest\"",
                                  "What was thrown away, by reason.");
     s->resumed = metrics_counter(opt->metrics, "dray_fetches_resumed_total", "",
@@ -101,8 +104,8 @@ static void on_deadline_closed(uv_handle_t *h)
 void fill_maybe_free(struct fill *f)
 {
     bool over = f->state == FILL_FAILED || (f->state == FILL_SOUND && !f->listed);
-    if (!over || f->holds || f->closing || f->call || f->waiters || f->bodies || f->again ||
-        !sink_idle(f) || !sources_idle(f))
+    if (!over || f->holds || f->closing || fetch_is_called(f) || f->waiters || f->bodies ||
+        f->again || !sink_idle(f) || !sources_idle(f))
         return;
     f->closing = true;
     sources_close(f);
@@ -128,9 +131,7 @@ void fill_fail(struct fill *f, int err, const char *why)
     fill_unlist(f);
     uv_timer_stop(&f->retry);
     pace_leave(&f->pace);
-    if (f->call)
-        upstream_call_cancel(f->call);
-    f->call = NULL;
+    fetch_leave(f);
     sources_close(f);
     if (began)
         history_note(f->set->opt.history, &f->digest, "given up", "%s", why);
@@ -247,9 +248,9 @@ void fill_refetch(const struct fill *old)
     struct fill *f = !s->stopping && s->n < LIMIT_FILLS ? fill_new(s, &old->digest) : NULL;
     if (!f)
         return;
-    const struct fill_right *r = &old->right;
+    struct fill_source src = right_view(&old->right);
     fill_hold(f);
-    int rc = right_set(&f->right, r->upstream, r->repository, r->authorization, r->own);
+    int rc = right_set(&f->right, &src);
     if (rc)
         fill_fail(f, rc, err_text(rc));
     else

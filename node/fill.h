@@ -18,6 +18,8 @@
  * the same byte; the registry last
  *   - wrong bytes of which peers sent any: thrown away, and fetched once more from the registry
  * alone; a peer is blamed only when it sent all of them
+ *   - who has a ticket is read for with the node's own credentials, and where there are none, or
+ * they do not do, through the tracker that issued it (node/fill_tracker.c)
  *   - no room or a failing disk: *serve-through*, nothing kept, at the pace of the slowest reader
  *   - memory is bounded per fill (LIMIT_FILL_LAG_BYTES), whatever upstream, disk and readers do
  *
@@ -33,10 +35,10 @@
 #include "node/history.h"
 #include "node/pace.h"
 #include "node/peers.h"
-#include "node/upstream.h"
 #include "runtime/body.h"
 #include "runtime/metrics.h"
 #include "runtime/pool.h"
+#include "runtime/upstream.h"
 #include "store/store.h"
 
 struct fills; /* all that run */
@@ -67,9 +69,19 @@ struct fill_source {
     struct upstream *upstream;
     const char *repository;
     const char *authorization; /* the user's; NULL: anonymous */
-    bool own;                  /* the node's credentials fetch */
+    const char *ticket;        /* its text; NULL: none. Then there is no Authorization */
+    struct node_key tracker;   /* who issued the ticket, and is read through */
+    bool own;                  /* the node's credentials fetch; where they do not: as without */
     bool proven; /* this user's right is established already; else the fetch itself asks */
     u64 size; /* by the registry's word; 0, STORE_SIZE_UNKNOWN: not known, then no peer is asked */
+};
+
+/* The same, kept: the fill's own. */
+struct fill_right {
+    struct upstream *upstream;
+    char *repository, *authorization, *ticket;
+    struct node_key tracker;
+    bool own;
 };
 
 /* One who waits for a fill's head. Embedded; zero it first. */
@@ -77,16 +89,16 @@ struct fill_waiter {
     /* The answer can begin: use fill_size(), fill_body(). May be called from inside fill_join().
      * The waiter is out of the fill by then. */
     void (*ready)(struct fill_waiter *w, struct fill *f);
-    /* It cannot. `refusal`: the registry's answer to this waiter's own right (borrowed), else NULL
+    /* It cannot. `refusal`: the answer of the registry (with a ticket: or of the tracker) to this
+     * waiter's own right (borrowed), else NULL
      * and `err` (ERR_UNREACHABLE, ERR_PROTO, ERR_FULL, ERR_EXISTS: it is in the store by now, ...)
      * and `why`. */
     void (*failed)(struct fill_waiter *w, int err, const char *why, const struct answer *refusal);
     /* the fill's own */
     struct fill *fill;
     struct fill_waiter *prev, *next;
-    struct upstream *upstream;
-    char *repository, *authorization;
-    bool own, proven;
+    struct fill_right right;
+    bool proven;
 };
 
 /* Joins the running fill of `d`, or starts one. ERR_NOMEM, ERR_FULL (too many run). */

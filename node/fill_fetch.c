@@ -15,16 +15,22 @@
 #define RETRY_FIRST_MS 100 /* doubled each time, to at most */
 #define RETRY_MAX_MS   5000
 
-static void answer_ended(struct fill *f, int err, const char *why);
-
 /* --- receiving ------------------------------------------------------------------------------- */
 
-/* Nothing more comes from this call. */
-static void call_stop(struct fill *f)
+void fetch_leave(struct fill *f)
 {
     if (f->call)
         upstream_call_cancel(f->call);
+    if (f->reading)
+        http_transfer_cancel(f->reading);
     f->call = NULL;
+    f->reading = NULL;
+}
+
+/* Whom the right in use asks, for people. */
+static const char *asked_name(const struct fill *f)
+{
+    return tracker_is_next(&f->right) ? "the tracker" : upstream_name(f->right.upstream);
 }
 
 static void on_retry(uv_timer_t *t)
@@ -151,23 +157,22 @@ static void misfit(struct fill *f, int rc, const char *why)
     fill_fail(f, rc, why);
 }
 
-static void on_head(void *arg, const struct http_response *r, bool redirected)
+void fetch_head(struct fill *f, const struct http_response *r, bool redirected)
 {
-    struct fill *f = arg;
     const char *why = "";
     u64 total;
     if (r->status != 200 && r->status != 206) {
         f->refusing = true;
         answer_fini(&f->refusal);
         if (answer_head(&f->refusal, r, redirected)) {
-            call_stop(f);
+            fetch_leave(f);
             fill_fail(f, ERR_NOMEM, "out of memory");
         }
         return;
     }
     int rc = head_sizes(f, r, &total, &why);
     if (rc) {
-        call_stop(f);
+        fetch_leave(f);
         if (f->state == FILL_ASKING && f->ingest)
             fetch_start_over(f);
         else
@@ -177,7 +182,7 @@ static void on_head(void *arg, const struct http_response *r, bool redirected)
     if (f->state == FILL_ASKING) {
         f->redirected = redirected;
         fill_hold(f);
-        fetch_begin(f, total, upstream_name(f->right.upstream));
+        fetch_begin(f, total, asked_name(f));
         fill_release(f);
     }
 }
@@ -186,6 +191,8 @@ void fetch_resume(struct fill *f)
 {
     if (f->call)
         upstream_call_resume(f->call);
+    if (f->reading)
+        http_transfer_resume(f->reading);
     sources_resume(f);
 }
 
@@ -224,6 +231,8 @@ int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer)
                     : f->origin == FILL_FROM_REGISTRY               ? FILL_FROM_REGISTRY
                                                                     : FILL_FROM_SEVERAL;
     *(from_peer ? peers_fetched_bytes(f->set->opt.peers) : f->set->fetched_bytes) += taken;
+    if (f->reading && !from_peer)
+        *f->set->tracker_bytes += taken;
     fill_hold(f);
     bodies_wake(f);
     sink_pump(f);
@@ -231,13 +240,12 @@ int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer)
     return taken < len ? ERR_NOMEM : 0;
 }
 
-static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
+enum http_data_verdict fetch_data(struct fill *f, const void *data, size_t len)
 {
-    struct fill *f = arg;
     if (f->refusing) {
         if (answer_data(&f->refusal, data, len, LIMIT_UPSTREAM_HEAD_BYTES)) {
-            call_stop(f); /* a refusal without end: its status and fields are what counts */
-            answer_ended(f, 0, "");
+            fetch_leave(f); /* a refusal without end: its status and fields are what counts */
+            fetch_ended(f, 0, "");
         }
         return HTTP_DATA_TAKEN;
     }
@@ -245,7 +253,7 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     const u8 *wanted = (const u8 *)data + unwanted;
     len -= unwanted;
     if (f->size != STORE_SIZE_UNKNOWN && len > f->size - f->received) {
-        call_stop(f);
+        fetch_leave(f);
         fill_fail(f, ERR_PROTO, "the registry sent more bytes than it had said");
         return HTTP_DATA_TAKEN;
     }
@@ -254,55 +262,88 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     if (rc != ERR_AGAIN)
         f->skip -= unwanted;
     if (rc == ERR_NOMEM && f->state != FILL_FAILED) {
-        call_stop(f);
+        fetch_leave(f);
         retry(f, "out of memory");
     }
     fill_release(f);
     return rc == ERR_AGAIN ? HTTP_DATA_PAUSE : HTTP_DATA_TAKEN;
 }
 
-/* The registry refused the right in use. Who has the same right fails with it; the next one's is
- * tried. */
-static void refused(struct fill *f)
+/* Our own credentials do not open this, or (`tickets_only`) do not get to the registry: what each
+ * waiter brought still may. */
+static void drop_own(struct fill *f, bool tickets_only)
 {
-    struct answer refusal = f->refusal;
-    answer_init(&f->refusal);
-    f->refusing = false;
-    bool away = refusal.status >= 500;
+    for (struct fill_waiter *w = f->waiters; w; w = w->next)
+        if (w->right.ticket || !tickets_only)
+            w->right.own = false;
+}
+
+static bool same_tracker(const struct fill_right *a, const struct fill_right *b)
+{
+    return a->ticket && b->ticket && node_key_equal(&a->tracker, &b->tracker);
+}
+
+/* Is what was said to the right in use meant for this waiter, too? `away`: it was no refusal, but
+ * whoever was asked cannot answer now. */
+static bool is_meant(const struct fill *f, const struct fill_waiter *w, bool away)
+{
+    const struct fill_right *asked = &f->right;
+    if (!away)
+        return !asked->own && waiter_has_right(w, asked);
+    if (tracker_is_next(asked))
+        return tracker_is_next(&w->right) && same_tracker(&w->right, asked);
+    return w->right.upstream == asked->upstream && !tracker_is_next(&w->right);
+}
+
+/* Who is meant fails; the next one's right is tried. */
+static void fail_those_meant(struct fill *f, bool away, int err, const char *why,
+                             const struct answer *refusal)
+{
     fill_hold(f);
-    if (f->right.own && !away && f->waiters) {
-        /* Our own credentials do not open this: each waiter's own right still may. */
-        for (struct fill_waiter *w = f->waiters; w; w = w->next)
-            w->own = false;
-    } else {
-        for (struct fill_waiter *w = f->waiters, *next; w; w = next) {
-            next = w->next;
-            if (!(away ? w->upstream == f->right.upstream : waiter_has_right(w, &f->right)))
-                continue;
-            waiter_unlink(w);
-            w->failed(w, ERR_DENIED, "the registry refused", &refusal);
-            next = f->waiters; /* callbacks may have changed the list */
-        }
+    for (struct fill_waiter *w = f->waiters, *next; w; w = next) {
+        next = w->next;
+        if (!is_meant(f, w, away))
+            continue;
+        waiter_unlink(w);
+        w->failed(w, err, why, refusal);
+        next = f->waiters; /* callbacks may have changed the list */
     }
     if (f->waiters)
         fetch_start(f);
     else
-        fill_fail(f, ERR_DENIED, "the registry refused");
-    answer_fini(&refusal);
+        fill_fail(f, err, why);
     fill_release(f);
+}
+
+/* The right in use was refused. */
+static void refused(struct fill *f)
+{
+    struct answer refusal = f->refusal;
+    bool away = refusal.status >= 500;
+    answer_init(&f->refusal);
+    f->refusing = false;
+    if (f->right.own)
+        drop_own(f, away);
+    fail_those_meant(f, away, ERR_DENIED,
+                     tracker_is_next(&f->right) ? "the tracker refused" : "the registry refused",
+                     &refusal);
+    answer_fini(&refusal);
 }
 
 /* While streaming: a refusal of a resume. */
 static void resume_refused(struct fill *f)
 {
     int status = f->refusal.status;
+    bool for_now = status == 429 || status >= 500, ticket = f->right.own && f->right.ticket;
     f->refusing = false;
-    if (status == 416 || (status != 429 && status < 500 && f->n_alternates == 0)) {
+    if (status == 416 || (!for_now && f->n_alternates == 0 && !ticket)) {
         f->keep_partial = status != 416;
         fill_fail(f, ERR_DENIED, "the registry refused to go on with the layer");
         return;
     }
-    if (status < 500 && status != 429) {
+    if (!for_now && ticket) {
+        f->right.own = false;
+    } else if (!for_now) {
         right_fini(&f->right);
         f->right = f->alternates[--f->n_alternates];
         memset(&f->alternates[f->n_alternates], 0, sizeof(f->right));
@@ -327,23 +368,41 @@ static void first_refused(struct fill *f)
         fetch_start_over(f);
         return;
     }
-    fetch_begin(f, f->received, upstream_name(f->right.upstream));
+    fetch_begin(f, f->received, asked_name(f));
     if (f->state == FILL_STREAMING)
         fetch_complete(f);
 }
 
-/* Our own credentials did not even get to the registry (a token realm that is not permitted, or
- * refuses them): the users' own rights are left. */
-static bool without_own(struct fill *f, int err)
+/* Our own credentials did not even get to the registry. A token realm that is not permitted, or
+ * refuses them, concerns them alone; where the registry is `away`, who has a ticket need not ask
+ * it. Is anybody left who may ask otherwise? */
+static bool without_own(struct fill *f, bool away, const char *why)
 {
-    if (!f->right.own || !f->waiters || (err != ERR_DENIED && err != ERR_PROTO))
+    bool left = false;
+    if (!f->right.own)
         return false;
-    for (struct fill_waiter *w = f->waiters; w; w = w->next)
-        w->own = false;
-    return true;
+    drop_own(f, away);
+    for (const struct fill_waiter *w = f->waiters; w; w = w->next)
+        left |= !w->right.own;
+    if (left)
+        log_with(LOG_WARN, "the node's own credentials do not fetch: trying the user's",
+                 LOG_STR("upstream", upstream_name(f->right.upstream)), LOG_STR("why", why));
+    return left;
 }
 
-static void answer_ended(struct fill *f, int err, const char *why)
+/* The first answer did not come. */
+static void no_answer(struct fill *f, int err, const char *why)
+{
+    bool away = err != ERR_DENIED && err != ERR_PROTO;
+    if (without_own(f, away, why))
+        fail_those_meant(f, away, err, why, NULL);
+    else if (tracker_is_next(&f->right))
+        fail_those_meant(f, true, err, why, NULL);
+    else
+        fill_fail(f, err, why);
+}
+
+void fetch_ended(struct fill *f, int err, const char *why)
 {
     bool refusing = f->refusing;
     fill_hold(f);
@@ -355,13 +414,7 @@ static void answer_ended(struct fill *f, int err, const char *why)
             resume_refused(f);
     } else if (f->state == FILL_ASKING) {
         f->refusing = false;
-        if (without_own(f, err)) {
-            log_with(LOG_WARN, "the node's own credentials do not fetch: trying the user's",
-                     LOG_STR("upstream", upstream_name(f->right.upstream)), LOG_STR("why", why));
-            fetch_start(f);
-        } else {
-            fill_fail(f, err ? err : ERR_PROTO, err ? why : "no answer");
-        }
+        no_answer(f, err ? err : ERR_PROTO, err ? why : "no answer");
     } else if (!err && (f->size == STORE_SIZE_UNKNOWN || f->received == f->size)) {
         fetch_complete(f);
     } else {
@@ -371,23 +424,27 @@ static void answer_ended(struct fill *f, int err, const char *why)
     fill_release(f);
 }
 
+/* --- asking ---------------------------------------------------------------------------------- */
+
+static void on_head(void *arg, const struct http_response *r, bool redirected)
+{
+    fetch_head(arg, r, redirected);
+}
+static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
+{
+    return fetch_data(arg, data, len);
+}
 static void on_end(void *arg, int err, const char *why)
 {
     struct fill *f = arg;
     f->call = NULL;
-    answer_ended(f, err, why);
+    fetch_ended(f, err, why);
 }
 
-/* --- asking ---------------------------------------------------------------------------------- */
-
-void fetch_registry(struct fill *f)
+static int registry_ask(struct fill *f)
 {
     static const struct upstream_events on = {on_head, on_data, on_end};
     char path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32], range[32];
-    if (f->size != STORE_SIZE_UNKNOWN && f->received == f->size) {
-        fetch_complete(f);
-        return;
-    }
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", f->right.repository, f->text);
     snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", f->received);
     struct upstream_request r = {
@@ -399,17 +456,28 @@ void fetch_registry(struct fill *f)
         .follow = true,
         .range = f->received > 0 ? range : NULL,
     };
-    int rc = upstream_call(f->right.upstream, &r, &on, f, &f->call);
+    return upstream_call(f->right.upstream, &r, &on, f, &f->call);
+}
+
+void fetch_registry(struct fill *f)
+{
+    if (f->size != STORE_SIZE_UNKNOWN && f->received == f->size) {
+        fetch_complete(f);
+        return;
+    }
+    int rc = tracker_is_next(&f->right) ? tracker_ask(f) : registry_ask(f);
     if (rc)
-        fill_fail(f, rc, err_text(rc));
+        fetch_ended(f, rc, rc == ERR_NOTFOUND ? "its tracker is not in sight" : err_text(rc));
 }
 
 void fetch_start(struct fill *f)
 {
     struct fill_waiter *w = waiter_to_ask(f);
     int rc = 0;
-    if (f->state == FILL_ASKING && w)
-        rc = right_set(&f->right, w->upstream, w->repository, w->authorization, w->own);
+    if (f->state == FILL_ASKING && w) {
+        struct fill_source src = right_view(&w->right);
+        rc = right_set(&f->right, &src);
+    }
     if (rc)
         fill_fail(f, rc, err_text(rc));
     else if (f->state == FILL_ASKING && sources_open(f))

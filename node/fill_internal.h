@@ -1,6 +1,7 @@
 /* fill_internal.h - what the files of fill share: fill.c begins and ends them,
- * fill_waiters.c knows who waits, fill_fetch.c asks the registry and receives, fill_peers.c asks
- * other nodes, fill_sink.c hashes, writes and commits, fill_body.c feeds readers. */
+ * fill_waiters.c knows who waits, fill_fetch.c asks the registry and receives, fill_tracker.c asks
+ * a tracker in its place, fill_peers.c asks other nodes, fill_sink.c hashes, writes and commits,
+ * fill_body.c feeds readers. */
 #pragma once
 
 #include <uv.h>
@@ -18,12 +19,6 @@
 static_assert(FILL_HELD_BACK <= LIMIT_FILL_LAG_BYTES / 8, "all of it stays in the ring meanwhile");
 
 enum fill_state { FILL_ASKING, FILL_STREAMING, FILL_CHECKING, FILL_SOUND, FILL_FAILED };
-
-struct fill_right {
-    struct upstream *upstream;
-    char *repository, *authorization;
-    bool own;
-};
 
 /* A request to a peer. */
 struct peer_slot {
@@ -67,7 +62,7 @@ struct fills {
     size_t n;
     bool stopping;
     struct ring_cache cache;
-    u64 *fetched_bytes, *corrupt, *resumed, *unkept;
+    u64 *fetched_bytes, *tracker_bytes, *corrupt, *resumed, *unkept;
     struct histogram *fetch_seconds[2]; /* from the registry alone; with bytes of peers */
 };
 
@@ -86,7 +81,9 @@ struct fill {
     struct fill_right alternates[FILL_ALTERNATES];
     size_t n_alternates;
     struct upstream_call *call;
-    bool refusing; /* the running answer is a refusal, being collected */
+    struct http_transfer *reading;        /* in its place: the tracker's */
+    bool reading_answered, reading_again; /* its head came; it was asked once more */
+    bool refusing;                        /* the running answer is a refusal, being collected */
     bool redirected;
     struct answer refusal;
     u64 skip;          /* bytes of a 200 that a resume did not want */
@@ -156,8 +153,10 @@ static inline void fill_release(struct fill *f)
 
 /* fill_waiters.c */
 void right_fini(struct fill_right *r);
-must_use int right_set(struct fill_right *r, struct upstream *up, const char *repository,
-                       const char *authorization, bool own);
+/* The same right, borrowed. */
+struct fill_source right_view(const struct fill_right *r);
+/* Copies it in place of what there was. ERR_NOMEM: that stays. */
+must_use int right_set(struct fill_right *r, const struct fill_source *src);
 bool waiter_has_right(const struct fill_waiter *w, const struct fill_right *r);
 must_use int waiter_link(struct fill *f, const struct fill_source *src, struct fill_waiter *w);
 void waiter_unlink(struct fill_waiter *w);
@@ -174,6 +173,26 @@ void fetch_start_over(struct fill *f); /* from the first byte, nothing is kept o
 /* Takes bytes that follow. ERR_AGAIN: not now, fetch_resume() will be called; ERR_NOMEM. */
 must_use int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer);
 void fetch_resume(struct fill *f);
+/* The answer of whoever is asked, registry or tracker: as in upstream_events. */
+void fetch_head(struct fill *f, const struct http_response *r, bool redirected);
+enum http_data_verdict fetch_data(struct fill *f, const void *data, size_t len);
+void fetch_ended(struct fill *f, int err, const char *why);
+/* Is one of them asked now? */
+static inline bool fetch_is_called(const struct fill *f)
+{
+    return f->call || f->reading;
+}
+/* Leaves it; nothing more comes. */
+void fetch_leave(struct fill *f);
+
+/* fill_tracker.c */
+static inline bool tracker_is_next(const struct fill_right *r) /* not the registry */
+{
+    return r->ticket && !r->own;
+}
+/* Asks the tracker that issued the ticket in use. ERR_NOTFOUND: it is not to be seen in the region;
+ * ERR_UNREACHABLE: there is no region; ERR_NOMEM, ERR_INVAL. */
+must_use int tracker_ask(struct fill *f);
 
 /* fill_peers.c */
 bool sources_open(struct fill *f); /* may peers be asked? Then fetch_start() does */

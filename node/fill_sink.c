@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "node/clock.h"
 #include "node/fill_internal.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 static void not_kept(struct fill *f, int rc)

@@ -15,14 +15,34 @@ void right_fini(struct fill_right *r)
 {
     free(r->repository);
     free(r->authorization);
+    free(r->ticket);
     memset(r, 0, sizeof(*r));
 }
 
-int right_set(struct fill_right *r, struct upstream *up, const char *repository,
-              const char *authorization, bool own)
+struct fill_source right_view(const struct fill_right *r)
 {
-    struct fill_right fresh = {up, strdup(repository), dup_or_null(authorization), own};
-    if (!fresh.repository || (authorization && !fresh.authorization)) {
+    return (struct fill_source){
+        .upstream = r->upstream,
+        .repository = r->repository,
+        .authorization = r->authorization,
+        .ticket = r->ticket,
+        .tracker = r->tracker,
+        .own = r->own,
+    };
+}
+
+int right_set(struct fill_right *r, const struct fill_source *src)
+{
+    struct fill_right fresh = {
+        .upstream = src->upstream,
+        .repository = strdup(src->repository),
+        .authorization = dup_or_null(src->authorization),
+        .ticket = dup_or_null(src->ticket),
+        .tracker = src->tracker,
+        .own = src->own,
+    };
+    if (!fresh.repository || (src->authorization && !fresh.authorization) ||
+        (src->ticket && !fresh.ticket)) {
         right_fini(&fresh);
         return ERR_NOMEM;
     }
@@ -38,8 +58,9 @@ static bool same_text(const char *a, const char *b)
 
 bool waiter_has_right(const struct fill_waiter *w, const struct fill_right *r)
 {
-    return w->upstream == r->upstream && strcmp(w->repository, r->repository) == 0 &&
-           same_text(w->authorization, r->authorization);
+    const struct fill_right *own = &w->right;
+    return own->upstream == r->upstream && strcmp(own->repository, r->repository) == 0 &&
+           same_text(own->authorization, r->authorization) && same_text(own->ticket, r->ticket);
 }
 
 /* --- waiters --------------------------------------------------------------------------------- */
@@ -55,22 +76,29 @@ void waiter_unlink(struct fill_waiter *w)
         w->next->prev = w->prev;
     w->fill = NULL;
     w->prev = w->next = NULL;
-    free(w->repository);
-    free(w->authorization);
-    w->repository = w->authorization = NULL;
+    right_fini(&w->right);
 }
 
-/* Its right may carry on when the one in use ends half way (a token expires). */
+/* Its right may carry on when the one in use ends half way (a token or ticket expires). Of many the
+ * latest are kept: they last longest. */
 static void keep_alternate(struct fill *f, const struct fill_waiter *w)
 {
-    if (f->n_alternates == FILL_ALTERNATES || waiter_has_right(w, &f->right))
+    struct fill_right kept = {0};
+    struct fill_source src = right_view(&w->right);
+    if (waiter_has_right(w, &f->right))
         return;
     for (size_t i = 0; i < f->n_alternates; i++)
         if (waiter_has_right(w, &f->alternates[i]))
             return;
-    if (right_set(&f->alternates[f->n_alternates], w->upstream, w->repository, w->authorization,
-                  false) == 0)
-        f->n_alternates++;
+    src.own = false;
+    if (right_set(&kept, &src))
+        return;
+    if (f->n_alternates == FILL_ALTERNATES) {
+        right_fini(&f->alternates[0]);
+        f->n_alternates--;
+        memmove(f->alternates, f->alternates + 1, f->n_alternates * sizeof(f->alternates[0]));
+    }
+    f->alternates[f->n_alternates++] = kept;
 }
 
 void waiters_ready(struct fill *f)
@@ -98,17 +126,11 @@ void fill_leave(struct fill_waiter *w)
 
 int waiter_link(struct fill *f, const struct fill_source *src, struct fill_waiter *w)
 {
-    w->upstream = src->upstream;
-    w->own = src->own;
+    memset(&w->right, 0, sizeof(w->right));
+    int rc = right_set(&w->right, src);
+    if (rc)
+        return rc;
     w->proven = src->proven;
-    w->repository = strdup(src->repository);
-    w->authorization = dup_or_null(src->authorization);
-    if (!w->repository || (src->authorization && !w->authorization)) {
-        free(w->repository);
-        free(w->authorization);
-        w->repository = w->authorization = NULL;
-        return ERR_NOMEM;
-    }
     w->fill = f;
     w->prev = NULL;
     struct fill_waiter **at = &f->waiters; /* last: the first one's right is asked */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "node/clock.h"
+#include "runtime/clock.h"
 
 #define EVENTS 4096
 

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "node/clock.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define RUNNING_MAX 64

@@ -24,7 +24,7 @@
 
 #include "node/cmdline.h"
 #include "node/ctl.h"
-#include "node/keyfile.h"
+#include "node/keygen.h"
 #include "node/node.h"
 #include "proto/seal.h"
 #include "runtime/log.h"

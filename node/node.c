@@ -16,10 +16,11 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "node/clock.h"
+#include "node/holdings.h"
 #include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define DRAIN_MAX_MS 30000
@@ -234,8 +235,14 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = admin_token(n, why);
     struct peers_options peers = {
         .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
+    struct outcomes_options outcomes = {
+        .loop = n->loop, .client = n->client, .metrics = n->metrics};
     if (!rc)
         rc = peers_new(&n->peers, &peers);
+    if (!rc)
+        rc = tickets_new(&n->tickets, c->tracker_key, n->metrics, why);
+    if (!rc)
+        rc = outcomes_new(&n->outcomes, &outcomes);
     if (rc)
         return rc;
     struct fills_options fills = {
@@ -324,6 +331,12 @@ static void on_purged(void *arg, const struct digest *d, u64 until_ms)
     node_purge(arg, d, until_ms, "the region");
 }
 
+static void on_opened(void *arg, struct region *r)
+{
+    struct node *n = arg;
+    holdings_feed(r, n->store);
+}
+
 static bool is_last(void *arg, const struct digest *d)
 {
     struct node *n = arg;
@@ -334,18 +347,22 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {
         .loop = n->loop,
-        .config = n->config,
-        .store = n->store,
+        .config = holdings_config(n->config),
         .disk = n->disk,
         .client = n->client,
         .port = http_server_port(n->server),
+        .opened = on_opened,
         .purged = on_purged,
         .arg = n,
     };
     int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
+    if (!n->config->mesh_key && tickets_are_taken(n->tickets))
+        log_warn(
+            "tracker_key without mesh_key: tickets are for nodes of a region, and do not count");
     if (rc || !n->region)
         return rc;
     peers_attach(n->peers, n->region);
+    outcomes_attach(n->outcomes, n->region);
     store_ask_last(n->store, is_last, n);
     return 0;
 }
@@ -409,8 +426,12 @@ void node_reload(struct node *n)
         log_error("reload: the old mesh keys stay: %s", why);
         all = false;
     }
+    if (tickets_reload(n->tickets, why)) {
+        log_error("reload: the old tracker keys stay: %s", why);
+        all = false;
+    }
     if (all)
-        log_info("reloaded certificates, credentials, tokens and mesh keys");
+        log_info("reloaded certificates, credentials, tokens, mesh and tracker keys");
 }
 
 /* --- the end --------------------------------------------------------------------------------- */
@@ -492,6 +513,9 @@ static void on_server_gone(void *arg)
         scrub_stop(n->scrub);
     if (n->fills)
         fills_stop(n->fills);
+    outcomes_stop(n->outcomes);
+    if (n->store)
+        holdings_stop(n->store);
     region_stop(n->region);
     uv_timer_start(&n->ending, on_ending, 0, ENDING_MS);
 }
@@ -516,6 +540,8 @@ void node_del(struct node *n)
     keeper_del(n->keeper);
     fills_del(n->fills);
     peers_del(n->peers);
+    outcomes_del(n->outcomes);
+    tickets_del(n->tickets);
     if (n->store)
         store_ask_last(n->store, NULL, NULL);
     region_del(n->region);

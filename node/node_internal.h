@@ -1,24 +1,26 @@
 /* node_internal.h - what the daemon's rooms share: the node itself. */
 #pragma once
 
-#include "node/authz.h"
 #include "node/fill.h"
 #include "node/history.h"
 #include "node/keep.h"
 #include "node/memo.h"
 #include "node/node.h"
+#include "node/outcomes.h"
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
-#include "node/question.h"
-#include "node/region.h"
+#include "runtime/region.h"
 #include "node/scrub.h"
-#include "node/upstream.h"
+#include "node/tickets.h"
+#include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
 #include "runtime/metrics.h"
 #include "runtime/pool.h"
+#include "runtime/question.h"
 #include "runtime/tls.h"
+#include "runtime/upstream.h"
 #include "store/store.h"
 
 /* Where the bytes of an answer came from: X-Dray-Source. */
@@ -52,6 +54,8 @@ struct node {
     struct fills *fills;
     struct region *region; /* NULL: alone */
     struct peers *peers;
+    struct tickets *tickets;
+    struct outcomes *outcomes;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;

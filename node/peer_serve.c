@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "node/blob_body.h"
-#include "node/clock.h"
 #include "node/node_internal.h"
 #include "node/paced_body.h"
 #include "proto/range.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define STREAMS_PER_CORE 16

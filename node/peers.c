@@ -6,15 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/ticket.h"
 #include "runtime/log.h"
 
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    3000   /* sourcing.h leaves sooner; this is for who is asked beside it */
 #define STALL_TIMEOUT_MS   600000 /* stalls are sourcing's affair: pauses of ours may be long */
-#define CONVICTED          64
-#define CONVICTED_NS       (600 * 1000000000ull)
-#define DISTRUSTED         64
-#define DISTRUSTED_NS      (300 * 1000000000ull)
+/* A tracker asks the registry first, which may ask its storage. */
+#define ORIGIN_HEAD_TIMEOUT_MS 30000
+#define ORIGIN_PATH            (OCI_NAME_MAX + DIGEST_TEXT_SIZE + TICKET_TEXT_SIZE + 64)
+#define CONVICTED              64
+#define CONVICTED_NS           (600 * 1000000000ull)
+#define DISTRUSTED             64
+#define DISTRUSTED_NS          (300 * 1000000000ull)
 
 struct peers {
     struct peers_options opt;
@@ -171,6 +175,46 @@ int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct di
     if (rc == 0)
         mesh_fetch_started(m, &peer->key, bytes);
     return rc;
+}
+
+int peers_get_origin(struct peers *p, const struct peers_origin *o,
+                     const struct http_transfer_events *on, void *arg, struct http_transfer **out)
+{
+    char path[ORIGIN_PATH], url[ORIGIN_PATH + ADDR_TEXT_SIZE + 16];
+    char digest[DIGEST_TEXT_SIZE], at[ADDR_TEXT_SIZE], range[48];
+    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
+    size_t skip = strlen(header);
+    struct mesh *m = mesh(p);
+    struct member_view v;
+    if (!m)
+        return ERR_UNREACHABLE;
+    if (!member_find(mesh_member(m), o->tracker, &v) || v.state > MEMBER_SUSPECT ||
+        v.record->role != MEMBER_TRACKER)
+        return ERR_NOTFOUND;
+    digest_format(o->digest, digest);
+    addr_format(&v.record->addr, at);
+    int len = snprintf(path, sizeof(path), "/mesh/v1/origin/%s/blobs/%s?ticket=%s", o->repository,
+                       digest, o->ticket);
+    if (len < 0 || (size_t)len >= sizeof(path))
+        return ERR_INVAL;
+    snprintf(url, sizeof(url), "%s://%s%s", region_scheme(p->opt.region), at, path);
+    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", o->first);
+    int rc = mesh_peer_sign(m, o->tracker, "GET", path, header + skip);
+    if (rc)
+        return rc;
+    const char *fields[] = {header, range};
+    const char *ca = region_ca(p->opt.region);
+    struct http_transfer_options opt = {
+        .url = url,
+        .fields = fields,
+        .n_fields = o->first > 0 ? 2 : 1,
+        .ca_file = ca,
+        .any_name = ca != NULL,
+        .head_timeout_ms = ORIGIN_HEAD_TIMEOUT_MS,
+        .on = *on,
+        .arg = arg,
+    };
+    return http_transfer_start(p->opt.client, &opt, out);
 }
 
 /* Who was left while it sent has shown how fast it is: that is worth remembering, and no failure.

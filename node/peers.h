@@ -11,7 +11,7 @@
 #include <uv.h>
 
 #include "node/history.h"
-#include "node/region.h"
+#include "runtime/region.h"
 #include "proto/sourcing.h"
 #include "runtime/http_client.h"
 #include "runtime/metrics.h"
@@ -44,6 +44,20 @@ void peers_note_order(struct peers *p, const struct digest *d, const struct mesh
 must_use int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct digest *d,
                        u64 first, u64 bytes, const struct http_transfer_events *on, void *arg,
                        struct http_transfer **out);
+
+/* What is read through a tracker; all borrowed for the call. */
+struct peers_origin {
+    const struct node_key *tracker;
+    const char *repository;
+    const struct digest *digest;
+    const char *ticket; /* which that tracker issued */
+    u64 first;          /* byte */
+};
+/* GET of a layer from `first` on, by way of the tracker. ERR_NOTFOUND: no such tracker lives in the
+ * region; else as peers_get(). Nothing is announced: it is no peer. */
+must_use int peers_get_origin(struct peers *p, const struct peers_origin *o,
+                              const struct http_transfer_events *on, void *arg,
+                              struct http_transfer **out);
 
 struct peers_result {
     const struct sourcing_peer *peer;

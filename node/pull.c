@@ -12,10 +12,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "node/clock.h"
 #include "node/pull_document.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/sockaddr.h"
 
 const char *source_name(enum source s)
 {
@@ -41,15 +42,23 @@ void pull_error(struct pull *p, enum oci_code code, const char *message, const c
 
 void pull_unavailable(struct pull *p, const char *why)
 {
+    static const char at_node[] = "this node cannot serve the layer now: pull again";
     char detail[300];
-    snprintf(detail, sizeof(detail), "%s: %s", upstream_name(p->up), why);
+    if (p->ticket)
+        snprintf(detail, sizeof(detail), "%.280s", why);
+    else
+        snprintf(detail, sizeof(detail), "%s: %s", upstream_name(p->up), why);
     http_add(p->x, "Retry-After", "5");
-    pull_error(p, OCI_UNAVAILABLE, NULL, detail);
+    pull_error(p, OCI_UNAVAILABLE, p->ticket ? at_node : NULL, detail);
 }
 
 void pull_bad_gateway(struct pull *p, const char *why)
 {
     char detail[300];
+    if (p->ticket) {
+        pull_unavailable(p, why);
+        return;
+    }
     snprintf(detail, sizeof(detail), "%s: %s", upstream_name(p->up), why);
     log_with(LOG_WARN, "registry's answer cannot be passed on",
              LOG_STR("upstream", upstream_name(p->up)), LOG_STR("repository", p->route.name),
@@ -266,26 +275,44 @@ enum authz_answer pull_check(struct pull *p)
 /* One line per layer served: the centre no longer sees it. */
 static void audit(const struct pull *p, const struct http_ended *e)
 {
-    char digest[DIGEST_TEXT_SIZE], user[17], peer[64];
+    char digest[DIGEST_TEXT_SIZE], user[2 * TICKET_USER_BYTES + 1], peer[64];
     const struct http_request *r = http_request(p->x);
     const char *outcome = e->complete ? "done" : e->body_bytes ? "cut short" : "nothing sent";
     digest_format(&p->route.digest, digest);
-    authz_user_label(p->node->label_key, p->authorization,
-                     p->authorization ? strlen(p->authorization) : 0, user);
+    if (p->ticket)
+        sodium_bin2hex(user, sizeof(user), p->ticket->user, sizeof(p->ticket->user));
+    else
+        authz_user_label(p->node->label_key, p->authorization,
+                         p->authorization ? strlen(p->authorization) : 0, user);
     http_peer_text(r, peer);
     log_with(LOG_AUDIT, "layer served", LOG_STR("user", user), LOG_STR("client", peer),
-             LOG_STR("upstream", upstream_name(p->up)), LOG_STR("repository", p->route.name),
-             LOG_STR("digest", digest), LOG_NUM("bytes", e->body_bytes), LOG_NUM("of", p->expected),
+             LOG_STR("upstream", p->ticket ? p->ticket->upstream : upstream_name(p->up)),
+             LOG_STR("repository", p->route.name), LOG_STR("digest", digest),
+             LOG_NUM("bytes", e->body_bytes), LOG_NUM("of", p->expected),
              LOG_STR("source", source_name(p->source)), LOG_STR("outcome", outcome),
              LOG_NUM("ms", (uv_hrtime() - p->started_ns) / 1000000));
+}
+
+/* How far this client is, for the trackers. */
+static void note_rtt(const struct pull *p)
+{
+    struct addr client;
+    const struct http_request *r = http_request(p->x);
+    u32 us = http_rtt_us(p->x);
+    if (us && !r->local && sockaddr_read(r->peer, &client) == 0)
+        outcomes_note_rtt(p->node->outcomes, &client, us);
 }
 
 static void on_ended(void *arg, const struct http_ended *e)
 {
     struct pull *p = arg;
     p->node->served[p->source] += e->body_bytes;
-    if (p->layer)
+    if (p->layer) {
         audit(p, e);
+        note_rtt(p);
+    }
+    if (p->ticket)
+        pull_ticket_ended(p, e);
     if (p->ask)
         upstream_ask_cancel(p->ask);
     question_leave(&p->question);
@@ -296,6 +323,10 @@ static void on_ended(void *arg, const struct http_ended *e)
         sodium_memzero(p->authorization, strlen(p->authorization));
         free(p->authorization);
     }
+    if (p->ticket_text)
+        sodium_memzero(p->ticket_text, strlen(p->ticket_text));
+    free(p->ticket_text);
+    free(p->ticket);
     free(p);
 }
 
@@ -366,6 +397,24 @@ static void refuse(struct node *n, struct http_exchange *x, enum oci_code code, 
     http_reply_oci(x, code, message, detail);
 }
 
+static struct pull *pull_new(struct node *n, struct http_exchange *x, const struct oci_route *route,
+                             struct upstream *up)
+{
+    struct pull *p = calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    p->node = n;
+    p->x = x;
+    p->route = *route;
+    p->head = http_request(x)->method == HTTP_HEAD;
+    p->up = up;
+    p->own = upstream_has_credentials(up);
+    p->size = UINT64_MAX;
+    p->started_ns = uv_hrtime();
+    p->source = SOURCE_STREAM;
+    return p;
+}
+
 void pull_begin(struct node *n, struct http_exchange *x)
 {
     const struct http_request *r = http_request(x);
@@ -382,29 +431,27 @@ void pull_begin(struct node *n, struct http_exchange *x)
         refuse(n, x, rc == ERR_NOTFOUND ? OCI_NAME_UNKNOWN : code, NULL, NULL);
         return;
     }
-    struct upstream *up = node_upstream(n, route.ns);
+    /* With a ticket, whatever else the client says is of no account: its ns, its Authorization. */
+    struct http_slice ticket;
+    bool by_ticket = route.kind == OCI_ROUTE_BLOB && tickets_are_taken(n->tickets) && n->region &&
+                     tickets_find(route.query, &ticket);
+    struct upstream *up = by_ticket ? n->upstreams[0] : node_upstream(n, route.ns);
     if (!up) {
         refuse(n, x, OCI_NAME_UNKNOWN, "no upstream of that name is configured here", route.ns);
         return;
     }
     if (document_serve_hot(n, x, &route, up))
         return;
-    struct pull *p = calloc(1, sizeof(*p));
-    if (p) {
-        p->node = n;
-        p->x = x;
-        p->route = route;
-        p->head = r->method == HTTP_HEAD;
-        p->up = up;
-        p->size = UINT64_MAX;
-        p->started_ns = uv_hrtime();
-        p->source = SOURCE_STREAM;
-    }
+    struct pull *p = pull_new(n, x, &route, up);
     if (!p) {
         refuse(n, x, OCI_UNAVAILABLE, "out of memory", NULL);
         return;
     }
     http_on_end(x, on_ended, p);
+    if (by_ticket) {
+        pull_ticket(p, ticket);
+        return;
+    }
     rc = keep_fields(p, r);
     if (rc) {
         pull_error(p, OCI_UNSUPPORTED, "too many Accept lines", NULL);

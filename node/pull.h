@@ -1,8 +1,8 @@
 /* pull.h - one registry request being answered, shared by the files of pull.
  *
  * A pull lives as long as its exchange: when the client leaves, everything it waits for is left,
- * and it is freed. pull.c tells routes apart and relays; pull_blob.c serves layers; pull_manifest.c
- * manifests. */
+ * and it is freed. pull.c tells routes apart and relays; pull_blob.c serves layers; pull_ticket.c
+ * those for which a tracker's ticket was shown; pull_manifest.c manifests. */
 #pragma once
 
 #include "node/node_internal.h"
@@ -17,8 +17,11 @@ struct pull {
     enum route kind;
     bool head; /* HEAD, not GET */
     struct upstream *up;
+    bool own;            /* the node has credentials there */
     char *authorization; /* NULL: none was sent */
     struct authz_user user;
+    struct ticket *ticket; /* NULL: none. Then there is no Authorization, and nothing is asked */
+    char *ticket_text;
     char *fields[PULL_FIELDS_MAX]; /* "Accept: ..." as sent, in order */
     size_t n_fields;
     u8 accept_hash[16];
@@ -38,9 +41,10 @@ struct pull {
 
 /* Answers with the registry's own words. */
 void pull_relay(struct pull *p, const struct answer *a);
-/* 503: the registry is away and nothing may be served without it. */
+/* 503: the registry is away and nothing may be served without it; with a ticket: this node cannot
+ * serve it, for whatever reason. */
 void pull_unavailable(struct pull *p, const char *why);
-/* 502: the registry answered what cannot be passed on. */
+/* 502: the registry answered what cannot be passed on. With a ticket 503, as above. */
 void pull_bad_gateway(struct pull *p, const char *why);
 void pull_error(struct pull *p, enum oci_code code, const char *message, const char *detail);
 /* The common fields of an answer from the store or a fill. */
@@ -57,4 +61,10 @@ void pull_grant(struct pull *p, const struct digest *d);
 enum authz_answer pull_check(struct pull *p);
 
 void pull_blob(struct pull *p);
+/* Permitted: from the store, or by a fill. */
+void pull_serve(struct pull *p);
+/* With what `text` holds. */
+void pull_ticket(struct pull *p, struct http_slice text);
+/* The exchange of a pull with a valid ticket is over. */
+void pull_ticket_ended(struct pull *p, const struct http_ended *e);
 void pull_manifest(struct pull *p);

@@ -12,12 +12,11 @@
 #include <strings.h>
 
 #include "node/blob_body.h"
-#include "node/clock.h"
 #include "node/paced_body.h"
 #include "node/pull.h"
 #include "proto/range.h"
+#include "runtime/clock.h"
 
-static void serve(struct pull *p);
 static void ask(struct pull *p);
 
 static const char away_text[] = "it does not answer, and nothing lately granted covers this";
@@ -132,7 +131,9 @@ static void on_ready(struct fill_waiter *w, struct fill *f)
 static void on_failed(struct fill_waiter *w, int err, const char *why, const struct answer *refusal)
 {
     struct pull *p = container_of(w, struct pull, fill);
-    if (refusal && refusal->status < 500) {
+    if (p->ticket) {
+        pull_unavailable(p, why);
+    } else if (refusal && refusal->status < 500) {
         *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
         pull_relay(p, refusal);
     } else if (refusal) {
@@ -152,10 +153,13 @@ static void fetch(struct pull *p, bool proven)
         .upstream = p->up,
         .repository = p->route.name,
         .authorization = p->authorization,
-        .own = proven && upstream_has_credentials(p->up),
+        .ticket = p->ticket_text,
+        .own = proven && p->own,
         .proven = proven,
         .size = p->size,
     };
+    if (p->ticket)
+        src.tracker = p->ticket->tracker;
     int rc = fill_join(p->node->fills, &p->route.digest, &src, &p->fill);
     /* Too many run: that is no answer to somebody without a right, who would not get it either if
      * the blob were held. */
@@ -186,7 +190,7 @@ static bool knows_size(struct pull *p)
 }
 
 /* Permitted. */
-static void serve(struct pull *p)
+void pull_serve(struct pull *p)
 {
     if (serve_held(p))
         return;
@@ -225,9 +229,9 @@ static void on_answer(struct question_waiter *w, const struct answer *a)
     switch (question_verdict(p->up, a, &p->size)) {
     case VERDICT_ALLOWED:
         grant(p, p->size);
-        serve(p);
+        pull_serve(p);
         return;
-    case VERDICT_ALLOWED_ONCE: serve(p); return;
+    case VERDICT_ALLOWED_ONCE: pull_serve(p); return;
     case VERDICT_REFUSED:
         *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
         if (a->err)
@@ -261,7 +265,7 @@ void pull_blob(struct pull *p)
     enum authz_answer known = pull_check(p);
     if (known == AUTHZ_GRANTED) {
         *p->node->authz_count[AUTHZ_COUNT_REMEMBERED] += 1;
-        serve(p);
+        pull_serve(p);
         return;
     }
     if (upstream_is_away(p->up) && known == AUTHZ_GRACE) {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "node/clock.h"
+#include "runtime/clock.h"
 
 void document_reply(struct node *n, struct http_exchange *x, struct document *d, bool head)
 {

@@ -9,12 +9,12 @@
 #include <sys/uio.h>
 
 #include "node/blob_body.h"
-#include "node/clock.h"
-#include "node/manifest.h"
 #include "node/pull.h"
 #include "node/pull_document.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/manifest.h"
 #include "store/hash.h"
 
 /* --- what is held ---------------------------------------------------------------------------- */

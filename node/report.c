@@ -3,8 +3,9 @@
 
 #include <time.h>
 
-#include "node/clock.h"
+#include "node/holdings.h"
 #include "node/node_internal.h"
+#include "runtime/clock.h"
 
 json_t *report_moment(u64 ms)
 {
@@ -93,7 +94,8 @@ json_t *report_status(struct node *n)
 
 json_t *report_members(struct node *n)
 {
-    return region_report_members(n->region, n->config);
+    const struct region_config c = holdings_config(n->config);
+    return region_report_members(n->region, &c);
 }
 
 /* --- why ------------------------------------------------------------------------------------- */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/clock.h"
 #include "node/node_internal.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define PACE_BYTES MIB /* store_verify_fd calls back after each */

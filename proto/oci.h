@@ -11,7 +11,7 @@
 #define OCI_NAME_MAX  255 /* distribution's own limit on a repository name */
 #define OCI_TAG_MAX   128
 #define OCI_NS_MAX    255
-#define OCI_QUERY_MAX 1024
+#define OCI_QUERY_MAX 2048 /* a ticket fits */
 
 /* The spec's error codes: name, usual HTTP status, sentence. */
 #define OCI_CODE_TABLE(X)                                                                          \

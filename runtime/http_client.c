@@ -189,6 +189,8 @@ static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *
 
 static bool is_late(const struct http_transfer *t, u64 now)
 {
+    if (!t->head.complete && t->upload != NULL && !t->sent)
+        return !t->starved && now - t->progress_ms >= t->stall_timeout_ms;
     if (!t->head.complete)
         return now - t->started_ms >= t->head_timeout_ms;
     return !t->paused && now - t->progress_ms >= t->stall_timeout_ms;

@@ -1,12 +1,13 @@
 /* http_client.h - HTTP out: libcurl's multi socket interface on the loop.
  *
- * One transfer is one request to one URL: redirects are never followed here (node/upstream.c does,
+ * One transfer is one request to one URL: redirects are never followed here (upstream.c does,
  * by the design's rules), nothing is decoded, no proxy from the environment is used, no cookie is
  * kept. HTTP/1.1 only: with HTTP/2 a paused stream buffers 32 MiB in libcurl. Connections are kept
  * and reused. All callbacks run on the loop, never from inside a call into this module. */
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "proto/err.h"
@@ -52,6 +53,12 @@ struct http_transfer_options {
     const void
         *body; /* NULL: none. Copied; sent with its length, and no Content-Type unless given */
     size_t body_len;
+    /* Instead of `body`: asked for the next bytes when the connection can send them. > 0: that
+     * many; 0: the end; ERR_AGAIN: none yet, http_transfer_feed() when there are; else the transfer
+     * ends with that error. Called inside libcurl: must not call this module. Always on a
+     * connection of its own, since a body cannot be sent twice. */
+    ssize_t (*upload)(void *arg, void *buf, size_t max);
+    u64 upload_len;         /* UINT64_MAX: not known, sent in chunks */
     const char *ca_file;    /* NULL: the system's */
     bool any_name;          /* https: a certificate that `ca_file` signed is enough, whatever its
                                name: for peers, dialled by address, who prove themselves otherwise */
@@ -84,5 +91,7 @@ must_use int http_transfer_start(struct http_client *c, const struct http_transf
                                  struct http_transfer **out);
 /* After HTTP_DATA_PAUSE. Idempotent; data comes later, from the loop. */
 void http_transfer_resume(struct http_transfer *t);
+/* After an `upload` that said ERR_AGAIN. Idempotent. */
+void http_transfer_feed(struct http_transfer *t);
 /* No callback after this. The transfer is freed. */
 void http_transfer_cancel(struct http_transfer *t);

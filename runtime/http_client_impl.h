@@ -65,6 +65,10 @@ struct http_transfer {
     bool late;    /* at the last sweep */
     u64 received; /* bytes of the body that were taken */
     u32 head_timeout_ms, stall_timeout_ms;
+    ssize_t (*upload)(void *arg, void *buf, size_t max);
+    bool starved;    /* it had nothing to send */
+    bool sent;       /* all of it */
+    u64 upload_left; /* UINT64_MAX: not known */
     bool (*allow)(void *arg, const struct sockaddr *address);
     unsigned opened; /* sockets opened to allowed addresses */
     char denied[64]; /* the last address that was not */

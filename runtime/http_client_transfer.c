@@ -53,6 +53,10 @@ static size_t on_header(char *line, size_t size, size_t len, void *arg)
         return (size_t)break_off(t, err, t->head.why);
     if (err == 1) {
         t->progress_ms = uv_now(t->client->loop);
+        if (t->starved) { /* libcurl forgets to end a paused upload that was refused meanwhile */
+            t->resume = true;
+            http_client_queue(t->client, t);
+        }
         t->on.head(t->arg, &t->head.response);
     }
     return t->state == TRANSFER_RUNNING ? len : 0;
@@ -94,6 +98,32 @@ static size_t on_body(char *data, size_t size, size_t len, void *arg)
     }
     t->received += len;
     return t->state == TRANSFER_RUNNING ? len : 0;
+}
+
+static size_t on_upload(char *buf, size_t size, size_t n, void *arg)
+{
+    struct http_transfer *t = arg;
+    ssize_t got;
+
+    if (t->state != TRANSFER_RUNNING)
+        return CURL_READFUNC_ABORT;
+    t->progress_ms = uv_now(t->client->loop);
+    got = t->upload(t->arg, buf, size * n);
+    if (got == ERR_AGAIN) {
+        t->starved = true;
+        return CURL_READFUNC_PAUSE;
+    }
+    if (got < 0) {
+        break_off(t, (int)got, "the body to send broke off");
+        return CURL_READFUNC_ABORT;
+    }
+    if (t->upload_left != UINT64_MAX)
+        t->upload_left -= (u64)got < t->upload_left ? (u64)got : t->upload_left;
+    if ((got == 0 || t->upload_left == 0) && !t->sent) {
+        t->sent = true;
+        t->started_ms = t->progress_ms; /* from here on the answer is waited for */
+    }
+    return (size_t)got;
 }
 
 static bool allowed(struct http_transfer *t, const struct sockaddr *sa)
@@ -208,6 +238,14 @@ static int set_request(struct http_transfer *t, const struct http_transfer_optio
     if (opt->body != NULL) {
         bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)opt->body_len);
         bad |= curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, opt->body);
+    }
+    if (opt->upload != NULL) {
+        curl_off_t len = opt->upload_len == UINT64_MAX ? -1 : (curl_off_t)opt->upload_len;
+        bad |= curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+        bad |= curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, len);
+        bad |= curl_easy_setopt(e, CURLOPT_READFUNCTION, on_upload);
+        bad |= curl_easy_setopt(e, CURLOPT_READDATA, t);
+        bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     }
     return bad ? ERR_NOMEM : 0;
 }
@@ -421,7 +459,7 @@ void http_transfer_unpause(struct http_transfer *t)
 {
     CURLcode code;
 
-    t->resume = t->paused = false;
+    t->resume = t->paused = t->starved = false;
     t->client->runs++;
     t->progress_ms = uv_now(t->client->loop);
     code = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* may call on_body() */
@@ -437,8 +475,9 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
 
     assert(out != NULL && opt->url != NULL && !c->closing);
     assert(opt->on.head != NULL && opt->on.data != NULL && opt->on.end != NULL);
-    assert(opt->body == NULL || opt->method != NULL); /* a GET has none */
-    assert(!opt->any_name || opt->ca_file != NULL);   /* or anybody's certificate would do */
+    assert((opt->body == NULL && opt->upload == NULL) || opt->method != NULL); /* a GET has none */
+    assert(opt->body == NULL || opt->upload == NULL);
+    assert(!opt->any_name || opt->ca_file != NULL); /* or anybody's certificate would do */
     if (opt->method != NULL && !client_request_token(opt->method, strlen(opt->method)))
         return ERR_INVAL;
     t = calloc(1, sizeof(*t));
@@ -448,10 +487,12 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
     t->on = opt->on;
     t->arg = opt->arg;
     t->allow = opt->allow;
+    t->upload = opt->upload;
+    t->upload_left = opt->upload_len;
     t->head_only = opt->method != NULL && strcmp(opt->method, "HEAD") == 0;
     t->head_timeout_ms = opt->head_timeout_ms == 0 ? HEAD_TIMEOUT_MS : opt->head_timeout_ms;
     t->stall_timeout_ms = opt->stall_timeout_ms == 0 ? STALL_TIMEOUT_MS : opt->stall_timeout_ms;
-    t->started_ms = uv_now(c->loop);
+    t->started_ms = t->progress_ms = uv_now(c->loop);
     err = client_request_url(opt->url, t->origin, sizeof(t->origin));
     if (err == 0)
         err = client_request_fields(opt, &t->fields);
@@ -480,6 +521,14 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
 void http_transfer_resume(struct http_transfer *t)
 {
     if (t->state != TRANSFER_RUNNING || !t->paused || t->resume)
+        return;
+    t->resume = true;
+    http_client_queue(t->client, t);
+}
+
+void http_transfer_feed(struct http_transfer *t)
+{
+    if (t->state != TRANSFER_RUNNING || !t->starved || t->resume)
         return;
     t->resume = true;
     http_client_queue(t->client, t);

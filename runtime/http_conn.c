@@ -188,13 +188,13 @@ static enum http_refusal expect_body(struct http_conn *c, const struct http_head
     return http_exchange_large(c->x, h->content_length) ? HTTP_REFUSE_NONE : HTTP_REFUSE_LARGE_BUSY;
 }
 
-static void say_continue(struct http_conn *c)
+void http_conn_continue(struct http_conn *c)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     /* Everything sent before has been taken by the kernel, so 25 bytes fit or the client is broken.
      */
     if (http_io_write(c, text, sizeof(text) - 1, NULL, 0) != (ssize_t)sizeof(text) - 1)
-        left(c);
+        c->broken = true;
 }
 
 static bool begin_request(struct http_conn *c, size_t head_len)
@@ -216,6 +216,10 @@ static bool begin_request(struct http_conn *c, size_t head_len)
         hand_over(c);
         return true;
     }
+    if (http_upload_begin(c, &s->head)) {
+        hand_over(c);
+        return true;
+    }
     why = expect_body(c, &s->head);
     if (why) {
         refuse(c, why);
@@ -224,15 +228,17 @@ static bool begin_request(struct http_conn *c, size_t head_len)
     enter(c, HTTP_CONN_BODY);
     c->deadline = after(c, s->opt.body_timeout_ms);
     if (c->x->expect && c->view_len == 0)
-        say_continue(c);
-    return true;
+        http_conn_continue(c);
+    if (c->broken)
+        left(c);
+    return !c->broken;
 }
 
 /* The handler or the body has the next word; meanwhile the client may leave. */
 static void wait_owner(struct http_conn *c)
 {
     c->waiting = true;
-    want(c, UV_DISCONNECT);
+    want(c, c->x->upload_wanted ? UV_READABLE : UV_DISCONNECT);
 }
 
 static void next_turn(struct http_conn *c)
@@ -477,6 +483,10 @@ static bool step(struct http_conn *c)
     case HTTP_CONN_HEAD: return step_head(c);
     case HTTP_CONN_BODY: return step_body(c);
     case HTTP_CONN_EXCHANGE:
+        if (c->broken) {
+            left(c);
+            return false;
+        }
         if (!c->x->status) {
             wait_owner(c);
             return false;
@@ -520,9 +530,14 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         left(c);
         return;
     }
-    if (c->waiting) { /* a pipelined request: it waits in the kernel */
+    if (c->waiting) { /* a pipelined request, which waits in the kernel; or more of an upload */
+        struct http_exchange *x = c->x;
+        bool wanted = x->upload_wanted;
         c->readable = true;
         set_mask(c, UV_DISCONNECT);
+        x->upload_wanted = false;
+        if (wanted && x->upload_came)
+            x->upload_came(x->upload_arg);
         return;
     }
     if (events & (UV_READABLE | UV_DISCONNECT))

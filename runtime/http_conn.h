@@ -7,6 +7,7 @@
  *   http_io.c        its socket, with or without TLS
  *   http_parse.c, http_chunk.c   what its bytes mean
  *   http_exchange.c  a request and its handler
+ *   http_upload.c    a body that the handler reads itself
  *   http_reply.c     the answer's head
  *   http_send.c      head and body to the socket, or to a sender
  *   http_away.c      while a sender has the socket
@@ -218,6 +219,8 @@ void http_conn_run(struct http_conn *c);
 void http_conn_queue(struct http_conn *c);
 /* Its answer's body has bytes. */
 void http_conn_wake(struct http_conn *c);
+/* Says 100 Continue. */
+void http_conn_continue(struct http_conn *c);
 /* Its deadline has passed. */
 void http_conn_expire(struct http_conn *c);
 /* The server drains: an idle connection says goodbye, others go on to their last answer. */
@@ -293,6 +296,11 @@ struct http_exchange {
     bool expect;     /* the client waits for 100 Continue */
     bool chunked;    /* the answer is sent in chunks */
     bool large;      /* the request's body is, and is counted so */
+    bool upload;     /* the handler reads the request's body itself */
+    bool upload_wanted, upload_ended;
+    u64 upload_length;
+    void (*upload_came)(void *arg);
+    void *upload_arg;
     bool body_ended; /* nothing more is to be peeked */
     bool cut;        /* the body failed: what is queued goes out, then FIN */
     bool owed;       /* TLS holds a write of bytes of the body that must come again */
@@ -308,6 +316,8 @@ struct http_exchange *http_exchange_new(struct http_conn *c, const struct http_h
 must_use bool http_exchange_large(struct http_exchange *x, u64 n);
 /* Adds to the request's body. ERR_TOOBIG, ERR_NOMEM. */
 must_use int http_exchange_body(struct http_exchange *x, const char *data, size_t n);
+/* Will the handler read the body that `h` announces? */
+must_use bool http_upload_begin(struct http_conn *c, const struct http_head *h);
 /* Closes the body, tells the owner, frees. */
 void http_exchange_end(struct http_exchange *x, bool complete);
 

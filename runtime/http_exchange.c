@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "runtime/http_conn.h"
+#include "runtime/rtt.h"
 
 static struct http_slice slice(const char *base, struct http_span s)
 {
@@ -122,7 +123,8 @@ void http_exchange_end(struct http_exchange *x, bool complete)
     }
     if (x->body)
         x->body->ops->close(x->body);
-    struct http_ended e = {.complete = complete, .body_bytes = x->body_sent, .status = x->status};
+    struct http_ended e = {
+        .complete = complete, .failed = x->cut, .body_bytes = x->body_sent, .status = x->status};
     if (x->on_end)
         x->on_end(x->on_end_arg, &e);
     if (x->out != x->small)
@@ -156,6 +158,11 @@ u64 http_sent(const struct http_exchange *x)
 {
     u64 away = x->conn->away ? atomic_load_explicit(&x->conn->job.sent, memory_order_relaxed) : 0;
     return x->body_sent + away;
+}
+
+u32 http_rtt_us(const struct http_exchange *x)
+{
+    return x->conn->local ? 0 : rtt_us(x->conn->fd);
 }
 
 void http_wake(struct http_exchange *x)

@@ -226,8 +226,9 @@ void http_reply(struct http_exchange *x, int status, struct body *body, u64 leng
     x->body = body;
     if (!body && !bodiless)
         length = 0;
-    if (!x->keep_alive || c->server->draining)
+    if (!x->keep_alive || c->server->draining || (x->upload && !x->upload_ended))
         x->close = true;
+    x->upload_wanted = false;
     if (length == HTTP_LENGTH_UNKNOWN && !bodiless) {
         x->chunked = x->minor == 1;
         if (!x->chunked)

@@ -84,6 +84,10 @@ struct http_server_options {
     bool (*large)(void *ctx, const struct http_request *r);
     u64 large_bytes;
     unsigned large_at_once;
+    /* Does the handler read this request's body itself (http_upload_read), whatever its size? Asked
+     * when its head is read, but not for GET and HEAD; NULL: never. Only looks. The handler then
+     * has the request at its head. */
+    bool (*streams)(void *ctx, const struct http_request *r);
     /* On TLS listeners, who speaks plain HTTP is served, too: the handler sees `tls` false, and
      * judges. Else such a request gets 400. */
     bool plain_too;
@@ -148,6 +152,7 @@ void http_peer_text(const struct http_request *r, char text[64]);
 /* How an exchange ended. */
 struct http_ended {
     bool complete;  /* every byte of the answer was handed to the kernel */
+    bool failed;    /* the body gave out before its end: not the client's doing */
     u64 body_bytes; /* of the answer's body sent */
     int status;     /* 0: never answered */
 };
@@ -157,6 +162,16 @@ struct http_ended {
  * before. */
 void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e),
                  void *arg);
+
+/* Is the body left to http_upload_read()? */
+bool http_upload_is(const struct http_exchange *x);
+u64 http_upload_length(const struct http_exchange *x); /* HTTP_LENGTH_UNKNOWN: chunked */
+/* `came` is called once after each ERR_AGAIN, from the loop, when reading may go on. */
+void http_upload_on(struct http_exchange *x, void (*came)(void *arg), void *arg);
+/* The next bytes of the body, before the reply. > 0: that many. 0: the end. ERR_AGAIN: none yet.
+ * ERR_EOF, ERR_IO: the client left; ERR_PROTO: its chunks are malformed. Who answers without
+ * reading to the end ends the connection with the answer. */
+must_use ssize_t http_upload_read(struct http_exchange *x, void *buf, size_t max);
 
 /* Adds a response field, before the reply. A name that is no token, a value with CR, LF, NUL or
  * another control character, or what does not fit in LIMIT_HTTP_REPLY_HEAD, is not added:
@@ -195,3 +210,6 @@ void http_reply_oci_status(struct http_exchange *x, int status, enum oci_code co
 void http_wake(struct http_exchange *x);
 /* Bytes already handed to the kernel of this answer's body. */
 u64 http_sent(const struct http_exchange *x);
+/* The least round-trip time to the client that its socket has measured, in microseconds; 0: not
+ * known. Also from within the callback at the end. */
+u32 http_rtt_us(const struct http_exchange *x);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/authz.h"
+#include "runtime/authz.h"
 
 static void must(bool holds)
 {

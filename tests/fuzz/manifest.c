@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/manifest.h"
 #include "proto/limits.h"
+#include "runtime/manifest.h"
 
 static void must(bool holds)
 {

@@ -1,9 +1,9 @@
-/* Any bytes as the file of purge orders (node/region_store.c). What is read can be written and read
+/* Any bytes as the file of purge orders (runtime/region_orders.c). What is read can be written and read
  * again, and is the same. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/region_impl.h"
+#include "runtime/region_impl.h"
 
 static void must(bool holds)
 {

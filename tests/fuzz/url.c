@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/hygiene.h"
+#include "runtime/hygiene.h"
 
 static void must(bool holds)
 {

@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #include "node/cmdline.h"
-#include "node/config_check.h"
-#include "node/keyfile.h"
-#include "node/suggest.h"
+#include "node/keygen.h"
+#include "runtime/check.h"
+#include "runtime/keyfile.h"
+#include "runtime/suggest.h"
 
 #define MESH_KEY "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 

@@ -69,7 +69,7 @@ static void load(struct node_config *c, const char *text)
         fail_msg("refused: %s", why);
 }
 
-static void load_flags(struct node_config *c, const char *text, const struct config_flag *flags,
+static void load_flags(struct node_config *c, const char *text, const struct settings_flag *flags,
                        size_t n)
 {
     int rc = config_load(c, text ? write_config(text) : NULL, flags, n, why);
@@ -78,7 +78,7 @@ static void load_flags(struct node_config *c, const char *text, const struct con
 }
 
 /* Refused, and each of the words (separated by |) stands in the reason. */
-static void refused_with(const char *text, const struct config_flag *flags, size_t n,
+static void refused_with(const char *text, const struct settings_flag *flags, size_t n,
                          const char *words)
 {
     struct node_config c;
@@ -111,7 +111,7 @@ static void test_shortest(void **state)
 {
     (void)state;
     struct node_config c;
-    struct config_flag flags[] = {{"upstream", "https://registry.example.org/"}};
+    struct settings_flag flags[] = {{"upstream", "https://registry.example.org/"}};
     unsetenv("STATE_DIRECTORY");
     load_flags(&c, NULL, flags, 1);
     assert_null(c.file);
@@ -245,7 +245,7 @@ static void test_flags_win(void **state)
 {
     (void)state;
     struct node_config c;
-    struct config_flag flags[] = {
+    struct settings_flag flags[] = {
         {"listen", "127.0.0.1:1"},
         {"listen", "127.0.0.1:0"},
         {"store.path", "/tmp/x"},
@@ -399,8 +399,8 @@ static void test_refused_flags(void **state)
         {"log.level", "", "--log.level: is empty"},
     };
     for (size_t i = 0; i < countof(cases); i++) {
-        struct config_flag flags[] = {{"upstream", "https://a.org"},
-                                      {cases[i].key, cases[i].value}};
+        struct settings_flag flags[] = {{"upstream", "https://a.org"},
+                                        {cases[i].key, cases[i].value}};
         refused_with(NULL, flags, 2, cases[i].words);
     }
     refused_with(NULL, NULL, 0, "--upstream https://|--config");
@@ -461,7 +461,7 @@ static void test_hostile(void **state)
     memset(text, '[', n);
     assert_int_not_equal(config_load(&c, write_file("big.yaml", text, 0644), NULL, 0, why), 0);
     free(text);
-    struct config_flag flags[] = {{"upstream", "https://a.org"}, {"name", "a\033[31mred"}};
+    struct settings_flag flags[] = {{"upstream", "https://a.org"}, {"name", "a\033[31mred"}};
     refused_with(NULL, flags, 2, "--name: \"a?[31mred\"");
     refused_with(MINIMAL "name: \"a\\e[31mred\"\n", NULL, 0, "node.yaml:2: name: ");
     /* 65 upstreams: one over the limit. */
@@ -478,7 +478,7 @@ static void test_socket(void **state)
 {
     (void)state;
     char path[CONF_WHY_MAX];
-    struct config_flag flag = {"store.path", "/elsewhere"};
+    struct settings_flag flag = {"store.path", "/elsewhere"};
     unsetenv("STATE_DIRECTORY");
     assert_int_equal(config_socket(NULL, NULL, 0, path, why), 0);
     assert_string_equal(path, "/var/lib/dray/dray.sock");
@@ -517,11 +517,11 @@ static size_t count_fields(const cyaml_schema_field_t *f, const char *prefix, si
         }
         bool found = false;
         for (size_t i = 0; i < config_keys_n; i++) {
-            const struct config_key *k = &config_keys[i];
+            const struct settings_key *k = &config_keys[i];
             if (strcmp(k->key, key) != 0)
                 continue;
             found = true;
-            if (k->kind != CONFIG_INSIDE)
+            if (k->kind != SETTING_INSIDE)
                 assert_int_equal(k->from, base + f->data_offset);
             assert_true(strlen(k->help) > 0);
             assert_non_null(k->default_text);

@@ -14,9 +14,9 @@
 #include <cmocka.h>
 
 #include "node/blob_body.h"
-#include "node/clock.h"
 #include "node/file_view.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "support/rig.h"
 
 /* How the page cache behaves for the code under test, whose preadv2() this is. */

@@ -1,5 +1,6 @@
-/* node_region.c - tests of node/region.h: real meshes over loopback, on one loop: they meet, know
- * what each holds, obey purges, remember them, and refuse what is not for them. */
+/* node_region.c - tests of runtime/region.h and node/holdings.h: real meshes over loopback, on one
+ * loop: they meet, know what each holds, obey purges, remember them, and refuse what is not for
+ * them. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
@@ -13,10 +14,11 @@
 
 #include <cmocka.h>
 
-#include "node/clock.h"
-#include "node/region_impl.h"
+#include "node/holdings.h"
+#include "runtime/clock.h"
 #include "runtime/http_server.h"
 #include "runtime/log.h"
+#include "runtime/region_impl.h"
 #include "store/hash.h"
 #include "support/server.h"
 
@@ -68,6 +70,12 @@ static void on_purged(void *arg, const struct digest *d, u64 until_ms)
     assert_int_equal(store_purge(o->store, d, wall_ms(), until_ms, NULL), 0);
 }
 
+static void on_opened(void *arg, struct region *r)
+{
+    struct one *o = arg;
+    holdings_feed(r, o->store);
+}
+
 static void write_text(const char *path, const char *text)
 {
     FILE *f = fopen(path, "we");
@@ -107,10 +115,10 @@ static void listen_at(struct one *o, const char *ip)
 static int region_start(struct one *o, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {.loop = &loop,
-                                 .config = &o->config,
-                                 .store = o->store,
+                                 .config = holdings_config(&o->config),
                                  .disk = o->disk,
                                  .client = o->client,
+                                 .opened = on_opened,
                                  .purged = on_purged,
                                  .arg = o};
     return region_new(&o->region, &opt, why);
@@ -162,6 +170,7 @@ static void stop(struct one *o)
 {
     if (!o->store)
         return;
+    holdings_stop(o->store);
     region_stop(o->region);
     http_server_del(o->server, gone, o);
     until(o->server_gone && pool_pending(o->disk) == 0 && o->region->looking == 0);
@@ -522,7 +531,6 @@ static void a_busy_port_is_said_at_the_start(void **state)
 static void without_a_region_all_is_quiet(void **state)
 {
     const char *why = "x";
-    struct node_config c = {.name = (char *)"n", .region = (char *)"r"};
     (void)state;
     assert_null(region_mesh(NULL));
     assert_true(region_ready(NULL, &why));
@@ -530,7 +538,9 @@ static void without_a_region_all_is_quiet(void **state)
     assert_int_equal(region_leave(NULL), 0);
     region_stop(NULL);
     region_del(NULL);
-    json_t *report = region_report(NULL), *members = region_report_members(NULL, &c);
+    json_t *report = region_report(NULL),
+           *members =
+               region_report_members(NULL, &(struct region_config){.name = "n", .region = "r"});
     assert_string_equal(json_string_value(json_object_get(report, "state")), "off");
     assert_int_equal(json_array_size(json_object_get(members, "members")), 1);
     json_decref(report);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct mesh_double mesh_double;
-static char region_object, mesh_object;
+static char region_object, mesh_object, member_object;
 
 void double_reset(void)
 {
@@ -27,6 +27,19 @@ size_t double_peer(const struct server *s)
     snprintf(mesh_double.peers[i].name, sizeof(mesh_double.peers[i].name), "rack-%zu", i + 1);
     mesh_double.peers[i].holds = true;
     int rc = addr_parse(&mesh_double.peers[i].addr, host, strlen(host));
+    assert(rc == 0);
+    return i;
+}
+
+size_t double_tracker(const struct server *s)
+{
+    size_t i = mesh_double.n_trackers++;
+    const char *host = server_host(s);
+    assert(i < DOUBLE_TRACKERS);
+    struct member_record *r = &mesh_double.trackers[i].record;
+    memset(r->key.bytes, 0x70 + (int)i, NODE_KEY_BYTES);
+    r->role = MEMBER_TRACKER;
+    int rc = addr_parse(&r->addr, host, strlen(host));
     assert(rc == 0);
     return i;
 }
@@ -61,6 +74,41 @@ const char *region_ca(const struct region *r)
 {
     (void)r;
     return NULL;
+}
+
+/* --- member.h -------------------------------------------------------------------------------- */
+
+const struct member *mesh_member(const struct mesh *m)
+{
+    (void)m;
+    return (const struct member *)(const void *)&member_object;
+}
+
+static void view(size_t i, struct member_view *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->record = &mesh_double.trackers[i].record;
+    out->state = mesh_double.trackers[i].dead ? MEMBER_DEAD : MEMBER_ALIVE;
+}
+
+bool member_find(const struct member *m, const struct node_key *k, struct member_view *out)
+{
+    (void)m;
+    for (size_t i = 0; i < mesh_double.n_trackers; i++)
+        if (node_key_equal(&mesh_double.trackers[i].record.key, k)) {
+            view(i, out);
+            return true;
+        }
+    return false;
+}
+
+bool member_each(const struct member *m, size_t *at, struct member_view *out)
+{
+    (void)m;
+    if (*at == mesh_double.n_trackers)
+        return false;
+    view((*at)++, out);
+    return true;
 }
 
 /* --- mesh.h ---------------------------------------------------------------------------------- */

@@ -6,10 +6,11 @@
  * exactly once. */
 #pragma once
 
-#include "node/region.h"
+#include "runtime/region.h"
 #include "support/server.h"
 
-#define DOUBLE_PEERS 8
+#define DOUBLE_PEERS    8
+#define DOUBLE_TRACKERS 2
 
 struct mesh_double {
     bool off; /* no region */
@@ -25,6 +26,11 @@ struct mesh_double {
         unsigned asked, ended[MESH_FETCH_LEFT + 1];
     } peers[DOUBLE_PEERS]; /* in the order of choice */
     size_t n_peers;
+    struct {
+        struct member_record record;
+        bool dead;
+    } trackers[DOUBLE_TRACKERS];
+    size_t n_trackers;
     unsigned looks, signs, kicks;
 };
 extern struct mesh_double mesh_double;
@@ -33,5 +39,7 @@ extern struct mesh_double mesh_double;
 void double_reset(void);
 /* A peer behind a scripted server, by the name "rack-N"; returns its index. It holds everything. */
 size_t double_peer(const struct server *s);
+/* A tracker of the region behind a scripted server; returns its index. */
+size_t double_tracker(const struct server *s);
 /* Any region: what region_* take. */
 struct region *double_region(void);

@@ -13,7 +13,8 @@
 
 #include <cmocka.h>
 
-#include "node/clock.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
 #include "store/hash.h"
 
 #define BEAT_MS     2

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "node/fill.h"
-#include "node/upstream.h"
+#include "runtime/upstream.h"
 #include "support/server.h"
 
 #define RIG_PATIENCE_MS 20000

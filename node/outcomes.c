@@ -1,0 +1,306 @@
+/* outcomes.c - see outcomes.h.
+ *
+ * A ring of outcomes, each with its tracker, and a table of networks, open addressing within a
+ * short run: what finds no place takes that of the one with the fewest samples. */
+#include "node/outcomes.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_MS 2000
+#define ANSWER_TIMEOUT_MS  5000
+#define ANSWER_MAX         (64 * KIB)
+#define NETWORKS           OUTCOME_RTTS_MAX /* a report holds all of them */
+#define RUN                8
+
+struct queued {
+    struct node_key tracker;
+    struct outcome outcome;
+};
+
+/* A report under way. */
+struct sending {
+    struct outcomes *outcomes;
+    struct http_transfer *transfer; /* NULL: free */
+    struct node_key tracker;
+    int status;
+    size_t ignored; /* bytes of the answer */
+};
+
+struct outcomes {
+    struct outcomes_options opt;
+    struct region *region;
+    uv_timer_t timer;
+    u64 due_ms; /* of the timer; 0: not set */
+    bool stopped;
+    struct queued queue[OUTCOMES_QUEUE];
+    size_t n;
+    struct outcome_rtt networks[NETWORKS]; /* samples 0: free */
+    size_t n_networks;
+    struct sending sending[OUTCOMES_TRACKERS];
+    struct outcome_report report; /* being made */
+    u8 bytes[OUTCOME_BYTES_MAX];
+    u64 *events[OUTCOME_FAILED + 1], *sent, *failed, *dropped;
+};
+
+int outcomes_new(struct outcomes **out, const struct outcomes_options *opt)
+{
+    struct outcomes *o = calloc(1, sizeof(*o));
+    if (!o)
+        return ERR_NOMEM;
+    o->opt = *opt;
+    uv_timer_init(opt->loop, &o->timer);
+    o->timer.data = o;
+    for (int e = OUTCOME_BEGAN; e <= OUTCOME_FAILED; e++) {
+        char labels[32];
+        snprintf(labels, sizeof(labels), "event=\"%s\"", outcome_event_name((enum outcome_event)e));
+        o->events[e] = metrics_counter(opt->metrics, "dray_ticket_events_total", labels,
+                                       "What became of requests with a valid ticket.");
+    }
+    o->sent = metrics_counter(opt->metrics, "dray_outcome_reports_total", "result=\"sent\"",
+                              "Reports to trackers, by how they went.");
+    o->failed =
+        metrics_counter(opt->metrics, "dray_outcome_reports_total", "result=\"failed\"", NULL);
+    o->dropped = metrics_counter(opt->metrics, "dray_dropped_total", "reason=\"outcome\"",
+                                 "What was refused or thrown away, by reason.");
+    for (size_t i = 0; i < OUTCOMES_TRACKERS; i++)
+        o->sending[i].outcomes = o;
+    *out = o;
+    return 0;
+}
+
+void outcomes_attach(struct outcomes *o, struct region *region)
+{
+    o->region = region;
+}
+
+void outcomes_stop(struct outcomes *o)
+{
+    if (!o || o->stopped)
+        return;
+    o->stopped = true;
+    for (size_t i = 0; i < OUTCOMES_TRACKERS; i++) {
+        if (o->sending[i].transfer)
+            http_transfer_cancel(o->sending[i].transfer);
+        o->sending[i].transfer = NULL;
+    }
+    uv_close((uv_handle_t *)&o->timer, NULL);
+}
+
+void outcomes_del(struct outcomes *o)
+{
+    assert(!o || o->stopped);
+    free(o);
+}
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+static void on_head(void *arg, const struct http_response *r)
+{
+    struct sending *s = arg;
+    s->status = r->status;
+}
+
+static void on_end(void *arg, int err, const char *why)
+{
+    struct sending *s = arg;
+    bool sent = err == 0 && s->status >= 200 && s->status < 300;
+    (void)why;
+    s->transfer = NULL;
+    *(sent ? s->outcomes->sent : s->outcomes->failed) += 1;
+}
+
+/* Its body says nothing, but must have an end. */
+static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
+{
+    struct sending *s = arg;
+    (void)data;
+    s->ignored += len;
+    if (s->ignored > ANSWER_MAX) {
+        http_transfer_cancel(s->transfer);
+        on_end(s, ERR_TOOBIG, "");
+    }
+    return HTTP_DATA_TAKEN;
+}
+
+static int send_report(struct outcomes *o, struct sending *s, const struct addr *to)
+{
+    char url[ADDR_TEXT_SIZE + 48], at[ADDR_TEXT_SIZE];
+    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
+    size_t skip = strlen(header), len = outcome_pack(&o->report, o->bytes);
+    addr_format(to, at);
+    snprintf(url, sizeof(url), "%s://%s%s", region_scheme(o->region), at, OUTCOME_PATH);
+    int rc =
+        mesh_peer_sign(region_mesh(o->region), &s->tracker, "POST", OUTCOME_PATH, header + skip);
+    if (rc)
+        return rc;
+    const char *fields[] = {header, "Content-Type: application/octet-stream"};
+    const char *ca = region_ca(o->region);
+    struct http_transfer_options opt = {
+        .method = "POST",
+        .url = url,
+        .fields = fields,
+        .n_fields = countof(fields),
+        .body = o->bytes,
+        .body_len = len,
+        .ca_file = ca,
+        .any_name = ca != NULL,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .head_timeout_ms = ANSWER_TIMEOUT_MS,
+        .stall_timeout_ms = ANSWER_TIMEOUT_MS,
+        .on = {on_head, on_data, on_end},
+        .arg = s,
+    };
+    s->status = 0;
+    s->ignored = 0;
+    return http_transfer_start(o->opt.client, &opt, &s->transfer);
+}
+
+static struct sending *place_for(struct outcomes *o, const struct node_key *tracker)
+{
+    struct sending *found = NULL;
+    for (size_t i = 0; i < OUTCOMES_TRACKERS; i++) {
+        struct sending *s = &o->sending[i];
+        if (s->transfer && node_key_equal(&s->tracker, tracker))
+            return NULL; /* one at a time */
+        if (!s->transfer && !found)
+            found = s;
+    }
+    return found;
+}
+
+/* Takes what is for this tracker off the queue, as much as a report holds. */
+static void take(struct outcomes *o, const struct node_key *tracker)
+{
+    size_t kept = 0;
+    o->report.n = 0;
+    for (size_t i = 0; i < o->n; i++) {
+        if (o->report.n < OUTCOME_MAX && node_key_equal(&o->queue[i].tracker, tracker))
+            o->report.outcomes[o->report.n++] = o->queue[i].outcome;
+        else
+            o->queue[kept++] = o->queue[i];
+    }
+    o->n = kept;
+}
+
+static void drop_unseen(struct outcomes *o, const struct node_key *seen, size_t n_seen)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < o->n; i++) {
+        bool known = false;
+        for (size_t k = 0; k < n_seen; k++)
+            known |= node_key_equal(&o->queue[i].tracker, &seen[k]);
+        if (known)
+            o->queue[kept++] = o->queue[i];
+    }
+    *o->dropped += o->n - kept;
+    o->n = kept;
+}
+
+static void set_timer(struct outcomes *o, u64 in_ms);
+
+static void take_networks(struct outcomes *o)
+{
+    o->report.n_rtts = 0;
+    for (size_t i = 0; i < NETWORKS; i++)
+        if (o->networks[i].samples)
+            o->report.rtts[o->report.n_rtts++] = o->networks[i];
+}
+
+static void flush(struct outcomes *o)
+{
+    struct mesh *m = o->region ? region_mesh(o->region) : NULL;
+    struct node_key seen[OUTCOMES_TRACKERS];
+    struct member_view v;
+    size_t n_seen = 0, at = 0;
+    bool told = false;
+    take_networks(o);
+    while (m && n_seen < OUTCOMES_TRACKERS && member_each(mesh_member(m), &at, &v)) {
+        if (v.record->role != MEMBER_TRACKER || v.state > MEMBER_SUSPECT)
+            continue;
+        seen[n_seen++] = v.record->key;
+        struct sending *s = place_for(o, &v.record->key);
+        if (!s)
+            continue;
+        take(o, &v.record->key);
+        if (o->report.n + o->report.n_rtts == 0)
+            continue;
+        s->tracker = v.record->key;
+        if (send_report(o, s, &v.record->addr)) {
+            s->transfer = NULL;
+            *o->failed += 1;
+        }
+        told = true;
+    }
+    drop_unseen(o, seen, n_seen);
+    if (told || n_seen == 0) {
+        memset(o->networks, 0, sizeof(o->networks));
+        o->n_networks = 0;
+    }
+    if (o->n > 0)
+        set_timer(o, OUTCOMES_FLUSH_MS);
+    else if (o->n_networks > 0)
+        set_timer(o, OUTCOMES_RTT_MS);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    struct outcomes *o = t->data;
+    o->due_ms = 0;
+    flush(o);
+}
+
+/* Sooner than it is set already, if that is sooner. */
+static void set_timer(struct outcomes *o, u64 in_ms)
+{
+    u64 due = uv_now(o->opt.loop) + in_ms;
+    if (o->stopped || (o->due_ms && o->due_ms <= due))
+        return;
+    o->due_ms = due;
+    uv_timer_start(&o->timer, on_timer, in_ms, 0);
+}
+
+/* --- noting ---------------------------------------------------------------------------------- */
+
+void outcomes_note(struct outcomes *o, const struct node_key *tracker, const struct outcome *what)
+{
+    *o->events[what->event] += 1;
+    if (o->n == OUTCOMES_QUEUE || !o->region) {
+        *o->dropped += 1;
+        return;
+    }
+    o->queue[o->n++] = (struct queued){*tracker, *what};
+    set_timer(o, OUTCOMES_FLUSH_MS);
+}
+
+static size_t network_hash(const struct addr *a)
+{
+    u64 h = 0xcbf29ce484222325ull; /* FNV-1a; a flood of networks costs a place, and no time */
+    for (size_t i = 0; i < sizeof(a->ip); i++)
+        h = (h ^ a->ip[i]) * 0x100000001b3ull;
+    return (size_t)(h ^ h >> 32);
+}
+
+void outcomes_note_rtt(struct outcomes *o, const struct addr *client, u32 rtt_us)
+{
+    struct addr prefix = outcome_prefix(client);
+    struct outcome_rtt *place = NULL;
+    if (!o->region || rtt_us == 0 || rtt_us > OUTCOME_RTT_MAX)
+        return;
+    size_t first = network_hash(&prefix);
+    for (size_t i = 0; i < RUN; i++) {
+        struct outcome_rtt *t = &o->networks[(first + i) % NETWORKS];
+        if (t->samples && addr_same_ip(&t->prefix, &prefix)) {
+            t->rtt_us = rtt_us < t->rtt_us ? rtt_us : t->rtt_us;
+            t->samples += t->samples < UINT32_MAX;
+            return;
+        }
+        if (!place || t->samples < place->samples)
+            place = t;
+    }
+    o->n_networks += place->samples == 0;
+    *place = (struct outcome_rtt){.prefix = prefix, .rtt_us = rtt_us, .samples = 1};
+    set_timer(o, OUTCOMES_RTT_MS);
+}

@@ -1,0 +1,39 @@
+/* outcomes.h - tells trackers how their tickets ended and how far users are (proto/outcome.h).
+ *
+ * What happens is queued and sent within OUTCOMES_FLUSH_MS to the tracker that issued the ticket;
+ * round-trip times ride along to every tracker of the region, and go alone when they are
+ * OUTCOMES_RTT_MS old. One report at a time for each tracker. Everything is bounded: what does not
+ * fit, or whose tracker is not to be seen in the region, is dropped and counted, and nothing is
+ * sent twice. Loop thread only. */
+#pragma once
+
+#include <uv.h>
+
+#include "proto/outcome.h"
+#include "runtime/http_client.h"
+#include "runtime/metrics.h"
+#include "runtime/region.h"
+
+#define OUTCOMES_FLUSH_MS 200
+#define OUTCOMES_RTT_MS   10000
+#define OUTCOMES_QUEUE    4096
+#define OUTCOMES_TRACKERS 8
+
+struct outcomes;
+
+struct outcomes_options {
+    uv_loop_t *loop;
+    struct http_client *client; /* borrowed, as are the others */
+    struct metrics *metrics;
+};
+must_use int outcomes_new(struct outcomes **out, const struct outcomes_options *opt);
+/* The region begins to be carried; without one everything is dropped. */
+void outcomes_attach(struct outcomes *o, struct region *region);
+/* Nothing more is sent; its timer closes on the loop. */
+void outcomes_stop(struct outcomes *o);
+void outcomes_del(struct outcomes *o); /* after the loop ended */
+
+/* Something happened to a ticket that `tracker` issued. */
+void outcomes_note(struct outcomes *o, const struct node_key *tracker, const struct outcome *what);
+/* The least round trip to a client was so long; 0 or absurd: ignored. */
+void outcomes_note_rtt(struct outcomes *o, const struct addr *client, u32 rtt_us);

@@ -1,0 +1,29 @@
+/* tickets.h - whose tickets count here, and what came of those that were shown.
+ *
+ * The public keys of trackers stand in the file `tracker_key`, several lines while they are
+ * exchanged, and are read anew on SIGHUP. A ticket is checked by them alone (proto/ticket.h):
+ * nobody is asked. Without keys a ticket is no more than a piece of query. Loop thread only. */
+#pragma once
+
+#include "proto/ticket.h"
+#include "runtime/conf.h"
+#include "runtime/http_server.h"
+#include "runtime/metrics.h"
+
+struct tickets;
+
+/* `file` is borrowed; NULL: no keys. `why` says what is wrong with it. */
+must_use int tickets_new(struct tickets **out, const char *file, struct metrics *metrics,
+                         char why[CONF_WHY_MAX]);
+void tickets_del(struct tickets *t);
+/* On failure the old keys stay. */
+must_use int tickets_reload(struct tickets *t, char why[CONF_WHY_MAX]);
+/* Are there keys? */
+bool tickets_are_taken(const struct tickets *t);
+
+/* The ticket in a request's query (without its ?). False: it has none. One that is there twice, or
+ * is empty, is read as an empty one, which no check lets pass. Borrowed as the query is. */
+bool tickets_find(const char *query, struct http_slice *text);
+/* As ticket_check(), counted. */
+must_use enum ticket_verdict tickets_check(struct tickets *t, struct http_slice text,
+                                           const struct ticket_wanted *wanted, struct ticket *out);

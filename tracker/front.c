@@ -1,0 +1,372 @@
+/* front.c - see front.h.
+ *
+ * A passage is one exchange of ours and one transfer to the registry. It lives until both have
+ * ended: the exchange's end cancels the transfer; the transfer's end leaves the answer's body to be
+ * sent. The body outlives neither: it is closed just before the exchange ends. */
+#include "tracker/front.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define FIELDS_MAX       (LIMIT_HTTP_HEADERS + 8)
+#define HEAD_TIMEOUT_MS  300000 /* a registry may check a large layer before it answers a push */
+#define STALL_TIMEOUT_MS 60000
+
+struct passage {
+    struct body body; /* given to the connection with the head */
+    struct tracker *t;
+    struct http_exchange *x; /* NULL: ended */
+    struct http_transfer *transfer;
+    struct rewrite_seen seen;
+    enum route route;
+    struct front_wish wish;
+    struct oci_route oci;
+    char *authorization; /* kept for `learn` */
+    struct answer answer;
+    bool learning, replied, ended, paused;
+    int err; /* why the answer's body is cut */
+    u8 *buffer;
+    size_t at, len; /* what stands in it */
+};
+
+static const char *method_name(enum http_method m)
+{
+    static const char *const names[] = {
+        [HTTP_GET] = "GET",        [HTTP_HEAD] = "HEAD",   [HTTP_POST] = "POST",
+        [HTTP_PUT] = "PUT",        [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE",
+        [HTTP_OPTIONS] = "OPTIONS"};
+    return names[m];
+}
+
+bool front_streams(void *ctx, const struct http_request *r)
+{
+    (void)ctx;
+    return r->target.n >= 4 && memcmp(r->target.p, "/v2/", 4) == 0;
+}
+
+/* --- the answer's body ----------------------------------------------------------------------- */
+
+static ssize_t body_peek(struct body *b, const void **data, size_t max)
+{
+    struct passage *p = container_of(b, struct passage, body);
+    if (p->len == 0)
+        return p->err ? p->err : p->ended ? 0 : ERR_AGAIN;
+    *data = p->buffer + p->at;
+    return (ssize_t)(p->len < max ? p->len : max);
+}
+
+static void body_advance(struct body *b, size_t n)
+{
+    struct passage *p = container_of(b, struct passage, body);
+    p->at += n;
+    p->len -= n;
+    p->t->streamed_bytes += n;
+    if (p->len == 0)
+        p->at = 0;
+    if (p->paused && p->len <= FRONT_BUFFER / 2 && p->transfer) {
+        p->paused = false;
+        http_transfer_resume(p->transfer);
+    }
+}
+
+static void body_close(struct body *b)
+{
+    (void)b; /* the passage goes with the exchange */
+}
+
+static const struct body_ops body_ops = {
+    .peek = body_peek, .advance = body_advance, .close = body_close};
+
+/* --- the answer's head ----------------------------------------------------------------------- */
+
+/* The one field, as the client should see it. */
+static const char *seen_value(struct passage *p, const char *name, const char *value,
+                              char out[REWRITE_MAX])
+{
+    const char *own = p->t->config->registry.url, *base = p->seen.base;
+    char path[REWRITE_MAX];
+    if (strcasecmp(name, "Location") == 0 && rewrite_url(value, own, base, out))
+        return out;
+    if (strcasecmp(name, "Link") == 0 && rewrite_link(value, own, base, out))
+        return out;
+    if (strcasecmp(name, "WWW-Authenticate") != 0)
+        return value;
+    bool ours = rewrite_realm(value, own, base, out, path);
+    if (ours && strlen(path) < sizeof(p->t->realm))
+        snprintf(p->t->realm, sizeof(p->t->realm), "%s", path);
+    return ours ? out : value;
+}
+
+/* ERR_TOOBIG: more fields than an answer of ours may have. */
+static int add_fields(struct passage *p, const struct http_response_field *f, size_t n)
+{
+    const char *connection = NULL;
+    char text[REWRITE_MAX];
+    for (size_t i = 0; i < n; i++)
+        if (strcasecmp(f[i].name, "Connection") == 0)
+            connection = f[i].value;
+    for (size_t i = 0; i < n; i++) {
+        if (rewrite_drops_answer(f[i].name, connection))
+            continue;
+        const char *value = seen_value(p, f[i].name, f[i].value, text);
+        if (http_add_n(p->x, (struct http_slice){f[i].name, strlen(f[i].name)},
+                       (struct http_slice){value, strlen(value)}) == ERR_TOOBIG)
+            return ERR_TOOBIG;
+    }
+    return 0;
+}
+
+static void refuse(struct passage *p, int status, enum oci_code code, const char *message,
+                   const char *detail)
+{
+    p->replied = true;
+    tracker_count(p->t, p->route, status);
+    http_reply_oci_status(p->x, status, code, message, detail);
+}
+
+static void on_head(void *arg, const struct http_response *r)
+{
+    struct passage *p = arg;
+    if (add_fields(p, r->fields, r->n_fields)) {
+        struct http_transfer *t = p->transfer;
+        p->transfer = NULL;
+        http_transfer_cancel(t);
+        refuse(p, 502, OCI_UNKNOWN, "the registry's answer has more fields than are passed on",
+               NULL);
+        return;
+    }
+    p->learning = p->wish.learn && r->status == 200 && http_request(p->x)->method == HTTP_GET &&
+                  answer_head(&p->answer, r, false) == 0;
+    p->replied = true;
+    p->t->pinged = true;
+    tracker_count(p->t, p->route, r->status);
+    u64 length = r->content_length == UINT64_MAX ? HTTP_LENGTH_UNKNOWN : r->content_length;
+    http_reply(p->x, r->status, &p->body, length);
+}
+
+static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
+{
+    struct passage *p = arg;
+    if (!p->buffer && !(p->buffer = malloc(FRONT_BUFFER))) {
+        p->err = ERR_NOMEM;
+        p->paused = true;
+        http_wake(p->x);
+        return HTTP_DATA_PAUSE;
+    }
+    if (p->at > 0 && p->at + p->len + len > FRONT_BUFFER) {
+        memmove(p->buffer, p->buffer + p->at, p->len);
+        p->at = 0;
+    }
+    if (p->len + len > FRONT_BUFFER) {
+        p->paused = true;
+        return HTTP_DATA_PAUSE;
+    }
+    memcpy(p->buffer + p->at + p->len, data, len);
+    p->len += len;
+    if (p->learning && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
+        p->learning = false;
+    http_wake(p->x);
+    return HTTP_DATA_TAKEN;
+}
+
+static void on_end(void *arg, int err, const char *why)
+{
+    struct passage *p = arg;
+    p->transfer = NULL;
+    p->ended = true;
+    p->err = err;
+    if (!p->replied) {
+        front_unavailable(p->t, p->x, p->route, why);
+        p->replied = true;
+        return;
+    }
+    if (err == 0 && p->learning)
+        p->wish.learn(p->t, &p->oci, p->authorization, &p->answer);
+    http_wake(p->x);
+}
+
+/* --- the request ----------------------------------------------------------------------------- */
+
+static ssize_t on_upload(void *arg, void *buf, size_t max)
+{
+    struct passage *p = arg;
+    if (p->replied || !p->x)
+        return ERR_EOF;
+    ssize_t n = http_upload_read(p->x, buf, max);
+    if (n > 0)
+        p->t->uploaded_bytes += (u64)n;
+    return n;
+}
+
+static void on_came(void *arg)
+{
+    struct passage *p = arg;
+    if (p->transfer)
+        http_transfer_feed(p->transfer);
+}
+
+struct lines {
+    char *line[FIELDS_MAX];
+    size_t n;
+};
+
+static bool add_line(struct lines *l, const char *name, size_t name_n, const char *value,
+                     size_t value_n)
+{
+    size_t cap = name_n + value_n + 3;
+    if (l->n == FIELDS_MAX || !(l->line[l->n] = malloc(cap)))
+        return false;
+    snprintf(l->line[l->n++], cap, "%.*s: %.*s", (int)name_n, name, (int)value_n, value);
+    return true;
+}
+
+static bool add_text(struct lines *l, const char *name, const char *value)
+{
+    return add_line(l, name, strlen(name), value, strlen(value));
+}
+
+/* What the client sent, in its order and as often, and who it truly is. */
+static bool make_lines(const struct passage *p, struct lines *l)
+{
+    const struct http_request *r = http_request(p->x);
+    const struct rewrite_seen *s = &p->seen;
+    char text[800];
+    bool good = add_text(l, "Host", s->host);
+    for (size_t i = 0; good && i < r->n_fields; i++)
+        if (!rewrite_drops_request(r, &r->fields[i]))
+            good = add_line(l, r->fields[i].name.p, r->fields[i].name.n, r->fields[i].value.p,
+                            r->fields[i].value.n);
+    bool v6 = strchr(s->client, ':') != NULL;
+    snprintf(text, sizeof(text), "for=\"%s%s%s\";host=\"%s\";proto=%s", v6 ? "[" : "",
+             s->client[0] ? s->client : "unknown", v6 ? "]" : "", s->host,
+             s->https ? "https" : "http");
+    good = good && add_text(l, "Forwarded", text) && add_text(l, "X-Forwarded-Host", s->host) &&
+           add_text(l, "X-Forwarded-Proto", s->https ? "https" : "http");
+    return good && (!s->forwarded[0] || add_text(l, "X-Forwarded-For", s->forwarded));
+}
+
+static int start(struct passage *p)
+{
+    const struct http_request *r = http_request(p->x);
+    const struct upstream_config *c = &p->t->config->registry;
+    struct lines l = {.n = 0};
+    char url[LIMIT_HTTP_TARGET_BYTES + 2304];
+    const char *base =
+        p->wish.direct && p->t->config->direct_url ? p->t->config->direct_url : c->url;
+    if (p->wish.path)
+        snprintf(url, sizeof(url), "%s%s", base, p->wish.path);
+    else
+        snprintf(url, sizeof(url), "%s%.*s", base, (int)r->target.n, r->target.p);
+    bool body = r->method != HTTP_GET && r->method != HTTP_HEAD;
+    struct http_transfer_options opt = {
+        .method = method_name(r->method),
+        .url = url,
+        .fields = (const char *const *)l.line,
+        .ca_file = c->ca,
+        .head_timeout_ms = HEAD_TIMEOUT_MS,
+        .stall_timeout_ms = STALL_TIMEOUT_MS,
+        .on = {.head = on_head, .data = on_data, .end = on_end},
+        .arg = p,
+    };
+    if (http_upload_is(p->x)) {
+        opt.upload = on_upload;
+        opt.upload_len = http_upload_length(p->x);
+        http_upload_on(p->x, on_came, p);
+    } else if (body && (r->method != HTTP_DELETE || r->body.n > 0)) {
+        opt.body = r->body.p;
+        opt.body_len = r->body.n;
+    }
+    int rc = make_lines(p, &l) ? 0 : ERR_NOMEM;
+    opt.n_fields = l.n;
+    if (rc == 0)
+        rc = http_transfer_start(p->t->client, &opt, &p->transfer);
+    for (size_t i = 0; i < l.n; i++) { /* one of them may hold a password */
+        sodium_memzero(l.line[i], strlen(l.line[i]));
+        free(l.line[i]);
+    }
+    return rc;
+}
+
+/* --- its life -------------------------------------------------------------------------------- */
+
+static void on_ended(void *arg, const struct http_ended *e)
+{
+    struct passage *p = arg;
+    (void)e;
+    p->t->passages--;
+    if (p->transfer)
+        http_transfer_cancel(p->transfer);
+    if (p->authorization)
+        sodium_memzero(p->authorization, strlen(p->authorization));
+    free(p->authorization);
+    answer_fini(&p->answer);
+    free(p->buffer);
+    free(p);
+}
+
+static struct passage *passage_new(struct tracker *t, struct http_exchange *x,
+                                   const struct front_wish *wish)
+{
+    struct passage *p = calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    const struct http_request *r = http_request(x);
+    const struct http_slice *auth = http_field(r, "Authorization");
+    p->body.ops = &body_ops;
+    p->t = t;
+    p->x = x;
+    p->route = wish->route;
+    p->wish = *wish;
+    if (wish->oci)
+        p->oci = *wish->oci;
+    answer_init(&p->answer);
+    if (wish->learn && auth && auth->n > 0)
+        p->authorization = strndup(auth->p, auth->n);
+    rewrite_see(&p->seen, r, t->config->public_url, t->config->trusted_proxies,
+                t->config->n_trusted_proxies);
+    return p;
+}
+
+void front_begin(struct tracker *t, struct http_exchange *x, const struct front_wish *wish)
+{
+    struct passage *p = passage_new(t, x, wish);
+    if (!p) {
+        tracker_count(t, wish->route, 503);
+        http_reply_oci(x, OCI_UNAVAILABLE, "out of memory", NULL);
+        return;
+    }
+    t->passages++;
+    http_on_end(x, on_ended, p);
+    int rc = start(p);
+    if (rc)
+        refuse(p, rc == ERR_INVAL ? 400 : 503, rc == ERR_INVAL ? OCI_UNSUPPORTED : OCI_UNAVAILABLE,
+               rc == ERR_INVAL ? "the request cannot be passed on" : "out of memory", NULL);
+}
+
+void front_unavailable(struct tracker *t, struct http_exchange *x, enum route route,
+                       const char *why)
+{
+    tracker_count(t, route, 503);
+    http_reply_oci(x, OCI_UNAVAILABLE, "the central registry does not answer", why);
+}
+
+void front_relay(struct tracker *t, struct http_exchange *x, enum route route,
+                 const struct answer *a)
+{
+    struct passage p = {.t = t, .x = x};
+    rewrite_see(&p.seen, http_request(x), t->config->public_url, t->config->trusted_proxies,
+                t->config->n_trusted_proxies);
+    struct body *body = body_copy(a->body ? a->body : (const u8 *)"", a->len);
+    if (!body || add_fields(&p, a->fields, a->n_fields)) {
+        if (body)
+            body->ops->close(body);
+        front_unavailable(t, x, route, "out of memory");
+        return;
+    }
+    tracker_count(t, route, a->status);
+    http_reply(x, a->status, body, a->len);
+}

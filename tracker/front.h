@@ -1,0 +1,33 @@
+/* front.h - what passes through to the central registry: streaming both ways, any size, changed in
+ * nothing but host names.
+ *
+ * Memory per request is bounded: FRONT_BUFFER of an answer, and what libcurl holds of an upload.
+ * When the client reads slowly the registry is read slowly, and the other way round for a push.
+ * Redirects of the registry are relayed, not followed. */
+#pragma once
+
+#include "proto/oci.h"
+#include "tracker/tracker_internal.h"
+
+#define FRONT_BUFFER (256 * KIB)
+
+struct front_wish {
+    enum route route;
+    const struct oci_route *oci; /* copied; NULL: not parsed */
+    const char *path;            /* "/v2/...", in place of the request's own; NULL */
+    bool direct; /* from registry.direct_url, where there is one: past a redirecting middleware */
+    /* A 200 to a manifest's GET, whole: `a` is borrowed for the call. NULL: nobody learns. */
+    void (*learn)(struct tracker *t, const struct oci_route *oci, const char *authorization,
+                  const struct answer *a);
+};
+
+/* Passes the request on, and answers it. */
+void front_begin(struct tracker *t, struct http_exchange *x, const struct front_wish *wish);
+/* Relays a small answer that was collected elsewhere, as if it had passed here. */
+void front_relay(struct tracker *t, struct http_exchange *x, enum route route,
+                 const struct answer *a);
+/* The registry did not answer. */
+void front_unavailable(struct tracker *t, struct http_exchange *x, enum route route,
+                       const char *why);
+/* Should the body of this request be read by us? For http_server_options.streams. */
+bool front_streams(void *ctx, const struct http_request *r);
