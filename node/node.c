@@ -356,9 +356,6 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
         .arg = n,
     };
     int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
-    if (!n->config->mesh_key && tickets_are_taken(n->tickets))
-        log_warn(
-            "tracker_key without mesh_key: tickets are for nodes of a region, and do not count");
     if (rc || !n->region)
         return rc;
     peers_attach(n->peers, n->region);
