@@ -179,8 +179,7 @@ void authz_user(const struct authz *a, const char *value, size_t len, struct aut
     json_decref(claims);
 }
 
-/* The part of the value that names the user: borrowed from `value`, or copied into `buf`. */
-static size_t user_name(const char *value, size_t len, u8 *buf, size_t cap)
+size_t authz_user_name(const char *value, size_t len, u8 *buf, size_t cap)
 {
     const char *rest;
     size_t n, out = 0;
@@ -212,7 +211,7 @@ void authz_user_label(const u8 key[32], const char *value, size_t len, char out[
         return;
     }
     u8 name[1024], hash[crypto_generichash_BYTES_MIN];
-    size_t n = user_name(value, len, name, sizeof(name));
+    size_t n = authz_user_name(value, len, name, sizeof(name));
     if (n > 0)
         crypto_generichash(hash, sizeof(hash), name, n, key, 32);
     else

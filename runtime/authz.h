@@ -57,6 +57,10 @@ enum authz_answer authz_check(const struct authz *a, const struct authz_user *us
 enum authz_answer authz_check_right(const struct authz *a, const struct authz_user *user,
                                     const char *upstream, const char *repository, u64 now_ms);
 
+/* The name that an Authorization carries, unverified: Basic's, or a JWT's `sub`. Copied to `out`
+ * (at most `cap` bytes); returns its length, 0 when there is none. */
+size_t authz_user_name(const char *value, size_t len, u8 *out, size_t cap);
+
 /* "user" in audit lines: 16 hex digits of a keyed hash of the Basic name, the JWT's `sub`, or the
  * whole value; "anonymous" for none. `key` (32 bytes) is kept with the store so that lines can be
  * matched across restarts. */

@@ -321,6 +321,7 @@ void region_open(struct region *r)
     log_with(LOG_INFO, "mesh: open", LOG_STR("key", key), LOG_STR("address", r->address_text),
              LOG_STR("peers", region_scheme(r)), LOG_NUM("boot_epoch", r->self.boot_epoch),
              LOG_NUM("seeds", r->opt.config.n_seeds));
+    mesh_clock(r->mesh, wall_ms());
     region_orders_feed(r);
     if (r->opt.opened)
         r->opt.opened(r->opt.arg, r);

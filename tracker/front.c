@@ -292,6 +292,7 @@ static void on_ended(void *arg, const struct http_ended *e)
 {
     struct passage *p = arg;
     (void)e;
+    p->t->passages--;
     if (p->transfer)
         http_transfer_cancel(p->transfer);
     if (p->authorization)
@@ -333,6 +334,7 @@ void front_begin(struct tracker *t, struct http_exchange *x, const struct front_
         http_reply_oci(x, OCI_UNAVAILABLE, "out of memory", NULL);
         return;
     }
+    t->passages++;
     http_on_end(x, on_ended, p);
     int rc = start(p);
     if (rc)

@@ -16,6 +16,8 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "tracker/front.h"
+#include "tracker/peer.h"
+#include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
 
 #define DRAIN_MAX_MS 30000
@@ -71,6 +73,13 @@ static void registry_request(struct tracker *t, struct http_exchange *x)
         wish.oci = &oci;
         wish.route = route_of(&oci);
     }
+    bool redirects = t->regions && wish.oci;
+    if (redirects && oci.kind == OCI_ROUTE_BLOB && r->method == HTTP_GET) {
+        redirect_begin(t, x, &oci);
+        return;
+    }
+    if (redirects && oci.kind == OCI_ROUTE_MANIFEST)
+        wish.learn = redirect_learn;
     front_begin(t, x, &wish);
 }
 
@@ -87,6 +96,10 @@ static void on_request(void *ctx, struct http_exchange *x)
     const struct http_request *r = http_request(x);
     if (under(r->target, "/v2"))
         registry_request(t, x);
+    else if (is_talk(t, r))
+        tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));
+    else if (peer_takes(r->target))
+        peer_begin(t, x);
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -105,7 +118,7 @@ bool tracker_ready(const struct tracker *t, const char **why)
              !t->config->authz.grace_ms)
         *why = "the central registry does not answer";
     else
-        return true;
+        return regions_ready(t->regions, why);
     return false;
 }
 
@@ -231,6 +244,14 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = admin_token(t, why);
     if (rc == 0)
+        rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
+    if (rc == 0)
+        rc = strikes_new(&t->strikes);
+    if (rc == 0)
+        rc = rtts_new(&t->rtts);
+    if (rc == 0)
+        rc = users_new(&t->users, c->users, t->disk, why);
+    if (rc == 0)
         tracker_metrics(t);
     return rc;
 }
@@ -266,6 +287,19 @@ static int listen_all(struct tracker *t, char why[CONF_WHY_MAX])
     return rc;
 }
 
+static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
+{
+    struct regions_options opt = {.loop = t->loop,
+                                  .config = t->config,
+                                  .disk = t->disk,
+                                  .client = t->client,
+                                  .port = http_server_port(t->server),
+                                  .tls = t->tls,
+                                  .handler = on_request,
+                                  .ctx = t};
+    return t->config->n_regions ? regions_new(&t->regions, &opt, why) : 0;
+}
+
 int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *config,
                 char why[CONF_WHY_MAX])
 {
@@ -275,11 +309,17 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->loop = loop;
     t->config = config;
     t->started_ms = uv_now(loop);
+    u64 seed;
+    randombytes_buf(&seed, sizeof(seed));
+    randombytes_buf(t->stick_key, sizeof(t->stick_key));
+    rng_seed(&t->rng, seed);
     why[0] = '\0';
     timers_open(t);
     int rc = make_parts(t, why);
     if (rc == 0)
         rc = listen_all(t, why);
+    if (rc == 0)
+        rc = open_regions(t, why);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -309,6 +349,14 @@ void tracker_reload(struct tracker *t)
         log_error("reload: the old admin token stays: %s", why);
         all = false;
     }
+    if (grants_reload(t->grants, why)) {
+        log_error("reload: the old ticket keys stay: %s", why);
+        all = false;
+    }
+    if (t->regions && regions_reload(t->regions, why)) {
+        log_error("reload: the old mesh keys stay: %s", why);
+        all = false;
+    }
     if (all)
         log_info("reloaded certificates, tokens and keys");
 }
@@ -324,9 +372,19 @@ static void drain_over(struct tracker *t)
         done(t->drained_arg);
 }
 
+static void on_said_goodbye(uv_timer_t *timer)
+{
+    drain_over(timer->data);
+}
+
 static void on_drained(void *arg)
 {
-    drain_over(arg);
+    struct tracker *t = arg;
+    u64 now = uv_now(t->loop);
+    if (now >= t->goodbye_ms)
+        drain_over(t);
+    else /* the members are still being told */
+        uv_timer_start(&t->ending, on_said_goodbye, t->goodbye_ms - now, 0);
 }
 
 static void on_drain_deadline(uv_timer_t *timer)
@@ -340,6 +398,7 @@ void tracker_drain(struct tracker *t, void (*done)(void *arg), void *arg)
     t->ready = false;
     t->drained = done;
     t->drained_arg = arg;
+    t->goodbye_ms = uv_now(t->loop) + regions_leave(t->regions);
     uv_timer_start(&t->ending, on_drain_deadline, DRAIN_MAX_MS, 0);
     http_server_drain(t->server, on_drained, t);
 }
@@ -371,6 +430,7 @@ static void on_server_gone(void *arg)
 {
     struct tracker *t = arg;
     t->server = NULL;
+    regions_stop(t->regions);
     uv_timer_start(&t->ending, on_ending, 0, ENDING_MS);
 }
 
@@ -390,6 +450,12 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    regions_del(t->regions);
+    users_del(t->users);
+    rtts_del(t->rtts);
+    strikes_del(t->strikes);
+    grants_del(t->grants);
+    free(t->sticks);
     authz_del(t->authz);
     if (t->metrics)
         metrics_del(t->metrics);

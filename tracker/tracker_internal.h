@@ -12,8 +12,13 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
+#include "tracker/grants.h"
+#include "tracker/regions.h"
 #include "tracker/rewrite.h"
+#include "tracker/rtts.h"
+#include "tracker/strikes.h"
 #include "tracker/tracker.h"
+#include "tracker/users.h"
 
 #define TRACKER_REALM_MAX 1024
 
@@ -43,6 +48,14 @@ struct tracker {
     struct upstream *registry;
     struct authz *authz;
     struct questions *questions;
+    struct regions *regions; /* NULL: none, nobody is redirected */
+    struct grants *grants;
+    struct strikes *strikes;
+    struct rtts *rtts;
+    struct users *users;
+    struct redirect_stick *sticks; /* redirect.c's: made when first needed */
+    u8 stick_key[32];
+    struct rng rng;
     char admin_token[256];
     char realm[TRACKER_REALM_MAX]; /* path of the token service at the registry's host; "" none */
     struct upstream_ask *ping;
@@ -51,10 +64,13 @@ struct tracker {
 
     uv_timer_t tick, lag, ending;
     u64 lag_due_ms, lag_recent_ns, next_ping_ms;
+    u64 goodbye_ms; /* when the regions have heard that we leave */
     void (*drained)(void *arg);
     void *drained_arg;
 
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
+    u64 passages;                   /* that run now */
+    u64 through_bytes;              /* read through for nodes */
     u64 streamed_bytes;             /* of answers passed on */
     u64 uploaded_bytes;
 };

@@ -1,0 +1,405 @@
+/* redirect.c - see redirect.h.
+ *
+ * An asking is one exchange that waits for the registry's word. It ends before the exchange is
+ * answered by whoever comes next: the redirect itself, or front.c. */
+#include "tracker/redirect.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/manifest.h"
+#include "runtime/sockaddr.h"
+#include "tracker/front.h"
+
+#define STICK_MS    120000 /* an image's layers are asked for within that */
+#define STICKS      8192
+#define STREAMS_MAX 512 /* layers streamed from the registry because nodes failed */
+
+struct redirect_stick {
+    u8 key[16]; /* of (user, repository) */
+    struct node_key node;
+    u64 until_ms; /* 0: empty */
+};
+
+/* Who asks for what. */
+struct request {
+    struct tracker *t;
+    struct http_exchange *x;
+    const struct oci_route *oci;
+    const char *authorization; /* NULL: anonymous */
+    u8 user[TICKET_USER_BYTES];
+    char name[256];
+    struct addr from;
+    u64 size; /* UINT64_MAX: not known */
+};
+
+/* --- candidates ------------------------------------------------------------------------------ */
+
+struct crowd {
+    struct pick_candidate list[PICK_MAX];
+    struct pick_line lines[PICK_MAX];
+    size_t n, usable;
+};
+
+static void add_region(struct tracker *t, size_t i, const u8 user[TICKET_USER_BYTES],
+                       const struct addr *prefix, const struct digest *d, struct crowd *c)
+{
+    struct mesh *m = region_mesh(regions_at(t->regions, i));
+    struct member_view v;
+    size_t at = 0;
+    u64 now_ms = uv_now(t->loop);
+    while (m && c->n < PICK_MAX && member_each(mesh_member(m), &at, &v)) {
+        const struct member_record *r = v.record;
+        if (r->role != MEMBER_NODE || v.state == MEMBER_DEAD || v.state == MEMBER_LEFT)
+            continue;
+        c->list[c->n++] = (struct pick_candidate){
+            .key = r->key,
+            .addr = r->addr,
+            .name = r->name,
+            .region = r->region,
+            .url = r->public_url,
+            .region_index = i,
+            .rtt_ns = prefix ? rtts_ns(t->rtts, prefix, &r->key, now_ms) : 0,
+            .load = v.load,
+            .healthy = v.state == MEMBER_ALIVE,
+            .barred = v.barred,
+            .struck = user && strikes_is_struck(t->strikes, user, &r->key, now_ms),
+            .holds = d && inventory_is_held_by(mesh_inventory(m), d, &r->key),
+            .unfit = pick_is_unfit(r->public_url, t->config->public_url),
+        };
+    }
+}
+
+/* Borrowed until the next call. */
+static struct crowd *gather(struct tracker *t, const u8 user[TICKET_USER_BYTES],
+                            const struct addr *from, const char *profile, const struct digest *d,
+                            u64 bytes)
+{
+    static struct crowd c; /* one thread: too large for a stack */
+    struct addr prefix;
+    if (from && addr_is_set(from))
+        prefix = outcome_prefix(from);
+    c.n = 0;
+    for (size_t i = 0; i < regions_count(t->regions); i++)
+        add_region(t, i, user, from && addr_is_set(from) ? &prefix : NULL, d, &c);
+    struct pick_user u = {.profile = profile};
+    if (from)
+        u.addr = *from;
+    c.usable = pick_order(c.list, c.n, &u, bytes == UINT64_MAX ? 0 : bytes, &t->rng, c.lines);
+    return &c;
+}
+
+/* --- one node for an image ------------------------------------------------------------------- */
+
+static struct redirect_stick *stick_of(const struct request *r)
+{
+    struct tracker *t = r->t;
+    crypto_generichash_state st;
+    u8 key[16];
+    u32 bits;
+    if (!t->sticks && !(t->sticks = calloc(STICKS, sizeof(*t->sticks))))
+        return NULL;
+    crypto_generichash_init(&st, t->stick_key, sizeof(t->stick_key), 16);
+    crypto_generichash_update(&st, r->user, sizeof(r->user));
+    crypto_generichash_update(&st, r->from.ip, sizeof(r->from.ip));
+    crypto_generichash_update(&st, (const u8 *)r->oci->name, strlen(r->oci->name));
+    crypto_generichash_final(&st, key, 16);
+    memcpy(&bits, key, sizeof(bits));
+    struct redirect_stick *s = &t->sticks[bits % STICKS];
+    if (memcmp(s->key, key, sizeof(key)) != 0) {
+        memset(s, 0, sizeof(*s));
+        memcpy(s->key, key, sizeof(key));
+    }
+    return s;
+}
+
+/* The node to send to: the one that the image's other layers went to, if it is still as near as
+ * any; else the best. NULL: none is fit. */
+static const struct pick_candidate *decide(const struct request *r, const char **reason)
+{
+    const char *profile = users_cache(r->t->users, r->name);
+    struct crowd *c = gather(r->t, r->user, &r->from, profile, &r->oci->digest, r->size);
+    struct redirect_stick *s = stick_of(r);
+    u64 now_ms = uv_now(r->t->loop);
+    if (c->usable == 0)
+        return NULL;
+    size_t chosen = 0;
+    for (size_t i = 0; s && now_ms < s->until_ms && i < c->usable; i++)
+        if (c->lines[i].class == c->lines[0].class &&
+            node_key_equal(&c->list[c->lines[i].index].key, &s->node))
+            chosen = i;
+    const struct pick_candidate *found = &c->list[c->lines[chosen].index];
+    if (s) {
+        s->node = found->key;
+        s->until_ms = now_ms + STICK_MS;
+    }
+    *reason = pick_class_name(c->lines[chosen].class);
+    return found;
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+static void count(struct tracker *t, const char *reason)
+{
+    char labels[96];
+    snprintf(labels, sizeof(labels), "reason=\"%s\"", reason);
+    *metrics_counter(t->metrics, "dray_redirects_total", labels,
+                     "Layers' requests of permitted users, by what decided.") += 1;
+}
+
+static void stream(const struct request *r, const char *reason)
+{
+    count(r->t, reason);
+    front_begin(r->t, r->x, &(struct front_wish){.route = ROUTE_BLOB, .oci = r->oci});
+}
+
+static void send_away(const struct request *r, const struct pick_candidate *c, const char *reason)
+{
+    struct tracker *t = r->t;
+    struct mesh *m = region_mesh(regions_at(t->regions, c->region_index));
+    char digest[DIGEST_TEXT_SIZE];
+    struct ticket ticket = {
+        .tracker = *mesh_key(m), .digest = r->oci->digest, .size = r->size, .node = c->key};
+    memcpy(ticket.user, r->user, sizeof(ticket.user));
+    snprintf(ticket.upstream, sizeof(ticket.upstream), "%s", t->config->registry.name);
+    snprintf(ticket.repository, sizeof(ticket.repository), "%s", r->oci->name);
+    const char *text = grants_ticket(t->grants, &ticket, wall_ms());
+    grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop));
+    strikes_offered(t->strikes, r->user, &r->oci->digest, &r->from, &c->key, uv_now(t->loop));
+    digest_format(&r->oci->digest, digest);
+    int rc = http_add(r->x, "Location", "%s/v2/%s/blobs/%s?ticket=%s", c->url, r->oci->name, digest,
+                      text);
+    if (rc) {
+        stream(r, "too_long");
+        return;
+    }
+    http_add(r->x, "Cache-Control", "no-store");
+    http_add(r->x, "Docker-Content-Digest", "%s", digest);
+    http_add(r->x, "X-Dray-Node", "%s", c->name);
+    count(t, reason);
+    log_with(LOG_DEBUG, "sent", LOG_STR("node", c->name), LOG_STR("digest", digest),
+             LOG_STR("why", reason));
+    tracker_count(t, ROUTE_BLOB, 307);
+    http_reply(r->x, 307, NULL, 0);
+}
+
+/* The user may have it. */
+static void permitted(const struct request *r)
+{
+    struct tracker *t = r->t;
+    const char *reason = NULL;
+    unsigned strikes =
+        strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
+    const struct pick_candidate *c =
+        strikes >= STRIKES_MAX && t->passages < STREAMS_MAX ? NULL : decide(r, &reason);
+    if (c)
+        send_away(r, c, reason);
+    else
+        stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
+}
+
+/* --- the registry's word --------------------------------------------------------------------- */
+
+struct asking {
+    struct question_waiter waiter;
+    struct request r;
+    struct oci_route oci;
+    struct authz_user user;
+    char *authorization;
+};
+
+static void asking_free(struct asking *a)
+{
+    if (a->authorization)
+        sodium_memzero(a->authorization, strlen(a->authorization));
+    free(a->authorization);
+    free(a);
+}
+
+static void on_ended(void *arg, const struct http_ended *e)
+{
+    struct asking *a = arg;
+    (void)e;
+    question_leave(&a->waiter);
+    asking_free(a);
+}
+
+static void note(const struct asking *a, u64 size)
+{
+    struct tracker *t = a->r.t;
+    const char *up = upstream_name(t->registry);
+    u64 now = wall_ms();
+    authz_grant_right(t->authz, &a->user, up, a->oci.name, now);
+    authz_note_member(t->authz, up, a->oci.name, &a->oci.digest, now);
+    authz_note_size(t->authz, up, a->oci.name, &a->oci.digest, size);
+}
+
+static void on_answered(struct question_waiter *w, const struct answer *answer)
+{
+    struct asking *a = container_of(w, struct asking, waiter);
+    struct tracker *t = a->r.t;
+    u64 size;
+    http_on_end(a->r.x, NULL, NULL); /* the next one has it */
+    switch (question_verdict(t->registry, answer, &size)) {
+    case VERDICT_ALLOWED:
+        note(a, size);
+        a->r.size = size;
+        permitted(&a->r);
+        break;
+    case VERDICT_ALLOWED_ONCE:
+        a->r.size = size;
+        permitted(&a->r);
+        break;
+    case VERDICT_REFUSED:
+        if (answer->err)
+            front_unavailable(t, a->r.x, ROUTE_BLOB, answer->why);
+        else
+            front_relay(t, a->r.x, ROUTE_BLOB, answer);
+        break;
+    case VERDICT_AWAY:
+        if (authz_check(t->authz, &a->user, upstream_name(t->registry), a->oci.name, &a->oci.digest,
+                        wall_ms()) != AUTHZ_UNKNOWN)
+            permitted(&a->r);
+        else
+            front_unavailable(t, a->r.x, ROUTE_BLOB, answer_away_text(answer));
+        break;
+    }
+    asking_free(a);
+}
+
+static void ask(const struct request *r, const struct authz_user *user)
+{
+    struct tracker *t = r->t;
+    struct asking *a = calloc(1, sizeof(*a));
+    if (!a || (r->authorization && !(a->authorization = strdup(r->authorization)))) {
+        free(a);
+        front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
+        return;
+    }
+    a->r = *r;
+    a->oci = *r->oci;
+    a->user = *user;
+    a->r.oci = &a->oci;
+    a->r.authorization = a->authorization;
+    a->waiter.answered = on_answered;
+    struct question_text q = {.upstream = t->registry,
+                              .repository = a->oci.name,
+                              .authorization = a->authorization,
+                              .user = *user,
+                              .digest = a->oci.digest};
+    http_on_end(r->x, on_ended, a);
+    if (question_ask(t->questions, &q, &a->waiter) == 0)
+        return;
+    http_on_end(r->x, NULL, NULL);
+    asking_free(a);
+    front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
+}
+
+void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci)
+{
+    const struct http_request *q = http_request(x);
+    const struct http_slice *auth = http_field(q, "Authorization");
+    struct request r = {.t = t, .x = x, .oci = oci};
+    struct rewrite_seen seen;
+    struct authz_user user;
+    char value[16384] = "";
+    if (auth && auth->n >= sizeof(value)) {
+        front_begin(t, x, &(struct front_wish){.route = ROUTE_BLOB, .oci = oci});
+        return;
+    }
+    if (auth && auth->n > 0) {
+        memcpy(value, auth->p, auth->n);
+        value[auth->n] = 0;
+        r.authorization = value;
+    }
+    rewrite_see(&seen, q, t->config->public_url, t->config->trusted_proxies,
+                t->config->n_trusted_proxies);
+    if (sockaddr_read((const struct sockaddr *)&seen.address, &r.from))
+        memset(&r.from, 0, sizeof(r.from));
+    r.from.port = 0;
+    grants_user(t->grants, value, strlen(value), r.user, r.name, sizeof(r.name));
+    authz_user(t->authz, value, strlen(value), &user);
+    const char *up = upstream_name(t->registry);
+    if (authz_check(t->authz, &user, up, oci->name, &oci->digest, wall_ms()) == AUTHZ_GRANTED) {
+        r.size = authz_size(t->authz, up, oci->name, &oci->digest);
+        permitted(&r);
+    } else {
+        ask(&r, &user);
+    }
+    sodium_memzero(value, sizeof(value));
+}
+
+/* --- what manifests teach -------------------------------------------------------------------- */
+
+struct lesson {
+    struct tracker *t;
+    const char *repository;
+};
+
+static void learn_blob(void *arg, const struct digest *d, u64 size)
+{
+    struct lesson *l = arg;
+    const char *up = upstream_name(l->t->registry);
+    authz_note_member(l->t->authz, up, l->repository, d, wall_ms());
+    authz_note_size(l->t->authz, up, l->repository, d, size);
+}
+
+void redirect_learn(struct tracker *t, const struct oci_route *oci, const char *authorization,
+                    const struct answer *a)
+{
+    const char *type = answer_field(a, "Content-Type");
+    struct authz_user user;
+    struct lesson l = {t, oci->name};
+    if (!type || manifest_is_schema1(type) || answer_field(a, "Content-Encoding"))
+        return;
+    authz_user(t->authz, authorization, authorization ? strlen(authorization) : 0, &user);
+    authz_grant_right(t->authz, &user, upstream_name(t->registry), oci->name, wall_ms());
+    /* An index, or anything else, is no error: it just has no blobs of its own. */
+    (void)!manifest_blobs(type, a->body ? a->body : (const u8 *)"", a->len, learn_blob, &l);
+}
+
+/* --- looking on ------------------------------------------------------------------------------ */
+
+static json_t *line(const struct pick_candidate *c, const struct pick_line *l, size_t rank)
+{
+    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:f, s:f}", "rank",
+                     (json_int_t)(l->usable ? rank + 1 : 0), "node", c->name, "region", c->region,
+                     "url", c->url, "class", pick_class_name(l->class), "reason", l->reason,
+                     "usable", (int)l->usable, "holds", (int)c->holds, "load", (int)c->load,
+                     "rtt_ms", (double)c->rtt_ns / 1e6, "expected_ms",
+                     (double)l->expected_ns / 1e6);
+}
+
+json_t *redirect_why(struct tracker *t, const char *user, const struct addr *from,
+                     const struct digest *d)
+{
+    u8 id[TICKET_USER_BYTES];
+    const char *profile = user ? users_cache(t->users, user) : NULL;
+    if (user)
+        grants_user_of_name(t->grants, user, id);
+    struct crowd *c = gather(t, user ? id : NULL, from, profile, d, 0);
+    json_t *all = json_array();
+    for (size_t i = 0; i < c->n; i++)
+        json_array_append_new(all, line(&c->list[c->lines[i].index], &c->lines[i], i));
+    return json_pack(
+        "{s:s, s:s, s:s, s:o}", "user", user ? user : "", "profile", profile ? profile : "",
+        "decided", c->usable ? pick_class_name(c->lines[0].class) : "no node is fit: the registry",
+        "candidates", all);
+}
+
+json_t *redirect_caches(struct tracker *t)
+{
+    struct crowd *c = gather(t, NULL, NULL, NULL, NULL, 0);
+    json_t *all = json_array();
+    for (size_t i = 0; i < c->n; i++)
+        json_array_append_new(all,
+                              json_pack("{s:s, s:s, s:s, s:b}", "name", c->list[i].name, "region",
+                                        c->list[i].region, "url", c->list[i].url, "fit",
+                                        (int)(c->list[i].healthy && !c->list[i].unfit)));
+    return json_pack("{s:o}", "caches", all);
+}

@@ -1,0 +1,78 @@
+/* rtts.c - see rtts.h. */
+#include "tracker/rtts.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKET  4
+#define BUCKETS 16384
+
+struct entry {
+    u8 key[16];
+    u64 at_ms; /* 0: empty */
+    u32 rtt_us;
+};
+
+struct rtts {
+    u8 hash_key[32];
+    struct entry entries[BUCKETS * BUCKET];
+};
+
+int rtts_new(struct rtts **out)
+{
+    *out = calloc(1, sizeof(**out));
+    if (!*out)
+        return ERR_NOMEM;
+    randombytes_buf((*out)->hash_key, sizeof((*out)->hash_key));
+    return 0;
+}
+
+void rtts_del(struct rtts *t)
+{
+    free(t);
+}
+
+static const struct entry *bucket_of(const struct rtts *t, const struct addr *prefix,
+                                     const struct node_key *node, u8 key[16])
+{
+    crypto_generichash_state st;
+    u32 bits;
+    crypto_generichash_init(&st, t->hash_key, sizeof(t->hash_key), 16);
+    crypto_generichash_update(&st, prefix->ip, sizeof(prefix->ip));
+    crypto_generichash_update(&st, node->bytes, sizeof(node->bytes));
+    crypto_generichash_final(&st, key, 16);
+    memcpy(&bits, key, sizeof(bits));
+    return &t->entries[bits % BUCKETS * BUCKET];
+}
+
+void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
+               u64 now_ms)
+{
+    u8 key[16];
+    struct entry *at = (struct entry *)bucket_of(t, prefix, node, key), *victim = at;
+    for (int i = 0; i < BUCKET; i++) {
+        if (at[i].at_ms && memcmp(at[i].key, key, sizeof(key)) == 0) {
+            at[i].rtt_us = (u32)(((u64)at[i].rtt_us * 3 + rtt_us) / 4);
+            at[i].at_ms = now_ms;
+            return;
+        }
+        if (at[i].at_ms < victim->at_ms)
+            victim = &at[i];
+    }
+    memcpy(victim->key, key, sizeof(key));
+    victim->rtt_us = rtt_us;
+    victim->at_ms = now_ms;
+}
+
+u64 rtts_ns(const struct rtts *t, const struct addr *prefix, const struct node_key *node,
+            u64 now_ms)
+{
+    u8 key[16];
+    const struct entry *at = bucket_of(t, prefix, node, key);
+    for (int i = 0; i < BUCKET; i++)
+        if (at[i].at_ms && now_ms - at[i].at_ms < RTTS_KEEP_MS &&
+            memcmp(at[i].key, key, sizeof(key)) == 0)
+            return (u64)at[i].rtt_us * 1000;
+    return 0;
+}
