@@ -87,7 +87,10 @@ class Valid(TicketCase):
         self.assertEqual(got.header("accept-ranges"), "bytes")
         self.assertIsNone(got.header("content-encoding"))
         self.assertEqual(self.upstream.requests(since=mark), [], "no question to the registry")
-        line = [row for row in audit(self.a) if row["digest"] == digest][-1]
+
+        def lines():
+            return [row for row in audit(self.a) if row["digest"] == digest]
+        line = wait_for(lambda: len(lines()) == 2 and lines()[-1], 10, "the audit line")
         self.assertEqual((line["user"], line["source"], line["outcome"], line["bytes"]),
                          (USER, "store", "done", str(len(data))))
         self.assertGreater(self.a.metrics()['dray_tickets_total{verdict="valid"}'], 0)
