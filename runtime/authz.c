@@ -51,6 +51,12 @@ void authz_del(struct authz *a)
     free(a);
 }
 
+void authz_forget(struct authz *a)
+{
+    memset(a->rights, 0, sizeof(a->rights));
+    memset(a->members, 0, sizeof(a->members));
+}
+
 /* --- tables --------------------------------------------------------------------------------------
  */
 

@@ -61,6 +61,9 @@ enum authz_answer authz_check_right(const struct authz *a, const struct authz_us
  * (at most `cap` bytes); returns its length, 0 when there is none. */
 size_t authz_user_name(const char *value, size_t len, u8 *out, size_t cap);
 
+/* All is forgotten: who asks next is asked about. */
+void authz_forget(struct authz *a);
+
 /* "user" in audit lines: 16 hex digits of a keyed hash of the Basic name, the JWT's `sub`, or the
  * whole value; "anonymous" for none. `key` (32 bytes) is kept with the store so that lines can be
  * matched across restarts. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "tracker/api_users.h"
 #include "tracker/tracker_internal.h"
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -114,6 +115,8 @@ static void api(struct tracker *t, struct http_exchange *x, struct http_slice pa
 {
     const struct http_request *r = http_request(x);
     bool get = r->method == HTTP_GET || r->method == HTTP_HEAD;
+    if (api_users(t, x, path))
+        return;
     if (!api_may(t, r)) {
         http_add(x, "WWW-Authenticate", "Bearer realm=\"dray admin\"");
         api_refuse(t, x, OCI_UNAUTHORIZED,

@@ -31,7 +31,7 @@ struct reply {
     long status;
 };
 
-static const char *const commands[] = {"status"};
+static const char *const commands[] = {"status", "why", "users"};
 
 bool ctl_is_command(const char *word)
 {
@@ -44,6 +44,14 @@ bool ctl_is_command(const char *word)
 static int usage(FILE *to)
 {
     fputs("usage: dray-tracker status             what the tracker passes on, and to where\n"
+          "       dray-tracker why USER [DIGEST]  which node a user is sent to, and why\n"
+          "       dray-tracker users list            everybody's profile\n"
+          "       dray-tracker users get USER\n"
+          "       dray-tracker users set USER CACHE  a region's or a node's name\n"
+          "       dray-tracker users unset USER\n"
+          "       dray-tracker users export          prints {\"USER\": \"CACHE\", ...}\n"
+          "       dray-tracker users import FILE     sets all that such a file names; - is stdin\n"
+          "       dray-tracker users revoke USER     forgets what the registry decided for a user\n"
           "Each takes\n"
           "  --socket PATH    the tracker's Unix socket, when it is not the one the config names\n"
           "  --config FILE    the tracker's config [" CONFIG_DEFAULT_FILE "]\n",
@@ -157,6 +165,101 @@ static int simple(const struct command *c, const char *method, const char *targe
     return rc ? rc : show(c, &r);
 }
 
+/* --- users ------------------------------------------------------------------------------------ */
+
+/* "/api/v1/users/NAME" with what a URL cannot hold encoded. */
+static void user_path(char *out, size_t cap, const char *name, const char *tail)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~@";
+    size_t n = (size_t)snprintf(out, cap, "/api/v1/users/");
+    for (const char *c = name; *c && n + 4 + strlen(tail) < cap; c++)
+        n += (size_t)snprintf(out + n, cap - n, strchr(plain, *c) ? "%c" : "%%%02X", (u8)*c);
+    snprintf(out + n, cap - n, "%s", tail);
+}
+
+static int set_user(const struct command *c, const char *name, const char *cache, bool quiet)
+{
+    char path[1024];
+    struct reply r;
+    json_t *value = json_pack("{s:s}", "cache", cache);
+    char *body = json_dumps(value, JSON_COMPACT);
+    user_path(path, sizeof(path), name, "");
+    int rc = body ? ask(c, "PUT", path, body, &r) : EXIT_FAILED;
+    free(body);
+    json_decref(value);
+    if (rc || !quiet)
+        return rc ? rc : show(c, &r);
+    if (r.status != 200) {
+        fprintf(stderr, "%.80s: ", name);
+        return show(c, &r);
+    }
+    free(r.text);
+    return 0;
+}
+
+/* One after the other: each is on the disk when it is answered. */
+static int import(const struct command *c, const char *file)
+{
+    json_error_t where;
+    const char *name;
+    json_t *cache;
+    size_t done = 0;
+    int rc = 0;
+    json_t *all = strcmp(file, "-") == 0 ? json_loadf(stdin, JSON_REJECT_DUPLICATES, &where)
+                                         : json_load_file(file, JSON_REJECT_DUPLICATES, &where);
+    if (!json_is_object(all)) {
+        fprintf(stderr, "dray-tracker users import: %s, line %d: %s\n", file, all ? 1 : where.line,
+                all ? "is no object {\"USER\": \"CACHE\", ...}" : where.text);
+        json_decref(all);
+        return EXIT_FAILED;
+    }
+    json_object_foreach(all, name, cache)
+    {
+        const char *text = json_string_value(cache);
+        int one = text ? set_user(c, name, text, true) : EXIT_FAILED;
+        done += one == 0;
+        rc = one ? one : rc;
+    }
+    fprintf(stderr, "%zu of %zu profiles set\n", done, json_object_size(all));
+    json_decref(all);
+    return rc;
+}
+
+static int users(const struct command *c)
+{
+    char path[1024] = "/api/v1/users";
+    const char *what = c->n_words ? c->words[0] : "";
+    const char *name = c->n_words > 1 ? c->words[1] : NULL;
+    if (strcmp(what, "list") == 0 || strcmp(what, "export") == 0)
+        return simple(c, "GET", path, NULL);
+    if (!name)
+        return usage(stderr);
+    if (strcmp(what, "import") == 0)
+        return import(c, name);
+    if (strcmp(what, "set") == 0 && c->n_words == 3)
+        return set_user(c, name, c->words[2], false);
+    user_path(path, sizeof(path), name, strcmp(what, "revoke") == 0 ? "/revoke" : "");
+    if (strcmp(what, "get") == 0)
+        return simple(c, "GET", path, NULL);
+    if (strcmp(what, "unset") == 0)
+        return simple(c, "DELETE", path, NULL);
+    if (strcmp(what, "revoke") == 0)
+        return simple(c, "POST", path, "");
+    return usage(stderr);
+}
+
+static int why(const struct command *c)
+{
+    char path[2048], user[1024];
+    if (c->n_words < 1)
+        return usage(stderr);
+    user_path(user, sizeof(user), c->words[0], "");
+    snprintf(path, sizeof(path), "/api/v1/why?user=%s%s%.200s", user + strlen("/api/v1/users/"),
+             c->n_words > 1 ? "&digest=" : "", c->n_words > 1 ? c->words[1] : "");
+    return simple(c, "GET", path, NULL);
+}
+
 int ctl_main(int argc, char **argv)
 {
     struct command c = {0};
@@ -165,5 +268,9 @@ int ctl_main(int argc, char **argv)
         return rc ? rc : usage(stdout);
     if ((rc = find_socket(&c)) != 0)
         return rc;
+    if (strcmp(c.name, "users") == 0)
+        return users(&c);
+    if (strcmp(c.name, "why") == 0)
+        return why(&c);
     return simple(&c, "GET", "/api/v1/status", NULL);
 }

@@ -152,6 +152,7 @@ static void on_pinged(void *arg, const struct answer *a)
     if (answer_is_away(a))
         return;
     t->pinged = true;
+    t->open = a->status != 401;
     if (challenge && rewrite_realm(challenge, t->config->registry.url, "", out, path) &&
         strlen(path) < sizeof(t->realm))
         snprintf(t->realm, sizeof(t->realm), "%s", path);
@@ -309,6 +310,7 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->loop = loop;
     t->config = config;
     t->started_ms = uv_now(loop);
+    t->open = true; /* until it refused the anonymous */
     u64 seed;
     randombytes_buf(&seed, sizeof(seed));
     randombytes_buf(t->stick_key, sizeof(t->stick_key));

@@ -60,6 +60,7 @@ struct tracker {
     char realm[TRACKER_REALM_MAX]; /* path of the token service at the registry's host; "" none */
     struct upstream_ask *ping;
     bool pinged; /* the registry answered once */
+    bool open;   /* it lets the anonymous in, so that it vouches for nobody */
     bool ready, stopping;
 
     uv_timer_t tick, lag, ending;

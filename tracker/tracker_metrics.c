@@ -17,8 +17,26 @@ static double uploaded(void *arg)
     return (double)((struct tracker *)arg)->uploaded_bytes;
 }
 
+static double through(void *arg)
+{
+    return (double)((struct tracker *)arg)->through_bytes;
+}
+static double strikes(void *arg)
+{
+    return (double)strikes_total(((struct tracker *)arg)->strikes);
+}
+static double profiles(void *arg)
+{
+    return (double)users_count(((struct tracker *)arg)->users);
+}
+
 void tracker_metrics(struct tracker *t)
 {
+    metrics_counter_fn(t->metrics, "dray_served_bytes_total", "source=\"through\"",
+                       "Bytes of answers, by where they came from.", through, t);
+    metrics_counter_fn(t->metrics, "dray_strikes_total", "",
+                       "Nodes that failed a user, as told by outcomes.", strikes, t);
+    metrics_gauge_fn(t->metrics, "dray_profiles", "", "Users with a profile.", profiles, t);
     metrics_gauge_fn(t->metrics, "dray_loop_lag_seconds", "",
                      "How late the loop lately was, at worst.", lag, t);
     metrics_counter_fn(t->metrics, "dray_served_bytes_total", "source=\"stream\"",
