@@ -89,7 +89,7 @@ static void test_the_tracker_is_read_through(void **state)
     snprintf(target, sizeof(target), "/mesh/v1/origin/team/app/blobs/%s?ticket=%s", layer.text,
              TICKET);
     assert_string_equal(r.target, target);
-    snprintf(statement, sizeof(statement), "%u GET %s 0", 0x70, target);
+    snprintf(statement, sizeof(statement), "%u GET %s 0", 0x70u, target);
     assert_string_equal(request_field(&r, "Dray-Peer"), statement);
     assert_null(request_field(&r, "Authorization"));
     assert_null(request_field(&r, "Range"));

@@ -85,15 +85,16 @@ static bool is_member(struct standin *s, struct http_exchange *x, const char *me
 
 static void script(const struct standin *s, char word[16], u64 *number)
 {
-    char path[PATH_MAX_];
+    char path[PATH_MAX_], line[64] = "";
     snprintf(path, sizeof(path), "%s/script", s->dir);
     FILE *f = fopen(path, "r");
-    *number = 0;
-    snprintf(word, 16, "serve");
-    if (f && fscanf(f, "%15s %" SCNu64, word, number) < 1)
-        snprintf(word, 16, "serve");
+    if (!f || !fgets(line, sizeof(line), f))
+        snprintf(line, sizeof(line), "serve");
     if (f)
         fclose(f);
+    size_t n = strcspn(line, " \n");
+    *number = strtoull(line + n, NULL, 10);
+    snprintf(word, 16, "%.*s", (int)n, line);
 }
 
 static void serve_blob(struct http_exchange *x, const u8 *data, size_t len, u64 most)
