@@ -66,6 +66,8 @@ static void on_request(void *ctx, struct http_exchange *x)
                               "this port speaks https: use an https:// URL", NULL);
     } else if (peer_serve_takes(t))
         peer_serve(n, x);
+    else if (peer_revoke_takes(t))
+        peer_revoke(n, x);
     else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))

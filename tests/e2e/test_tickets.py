@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from dray_e2e import images, proxy, standin, suite, wire
 from dray_e2e.racks import audit, fetched
@@ -196,6 +197,36 @@ class Refused(TicketCase):
                          {SECRET})
         missing = images.digest_of(b"nobody has this")
         self.assertEqual(node.get(self.path(missing, "x")).status, 404)
+
+
+class Revoked(TicketCase):
+    OTHER = "ff" * 16
+
+    def test_one_users_tickets_end_at_once(self):
+        data, digest = self.held_layer(self.a)
+        mine = self.ticket(self.a, digest)
+        others = self.ticket(self.a, digest, user=self.OTHER)
+        now = int(time.time())
+        self.assertEqual(self.tracker.revoke(self.a, USER, now), 204)
+        got = self.get(self.a, digest, mine)
+        self.assertEqual((got.status, got.codes()), (403, ["DENIED"]))
+        self.assertIn("revoked", got.json()["errors"][0]["message"])
+        self.assertEqual(self.get(self.a, digest, others).body, data)
+        self.assertEqual(self.a.metrics()['dray_tickets_total{verdict="revoked"}'], 1)
+        # An older revocation takes nothing back, and one from the future reaches no further than
+        # clocks may differ.
+        self.assertEqual(self.tracker.revoke(self.a, USER, now - 100), 204)
+        self.assertEqual(self.get(self.a, digest, mine).status, 403)
+        later = self.ticket(self.a, digest, life=(1, 61))
+        self.assertEqual(self.get(self.a, digest, later).body, data)
+        self.assertEqual(self.tracker.revoke(self.a, self.OTHER, 1 << 60), 204)
+        self.assertEqual(self.get(self.a, digest, others).status, 403)
+
+    def test_trackers_alone_may_say_so(self):
+        for headers in ((), [("Dray-Peer", "x" * 200)]):
+            got = self.a.get("/mesh/v1/revocations", "POST", headers, body=b"\x92\x01\x90")
+            self.assertEqual(got.status, 403)
+        self.assertEqual(self.a.get("/mesh/v1/revocations").status, 405)
 
 
 class ReadThrough(TicketCase):

@@ -6,6 +6,7 @@
  *
  * POST /issue {"node": name, "repository":, "digest":, "size":, "iat":, "exp":, "user": hex,
  *   "upstream":, "key": file}: the text of a ticket. "node_key": hex replaces "node".
+ * POST /revoke {"node": name, "user": hex, "until":}: tells that node, once; answered at once.
  * GET /mesh/v1/origin/...: DIR/blobs/<digest>, by DIR/script: "serve", "cut N" (so many bytes at
  *   most, then FIN), "status N". Without Dray-Peer for the very target: 403.
  * POST /mesh/v1/outcomes: as nodes send them.
@@ -21,6 +22,7 @@
 
 #include "proto/outcome.h"
 #include "proto/range.h"
+#include "proto/revoke.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
 #include "runtime/keyfile.h"
@@ -35,6 +37,7 @@ struct standin {
     const char *dir;
     struct http_server *server;
     struct region *region;
+    struct http_client *client;
 };
 
 static void say(json_t *line)
@@ -249,6 +252,67 @@ static void issue(struct standin *s, struct http_exchange *x)
     reply(x, 200, text);
 }
 
+/* --- revocations ------------------------------------------------------------------------------ */
+
+static void told_head(void *arg, const struct http_response *r)
+{
+    (void)arg;
+    say(json_pack("{s:i}", "revoked", r->status));
+}
+static enum http_data_verdict told_data(void *arg, const void *data, size_t len)
+{
+    (void)arg;
+    (void)data;
+    (void)len;
+    return HTTP_DATA_TAKEN;
+}
+static void told_end(void *arg, int err, const char *why)
+{
+    (void)arg;
+    if (err)
+        say(json_pack("{s:s}", "revoke_failed", why));
+}
+
+static bool tell(struct standin *s, const struct node_key *node, const struct revoke *r)
+{
+    char url[ADDR_TEXT_SIZE + 64], at[ADDR_TEXT_SIZE];
+    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
+    size_t skip = strlen(header);
+    u8 body[REVOKE_BYTES_MAX];
+    struct mesh *m = region_mesh(s->region);
+    struct member_view v;
+    struct http_transfer *out;
+    if (!member_find(mesh_member(m), node, &v))
+        return false;
+    addr_format(&v.record->addr, at);
+    snprintf(url, sizeof(url), "http://%s%s", at, REVOKE_PATH);
+    if (mesh_peer_sign(m, node, "POST", REVOKE_PATH, header + skip))
+        return false;
+    const char *fields[] = {header, "Content-Type: application/octet-stream"};
+    struct http_transfer_options opt = {.method = "POST",
+                                        .url = url,
+                                        .fields = fields,
+                                        .n_fields = countof(fields),
+                                        .body = body,
+                                        .body_len = revoke_pack(r, 1, body),
+                                        .on = {told_head, told_data, told_end}};
+    return http_transfer_start(s->client, &opt, &out) == 0;
+}
+
+static void revoke_at(struct standin *s, struct http_exchange *x)
+{
+    const struct http_request *q = http_request(x);
+    json_t *o = json_loadb(q->body.p ? q->body.p : "", q->body.n, 0, NULL);
+    const char *user = text_of(o, "user");
+    struct revoke r = {.until_s = (u64)json_integer_value(json_object_get(o, "until"))};
+    struct node_key node;
+    bool good = find_node(s, o, &node) &&
+                sodium_hex2bin(r.user, sizeof(r.user), user, strlen(user), NULL, NULL, NULL) == 0 &&
+                tell(s, &node, &r);
+    json_decref(o);
+    reply(x, good ? 200 : 400, "");
+}
+
 /* --- the whole -------------------------------------------------------------------------------- */
 
 static bool begins(struct http_slice target, const char *with)
@@ -270,6 +334,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         outcomes(s, x);
     else if (begins(target, "/issue"))
         issue(s, x);
+    else if (begins(target, "/revoke"))
+        revoke_at(s, x);
     else if (begins(target, "/readyz"))
         reply(x, region_ready(s->region, &why) ? 200 : 503, "");
     else
@@ -299,7 +365,6 @@ int main(int argc, char **argv)
 {
     struct standin s = {0};
     uv_loop_t loop;
-    struct http_client *client;
     struct pool *disk;
     char why[CONF_WHY_MAX] = "";
     if (argc != 6 || sodium_init() < 0 || uv_loop_init(&loop))
@@ -334,11 +399,11 @@ int main(int argc, char **argv)
     if (rc == 0)
         rc = http_listen_tcp(s.server, argv[2], NULL, why);
     if (rc == 0)
-        rc = http_client_new(&client, &out);
+        rc = http_client_new(&s.client, &out);
     if (rc == 0)
         rc = pool_new(&disk, &loop, 1, "disk");
     if (rc == 0) {
-        region.client = client;
+        region.client = s.client;
         region.disk = disk;
         region.port = http_server_port(s.server);
         rc = region_new(&s.region, &region, why);
