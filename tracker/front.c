@@ -255,7 +255,12 @@ static int start(struct passage *p)
     const struct upstream_config *c = &p->t->config->registry;
     struct lines l = {.n = 0};
     char url[LIMIT_HTTP_TARGET_BYTES + 2304];
-    snprintf(url, sizeof(url), "%s%.*s", c->url, (int)r->target.n, r->target.p);
+    const char *base =
+        p->wish.direct && p->t->config->direct_url ? p->t->config->direct_url : c->url;
+    if (p->wish.path)
+        snprintf(url, sizeof(url), "%s%s", base, p->wish.path);
+    else
+        snprintf(url, sizeof(url), "%s%.*s", base, (int)r->target.n, r->target.p);
     bool body = r->method != HTTP_GET && r->method != HTTP_HEAD;
     struct http_transfer_options opt = {
         .method = method_name(r->method),

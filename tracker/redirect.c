@@ -1,7 +1,7 @@
 /* redirect.c - see redirect.h.
  *
- * An asking is one exchange that waits for the registry's word. It ends before the exchange is
- * answered by whoever comes next: the redirect itself, or front.c. */
+ * An asking is one exchange that waits. It ends before the exchange is answered by whoever comes
+ * next: the redirect itself, or front.c. */
 #include "tracker/redirect.h"
 
 #include <assert.h>
@@ -35,7 +35,9 @@ struct request {
     u8 user[TICKET_USER_BYTES];
     char name[256];
     struct addr from;
-    u64 size; /* UINT64_MAX: not known */
+    u64 size;     /* UINT64_MAX: not known */
+    bool unknown; /* the repository is: only who holds the layer can help */
+    bool trusted; /* sent here by the registry itself */
 };
 
 /* --- candidates ------------------------------------------------------------------------------ */
@@ -67,7 +69,7 @@ static void add_region(struct tracker *t, size_t i, const u8 user[TICKET_USER_BY
             .rtt_ns = prefix ? rtts_ns(t->rtts, prefix, &r->key, now_ms) : 0,
             .load = v.load,
             .healthy = v.state == MEMBER_ALIVE,
-            .barred = v.barred,
+            .barred = v.barred || probes_is_down(t->probes, &r->key),
             .struck = user && strikes_is_struck(t->strikes, user, &r->key, now_ms),
             .holds = d && inventory_is_held_by(mesh_inventory(m), d, &r->key),
             .unfit = pick_is_unfit(r->public_url, t->config->public_url),
@@ -129,7 +131,11 @@ static const struct pick_candidate *decide(const struct request *r, const char *
     if (c->usable == 0)
         return NULL;
     size_t chosen = 0;
-    for (size_t i = 0; s && now_ms < s->until_ms && i < c->usable; i++)
+    while (r->unknown && chosen < c->usable && !c->list[c->lines[chosen].index].holds)
+        chosen++;
+    if (chosen == c->usable)
+        return NULL;
+    for (size_t i = 0; s && !r->unknown && now_ms < s->until_ms && i < c->usable; i++)
         if (c->lines[i].class == c->lines[0].class &&
             node_key_equal(&c->list[c->lines[i].index].key, &s->node))
             chosen = i;
@@ -154,8 +160,20 @@ static void count(struct tracker *t, const char *reason)
 
 static void stream(const struct request *r, const char *reason)
 {
+    char digest[DIGEST_TEXT_SIZE], path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32];
     count(r->t, reason);
-    front_begin(r->t, r->x, &(struct front_wish){.route = ROUTE_BLOB, .oci = r->oci});
+    digest_format(&r->oci->digest, digest);
+    snprintf(path, sizeof(path), "/v2/%s/blobs/%s", r->oci->name, digest);
+    if (r->unknown)
+        front_unavailable(r->t, r->x, ROUTE_BLOB,
+                          "no node holds this layer, and nobody said of "
+                          "which repository it is");
+    else
+        front_begin(r->t, r->x,
+                    &(struct front_wish){.route = ROUTE_BLOB,
+                                         .oci = r->oci,
+                                         .direct = true,
+                                         .path = r->trusted ? path : NULL});
 }
 
 static void send_away(const struct request *r, const struct pick_candidate *c, const char *reason)
@@ -188,6 +206,8 @@ static void send_away(const struct request *r, const struct pick_candidate *c, c
     http_reply(r->x, 307, NULL, 0);
 }
 
+static bool probe_first(const struct request *r, const struct pick_candidate *c);
+
 /* The user may have it. */
 static void permitted(const struct request *r)
 {
@@ -197,16 +217,18 @@ static void permitted(const struct request *r)
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     const struct pick_candidate *c =
         strikes >= STRIKES_MAX && t->passages < STREAMS_MAX ? NULL : decide(r, &reason);
-    if (c)
-        send_away(r, c, reason);
-    else
+    if (!c)
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
+    else if (probes_is_fresh(t->probes, &c->key) || !probe_first(r, c))
+        send_away(r, c, reason);
 }
 
-/* --- the registry's word --------------------------------------------------------------------- */
+/* --- waiting -------------------------------------------------------------------------------- */
 
+/* A request that waits for the registry's word, or for a node's. */
 struct asking {
     struct question_waiter waiter;
+    struct probe *probe;
     struct request r;
     struct oci_route oci;
     struct authz_user user;
@@ -226,8 +248,56 @@ static void on_ended(void *arg, const struct http_ended *e)
     struct asking *a = arg;
     (void)e;
     question_leave(&a->waiter);
+    if (a->probe)
+        probe_cancel(a->probe);
     asking_free(a);
 }
+
+/* Copies the request; it ends with its exchange unless asking_take() comes first. */
+static struct asking *asking_new(const struct request *r)
+{
+    struct asking *a = calloc(1, sizeof(*a));
+    if (!a || (r->authorization && !(a->authorization = strdup(r->authorization)))) {
+        free(a);
+        return NULL;
+    }
+    a->r = *r;
+    a->oci = *r->oci;
+    a->r.oci = &a->oci;
+    a->r.authorization = a->authorization;
+    http_on_end(r->x, on_ended, a);
+    return a;
+}
+
+static void on_probed(void *arg, bool up)
+{
+    struct asking *a = arg;
+    (void)up; /* who is down is not chosen any more */
+    a->probe = NULL;
+    http_on_end(a->r.x, NULL, NULL); /* the next one has it */
+    permitted(&a->r);
+    asking_free(a);
+}
+
+static bool probe_first(const struct request *r, const struct pick_candidate *c)
+{
+    struct region *region = regions_at(r->t->regions, c->region_index);
+    struct asking *a = asking_new(r);
+    char url[ADDR_TEXT_SIZE + 24], at[ADDR_TEXT_SIZE];
+    addr_format(&c->addr, at);
+    snprintf(url, sizeof(url), "%s://%s/healthz", region_scheme(region), at);
+    struct probe_wish w = {
+        .node = &c->key, .url = url, .ca = region_ca(region), .done = on_probed, .arg = a};
+    if (a && probes_ask(r->t->probes, &w, &a->probe) == 0)
+        return true;
+    if (a) {
+        http_on_end(r->x, NULL, NULL);
+        asking_free(a);
+    }
+    return false;
+}
+
+/* --- the registry's word --------------------------------------------------------------------- */
 
 static void note(const struct asking *a, u64 size)
 {
@@ -275,24 +345,18 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
 static void ask(const struct request *r, const struct authz_user *user)
 {
     struct tracker *t = r->t;
-    struct asking *a = calloc(1, sizeof(*a));
-    if (!a || (r->authorization && !(a->authorization = strdup(r->authorization)))) {
-        free(a);
+    struct asking *a = asking_new(r);
+    if (!a) {
         front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
         return;
     }
-    a->r = *r;
-    a->oci = *r->oci;
     a->user = *user;
-    a->r.oci = &a->oci;
-    a->r.authorization = a->authorization;
     a->waiter.answered = on_answered;
     struct question_text q = {.upstream = t->registry,
                               .repository = a->oci.name,
                               .authorization = a->authorization,
                               .user = *user,
                               .digest = a->oci.digest};
-    http_on_end(r->x, on_ended, a);
     if (question_ask(t->questions, &q, &a->waiter) == 0)
         return;
     http_on_end(r->x, NULL, NULL);
@@ -309,7 +373,7 @@ void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci
     struct authz_user user;
     char value[16384] = "";
     if (auth && auth->n >= sizeof(value)) {
-        front_begin(t, x, &(struct front_wish){.route = ROUTE_BLOB, .oci = oci});
+        front_begin(t, x, &(struct front_wish){.route = ROUTE_BLOB, .oci = oci, .direct = true});
         return;
     }
     if (auth && auth->n > 0) {
@@ -332,6 +396,79 @@ void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci
         ask(&r, &user);
     }
     sodium_memzero(value, sizeof(value));
+}
+
+/* --- sent here by the registry --------------------------------------------------------------- */
+
+/* "/docker/registry/v2/blobs/sha256/ab/<64 hex>/data", behind whatever base path. */
+static bool read_storage_path(struct http_slice target, struct digest *d)
+{
+    static const char middle[] = "/docker/registry/v2/blobs/", end[] = "/data";
+    char text[LIMIT_HTTP_TARGET_BYTES + 1], name[DIGEST_TEXT_SIZE];
+    if (target.n >= sizeof(text))
+        return false;
+    memcpy(text, target.p, target.n);
+    text[target.n] = 0;
+    text[strcspn(text, "?")] = 0;
+    char *at = strstr(text, middle);
+    if (!at)
+        return false;
+    char *alg = at + sizeof(middle) - 1, *two = strchr(alg, '/');
+    char *hex = two && strlen(two) > 4 && two[3] == '/' ? two + 4 : NULL;
+    size_t n = hex ? strcspn(hex, "/") : 0;
+    if (!hex || strcmp(hex + n, end) != 0 || memcmp(two + 1, hex, 2) != 0)
+        return false;
+    int len = snprintf(name, sizeof(name), "%.*s:%.*s", (int)(two - alg), alg, (int)n, hex);
+    return len > 0 && len < (int)sizeof(name) && digest_parse(d, name, (size_t)len) == 0;
+}
+
+/* Clients that follow a redirect say whence: of that URL the repository is taken, as a hint where
+ * the layer may be fetched. */
+static bool read_referer(const struct http_request *q, struct oci_route *oci)
+{
+    const struct http_slice *f = http_field(q, "Referer");
+    char text[LIMIT_HTTP_TARGET_BYTES + 1];
+    struct oci_route said;
+    enum oci_code code;
+    if (!f || f->n >= sizeof(text))
+        return false;
+    memcpy(text, f->p, f->n);
+    text[f->n] = 0;
+    const char *path = strstr(text, "/v2/");
+    if (!path || oci_route_parse(&said, path, strlen(path), &code) || said.kind != OCI_ROUTE_BLOB ||
+        !digest_equal(&said.digest, &oci->digest))
+        return false;
+    *oci = said;
+    return true;
+}
+
+bool redirect_trusted(struct tracker *t, struct http_exchange *x)
+{
+    const struct http_request *q = http_request(x);
+    struct oci_route oci = {.kind = OCI_ROUTE_BLOB, .name = "unknown/unknown"};
+    struct request r = {.t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true};
+    struct rewrite_seen seen;
+    bool trusted = false;
+    if ((q->method != HTTP_GET && q->method != HTTP_HEAD) ||
+        !read_storage_path(q->target, &oci.digest))
+        return false;
+    rewrite_see(&seen, q, t->config->public_url, t->config->trusted_proxies,
+                t->config->n_trusted_proxies);
+    for (size_t i = 0; i < t->config->n_trusted_redirects; i++)
+        trusted |=
+            cidr_has(&t->config->trusted_redirects[i], (const struct sockaddr *)&seen.address);
+    if (!trusted || !t->regions) {
+        tracker_count(t, ROUTE_BLOB, 403);
+        http_reply_oci(x, OCI_DENIED, "this address is not in trusted_redirects", NULL);
+        return true;
+    }
+    if (sockaddr_read((const struct sockaddr *)&seen.address, &r.from))
+        memset(&r.from, 0, sizeof(r.from));
+    r.from.port = 0;
+    r.unknown = !read_referer(q, &oci);
+    grants_user(t->grants, seen.client, strlen(seen.client), r.user, r.name, sizeof(r.name));
+    permitted(&r);
+    return true;
 }
 
 /* --- what manifests teach -------------------------------------------------------------------- */

@@ -10,6 +10,10 @@
 #include "tracker/pick.h"
 #include "tracker/tracker_internal.h"
 
+/* Somebody at an address of trusted_redirects, sent here by the registry itself (distribution's
+ * `redirect` storage middleware): whoever knows the digest may read it. GET and HEAD. False: not
+ * such a path. */
+bool redirect_trusted(struct tracker *t, struct http_exchange *x);
 /* GET of a blob. */
 void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci);
 /* What a relayed manifest teaches; for front_wish.learn. */

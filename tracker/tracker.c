@@ -73,6 +73,7 @@ static void registry_request(struct tracker *t, struct http_exchange *x)
         wish.oci = &oci;
         wish.route = route_of(&oci);
     }
+    wish.direct = wish.route == ROUTE_BLOB;
     bool redirects = t->regions && wish.oci;
     if (redirects && oci.kind == OCI_ROUTE_BLOB && r->method == HTTP_GET) {
         redirect_begin(t, x, &oci);
@@ -100,6 +101,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));
     else if (peer_takes(r->target))
         peer_begin(t, x);
+    else if (redirect_trusted(t, x))
+        return;
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -229,6 +232,11 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         .user_agent = "dray-tracker/" DRAY_VERSION,
         .max_per_host = LIMIT_UPSTREAM_CONNECTIONS,
     };
+    /* What we ask and fetch ourselves goes past a redirecting middleware, or it would lead to us.
+     */
+    t->direct = c->registry;
+    if (c->direct_url)
+        t->direct.url = c->direct_url;
     int rc = make_folder(c, why);
     if (rc == 0)
         rc = metrics_new(&t->metrics);
@@ -241,7 +249,7 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = http_client_new(&t->client, &client);
     if (rc == 0)
-        rc = upstream_new(&t->registry, &c->registry, t->client, t->loop, why);
+        rc = upstream_new(&t->registry, &t->direct, t->client, t->loop, why);
     if (rc == 0)
         rc = admin_token(t, why);
     if (rc == 0)
@@ -250,6 +258,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = strikes_new(&t->strikes);
     if (rc == 0)
         rc = rtts_new(&t->rtts);
+    if (rc == 0)
+        rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
     if (rc == 0)
@@ -454,6 +464,7 @@ void tracker_del(struct tracker *t)
 {
     regions_del(t->regions);
     users_del(t->users);
+    probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);
     grants_del(t->grants);

@@ -13,6 +13,7 @@
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
 #include "tracker/grants.h"
+#include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/rewrite.h"
 #include "tracker/rtts.h"
@@ -45,6 +46,7 @@ struct tracker {
     struct http_server *server;
     struct tls_context *tls;
     struct metrics *metrics;
+    struct upstream_config direct; /* borrows from the config */
     struct upstream *registry;
     struct authz *authz;
     struct questions *questions;
@@ -52,6 +54,7 @@ struct tracker {
     struct grants *grants;
     struct strikes *strikes;
     struct rtts *rtts;
+    struct probes *probes;
     struct users *users;
     struct redirect_stick *sticks; /* redirect.c's: made when first needed */
     u8 stick_key[32];

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import time
+import threading
 
 from dray_e2e import clients, images, proxy, region, registry, suite, tokens, tracker, wire
 from dray_e2e import node as nodes_path
@@ -48,7 +48,7 @@ class Redirecting(suite.Case):
 
     def caches(self, count):
         def known():
-            found = json.loads(self.tracker.get("/api/v1/caches").body)["caches"]
+            found = json.loads(self.tracker.admin("GET", "/api/v1/caches").body)["caches"]
             return sum(c["fit"] for c in found) == count
         wait_for(known, PATIENCE_S, f"{count} nodes known")
 
@@ -235,7 +235,77 @@ class Profiles(Redirecting):
         self.assertEqual(self.tracker.command("users", "revoke", "carol")[0], 0)
 
 
+class Received(Redirecting):
+    """Redirected here by the registry itself: distribution's `redirect` storage middleware."""
+
+    @staticmethod
+    def storage_path(digest):
+        value = digest.split(":")[1]
+        return f"/docker/registry/v2/blobs/sha256/{value[:2]}/{value}/data"
+
+    def test_who_is_trusted_reads_by_digest(self):
+        self.office(config={"trusted_redirects": ["127.0.0.0/8"]})
+        digest, data = self.image.layer_digests[0], self.image.layers[0]
+        path = self.storage_path(digest)
+        self.assertEqual(self.tracker.get(path).status, 503, "no repository, and nobody holds it")
+        whence = [("Referer", f"{self.tracker.url}/v2/{REPO}/blobs/{digest}")]
+        for method in ("GET", "HEAD"):
+            answer = self.tracker.get(path, method, whence)
+            self.assertEqual(answer.status, 307)
+        got = self.follow(self.tracker.get(path, headers=whence))
+        self.assertEqual((got.status, got.body), (200, data))
+        wait_for(lambda: self.tracker.get(path).status == 307, PATIENCE_S, "the holder known")
+        self.assertEqual(self.follow(self.tracker.get(path)).body, data)
+        for wrong in (path[:-5], path.replace("/data", "/x"), "/docker/registry/v2/blobs/x"):
+            self.assertEqual(self.tracker.get(wrong).status, 404, wrong)
+
+    def test_others_are_refused(self):
+        self.office(count=1, config={"trusted_redirects": ["192.0.2.0/24"]})
+        path = self.storage_path(self.image.layer_digests[0])
+        self.assertEqual(self.tracker.get(path).status, 403)
+        said = [("X-Forwarded-For", "192.0.2.1")]
+        self.assertEqual(self.tracker.get(path, headers=said).status, 403, "not from a proxy of ours")
+
+    def test_our_own_fetch_runs_in_no_circle(self):
+        """registry.url redirects every blob to the tracker; direct_url does not."""
+        self.office(count=1, config={"trusted_redirects": ["127.0.0.0/8"]})
+        self.tracker.stop()
+        middleware = proxy.Proxy(self.stage, self.centre.url)
+        self.tracker.config["registry"] = {"url": middleware.url, "direct_url": self.front.url}
+        self.tracker.write_config()
+        digest, data = self.image.layer_digests[0], self.image.layers[0]
+        middleware.add(proxy.redirect(self.tracker.url + self.storage_path(digest)))
+        self.tracker.start()
+        self.caches(1)
+        got = self.follow(self.ask(digest))
+        self.assertEqual((got.status, got.body), (200, data))
+        self.region.nodes[0].kill()
+
+        def streamed():
+            answer = self.ask(digest)
+            return answer.status == 200 and answer.body == data
+        wait_for(streamed, PATIENCE_S, "a stream")
+
+
 class Clients(Redirecting):
+    def test_every_node_stops_during_a_pull(self):
+        """docker and ctr go on: what was cut is asked for again, and then streamed."""
+        containerd = clients.Containerd(self.stage)
+        self.office(limits={"upload": "4MiB/s"})
+        name = f"{self.tracker.host}/{REPO}:1"
+
+        def stop_all():
+            wait_for(lambda: any(n.metric("dray_http_requests_total") > 3
+                                 for n in self.region.nodes), PATIENCE_S, "a transfer")
+            for node in self.region.nodes:
+                node.kill()
+        thread = threading.Thread(target=stop_all)
+        thread.start()
+        done = containerd.ctr("images", "pull", "--plain-http", "--snapshotter", "native", name)
+        thread.join()
+        done.must()
+        containerd.verify(self.image)
+
     def test_skopeo(self):
         for auth, creds in ((None, None), ({"alice": "secret"}, "alice:secret"),
                             (self.tokens, "alice:secret")):

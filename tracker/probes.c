@@ -1,0 +1,128 @@
+/* probes.c - see probes.h. What was heard stands in a row of places chosen by the node's key. */
+#include "tracker/probes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PLACES             1024
+#define CONNECT_TIMEOUT_MS 1000
+#define HEAD_TIMEOUT_MS    2000
+
+struct heard {
+    struct node_key node;
+    u64 at_ms; /* 0: nothing */
+    bool up;
+};
+
+struct probes {
+    uv_loop_t *loop;
+    struct http_client *client;
+    struct heard heard[PLACES];
+};
+
+struct probe {
+    struct probes *set;
+    struct http_transfer *transfer;
+    struct node_key node;
+    void (*done)(void *arg, bool up);
+    void *arg;
+    bool up;
+};
+
+int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client)
+{
+    *out = calloc(1, sizeof(**out));
+    if (!*out)
+        return ERR_NOMEM;
+    (*out)->loop = loop;
+    (*out)->client = client;
+    return 0;
+}
+
+void probes_del(struct probes *p)
+{
+    free(p);
+}
+
+static struct heard *place_of(const struct probes *p, const struct node_key *node)
+{
+    return (struct heard *)&p->heard[node_key_word(node) % PLACES];
+}
+
+static bool heard_within(const struct probes *p, const struct node_key *node, bool up, u64 ms)
+{
+    const struct heard *h = place_of(p, node);
+    return h->at_ms && h->up == up && node_key_equal(&h->node, node) &&
+           uv_now(p->loop) - h->at_ms < ms;
+}
+
+bool probes_is_fresh(const struct probes *p, const struct node_key *node)
+{
+    return heard_within(p, node, true, PROBES_FRESH_MS);
+}
+
+bool probes_is_down(const struct probes *p, const struct node_key *node)
+{
+    return heard_within(p, node, false, PROBES_DOWN_MS);
+}
+
+static void on_head(void *arg, const struct http_response *r)
+{
+    struct probe *k = arg;
+    k->up = r->status == 200;
+}
+
+static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
+{
+    (void)arg;
+    (void)data;
+    (void)len;
+    return HTTP_DATA_TAKEN;
+}
+
+static void on_end(void *arg, int err, const char *why)
+{
+    struct probe *k = arg;
+    struct heard *h = place_of(k->set, &k->node);
+    bool up = err == 0 && k->up;
+    (void)why;
+    *h = (struct heard){.node = k->node, .at_ms = uv_now(k->set->loop), .up = up};
+    void (*done)(void *arg, bool up) = k->done;
+    void *done_arg = k->arg;
+    free(k);
+    done(done_arg, up);
+}
+
+int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
+{
+    struct probe *k = calloc(1, sizeof(*k));
+    if (!k)
+        return ERR_NOMEM;
+    k->set = p;
+    k->node = *w->node;
+    k->done = w->done;
+    k->arg = w->arg;
+    struct http_transfer_options opt = {
+        .url = w->url,
+        .ca_file = w->ca,
+        .any_name = w->ca != NULL,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .head_timeout_ms = HEAD_TIMEOUT_MS,
+        .stall_timeout_ms = HEAD_TIMEOUT_MS,
+        .on = {.head = on_head, .data = on_data, .end = on_end},
+        .arg = k,
+    };
+    int rc = http_transfer_start(p->client, &opt, &k->transfer);
+    if (rc) {
+        free(k);
+        return rc;
+    }
+    *out = k;
+    return 0;
+}
+
+void probe_cancel(struct probe *k)
+{
+    http_transfer_cancel(k->transfer);
+    free(k);
+}
