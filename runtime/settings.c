@@ -265,9 +265,15 @@ int settings_check_flags(const struct settings *l)
         }
         if (known)
             continue;
-        snprintf(l->why, CONF_WHY_MAX, "--%.60s: unknown flag; %s%s%s", key,
-                 s.best ? "did you mean --" : "see ", s.best ? s.best : l->program,
-                 s.best ? "" : " --help");
+        size_t n = l->extra ? strlen(l->extra) : 0;
+        if (n && strncmp(key, l->extra, n) == 0 && key[n] == 's')
+            snprintf(l->why, CONF_WHY_MAX,
+                     "--%.60s: %ss are given by --%s URL, or with all their keys in the file", key,
+                     l->extra, l->extra);
+        else
+            snprintf(l->why, CONF_WHY_MAX, "--%.60s: unknown flag; %s%s%s", key,
+                     s.best ? "did you mean --" : "see ", s.best ? s.best : l->program,
+                     s.best ? "" : " --help");
         return ERR_INVAL;
     }
     return 0;
