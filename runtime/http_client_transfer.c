@@ -53,6 +53,10 @@ static size_t on_header(char *line, size_t size, size_t len, void *arg)
         return (size_t)break_off(t, err, t->head.why);
     if (err == 1) {
         t->progress_ms = uv_now(t->client->loop);
+        if (t->starved) { /* libcurl forgets to end a paused upload that was refused meanwhile */
+            t->resume = true;
+            http_client_queue(t->client, t);
+        }
         t->on.head(t->arg, &t->head.response);
     }
     return t->state == TRANSFER_RUNNING ? len : 0;

@@ -265,15 +265,15 @@ int settings_check_flags(const struct settings *l)
         }
         if (known)
             continue;
-        size_t n = l->extra ? strlen(l->extra) : 0;
-        if (n && strncmp(key, l->extra, n) == 0 && key[n] == 's')
+        if (l->extra && strncmp(key, l->extra, strlen(l->extra)) == 0) {
             snprintf(l->why, CONF_WHY_MAX,
-                     "--%.60s: %ss are given by --%s URL, or with all their keys in the file", key,
-                     l->extra, l->extra);
-        else
-            snprintf(l->why, CONF_WHY_MAX, "--%.60s: unknown flag; %s%s%s", key,
-                     s.best ? "did you mean --" : "see ", s.best ? s.best : l->program,
-                     s.best ? "" : " --help");
+                     "--%.60s: give --%s URL, or the list with all its keys in the file", key,
+                     l->extra);
+            return ERR_INVAL;
+        }
+        snprintf(l->why, CONF_WHY_MAX, "--%.60s: unknown flag; %s%s%s", key,
+                 s.best ? "did you mean --" : "see ", s.best ? s.best : l->program,
+                 s.best ? "" : " --help");
         return ERR_INVAL;
     }
     return 0;

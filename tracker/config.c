@@ -58,7 +58,7 @@ static int apply_region(const struct settings *l, size_t i, const struct raw_reg
         return settings_refuse(l, key, "is missing; write the region of the nodes");
     int rc = check(l, key, raw->name, check_label(raw->name));
     for (size_t k = 0; rc == 0 && k < i; k++)
-        if (strcmp(c->regions[k].name, raw->name) == 0)
+        if (c->regions[k].name && strcmp(c->regions[k].name, raw->name) == 0)
             rc = settings_refuse_value(l, key, raw->name, "is there already");
     if (rc == 0)
         rc = settings_set_text(l, &e->name, raw->name);

@@ -33,7 +33,7 @@ struct pick_candidate {
 };
 
 struct pick_user {
-    struct addr addr;    /* unset: not known */
+    struct addr addr;    /* with any port; unset: not known */
     const char *profile; /* a region's or a node's name; NULL: none */
 };
 

@@ -385,7 +385,7 @@ void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci
                 t->config->n_trusted_proxies);
     if (sockaddr_read((const struct sockaddr *)&seen.address, &r.from))
         memset(&r.from, 0, sizeof(r.from));
-    r.from.port = 0;
+    r.from.port = 1; /* its network counts, and only an address with a port is one */
     grants_user(t->grants, value, strlen(value), r.user, r.name, sizeof(r.name));
     authz_user(t->authz, value, strlen(value), &user);
     const char *up = upstream_name(t->registry);
@@ -464,7 +464,7 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
     }
     if (sockaddr_read((const struct sockaddr *)&seen.address, &r.from))
         memset(&r.from, 0, sizeof(r.from));
-    r.from.port = 0;
+    r.from.port = 1; /* its network counts, and only an address with a port is one */
     r.unknown = !read_referer(q, &oci);
     grants_user(t->grants, seen.client, strlen(seen.client), r.user, r.name, sizeof(r.name));
     permitted(&r);

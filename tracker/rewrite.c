@@ -152,7 +152,7 @@ static void set_base(struct rewrite_seen *s, const struct http_request *r, const
     s->https = r->tls;
     if (proto)
         s->https = proto->n >= 5 && strncasecmp(proto->p, "https", 5) == 0;
-    if (host_is_plain(host)) {
+    if (host && host_is_plain(host)) {
         snprintf(s->host, sizeof(s->host), "%.*s", (int)host->n, host->p);
     } else {
         const char *at = strstr(public_url, "://");

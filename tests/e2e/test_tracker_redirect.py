@@ -235,6 +235,30 @@ class Profiles(Redirecting):
         self.assertEqual(self.tracker.command("users", "revoke", "carol")[0], 0)
 
 
+class Regions(Redirecting):
+    def test_each_office_serves_its_own(self):
+        self.office({"alice": "secret"}, count=1)
+        west = self.region
+        east = region.Region(self, west.upstream, region="west-office", tracker_key=self.pub,
+                             mesh_key=west.key_file)
+        east.key_file = west.key_file
+        east.add("w1", ip="127.0.0.31")
+        self.tracker.stop()
+        self.tracker.config["regions"].append({"name": "west-office",
+                                               "seeds": [east.nodes[0].host]})
+        self.tracker.write_config()
+        self.tracker.start()
+        self.caches(2)
+        digest, data = self.image.layer_digests[0], self.image.layers[0]
+        for office, node in (("asia-office", "n1"), ("west-office", "w1")):
+            self.assertEqual(self.tracker.command("users", "set", "alice", office)[0], 0)
+            answer = self.ask(digest, ALICE)
+            self.assertEqual(answer.header("x-dray-node"), node)
+            self.assertEqual(self.follow(answer).body, data, "read through, in either region")
+        members = json.loads(self.tracker.get("/api/v1/members").body)["regions"]
+        self.assertEqual([r["region"] for r in members], ["asia-office", "west-office"])
+
+
 class Received(Redirecting):
     """Redirected here by the registry itself: distribution's `redirect` storage middleware."""
 

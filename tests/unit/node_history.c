@@ -11,7 +11,7 @@
 
 struct told {
     unsigned n;
-    char details[2000][16];
+    char details[4096][16];
 };
 
 static void tell(void *arg, const struct history_event *e)
@@ -32,10 +32,10 @@ static void test_history_remembers_the_last(void **state)
     assert_int_equal(history_new(&h), 0);
     history_each(h, &a, tell, &told);
     assert_int_equal(told.n, 0);
-    for (unsigned i = 0; i < 1500; i++)
+    for (unsigned i = 0; i < 4572; i++)
         history_note(h, i % 3 ? &a : &b, "fetched", "%u bytes", i);
     history_each(h, &a, tell, &told);
-    /* Of the last 1,024, from 476 on, those not divisible by three; oldest first. */
+    /* Of the last 4,096, from 476 on, those not divisible by three; oldest first. */
     unsigned expected = 476;
     for (unsigned i = 0; i < told.n; i++, expected++) {
         char text[16];
@@ -43,7 +43,7 @@ static void test_history_remembers_the_last(void **state)
         snprintf(text, sizeof(text), "%u bytes", expected);
         assert_string_equal(told.details[i], text);
     }
-    assert_int_equal(expected, 1500);
+    assert_int_equal(expected, 4572);
     history_del(h);
     history_del(NULL);
 }
