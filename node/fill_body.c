@@ -48,7 +48,7 @@ static bool due(const struct fill_body *b, u64 until)
 {
     const struct fill *f = b->fill;
     bool crowd = f->n_bodies >= CROWD_BODIES && f->fast && f->state == FILL_STREAMING &&
-                 fetch_is_called(f) && f->ingest && !f->frozen &&
+                 (fetch_is_called(f) || sources_are_asked(f)) && f->ingest && !f->frozen &&
                  f->received - f->written <= CROWD_LAG;
     if (!crowd || !b->began || f->received == f->size || until == b->end)
         return true;
