@@ -6,7 +6,7 @@ import subprocess
 
 from . import wire
 from .node import Node, merge, yaml
-from .stage import free_port
+from .place import Place
 
 PROGRAM = os.environ.get("DRAY_TRACKER", "")
 
@@ -17,10 +17,11 @@ class Tracker(Node):
     # pylint: disable=super-init-not-called
     def __init__(self, stage, registry, tls=None, ca=None, start=True, ip="127.0.0.1", **config):
         self.stage = stage
-        self.port = free_port(ip)
+        self.place = Place(ip)
+        self.port = self.place.free_port()
         self.ca = ca
         self.scheme = "https" if tls else "http"
-        self.host = f"{ip}:{self.port}"
+        self.host = self.place.at(self.port)
         self.url = f"{self.scheme}://{self.host}"
         base = {
             "name": "test-tracker", "listen": self.host, "public_url": self.url,
