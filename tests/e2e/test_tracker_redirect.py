@@ -342,6 +342,8 @@ class Clients(Redirecting):
         wait_for(lambda: self.tracker.metric("dray_redirects_total") > 0, PATIENCE_S, "a redirect")
         time.sleep(0.4)  # a layer takes a second at this rate
         for node in self.region.nodes:
+            node.process.signal(signal.SIGKILL)
+        for node in self.region.nodes:
             node.kill()
 
     def test_skopeo(self):
