@@ -25,9 +25,9 @@ static bool warn_listen(const struct node_config *c, char *text)
 static bool warn_tracker(const struct node_config *c, char *text)
 {
     snprintf(text, CONF_WHY_MAX,
-             "tracker_key is given, but this version takes no tickets yet: clients are asked for "
-             "their own login");
-    return c->tracker_key != NULL;
+             "tracker_key without mesh_key: tickets are for nodes of a region, and none is taken "
+             "here; clients are asked for their own login");
+    return c->tracker_key && !c->mesh_key;
 }
 
 static bool warn_tls_ca(const struct node_config *c, char *text)

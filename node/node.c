@@ -66,6 +66,8 @@ static void on_request(void *ctx, struct http_exchange *x)
                               "this port speaks https: use an https:// URL", NULL);
     } else if (peer_serve_takes(t))
         peer_serve(n, x);
+    else if (peer_revoke_takes(t))
+        peer_revoke(n, x);
     else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
@@ -356,9 +358,6 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
         .arg = n,
     };
     int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
-    if (!n->config->mesh_key && tickets_are_taken(n->tickets))
-        log_warn(
-            "tracker_key without mesh_key: tickets are for nodes of a region, and do not count");
     if (rc || !n->region)
         return rc;
     peers_attach(n->peers, n->region);

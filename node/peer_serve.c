@@ -216,27 +216,32 @@ static bool is_loopback(const struct sockaddr *a)
            (IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127));
 }
 
-static bool may_ask(struct serving *s)
+static void deny(struct node *n, struct http_exchange *x, u64 *count, const char *text)
 {
-    struct node *n = s->node;
-    const struct http_request *r = http_request(s->x);
+    *count += 1;
+    node_count(n, ROUTE_PEER, 403);
+    http_reply_text(x, 403, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+bool peer_may_ask(struct node *n, struct http_exchange *x, const char *method,
+                  struct node_key *from)
+{
+    const struct http_request *r = http_request(x);
     struct mesh *m = n->region ? region_mesh(n->region) : NULL;
     const struct http_slice *field = http_field(r, "Dray-Peer");
     char header[MESH_PEER_HEADER_MAX] = "", path[256];
     if (!r->tls && !n->config->peer_plain && !is_loopback(r->peer)) {
-        *n->serving.plain += 1;
-        refuse(s, 403, "peers speak TLS here\n");
+        deny(n, x, n->serving.plain, "peers speak TLS here\n");
         return false;
     }
     if (field && field->n < sizeof(header) && r->target.n < sizeof(path)) {
         memcpy(header, field->p, field->n);
         memcpy(path, r->target.p, r->target.n);
         path[r->target.n] = '\0';
-        if (m && mesh_peer_check(m, header, s->head ? "HEAD" : "GET", path, &s->from) == 0)
+        if (m && mesh_peer_check(m, header, method, path, from) == 0)
             return true;
     }
-    *n->serving.denied += 1;
-    refuse(s, 403, "not a peer of this region\n");
+    deny(n, x, n->serving.denied, "not a peer of this region\n");
     return false;
 }
 
@@ -277,7 +282,7 @@ void peer_serve(struct node *n, struct http_exchange *x)
     if (!s->head && r->method != HTTP_GET) {
         http_add(x, "Allow", "GET, HEAD");
         refuse(s, 405, "peers only read here\n");
-    } else if (may_ask(s)) {
+    } else if (peer_may_ask(n, x, s->head ? "HEAD" : "GET", &s->from)) {
         if (digest_parse(&s->digest, r->target.p + skip, r->target.n - skip))
             refuse(s, 404, "no such digest\n");
         else

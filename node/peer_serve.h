@@ -12,6 +12,7 @@
  * of limits.upload, and all of it while no peer asks. */
 #pragma once
 
+#include "proto/identity.h"
 #include "runtime/http_server.h"
 
 struct node;
@@ -27,6 +28,13 @@ void peer_serve_open(struct node *n);
 /* Is this target (as sent) answered here? */
 bool peer_serve_takes(struct http_slice target);
 void peer_serve(struct node *n, struct http_exchange *x);
+/* Is this a request by a member, its Dray-Peer right for this method and target? False: answered
+ * with 403. */
+must_use bool peer_may_ask(struct node *n, struct http_exchange *x, const char *method,
+                           struct node_key *from);
+/* POST /mesh/v1/revocations (proto/revoke.h), by trackers alone. */
+bool peer_revoke_takes(struct http_slice target);
+void peer_revoke(struct node *n, struct http_exchange *x);
 /* Once a second: tells the region how loaded we are. */
 void peer_serve_tick(struct node *n);
 

@@ -11,10 +11,10 @@
 #include <uv.h>
 
 #include "node/history.h"
-#include "runtime/region.h"
 #include "proto/sourcing.h"
 #include "runtime/http_client.h"
 #include "runtime/metrics.h"
+#include "runtime/region.h"
 
 struct peers;
 

@@ -15,13 +15,13 @@
 static_assert(KEYFILE_TRACKER == NODE_KEY_BYTES, "a tracker's key checks");
 static_assert(KEYFILE_ID_MAX == TICKET_KID_MAX, "ids fit");
 
-#define VERDICTS (TICKET_EXPIRED + 1)
-
 struct tickets {
     const char *file;
     struct ticket_key keys[KEYFILE_KEYS];
     size_t n_keys;
-    u64 *verdicts[VERDICTS];
+    u64 *verdicts[TICKET_VERDICT_COUNT];
+    struct revoke revoked[TICKETS_REVOKED]; /* a ring */
+    size_t n_revoked, next_revoked;
 };
 
 static int read_file(const char *file, char text[KEYFILE_MAX], char why[CONF_WHY_MAX])
@@ -89,7 +89,7 @@ int tickets_new(struct tickets **out, const char *file, struct metrics *metrics,
         free(t);
         return rc;
     }
-    for (int v = 0; v < VERDICTS && file; v++)
+    for (int v = 0; v < TICKET_VERDICT_COUNT && file; v++)
         open_counter(t, metrics, (enum ticket_verdict)v);
     *out = t;
     return 0;
@@ -123,10 +123,35 @@ bool tickets_find(const char *query, struct http_slice *text)
     return found;
 }
 
+void tickets_revoke(struct tickets *t, const struct revoke *r)
+{
+    for (size_t i = 0; i < t->n_revoked; i++)
+        if (memcmp(t->revoked[i].user, r->user, sizeof(r->user)) == 0) {
+            if (t->revoked[i].until_s < r->until_s)
+                t->revoked[i].until_s = r->until_s;
+            return;
+        }
+    t->revoked[t->next_revoked] = *r;
+    t->next_revoked = (t->next_revoked + 1) % TICKETS_REVOKED;
+    t->n_revoked += t->n_revoked < TICKETS_REVOKED;
+}
+
+static bool is_revoked(const struct tickets *t, const struct ticket *ticket)
+{
+    for (size_t i = 0; i < t->n_revoked; i++)
+        if (memcmp(t->revoked[i].user, ticket->user, sizeof(ticket->user)) == 0)
+            return ticket->iat_s <= t->revoked[i].until_s;
+    return false;
+}
+
 enum ticket_verdict tickets_check(struct tickets *t, struct http_slice text,
                                   const struct ticket_wanted *wanted, struct ticket *out)
 {
     enum ticket_verdict v = ticket_check(text.p, text.n, t->keys, t->n_keys, wanted, out);
+    if (v == TICKET_VALID && is_revoked(t, out)) {
+        memset(out, 0, sizeof(*out));
+        v = TICKET_REVOKED;
+    }
     *t->verdicts[v] += 1;
     return v;
 }

@@ -61,7 +61,8 @@ size_t ticket_issue(const struct ticket *t, const struct ticket_signer *s,
     X(OTHER_LAYER, "issued for another layer")                                                     \
     X(OTHER_REPOSITORY, "issued for another repository")                                           \
     X(EARLY, "not valid yet: the clocks differ")                                                   \
-    X(EXPIRED, "expired: pull again")
+    X(EXPIRED, "expired: pull again")                                                              \
+    X(REVOKED, "revoked: log in and pull again")
 
 enum ticket_verdict {
 #define X(name, text) TICKET_##name,
@@ -70,6 +71,9 @@ enum ticket_verdict {
 };
 const char *ticket_verdict_name(enum ticket_verdict v); /* "OTHER_NODE": for metrics */
 const char *ticket_verdict_text(enum ticket_verdict v); /* for the client's error body */
+
+#define TICKET_VERDICT_COUNT (TICKET_REVOKED + 1) /* that one is the node's own to give: revoke.h  \
+                                                   */
 
 /* What a request at this node asks for. */
 struct ticket_wanted {

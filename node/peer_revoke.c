@@ -1,0 +1,63 @@
+/* peer_revoke.c - a tracker says that tickets of users count no more; see proto/revoke.h. */
+#include <string.h>
+
+#include "node/node_internal.h"
+#include "node/peer_serve.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+
+bool peer_revoke_takes(struct http_slice target)
+{
+    static const char path[] = REVOKE_PATH;
+    return target.n == sizeof(path) - 1 && memcmp(target.p, path, target.n) == 0;
+}
+
+static void refuse(struct node *n, struct http_exchange *x, int status, const char *message)
+{
+    node_count(n, ROUTE_PEER, status);
+    http_reply_oci_status(x, status, status == 403 ? OCI_DENIED : OCI_UNSUPPORTED, message, NULL);
+}
+
+static bool is_tracker(const struct node *n, const struct node_key *key)
+{
+    struct member_view v;
+    return member_find(mesh_member(region_mesh(n->region)), key, &v) &&
+           v.record->role == MEMBER_TRACKER;
+}
+
+/* A tracker's clock may be ahead, by as much as tickets' may. */
+static void take(struct node *n, struct revoke *r)
+{
+    u64 latest = wall_ms() / 1000 + TICKET_SLACK_S;
+    if (r->until_s > latest)
+        r->until_s = latest;
+    tickets_revoke(n->tickets, r);
+}
+
+void peer_revoke(struct node *n, struct http_exchange *x)
+{
+    const struct http_request *q = http_request(x);
+    struct revoke all[REVOKE_MAX];
+    struct node_key from;
+    size_t count;
+    if (q->method != HTTP_POST) {
+        http_add(x, "Allow", "POST");
+        refuse(n, x, 405, "use POST");
+        return;
+    }
+    if (!peer_may_ask(n, x, "POST", &from))
+        return;
+    if (!is_tracker(n, &from)) {
+        refuse(n, x, 403, "for trackers alone");
+        return;
+    }
+    if (revoke_unpack(all, &count, q->body.p, q->body.n)) {
+        refuse(n, x, 400, "not understood");
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        take(n, &all[i]);
+    log_with(LOG_INFO, "tickets of users revoked", LOG_NUM("users", count));
+    node_count(n, ROUTE_PEER, 204);
+    http_reply(x, 204, NULL, 0);
+}
