@@ -46,8 +46,11 @@ static void out(struct telling *k)
 
 void revocations_del(struct revocations *r)
 {
-    while (r && r->first)
-        out(r->first);
+    struct telling *next;
+    for (struct telling *k = r ? r->first : NULL; k; k = next) {
+        next = k->next;
+        free(k);
+    }
     free(r);
 }
 
