@@ -369,9 +369,21 @@ static void strangers_are_refused(void **state)
 /* Whoever sits at a seed's address may answer anything. */
 static void say_anything(struct server_peer *p, const struct server_request *q, void *arg)
 {
-    static const int statuses[] = {403, 200, 503, 500};
+    static const char block[65536];
     (void)arg;
-    say_answer(p, statuses[q->number % countof(statuses)], "", "not sealed");
+    switch (q->number % 6) {
+    case 0: say_answer(p, 403, "", "no"); break;
+    case 1: say_answer(p, 200, "", "not sealed"); break;
+    case 2:
+        say(p, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"); /* without end */
+        for (int i = 0; i < 1000 && !peer_left(p); i++)
+            say_bytes(p, block, sizeof(block));
+        hang_up(p);
+        break;
+    case 3: say(p, "rubbish"), hang_up(p); break;
+    case 4: hang_up(p); break;
+    default: say_answer(p, 503, "", "busy"); break;
+    }
 }
 
 static void a_seed_may_answer_anything(void **state)
