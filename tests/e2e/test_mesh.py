@@ -133,6 +133,16 @@ class Joining(MeshCase):
         self.region.add("n4", seeds=[nodes[0], nodes[2]])
         self.region.wait_all([n for n in self.region.nodes if n is not nodes[0]])
 
+    def test_back_while_all_its_seeds_are_gone(self):
+        nodes = self.region.start(3)
+        memory = os.path.join(nodes[2].store, "members")  # 8 bytes each, after the array's head
+        wait_for(lambda: os.path.exists(memory) and os.path.getsize(memory) == 17, 5, "a memory")
+        nodes[2].kill()
+        nodes[0].kill()  # the only seed of the others
+        nodes[2].start(wait=False)
+        self.region.wait_all(nodes[1:])
+        self.assertRegex(nodes[2].log(), r'remembered.{1,4}2')
+
 
 class Failing(MeshCase):
     def test_a_killed_node_is_noticed_and_comes_back(self):
