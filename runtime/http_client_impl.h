@@ -67,6 +67,7 @@ struct http_transfer {
     u32 head_timeout_ms, stall_timeout_ms;
     bool (*allow)(void *arg, const struct sockaddr *address);
     unsigned opened; /* sockets opened to allowed addresses */
+    int fd;          /* the last one opened */
     char denied[64]; /* the last address that was not */
     struct http_transfer_events on;
     void *arg;

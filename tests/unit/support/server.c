@@ -2,6 +2,7 @@
 #include "support/server.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
@@ -127,6 +128,13 @@ void wait_gone(struct server_peer *p)
     while (peer_read(p, skipped, sizeof(skipped)) > 0)
         ;
     p->over = true;
+}
+
+void go_silent(struct server_peer *p)
+{
+    struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
+    struct sock_fprog drop = {.len = 1, .filter = &nothing};
+    (void)setsockopt(p->fd, SOL_SOCKET, SO_ATTACH_FILTER, &drop, sizeof(drop));
 }
 
 /* --- connections ------------------------------------------------------------------------------ */
