@@ -157,8 +157,9 @@ static void member_changed(struct region *r, const struct member_event *e)
         region_trouble(
             r, false,
             "another node, at %s, has this node's key: its store was copied. Stop one of "
-            "them, and remove node.key and epochs from its store (%.200s here): it then "
-            "becomes a node of its own",
+            "them, and remove node.key and epochs from its store (%.160s here): it then "
+            "becomes a node of its own. Then restart the one that keeps the key: the region "
+            "takes whichever started last for this node",
             address, r->opt.config->store.path);
         break;
     case MEMBER_EVENT_NAME_TAKEN:

@@ -288,6 +288,7 @@ class Identity(MeshCase):
             _, out, _ = node.command("status")
             self.assertIn("Region  refused", out)
             self.assertIn("its store was copied", out)
+            self.assertIn("restart the one that keeps the key", node.log())
         self.assertEqual(nodes[0].get("/readyz").status, 200)
         clone.stop()  # and with a key of its own it is welcome
         for name in ("node.key", "epochs"):
@@ -295,6 +296,10 @@ class Identity(MeshCase):
         clone.start(wait=False)
         wait_for(lambda: "n2-clone" in alive(nodes[0]), PATIENCE_S, "the former clone")
         wait_for(lambda: clone.get("/readyz").status == 200, PATIENCE_S, "it to be ready")
+        nodes[1].stop()  # as it was told: the clone, which started later, had its place
+        nodes[1].start(wait=False)
+        wait_for(lambda: alive(nodes[0]) == {"n1", "n2", "n2-clone"}, PATIENCE_S, "the original")
+        wait_for(lambda: nodes[1].get("/readyz").status == 200, PATIENCE_S, "it to be ready")
 
     def test_a_name_has_one_node(self):
         nodes = self.region.start(2)
