@@ -71,6 +71,7 @@ struct http_transfer {
     u64 upload_left; /* UINT64_MAX: not known */
     bool (*allow)(void *arg, const struct sockaddr *address);
     unsigned opened; /* sockets opened to allowed addresses */
+    int fd;          /* the last one opened */
     char denied[64]; /* the last address that was not */
     struct http_transfer_events on;
     void *arg;

@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include "runtime/http_client_impl.h"
 
 #define CONNECT_TIMEOUT_MS 5000
+#define SILENCE_MS         5000 /* nobody acknowledges what is sent */
+#define KEPT_SILENCE_MS    2000 /* nor on a connection that has worked */
 #define HEAD_TIMEOUT_MS    60000
 #define STALL_TIMEOUT_MS   30000
 #define READ_BLOCK_BYTES   65536L /* larger blocks cost memory per transfer and gain nothing */
@@ -40,6 +43,21 @@ static int break_off(struct http_transfer *t, int err, const char *why)
     return 0; /* "nothing taken": libcurl ends the transfer */
 }
 
+static void give_up_after(int fd, unsigned ms)
+{
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
+/* The connection may be kept, and its line be cut meanwhile. What is sent on it then is given up
+ * before long, and libcurl opens another: else the request would wait out the time for its head. A
+ * new connection has more time, which permits more lost packets; of two that were tried at once it
+ * is not known here which one it is. */
+static void notice_silence(struct http_transfer *t)
+{
+    if (t->opened == 1)
+        give_up_after(t->fd, KEPT_SILENCE_MS);
+}
+
 static size_t on_header(char *line, size_t size, size_t len, void *arg)
 {
     struct http_transfer *t = arg;
@@ -53,6 +71,7 @@ static size_t on_header(char *line, size_t size, size_t len, void *arg)
         return (size_t)break_off(t, err, t->head.why);
     if (err == 1) {
         t->progress_ms = uv_now(t->client->loop);
+        notice_silence(t);
         if (t->starved) { /* libcurl forgets to end a paused upload that was refused meanwhile */
             t->resume = true;
             http_client_queue(t->client, t);
@@ -148,9 +167,12 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
     if (t->state != TRANSFER_RUNNING || !allowed(t, &address->addr))
         return CURL_SOCKET_BAD;
     fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd >= 0)
-        t->opened++;
-    return fd < 0 ? CURL_SOCKET_BAD : fd;
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    t->opened++;
+    t->fd = fd;
+    give_up_after(fd, SILENCE_MS);
+    return fd;
 }
 
 /* The connection is there, perhaps kept from another transfer; the request has not been sent. */

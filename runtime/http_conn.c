@@ -581,9 +581,14 @@ void http_conn_expire(struct http_conn *c)
         c->server->stats.timeouts++;
         http_conn_close(c);
         return;
+    case HTTP_CONN_LINGER: /* the loop may have been late, not the client: what came is taken */
+        c->readable = true;
+        while (step_linger(c))
+            ;
+        http_conn_close(c);
+        return;
     case HTTP_CONN_EXCHANGE:
     case HTTP_CONN_FAREWELL:
-    case HTTP_CONN_LINGER:
     case HTTP_CONN_CLOSED: http_conn_close(c); return;
     }
     http_conn_queue(c);

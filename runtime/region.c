@@ -141,7 +141,10 @@ static void member_changed(struct region *r, const struct member_event *e)
     char address[ADDR_TEXT_SIZE];
     addr_format(&e->addr, address);
     switch (e->kind) {
-    case MEMBER_EVENT_UP: log_member(r, e, "mesh: member is up"); break;
+    case MEMBER_EVENT_UP:
+        log_member(r, e, "mesh: member is up");
+        region_known_add(r, &e->addr);
+        break;
     case MEMBER_EVENT_DOWN: log_member(r, e, "mesh: member is down"); break;
     case MEMBER_EVENT_JOINED:
         r->joined = true;
@@ -154,8 +157,9 @@ static void member_changed(struct region *r, const struct member_event *e)
         region_trouble(
             r, false,
             "another node, at %s, has this node's key: its store was copied. Stop one of "
-            "them, and remove node.key and epochs from its store (%.200s here): it then "
-            "becomes a node of its own",
+            "them, and remove node.key and epochs from its store (%.160s here): it then "
+            "becomes a node of its own. Then restart the one that keeps the key: the region "
+            "takes whichever started last for this node",
             address, r->opt.config.dir);
         break;
     case MEMBER_EVENT_NAME_TAKEN:
@@ -320,7 +324,7 @@ void region_open(struct region *r)
     node_key_format(&r->self.key, key);
     log_with(LOG_INFO, "mesh: open", LOG_STR("key", key), LOG_STR("address", r->address_text),
              LOG_STR("peers", region_scheme(r)), LOG_NUM("boot_epoch", r->self.boot_epoch),
-             LOG_NUM("seeds", r->opt.config.n_seeds));
+             LOG_NUM("seeds", r->opt.config.n_seeds), LOG_NUM("remembered", r->n_known));
     mesh_clock(r->mesh, wall_ms());
     region_orders_feed(r);
     if (r->opt.opened)
@@ -367,6 +371,7 @@ int region_new(struct region **out, const struct region_options *opt, char why[C
         return rc; /* the caller stops and deletes it */
     if (r->self.made)
         log_info("mesh: a new key was made, kept in %s/node.key", opt->config.dir);
+    region_known_load(r);
     region_seeds_start(r);
     region_drive(r);
     return 0;

@@ -5,6 +5,7 @@
  *   region_seeds.c   whom to knock at, and which address is ours
  *   region_talk.c    talks, both sides
  *   region_orders.c  purge orders and epochs: to and from the disk
+ *   region_known.c   members lately known, for a start without a living seed
  *
  * Everything that goes into the mesh passes region_in(), which notices that the loop was late, and
  * is followed by region_drive() or, from elsewhere, by region_kick(). */
@@ -22,6 +23,9 @@
 #define REGION_NAMES_MS       10000 /* a name server that is away keeps nobody from being ready */
 #define REGION_TROUBLE_MS     60000 /* the mesh repeats what is wrong more often than this */
 #define REGION_WHY            512
+#define REGION_KNOWN_MAX      64 /* addresses of members that are remembered */
+#define REGION_KNOWN_BYTES    (REGION_KNOWN_MAX * 20 + 8) /* packed */
+#define REGION_KNOWN_FILE     "members"
 
 /* One name of the config: a seed's, or the one to advertise. */
 struct region_name {
@@ -73,6 +77,8 @@ struct region {
     unsigned looking; /* look-ups that run */
     struct addr seeds[LIMIT_SEEDS];
     size_t n_seeds;
+    struct addr known[REGION_KNOWN_MAX]; /* members, now or in an earlier life */
+    size_t n_known;
     u64 started_ms;
     u64 tried_ms; /* since when a seed is known to the mesh; 0: none is */
 
@@ -86,7 +92,8 @@ struct region {
     char waiting[REGION_WHY]; /* why there is no mesh yet */
     u64 talks_refused, talks_failed;
 
-    bool changed_orders, changed_epochs, saving; /* to be written; being written */
+    bool changed_orders, changed_epochs, changed_known; /* to be written */
+    bool saving;                                        /* being written */
 };
 
 /* --- region.c --------------------------------------------------------------------------------- */
@@ -123,5 +130,17 @@ void region_orders_feed(struct region *r);
 /* Purge orders as bytes: the file, and its fuzz target. Unpacking stops where it goes wrong. */
 size_t region_orders_pack(const struct purge_order *orders, size_t n, u8 *out, size_t cap);
 size_t region_orders_unpack(const u8 *data, size_t len, struct purge_order *out, size_t max);
-/* Writes epochs and orders soon, in the disk pool, if they changed. */
+/* Writes epochs, orders and known members soon, in the disk pool, if they changed. */
 void region_save(struct region *r);
+/* A file of the store's directory: how many bytes; 0: there is none; < 0: it cannot be read. */
+ssize_t region_file_read(const char *dir, const char *name, u8 *out, size_t cap);
+
+/* --- region_known.c --------------------------------------------------------------------------- */
+
+void region_known_load(struct region *r);
+void region_known_add(struct region *r, const struct addr *a); /* came up */
+void region_known_refresh(struct region *r);                   /* the living instead of the dead */
+/* As bytes: the file, and its fuzz target. Unpacking stops where it goes wrong; what cannot be
+ * knocked at, or came before, is left out. */
+size_t region_known_pack(const struct addr *known, size_t n, u8 *out, size_t cap);
+size_t region_known_unpack(const u8 *data, size_t len, struct addr out[REGION_KNOWN_MAX]);

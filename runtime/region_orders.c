@@ -72,7 +72,7 @@ size_t region_orders_unpack(const u8 *data, size_t len, struct purge_order *out,
 
 /* --- orders, read at the start --------------------------------------------------------------- */
 
-static ssize_t read_file(const char *dir, const char *name, u8 *out, size_t cap)
+ssize_t region_file_read(const char *dir, const char *name, u8 *out, size_t cap)
 {
     char path[4096];
     if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
@@ -89,8 +89,9 @@ void region_orders_feed(struct region *r)
 {
     u8 *data = malloc(ORDERS_BYTES_MAX);
     struct purge_order *orders = calloc(LIMIT_PURGES, sizeof(*orders));
-    ssize_t len =
-        data && orders ? read_file(r->opt.config.dir, ORDERS_FILE, data, ORDERS_BYTES_MAX) : -1;
+    ssize_t len = data && orders ? region_file_read(r->opt.config.dir, ORDERS_FILE, data,
+                                                    ORDERS_BYTES_MAX)
+                                 : -1;
     size_t n = len > 0 ? region_orders_unpack(data, (size_t)len, orders, LIMIT_PURGES) : 0;
     size_t refused = 0;
     mesh_clock(r->mesh, wall_ms()); /* orders are judged by it */
@@ -116,18 +117,20 @@ struct region_save {
     u64 boot_epoch, inventory_epoch;
     u8 *orders; /* NULL: not these */
     size_t len;
+    u8 known[REGION_KNOWN_BYTES];
+    size_t known_len; /* 0: not these */
     int rc;
 };
 
-static bool write_orders(const struct region_save *s)
+static bool write_file(const char *dir, const char *name, const u8 *data, size_t len)
 {
-    char path[sizeof(s->dir) + 16], aside[sizeof(s->dir) + 16];
-    snprintf(path, sizeof(path), "%s/" ORDERS_FILE, s->dir);
-    snprintf(aside, sizeof(aside), "%s/" ORDERS_FILE ".tmp", s->dir);
+    char path[4096 + 32], aside[4096 + 32];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    snprintf(aside, sizeof(aside), "%s/%s.tmp", dir, name);
     int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return false;
-    bool good = write(fd, s->orders, s->len) == (ssize_t)s->len && fsync(fd) == 0;
+    bool good = write(fd, data, len) == (ssize_t)len && fsync(fd) == 0;
     good = close(fd) == 0 && good;
     return good && rename(aside, path) == 0;
 }
@@ -137,7 +140,9 @@ static void save_work(struct job *j)
     struct region_save *s = container_of(j, struct region_save, job);
     if (s->epochs)
         s->rc = self_save_epochs(s->dir, s->boot_epoch, s->inventory_epoch);
-    if (s->orders && !write_orders(s))
+    if (s->orders && !write_file(s->dir, ORDERS_FILE, s->orders, s->len))
+        s->rc = ERR_IO;
+    if (s->known_len && !write_file(s->dir, REGION_KNOWN_FILE, s->known, s->known_len))
         s->rc = ERR_IO;
 }
 
@@ -146,7 +151,9 @@ static void save_done(struct job *j)
     struct region_save *s = container_of(j, struct region_save, job);
     struct region *r = s->region;
     if (s->rc)
-        log_error("mesh: %s: epochs or purge orders cannot be written: check the disk", s->dir);
+        log_error(
+            "mesh: %s: epochs, purge orders or known members cannot be written: check the disk",
+            s->dir);
     free(s->orders);
     free(s);
     r->saving = false;
@@ -170,7 +177,8 @@ static bool copy_orders(const struct region *r, struct region_save *s)
 
 void region_save(struct region *r)
 {
-    if (r->saving || r->stopping || !(r->changed_orders || r->changed_epochs) || !r->mesh)
+    bool changed = r->changed_orders || r->changed_epochs || r->changed_known;
+    if (r->saving || r->stopping || !changed || !r->mesh)
         return;
     struct region_save *s = calloc(1, sizeof(*s));
     if (!s || (r->changed_orders && !copy_orders(r, s))) {
@@ -184,7 +192,9 @@ void region_save(struct region *r)
     s->epochs = r->changed_epochs;
     s->boot_epoch = r->self.boot_epoch;
     s->inventory_epoch = r->self.inventory_epoch;
-    r->changed_orders = r->changed_epochs = false;
+    if (r->changed_known)
+        s->known_len = region_known_pack(r->known, r->n_known, s->known, sizeof(s->known));
+    r->changed_orders = r->changed_epochs = r->changed_known = false;
     r->saving = true;
     s->job.work = save_work;
     s->job.done = save_done;

@@ -4,7 +4,8 @@
  * is told the wall clock, too), and every few seconds while one could not be resolved or nobody was
  * met: a seed may come up, or move, at any time. What a name was found to be stays until a later
  * look-up says otherwise. Addresses that are our own are left out, so that all nodes of a region
- * may have the same list.
+ * may have the same list. Members remembered from an earlier life (region_known.c) are knocked at
+ * beside the seeds until somebody is met.
  *
  * Which address peers are told (advertise): the config's; else the one that is listened on; else,
  * listening on all of them, the one that the kernel would send from to the first seed, or, without
@@ -177,6 +178,20 @@ static bool is_own(const struct region *r, const struct addr *a, const uv_interf
     return false;
 }
 
+/* Adds it, unless it is there, or ourselves, or there is no room. */
+static size_t take(const struct region *r, const struct addr *a, const uv_interface_address_t *own,
+                   int n_own, struct addr out[LIMIT_SEEDS], size_t n)
+{
+    if (n == LIMIT_SEEDS || !addr_is_set(a) || is_own(r, a, own, n_own))
+        return n;
+    for (size_t j = 0; j < n; j++)
+        if (addr_equal(&out[j], a))
+            return n;
+    out[n] = *a;
+    return n + 1;
+}
+
+/* Those of the config, and until somebody is met those remembered. */
 static size_t collect(struct region *r, struct addr out[LIMIT_SEEDS])
 {
     uv_interface_address_t *own = NULL;
@@ -185,14 +200,10 @@ static size_t collect(struct region *r, struct addr out[LIMIT_SEEDS])
     if (uv_interface_addresses(&own, &n_own) != 0)
         n_own = 0;
     for (size_t i = 0; i < r->n_names; i++)
-        for (size_t k = 0; k < r->names[i].n_found && n < LIMIT_SEEDS; k++) {
-            const struct addr *a = &r->names[i].found[k];
-            bool known = !addr_is_set(a) || is_own(r, a, own, n_own);
-            for (size_t j = 0; j < n && !known; j++)
-                known = addr_equal(&out[j], a);
-            if (!known)
-                out[n++] = *a;
-        }
+        for (size_t k = 0; k < r->names[i].n_found; k++)
+            n = take(r, &r->names[i].found[k], own, n_own, out, n);
+    for (size_t i = 0; i < r->n_known && !r->joined; i++)
+        n = take(r, &r->known[i], own, n_own, out, n);
     if (n_own)
         uv_free_interface_addresses(own, n_own);
     return n;
@@ -245,6 +256,7 @@ static void go_on(struct region *r)
         region_open(r);
     if (r->mesh) {
         mesh_clock(r->mesh, wall_ms());
+        region_known_refresh(r);
         tell_seeds(r);
     }
 }

@@ -133,6 +133,16 @@ class Joining(MeshCase):
         self.region.add("n4", seeds=[nodes[0], nodes[2]])
         self.region.wait_all([n for n in self.region.nodes if n is not nodes[0]])
 
+    def test_back_while_all_its_seeds_are_gone(self):
+        nodes = self.region.start(3)
+        memory = os.path.join(nodes[2].store, "members")  # 8 bytes each, after the array's head
+        wait_for(lambda: os.path.exists(memory) and os.path.getsize(memory) == 17, 5, "a memory")
+        nodes[2].kill()
+        nodes[0].kill()  # the only seed of the others
+        nodes[2].start(wait=False)
+        self.region.wait_all(nodes[1:])
+        self.assertRegex(nodes[2].log(), r'remembered.{1,4}2')
+
 
 class Failing(MeshCase):
     def test_a_killed_node_is_noticed_and_comes_back(self):
@@ -278,6 +288,7 @@ class Identity(MeshCase):
             _, out, _ = node.command("status")
             self.assertIn("Region  refused", out)
             self.assertIn("its store was copied", out)
+            self.assertIn("restart the one that keeps the key", node.log())
         self.assertEqual(nodes[0].get("/readyz").status, 200)
         clone.stop()  # and with a key of its own it is welcome
         for name in ("node.key", "epochs"):
@@ -285,6 +296,10 @@ class Identity(MeshCase):
         clone.start(wait=False)
         wait_for(lambda: "n2-clone" in alive(nodes[0]), PATIENCE_S, "the former clone")
         wait_for(lambda: clone.get("/readyz").status == 200, PATIENCE_S, "it to be ready")
+        nodes[1].stop()  # as it was told: the clone, which started later, had its place
+        nodes[1].start(wait=False)
+        wait_for(lambda: alive(nodes[0]) == {"n1", "n2", "n2-clone"}, PATIENCE_S, "the original")
+        wait_for(lambda: nodes[1].get("/readyz").status == 200, PATIENCE_S, "it to be ready")
 
     def test_a_name_has_one_node(self):
         nodes = self.region.start(2)

@@ -38,7 +38,7 @@ class Absent(Scenarios):
         def cut():
             for office in ("london", "paris"):
                 lab.cut(lab.registry_host, lab.office(office))
-        pull_without_registry(lab, cut, at_most=30.0)
+        pull_without_registry(lab, cut, at_most=15.0)
 
     @scenario(racks={"london": 2, "paris": 2}, wan=20)
     def test_seed_gone(self, lab):

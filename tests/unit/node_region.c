@@ -292,7 +292,11 @@ static void seeds_by_name_and_not_oneself(void **state)
     assert_non_null(region_mesh(ones[1].region)); /* no name server is waited for */
     until(living(&ones[0]) == 2);
     assert_int_equal(ones[1].region->n_seeds, 1);
+    until(living(&ones[1]) == 2 && !ones[1].region->saving);
     stop(&ones[1]);
+    char file[160];
+    snprintf(file, sizeof(file), "%s/" REGION_KNOWN_FILE, ones[1].path);
+    assert_int_equal(remove(file), 0); /* whom it knew */
     const char *self[] = {ones[1].listen, ones[1].listen, NULL};
     start(&ones[1], "127.0.0.2", self);
     const char *why;
@@ -312,6 +316,85 @@ static void silent_seeds_are_waited_for_a_while(void **state)
     until(region_ready(ones[0].region, &why));
     assert_true(uv_hrtime() - at > 2000000000ull);
     assert_null(why);
+}
+
+/* --- members remembered ----------------------------------------------------------------------- */
+
+static size_t remembered(struct one *o, struct addr out[REGION_KNOWN_MAX])
+{
+    u8 data[REGION_KNOWN_BYTES];
+    ssize_t len = region_file_read(o->path, REGION_KNOWN_FILE, data, sizeof(data));
+    return len > 0 ? region_known_unpack(data, (size_t)len, out) : 0;
+}
+
+static void without_its_seed_it_finds_the_region(void **state)
+{
+    struct addr known[REGION_KNOWN_MAX];
+    (void)state;
+    start(&ones[0], "127.0.0.1", NULL);
+    const char *seed[] = {ones[0].listen, NULL}, *dead[] = {"127.0.0.9:9", NULL};
+    start(&ones[1], "127.0.0.2", seed);
+    start(&ones[2], "127.0.0.3", seed);
+    until(living(&ones[1]) == 3 && living(&ones[2]) == 3);
+    until(!ones[1].region->saving);
+    assert_int_equal(remembered(&ones[1], known), 2);
+    stop(&ones[1]);
+    stop(&ones[0]); /* the only seed */
+    start(&ones[1], "127.0.0.2", seed);
+    until(living(&ones[1]) == 2 && living(&ones[2]) == 2);
+    region_known_refresh(ones[1].region); /* nobody takes the dead one's place */
+    assert_int_equal(ones[1].region->n_known, 2);
+    stop(&ones[1]);
+    start(&ones[1], "127.0.0.2", dead); /* nor does it matter what the config says */
+    until(living(&ones[1]) == 2);
+}
+
+static void the_living_take_the_place_of_the_dead(void **state)
+{
+    (void)state;
+    start(&ones[0], "127.0.0.1", NULL);
+    struct region *r = ones[0].region;
+    for (unsigned i = 0; i < REGION_KNOWN_MAX + 5; i++) {
+        struct addr a = addr_v4(127, 9, 9, (u8)(i + 1), 9);
+        region_known_add(r, &a);
+        region_known_add(r, &a);
+    }
+    assert_int_equal(r->n_known, REGION_KNOWN_MAX);
+    const char *seed[] = {ones[0].listen, NULL};
+    start(&ones[1], "127.0.0.2", seed);
+    until(living(&ones[0]) == 2);
+    region_known_refresh(r);
+    assert_int_equal(r->n_known, REGION_KNOWN_MAX);
+    assert_true(addr_equal(&r->known[0], &ones[1].region->address));
+    until(!r->saving);
+    struct addr known[REGION_KNOWN_MAX];
+    assert_int_equal(remembered(&ones[0], known), REGION_KNOWN_MAX);
+    assert_memory_equal(known, r->known, sizeof(known));
+}
+
+static void damaged_memories_are_passed_over(void **state)
+{
+    struct addr some[3] = {addr_v4(127, 0, 0, 1, 5), addr_v4(127, 0, 0, 1, 6), {.port = 7}};
+    struct addr out[REGION_KNOWN_MAX];
+    u8 data[REGION_KNOWN_BYTES];
+    (void)state;
+    some[2].ip[0] = 0xfd;
+    size_t len = region_known_pack(some, 3, data, sizeof(data));
+    assert_int_equal(region_known_unpack(data, len, out), 3);
+    assert_memory_equal(out, some, sizeof(some));
+    for (size_t cut = 0; cut < len; cut++)
+        assert_true(region_known_unpack(data, cut, out) < 3);
+    assert_int_equal(region_known_pack(some, 3, data, len - 1), 0);
+    struct addr odd[3] = {some[0], some[0], addr_v4(127, 0, 0, 1, 0)}; /* twice; no port */
+    len = region_known_pack(odd, 3, data, sizeof(data));
+    assert_int_equal(region_known_unpack(data, len, out), 1);
+    start(&ones[0], "127.0.0.1", NULL);
+    stop(&ones[0]);
+    char file[160];
+    snprintf(file, sizeof(file), "%s/" REGION_KNOWN_FILE, ones[0].path);
+    write_text(file, "rubbish");
+    start(&ones[0], "127.0.0.1", NULL);
+    assert_int_equal(ones[0].region->n_known, 0);
 }
 
 /* --- talks ------------------------------------------------------------------------------------ */
@@ -378,9 +461,21 @@ static void strangers_are_refused(void **state)
 /* Whoever sits at a seed's address may answer anything. */
 static void say_anything(struct server_peer *p, const struct server_request *q, void *arg)
 {
-    static const int statuses[] = {403, 200, 503, 500};
+    static const char block[65536];
     (void)arg;
-    say_answer(p, statuses[q->number % countof(statuses)], "", "not sealed");
+    switch (q->number % 6) {
+    case 0: say_answer(p, 403, "", "no"); break;
+    case 1: say_answer(p, 200, "", "not sealed"); break;
+    case 2:
+        say(p, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"); /* without end */
+        for (int i = 0; i < 1000 && !peer_left(p); i++)
+            say_bytes(p, block, sizeof(block));
+        hang_up(p);
+        break;
+    case 3: say(p, "rubbish"), hang_up(p); break;
+    case 4: hang_up(p); break;
+    default: say_answer(p, 503, "", "busy"); break;
+    }
 }
 
 static void a_seed_may_answer_anything(void **state)
@@ -586,6 +681,9 @@ int main(void)
         TEST(listening_everywhere_an_address_is_found),
         TEST(seeds_by_name_and_not_oneself),
         TEST(silent_seeds_are_waited_for_a_while),
+        TEST(without_its_seed_it_finds_the_region),
+        TEST(the_living_take_the_place_of_the_dead),
+        TEST(damaged_memories_are_passed_over),
         TEST(strangers_are_refused),
         TEST(a_seed_may_answer_anything),
         TEST(purges_reach_all_and_stay),

@@ -200,6 +200,32 @@ static void a_body_over_the_limit_is_413_and_fin(void **state)
     too_large("GET / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n", 180000);
 }
 
+/* A loop that stood still beyond the time for draining finds that over and the rest of the body
+ * there: it takes that first, for closing over it would send RST. */
+static void a_late_loop_drains_before_it_closes(void **state)
+{
+    struct rig r;
+    struct client c;
+    char piece[4096];
+    int error = 0;
+    socklen_t len = sizeof(error);
+    (void)state;
+    memset(piece, 'x', sizeof(piece));
+    rig_start(&r, &quick);
+    client_open(&c, &r);
+    client_send(&c, "POST / HTTP/1.1\r\n" HOST "Content-Length: 65537\r\n\r\n");
+    client_expect(&c, "HTTP/1.1 413 ");
+    client_expect_fin(&c);
+    for (int i = 0; i < 16; i++)
+        client_send_n(&c, piece, sizeof(piece));
+    usleep(400000); /* twice the time */
+    rig_until(&r, rig_stats(&r).open == 0);
+    assert_int_equal(getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
+    assert_int_equal(error, 0);
+    client_close(&c);
+    rig_stop(&r);
+}
+
 static void continue_is_said_when_the_body_is_welcome(void **state)
 {
     struct rig r;
@@ -580,6 +606,7 @@ int main(void)
         cmocka_unit_test(bodies_come_whole),
         cmocka_unit_test(a_body_at_the_limit_is_taken),
         cmocka_unit_test(a_body_over_the_limit_is_413_and_fin),
+        cmocka_unit_test(a_late_loop_drains_before_it_closes),
         cmocka_unit_test(continue_is_said_when_the_body_is_welcome),
         cmocka_unit_test(heads_and_bodies_follow_the_rules),
         cmocka_unit_test(http_1_0_gets_what_it_understands),

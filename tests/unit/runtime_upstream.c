@@ -290,6 +290,34 @@ static void test_nothing_listens(void **state)
     finish();
 }
 
+static void script_then_silent(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    go_silent(p); /* what is sent still arrives */
+    say_answer(p, 200, "", "");
+}
+
+/* The line of a kept connection is cut: the request on it vanishes. Another connection is tried
+ * long before the time for an answer is over. */
+static void test_silence_on_a_kept_connection(void **state)
+{
+    (void)state;
+    struct heard h;
+    begin(script_then_silent, NULL);
+    struct upstream *u = simple();
+    ask(&rig, u, &ask_blob, &h);
+    assert_int_equal(h.status, 200);
+    u64 since = uv_hrtime();
+    ask(&rig, u, &ask_blob, &h);
+    u64 took_ms = (uv_hrtime() - since) / 1000000;
+    assert_int_equal(h.status, 200);
+    assert_in_range(took_ms, 1500, 8000);
+    assert_int_equal(server_count(registry), 2);
+    assert_false(upstream_is_away(u));
+    finish();
+}
+
 static bool was_asked(void *arg)
 {
     return server_count(registry) >= *(const unsigned *)arg;
@@ -339,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_cut_short),
         cmocka_unit_test(test_away_and_back),
         cmocka_unit_test(test_nothing_listens),
+        cmocka_unit_test(test_silence_on_a_kept_connection),
         cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,7 +206,10 @@ def send(sock, method, target, headers=(), body=b"", host="localhost"):
     if body and "content-length" not in names and "transfer-encoding" not in names:
         lines.append(f"Content-Length: {len(body)}")
     started = time.monotonic()
-    sock.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+    try:
+        sock.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # answered before all was sent, and no more is taken: the answer is here to be read
     return Reply(sock, method, started)
 
 

@@ -2,6 +2,7 @@
 #include "support/server.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
@@ -129,6 +130,13 @@ void wait_gone(struct server_peer *p)
     p->over = true;
 }
 
+void go_silent(struct server_peer *p)
+{
+    struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
+    struct sock_fprog drop = {.len = 1, .filter = &nothing};
+    (void)setsockopt(p->fd, SOL_SOCKET, SO_ATTACH_FILTER, &drop, sizeof(drop));
+}
+
 /* --- connections ------------------------------------------------------------------------------ */
 
 /* Reads a head into `text`; false: the connection ended. */
@@ -148,8 +156,8 @@ static bool read_head(struct server_peer *p, char *text, size_t cap)
 static bool note(struct server *s, const char *head, struct server_request *out)
 {
     memset(out, 0, sizeof(*out));
-    const char *end = strstr(head, "\r\n");
-    if (sscanf(head, "%15s %1023s", out->method, out->target) != 2)
+    const char *end = strstr(head, "\r\n"); /* NULL: a NUL stood before it */
+    if (!end || sscanf(head, "%15s %1023s", out->method, out->target) != 2)
         return false;
     snprintf(out->head, sizeof(out->head), "%s", end + 2);
     pthread_mutex_lock(&s->lock);
@@ -164,6 +172,20 @@ static bool note(struct server *s, const char *head, struct server_request *out)
     return room;
 }
 
+/* The script has answered; what is left of the request is no next one. */
+static void skip_body(struct server_peer *p, const struct server_request *r)
+{
+    const char *length = request_field(r, "Content-Length");
+    char skipped[4096];
+    for (size_t left = length ? strtoull(length, NULL, 10) : 0; left > 0 && !p->over;) {
+        ssize_t n = peer_read(p, skipped, left < sizeof(skipped) ? left : sizeof(skipped));
+        if (n <= 0)
+            p->over = true;
+        else
+            left -= (size_t)n;
+    }
+}
+
 static void *serve(void *arg)
 {
     struct server_peer *p = arg;
@@ -175,6 +197,7 @@ static void *serve(void *arg)
         if (!read_head(p, head, sizeof(r->head)) || !note(p->server, head, r))
             break;
         p->server->script(p, r, p->server->arg);
+        skip_body(p, r);
     }
     if (p->ssl)
         SSL_shutdown(p->ssl);

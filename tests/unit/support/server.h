@@ -53,6 +53,8 @@ void say_chunk(struct server_peer *p, const void *data, size_t len); /* len 0: t
 void hang_up(struct server_peer *p); /* FIN; nothing more is served */
 void wait_gate(struct server_peer *p, unsigned gate);
 void wait_gone(struct server_peer *p); /* until the client leaves: never answers */
+/* From now on nothing of this connection arrives, as if its line were cut. */
+void go_silent(struct server_peer *p);
 
 /* Bytes that stand for a layer, the same for equal seeds; free() them. */
 struct layer {
