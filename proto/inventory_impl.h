@@ -96,11 +96,12 @@ struct inventory_link {
     u64 last_ns;           /* data last sent */
     u64 srtt_ns, rttvar_ns, heard_ns;
     bool silent;
-    struct inventory_sent sent[INVENTORY_WINDOW];
     /* Inwards. */
     u32 in_session, in_ack, in_mask;
     u64 ack_ns, ack_since_ns; /* when to acknowledge; UINT64_MAX: nothing to */
     u64 in_last_ns;           /* when the last new batch came */
+    /* Outwards again: last, so that what each look at a link needs stands together. */
+    struct inventory_sent sent[INVENTORY_WINDOW];
 };
 
 struct inventory_pending {

@@ -89,20 +89,22 @@ struct verdict {
     struct node_signature sig;
 };
 
+/* What each message from it looks at stands first, together. */
 struct peer {
     struct member_record rec; /* texts point into `text`; region to ourselves' */
-    struct node_signature sig;
-    struct item news; /* its record, or the verdict on it */
-    struct suspicion *suspicion;
-    struct verdict *verdict;
-    u64 since_ns, heard_ns, barred_until_ns; /* as now_ns */
-    u64 settled_ns;                          /* from when its name is firmly its own */
     struct coord coord;
+    u64 heard_ns; /* as now_ns */
     u32 key_ids[2];
     u32 rtt_us;
     u32 index;
     u32 body; /* hash of the record but for incarnation and flags */
     u8 state, load, fetch_fails, probe_fails, bar_level, extra_len;
+    struct suspicion *suspicion;
+    struct verdict *verdict;
+    struct item news;              /* its record, or the verdict on it */
+    u64 since_ns, barred_until_ns; /* as now_ns */
+    u64 settled_ns;                /* from when its name is firmly its own */
+    struct node_signature sig;
     char text[]; /* name, rack, url with their NULs, then extra */
 };
 

@@ -49,9 +49,12 @@ static bool dial_inventory(struct mesh *m, struct mesh_talk *t, struct addr *to,
 static bool dial_purge(struct mesh *m, struct mesh_talk *t, struct addr *to, struct wire_out *w)
 {
     struct node_key key;
-    const struct mesh_peer *p = mesh_peers_random(&m->peers, &m->rng);
-    if (!p || !purge_dial(m->purge, &key, w))
+    if (m->peers.n_live == 0)
         return false;
+    u64 turn = rng_below(&m->rng, m->peers.n_live);
+    if (!purge_dial(m->purge, &key, w)) /* nearly always: do not look anybody up for it */
+        return false;
+    const struct mesh_peer *p = &m->peers.peers[m->peers.live[turn]];
     if (node_key_is_set(&key)) {
         const struct mesh_peer *wanted = mesh_peers_find(&m->peers, &key);
         p = wanted && wanted->live != MESH_NONE ? wanted : p;

@@ -1,7 +1,10 @@
 /* seal_windows.c - see seal_windows.h.
  *
- * Entries stand in one array, found by a chained hash and held in two rows by age: claimed and
- * proven. Links are indices, since the array moves when it grows. */
+ * Entries stand in one array, found by a chained hash. The claimed ones are held in a row by age,
+ * since anybody with the mesh key can have them replaced. The proven ones carry only the time of
+ * their last message: which of them is the oldest is looked for when no claimed one is left, once
+ * per record proven in a full table, which a signature costs more to check; and what they send
+ * touches no other entry. Links are indices, since the array moves when it grows. */
 #include "proto/seal_windows.h"
 
 #include <assert.h>
@@ -31,13 +34,10 @@ struct entry {
     u64 sender;
     bool proven;
     u32 chain;        /* the next of the same bucket */
-    u32 older, newer; /* in its row */
+    u32 older, newer; /* in the row of the claimed */
+    u64 heard;        /* of a proven one: when, in messages of all senders */
     struct session now;
     struct session *claimed; /* newer than the proven one; usually none */
-};
-
-struct row {
-    u32 oldest, newest;
 };
 
 struct seal_windows {
@@ -45,7 +45,8 @@ struct seal_windows {
     u32 n, room; /* room: a power of two, also the number of buckets */
     struct entry *entries;
     u32 *buckets;
-    struct row rows[2]; /* claimed, proven */
+    u32 oldest, newest; /* of the claimed */
+    u64 messages;       /* taken in from proven senders */
 };
 
 int seal_windows_new(struct seal_windows **out, u64 seed)
@@ -55,8 +56,7 @@ int seal_windows_new(struct seal_windows **out, u64 seed)
     if (!t)
         return ERR_NOMEM;
     t->seed = seed;
-    for (int i = 0; i < 2; i++)
-        t->rows[i] = (struct row){NONE, NONE};
+    t->oldest = t->newest = NONE;
     return 0;
 }
 
@@ -99,19 +99,40 @@ static u32 *bucket_of(const struct seal_windows *t, u64 sender)
 static void row_leave(struct seal_windows *t, u32 i)
 {
     struct entry *e = &t->entries[i];
-    struct row *row = &t->rows[e->proven];
-    *(e->older == NONE ? &row->oldest : &t->entries[e->older].newer) = e->newer;
-    *(e->newer == NONE ? &row->newest : &t->entries[e->newer].older) = e->older;
+    *(e->older == NONE ? &t->oldest : &t->entries[e->older].newer) = e->newer;
+    *(e->newer == NONE ? &t->newest : &t->entries[e->newer].older) = e->older;
 }
 
 static void row_enter(struct seal_windows *t, u32 i)
 {
     struct entry *e = &t->entries[i];
-    struct row *row = &t->rows[e->proven];
-    e->older = row->newest;
+    e->older = t->newest;
     e->newer = NONE;
-    *(row->newest == NONE ? &row->oldest : &t->entries[row->newest].newer) = i;
-    row->newest = i;
+    *(t->newest == NONE ? &t->oldest : &t->entries[t->newest].newer) = i;
+    t->newest = i;
+}
+
+static void note_heard(struct seal_windows *t, u32 i)
+{
+    struct entry *e = &t->entries[i];
+    if (e->proven) {
+        e->heard = ++t->messages;
+    } else if (t->newest != i) {
+        row_leave(t, i);
+        row_enter(t, i);
+    }
+}
+
+/* In a full table. */
+static u32 heard_longest_ago(const struct seal_windows *t)
+{
+    if (t->oldest != NONE)
+        return t->oldest;
+    u32 oldest = 0;
+    for (u32 i = 1; i < t->n; i++)
+        if (t->entries[i].heard < t->entries[oldest].heard)
+            oldest = i;
+    return oldest;
 }
 
 static void chain_enter(struct seal_windows *t, u32 i)
@@ -166,10 +187,11 @@ static u32 add(struct seal_windows *t, u64 sender)
     if (t->n < t->room || grow(t)) {
         t->n++;
     } else {
-        i = t->rows[0].oldest != NONE ? t->rows[0].oldest : t->rows[1].oldest;
-        if (i == NONE)
+        if (t->n == 0)
             return NONE;
-        row_leave(t, i);
+        i = heard_longest_ago(t);
+        if (!t->entries[i].proven)
+            row_leave(t, i);
         chain_leave(t, i);
         free(t->entries[i].claimed);
     }
@@ -214,8 +236,7 @@ bool seal_windows_take(struct seal_windows *t, const u8 sender[8], u64 epoch, bo
     u32 i = find(t, word);
     if (i == NONE && (i = add(t, word)) == NONE)
         return false;
-    row_leave(t, i);
-    row_enter(t, i);
+    note_heard(t, i);
     struct session *s = session_for(&t->entries[i], epoch);
     if (!s)
         return false;
@@ -245,6 +266,6 @@ void seal_windows_proven(struct seal_windows *t, const u8 sender[8], u64 epoch)
     if (!e->proven) {
         row_leave(t, i);
         e->proven = true;
-        row_enter(t, i);
+        note_heard(t, i);
     }
 }
