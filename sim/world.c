@@ -97,6 +97,24 @@ static int place_nodes(struct world *w, const struct world_options *opt, char wh
     return 0;
 }
 
+/* A trace belongs to its scenario; without a `duration` the run is as long as the trace. */
+static int take_trace(struct world *w, char why[256])
+{
+    if ((w->trace != NULL) != (w->scenario == &scenario_trace)) {
+        snprintf(why, 256, "--set trace=FILE and the scenario trace belong together");
+        topology_fini(&w->topology);
+        return ERR_INVAL;
+    }
+    if (!w->trace)
+        return 0;
+    int rc = scenario_trace_check(w->trace, &w->topology, why);
+    if (rc)
+        topology_fini(&w->topology);
+    else if (w->k.duration == 0)
+        w->k.duration = w->trace->pulls[w->trace->n_pulls - 1].at_ns + SIM_S;
+    return rc;
+}
+
 static void lay_lines(struct world *w)
 {
     flow_init(&w->flows);
@@ -148,7 +166,10 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     w->k = *opt->knobs;
     w->scenario = opt->scenario;
     w->record = opt->record;
+    w->trace = opt->trace;
     int rc = place_nodes(w, opt, why);
+    if (rc == 0)
+        rc = take_trace(w, why);
     if (rc) {
         free(w);
         return rc;
@@ -163,6 +184,8 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     w->rng_pause = engine_rng(&w->engine, "resume");
     lay_lines(w);
     catalog_init(&w->catalog, &w->k, &catalog);
+    if (w->trace)
+        catalog_take_trace(&w->catalog, w->trace);
     registry_init(&w->registry, &w->k, &registry);
     carry_init(w);
     fetch_init(w);

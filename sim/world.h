@@ -26,6 +26,7 @@
 #include "sim/scenario.h"
 #include "sim/shelf.h"
 #include "sim/sim_clock.h"
+#include "sim/trace.h"
 
 enum event_kind {
     EV_BOOT,   /* node; arg: 1 in an orderly restart */
@@ -102,6 +103,7 @@ struct talk {
 struct world {
     struct knobs k;
     const struct scenario *scenario;
+    const struct trace *trace; /* NULL: none */
     struct engine engine;
     struct topology topology;
     struct net net;
@@ -148,10 +150,11 @@ struct world_options {
     u64 seed;
     const char *topology_text; /* NULL: built in */
     size_t topology_len;
+    const struct trace *trace;       /* borrowed; of the scenario `trace`, and no other */
     struct record *record;           /* borrowed; NULL: nothing is written */
     const struct fault_plan *faults; /* NULL: the scenario's; else exactly these */
 };
-/* ERR_INVAL and a sentence: the topology does not fit. */
+/* ERR_INVAL and a sentence: the topology or the trace does not fit. */
 must_use int world_new(struct world **out, const struct world_options *opt, char why[256]);
 void world_del(struct world *w);
 
