@@ -142,6 +142,7 @@ static void populate(struct world *w)
         }
     struct rng r = engine_rng(&w->engine, "mesh key");
     rng_bytes(&r, &w->mesh_key, sizeof(w->mesh_key));
+    rng_bytes(&r, &w->removed_key, sizeof(w->removed_key));
 }
 
 /* Everybody starts within `join_over`, the seeds first; changes go on at their own pace. */
@@ -340,6 +341,7 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_FLOWS: flows_tick(w, ev); break;
     case EV_FAULT: fault_begins(w, (u32)ev->arg); break;
     case EV_FAULT_ENDS: fault_ends(w, (u32)ev->arg); break;
+    case EV_UPGRADE: fault_upgrade(w, ev); break;
     case EV_CHANGE: change(w, ev->node); break;
     case EV_PULL: pulled(w, ev); break;
     case EV_RETRY: pull_retry(w, (u32)ev->arg); break;
