@@ -149,8 +149,9 @@ static void populate(struct world *w)
 static void schedule(struct world *w)
 {
     struct rng r = engine_rng(&w->engine, "joins");
+    u32 met[TOPOLOGY_OFFICES_MAX] = {0}; /* nodes, by region */
     for (u32 i = 0; i < w->n; i++) {
-        bool seed = i < w->k.seeds;
+        bool seed = met[w->hosts[i].place.region]++ < w->k.seeds;
         world_at(w, seed || !w->k.join_over ? 0 : rng_below(&r, w->k.join_over), EV_BOOT, i, 0);
         if (w->k.changes > 0 && w->k.layers > 0)
             world_at(w, w->k.warm + (u64)(1e9 * rng_unit(&r) / w->k.changes), EV_CHANGE, i, 0);
