@@ -1,7 +1,7 @@
 /* trace.c - see trace.h. */
 #include "sim/trace.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,6 +233,7 @@ static int number_layers(struct reader *r)
     qsort(r->rows, r->n, sizeof(*r->rows), by_digest);
     t->rows = mem_new(r->n, sizeof(*t->rows));
     t->layers = mem_new(r->n, sizeof(*t->layers));
+    assert(t->rows && t->layers);
     t->n_rows = r->n;
     for (size_t i = 0; i < r->n; i++) {
         const struct row *row = &r->rows[i];
