@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "sim/mem.h"
+#include "sim/trace.h"
 
 /* Layer numbers of images begin here; below are those that nodes hold from the start. */
 #define IMAGE_LAYERS_FROM 0x40000000u
+#define TRACE_LAYERS_FROM 0x80000000u
 #define BASES             40 /* base layers that images share, the popular ones most */
 
 static u64 mixed(u64 x)
@@ -20,6 +22,10 @@ static u64 mixed(u64 x)
 
 void catalog_digest(const struct catalog *c, u32 layer, struct digest *d)
 {
+    if (layer >= TRACE_LAYERS_FROM && c->trace) {
+        *d = c->trace->layers[layer - TRACE_LAYERS_FROM].digest;
+        return;
+    }
     memset(d, 0, sizeof(*d));
     d->alg = DIGEST_SHA256;
     for (unsigned i = 0; i < 4; i++) {
@@ -47,6 +53,8 @@ u64 catalog_bytes(const struct catalog *c, u32 layer)
 {
     static const struct point sizes[] = {{0, 200},    {.25, 1e5},   {.5, 4e6}, {.75, 2e7},
                                          {.9, 6.3e7}, {.98, 2.5e8}, {1, 1.5e9}};
+    if (layer >= TRACE_LAYERS_FROM && c->trace)
+        return c->trace->layers[layer - TRACE_LAYERS_FROM].bytes;
     if (c->fixed_bytes && layer >= IMAGE_LAYERS_FROM)
         return c->fixed_bytes / (c->fixed_n ? c->fixed_n : 1);
     double part = (double)(mixed(c->seed ^ (0x5851f42d4c957f2du * ((u64)layer + 1))) >> 11);
@@ -91,6 +99,25 @@ void catalog_init(struct catalog *c, const struct knobs *k, const struct rng *rn
         u32 a = (u32)rng_below(&r, BASES), b = (u32)rng_below(&r, BASES);
         make_image(c, &c->images[i], draw_count(c, &r), a < b ? a : b);
         sum += 1.0 / (i + 1);
+        c->zipf[i] = sum;
+    }
+}
+
+void catalog_take_trace(struct catalog *c, const struct trace *t)
+{
+    free(c->images);
+    free(c->zipf);
+    c->trace = t;
+    c->n_images = (u32)t->n_pulls;
+    c->images = mem_new(c->n_images, sizeof(*c->images));
+    c->zipf = mem_new(c->n_images, sizeof(*c->zipf));
+    c->n_layers = 0;
+    for (size_t i = 0; i < t->n_rows; i++)
+        add_layer(c, TRACE_LAYERS_FROM + t->rows[i]);
+    double sum = 0;
+    for (u32 i = 0; i < c->n_images; i++) {
+        c->images[i] = (struct catalog_image){t->pulls[i].first, t->pulls[i].n};
+        sum += 1; /* a popular image has many pulls already */
         c->zipf[i] = sum;
     }
 }

@@ -20,18 +20,24 @@ struct catalog_image {
     u32 n;
 };
 
+struct trace;
+
 struct catalog {
     u64 seed;
     struct catalog_image *images;
     u32 n_images;
     u32 *layers;
     size_t n_layers, layers_cap;
-    double *zipf;             /* cumulated */
-    u64 fixed_bytes, fixed_n; /* of an image, when set */
-    u32 published;            /* layers that images made since were given */
+    double *zipf;              /* cumulated */
+    u64 fixed_bytes, fixed_n;  /* of an image, when set */
+    u32 published;             /* layers that images made since were given */
+    const struct trace *trace; /* borrowed; NULL: none */
 };
 
 void catalog_init(struct catalog *c, const struct knobs *k, const struct rng *rng);
+/* From now on the images are the pulls of a trace, in its order, and the layers those that it
+ * names. `t` is borrowed until catalog_fini(). */
+void catalog_take_trace(struct catalog *c, const struct trace *t);
 void catalog_fini(struct catalog *c);
 
 void catalog_digest(const struct catalog *c, u32 layer, struct digest *d);

@@ -19,6 +19,7 @@ void cmdline_help(FILE *out)
         "      --seed S                      another seed, another run; the same seed, the same run\n"
         "      --set KEY=VALUE               any of the knobs (dray-sim run SCENARIO --help)\n"
         "      --set topology=FILE           offices, racks and lines from a YAML file\n"
+        "      --set trace=FILE              pulls to replay, as CSV; of the scenario trace\n"
         "      --out DIR                     events.jsonl, summary.json, figures.json\n"
         "      --shrink                      a run that fails: finds fewer faults that still fail,\n"
         "                                    and writes them to DIR/faults.txt\n"
@@ -68,6 +69,10 @@ static int take_set(struct cmdline *c, const char *value, char why[CMDLINE_WHY_M
 {
     if (strncmp(value, "topology=", 9) == 0) {
         c->topology = value + 9;
+        return 0;
+    }
+    if (strncmp(value, "trace=", 6) == 0) {
+        c->trace = value + 6;
         return 0;
     }
     if (c->n_sets == CMDLINE_SETS) {

@@ -21,7 +21,7 @@ struct cmdline {
     bool seed_given;
     const char *sets[CMDLINE_SETS]; /* key=value */
     size_t n_sets;
-    const char *topology, *out, *faults; /* paths */
+    const char *topology, *trace, *out, *faults; /* paths */
     bool shrink;
 };
 

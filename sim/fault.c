@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "sim/carry.h"
+#include "sim/fault_impl.h"
 #include "sim/fetch.h"
 #include "sim/host.h"
 #include "sim/mem.h"
@@ -95,6 +96,9 @@ static u64 amount_of(struct rng *r, enum fault_kind kind)
     case FAULT_REPLAY: return 1 + rng_below(r, 2000);
     case FAULT_ORIGIN: return 1 + rng_below(r, REGISTRY_MOOD_COUNT - 1);
     case FAULT_LIE: return rng_below(r, 3);
+    case FAULT_OLD_KEY:
+    case FAULT_UPGRADE: return rng_below(r, 2);
+    case FAULT_COLLUDE: return 50 + rng_below(r, 300);
     default: return 0;
     }
 }
@@ -106,19 +110,21 @@ static u64 length_of(struct rng *r, enum fault_kind kind)
     return 2 * SIM_S + rng_below(r, 58 * SIM_S);
 }
 
-static void draw_chaos(struct world *w, u64 from, u64 to)
+/* Kinds from `first` until before `end`. */
+static void draw_mixed(struct world *w, const char *stream, double per_100, int first, int end)
 {
-    struct rng r = engine_rng(&w->engine, "chaos");
-    double rate = w->k.chaos * w->n / 100;
+    u64 from = w->k.warm, to = w->k.warm + w->k.duration;
+    struct rng r = engine_rng(&w->engine, stream);
+    double rate = per_100 * w->n / 100;
     if (rate <= 0)
         return;
     /* Swarm testing (Groce et al., ISSTA 2012): a run leaves some kinds out altogether. */
     u32 weights[FAULT_KIND_COUNT], sum = 0;
-    for (int i = 0; i < FAULT_KIND_COUNT; i++)
+    for (int i = first; i < end; i++)
         sum += weights[i] = rng_chance(&r, .5) ? kinds[i].weight : 0;
     for (u64 at = from + gap(&r, rate); sum > 0 && at < to; at += gap(&r, rate)) {
         u32 x = (u32)rng_below(&r, sum);
-        int kind = 0;
+        int kind = first;
         while (x >= weights[kind])
             x -= weights[kind++];
         struct fault f = {.at_ns = at, .kind = (enum fault_kind)kind};
@@ -135,7 +141,8 @@ void fault_draw(struct world *w)
     draw_crashes(w, from, to, FAULT_CRASH, w->k.crashes);
     draw_crashes(w, from, to, FAULT_LEAVE, w->k.leaves);
     draw_pauses(w, from, to);
-    draw_chaos(w, from, to);
+    draw_mixed(w, "chaos", w->k.chaos, 0, FAULT_POWER_LOSS);
+    draw_mixed(w, "upsets", w->k.upsets, FAULT_POWER_LOSS, FAULT_KIND_COUNT);
 }
 
 void fault_schedule(struct world *w)
@@ -264,9 +271,14 @@ void fault_begins(struct world *w, u32 index)
         fetch_reachability_changed(w);
         break;
     case FAULT_LIE:
-        host_lie(w, f->node, true);
+        host_lie(w, f->node, HOST_LIES);
         host_drive(w, f->node);
         break;
+    case FAULT_POWER_LOSS:
+    case FAULT_OLD_KEY:
+    case FAULT_UPGRADE:
+    case FAULT_FORGE:
+    case FAULT_COLLUDE: fault_upset_begins(w, f); break;
     case FAULT_KIND_COUNT: break;
     }
     u64 for_ns = f->kind == FAULT_LEAVE ? SIM_S : f->for_ns; /* time to be heard, then it goes */
@@ -304,6 +316,11 @@ void fault_ends(struct world *w, u32 index)
         if (w->faults.moods == index)
             w->registry.mood = REGISTRY_WELL;
         break;
+    case FAULT_POWER_LOSS:
+    case FAULT_OLD_KEY:
+    case FAULT_UPGRADE:
+    case FAULT_FORGE:
+    case FAULT_COLLUDE: fault_upset_ends(w, f); break;
     case FAULT_PAUSE: /* ends by its own event */
     case FAULT_CLOG:
     case FAULT_CLOCK_JUMP:
@@ -324,7 +341,8 @@ void fault_heal(struct world *w)
     for (u32 i = 0; i < w->n; i++) {
         struct host *h = &w->hosts[i];
         h->disk_full = false;
-        host_lie(w, i, false);
+        host_lie(w, i, HOST_HONEST);
+        host_ring(w, i, HOST_RING_NOW);
         host_drive(w, i);
         if (h->state == HOST_PAUSED)
             host_resume(w, i);

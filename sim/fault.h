@@ -10,7 +10,7 @@
 
 struct world;
 
-/*  name, weight in chaos, text for people */
+/*  name, weight, text for people; from POWER_LOSS on drawn by `upsets`, those before by `chaos` */
 #define FAULTS(X)                                                                                  \
     X(CRASH, 8, "crash")                                                                           \
     X(CRASH_DARK, 6, "power cut")                                                                  \
@@ -33,7 +33,12 @@ struct world;
     X(DISK_FULL, 3, "disk full")                                                                   \
     X(DISK_ROT, 2, "rot in the store")                                                             \
     X(ORIGIN, 6, "registry")                                                                       \
-    X(LIE, 2, "lies")
+    X(LIE, 2, "lies")                                                                              \
+    X(POWER_LOSS, 6, "power cut, last writes lost")                                                \
+    X(OLD_KEY, 4, "seals with a removed key")                                                      \
+    X(UPGRADE, 2, "rolling upgrade")                                                               \
+    X(FORGE, 4, "forged inventory")                                                                \
+    X(COLLUDE, 2, "collusion")
 
 enum fault_kind {
 #define X(name, weight, text) FAULT_##name,
@@ -46,9 +51,11 @@ const char *fault_name(enum fault_kind k);
 struct fault {
     u64 at_ns, for_ns;
     enum fault_kind kind;
-    u32 node;   /* whom; of SPLIT a salt; of OFFICE_CUT the office */
+    u32 node;   /* whom; of SPLIT and COLLUDE a salt; of OFFICE_CUT the office */
     u64 amount; /* SLOW: ns; LOSSY, SPLIT, WEATHER: parts per thousand; CLOCK_JUMP: ms, as i64;
-                   CLOCK_DRIFT: ppm; REPLAY: datagrams; ORIGIN: enum registry_mood */
+                   CLOCK_DRIFT: ppm; REPLAY: datagrams; ORIGIN: enum registry_mood; OLD_KEY: 1: and
+                   opens nothing else; UPGRADE: 0: to the next wire version, 1: back; COLLUDE:
+                   parts per thousand */
 };
 
 struct fault_plan {
@@ -66,5 +73,9 @@ void fault_schedule(struct world *w);
 void fault_begins(struct world *w, u32 index);
 void fault_ends(struct world *w, u32 index);
 void fault_heal(struct world *w);
+/* EV_UPGRADE: a node's turn; arg: the fault's amount, or that it said goodbye a second ago. */
+#define FAULT_UPGRADE_STOPS 2
+struct event;
+void fault_upgrade(struct world *w, const struct event *ev);
 /* "12.500 s: pause of node 7 for 5.000 s" */
 void fault_print(const struct fault *f, char out[120]);

@@ -131,6 +131,7 @@ static void keep(struct world *w, const struct fetch *f)
         host_hold(w, f->node, gone[i], false);
     if (rc == 0) {
         shelf_put(&h->shelf, f->layer, f->size, host_unix_ms(w, h));
+        shelf_find(&h->shelf, f->layer)->stored_ms = world_now(w) / SIM_MS;
         host_hold(w, f->node, f->layer, true);
     }
     host_drive(w, f->node);

@@ -9,11 +9,17 @@
 #define THINK_NS    (2 * SIM_MS) /* a peer's disk, until the first byte leaves */
 #define TRICKLE_BPS 1000
 
-enum lie { LIE_NONE, LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE, LIE_CLAIMS };
+enum lie { LIE_NONE, LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE, LIE_CLAIMS, LIE_TOGETHER };
 
 static enum lie lie_of(const struct host *h)
 {
-    return h->liar ? (enum lie)(1 + h->index % 4) : LIE_NONE;
+    switch (h->lies) {
+    case HOST_HONEST: return LIE_NONE;
+    case HOST_LIES: return (enum lie)(1 + h->index % 4);
+    case HOST_FORGES: return LIE_CLAIMS;
+    case HOST_COLLUDES: break;
+    }
+    return LIE_TOGETHER;
 }
 
 static struct fetch_request *at(struct world *w, u32 id)
@@ -156,14 +162,27 @@ void fetch_request_end(struct world *w, u32 id, enum sourcing_outcome outcome)
 
 /* --- at the server --------------------------------------------------------------------------- */
 
+/* Colluders have the same wrong bytes, and share each layer out among them, so that none can be
+ * convicted alone: who is asked for the whole of it breaks off half-way. */
+static void serve_together(struct fetch_request *r, struct host *s)
+{
+    r->wrong = s->served_wrong = true;
+    if (r->start == 0 && r->wanted > 1)
+        r->length = r->wanted / 2;
+}
+
 static void serve(struct world *w, u32 id)
 {
     struct fetch_request *r = at(w, id);
     struct host *s = &w->hosts[r->server];
     u32 layer = w->fetches->v[r->fetch].layer;
     struct shelf_entry *e = shelf_find(&s->shelf, layer);
-    bool holds = host_holds(w, r->server, layer);
-    if (!holds || lie_of(s) == LIE_MISSING) {
+    const struct host *asks = &w->hosts[w->fetches->v[r->fetch].node];
+    bool together = lie_of(s) == LIE_TOGETHER;
+    bool holds = host_holds(w, r->server, layer) || (together && host_claims(s, layer));
+    if (!host_opens(s, asks)) {
+        r->status = 403; /* its Dray-Peer is sealed with a key that is not known here */
+    } else if (!holds || lie_of(s) == LIE_MISSING) {
         r->status = 404;
         s->denied |= holds || s->claims; /* it may come to hold what it claimed */
     } else if (s->serving >= w->k.peer_slots) {
@@ -173,6 +192,8 @@ static void serve(struct world *w, u32 id)
         r->serving = true;
         r->wrong = lie_of(s) == LIE_WRONG_BYTES || (e && e->rotten);
         s->served_wrong |= r->wrong;
+        if (together)
+            serve_together(r, s);
         s->serving++;
         if (e) {
             e->pins++;
@@ -278,6 +299,7 @@ void fetch_answered(struct world *w, const struct event *ev)
     fetch_peer_ended(w, fetch, r->slot,
                      r->status == 404   ? SOURCING_MISSING
                      : r->status == 503 ? SOURCING_BUSY
+                     : r->status == 403 ? SOURCING_DENIED
                                         : SOURCING_FAILED);
 }
 
@@ -293,12 +315,18 @@ void fetch_flow_done(struct world *w, u32 flow)
 {
     u32 id = w->flows.flows[flow].tag;
     struct fetch_request *r = at(w, id);
-    u32 fetch = r->fetch, server = r->server;
+    u32 fetch = r->fetch, server = r->server, gen = r->gen;
     u64 taken = r->taken;
     assert(r->flow == flow);
     if (fetch_took(w, id, r->length - taken))
         return;
-    r = at(w, id); /* its stream is over, and the layer is not whole */
+    /* Its stream is over, and the layer is not whole. Who was asked beside it, for the bytes that
+     * came, is left before the next begins behind them. */
+    if (server != FETCH_REGISTRY)
+        fetch_steps(w, fetch);
+    r = &w->fetches->requests[id];
+    if (!r->used || r->gen != gen)
+        return;
     bool progress = r->taken > 0;
     if (server == FETCH_REGISTRY) {
         fetch_request_end(w, id, SOURCING_FAILED);

@@ -50,7 +50,10 @@ void host_init(struct world *w, u32 index)
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
     if (rng_chance(&r, w->k.liars))
-        host_lie(w, index, true);
+        host_lie(w, index, HOST_LIES);
+    struct rng together = engine_rng_n(&w->engine, "colluders", index);
+    if (rng_chance(&together, w->k.colluders))
+        host_lie(w, index, HOST_COLLUDES);
 }
 
 void host_fini(struct host *h)
@@ -113,23 +116,65 @@ static void tell_store(struct world *w, struct host *h)
         host_hold(w, h->index, h->claims[i], true);
 }
 
-void host_lie(struct world *w, u32 index, bool lies)
+void host_lie(struct world *w, u32 index, enum host_lies lies)
 {
     struct host *h = &w->hosts[index];
-    struct rng r = engine_rng_n(&w->engine, "claims", index);
+    struct rng r = lies == HOST_COLLUDES ? engine_rng(&w->engine, "collusion")
+                                         : engine_rng_n(&w->engine, "claims", index);
     for (u32 i = 0; h->claims && i < HOST_CLAIMS; i++)
         if (!host_holds(w, index, h->claims[i]))
             host_hold(w, index, h->claims[i], false);
     free(h->claims);
     h->claims = NULL;
-    h->liar = lies;
-    if (!lies || index % 4 != 3)
+    h->lies = lies;
+    if (lies == HOST_HONEST || (lies == HOST_LIES && index % 4 != 3))
         return;
     h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));
     for (u32 i = 0; i < HOST_CLAIMS; i++) {
         h->claims[i] = w->catalog.layers[rng_below(&r, w->catalog.n_layers)];
         host_hold(w, index, h->claims[i], true);
     }
+}
+
+bool host_claims(const struct host *h, u32 layer)
+{
+    for (u32 i = 0; h->claims && i < HOST_CLAIMS; i++)
+        if (h->claims[i] == layer)
+            return true;
+    return false;
+}
+
+/* --- keys ------------------------------------------------------------------------------------ */
+
+static size_t keys_of(const struct world *w, const struct host *h, struct seal_key out[2])
+{
+    if (h->ring == HOST_RING_NOW) {
+        out[0] = w->mesh_key;
+        return 1;
+    }
+    out[0] = w->removed_key;
+    out[1] = w->mesh_key;
+    return h->ring == HOST_RING_OLD ? 1 : 2;
+}
+
+void host_ring(struct world *w, u32 index, enum host_ring ring)
+{
+    struct host *h = &w->hosts[index];
+    struct seal_key keys[2];
+    if (h->ring == ring)
+        return;
+    h->ring = ring;
+    size_t n = keys_of(w, h, keys);
+    int rc = h->mesh ? mesh_set_keys(h->mesh, keys, n) : 0;
+    if (rc)
+        measure_break(w, "boot", "mesh_set_keys: %s", err_name(rc));
+}
+
+bool host_opens(const struct host *a, const struct host *b)
+{
+    if (b->ring == HOST_RING_NOW)
+        return a->ring != HOST_RING_OLD;
+    return a->ring != HOST_RING_NOW;
 }
 
 /* --- a life ---------------------------------------------------------------------------------- */
@@ -162,11 +207,12 @@ void host_boot(struct world *w, u32 index)
     h->life++;
     u64 epoch = host_unix_ms(w, h);
     h->inventory_epoch = 1 + (epoch > h->inventory_epoch ? epoch : h->inventory_epoch);
+    struct seal_key keys[2];
     struct mesh_options opt = {
         .self = {.addr = h->addr,
                  .role = MEMBER_NODE,
                  .version_min = WIRE_VERSION,
-                 .version_max = WIRE_VERSION,
+                 .version_max = (u8)(WIRE_VERSION + h->newer),
                  .can_fetch = true,
                  .name = h->name,
                  .region = w->topology.regions[h->place.region],
@@ -174,8 +220,8 @@ void host_boot(struct world *w, u32 index)
                  .public_url = ""},
         .boot_epoch = h->life,
         .inventory_epoch = h->inventory_epoch,
-        .keys = &w->mesh_key,
-        .n_keys = 1,
+        .keys = keys,
+        .n_keys = keys_of(w, h, keys),
         .pool = w->pools[h->place.region],
         .rng_seed = rng_u64(&w->rng_boot),
         .clear = !w->k.sealed,

@@ -15,10 +15,15 @@ void host_init(struct world *w, u32 index);
 void host_fini(struct host *h);
 
 bool host_is_seed(const struct world *w, u32 index); /* the first few of each region */
-/* From now on it lies, or is honest again: see fetch_request.c. Every fourth liar claims layers
- * that it does not hold. */
+/* From now on it lies, or is honest again: see fetch_request.c. Forgers, colluders and every fourth
+ * of the other liars claim layers that they do not hold; colluders all the same ones. */
 #define HOST_CLAIMS 64
-void host_lie(struct world *w, u32 index, bool lies);
+void host_lie(struct world *w, u32 index, enum host_lies lies);
+bool host_claims(const struct host *h, u32 layer);
+/* Its mesh keys from now on. */
+void host_ring(struct world *w, u32 index, enum host_ring ring);
+/* Would `a` open what `b` seals? */
+bool host_opens(const struct host *a, const struct host *b);
 void host_boot(struct world *w, u32 index);
 /* The process dies. `dark`: its machine with it, so that nobody even refuses. */
 void host_crash(struct world *w, u32 index, bool dark);

@@ -45,7 +45,9 @@
     X(registry_slots, COUNT, 10000, 1, 1000000, "connections it serves at once; beyond: 429")      \
     X(peer_slots, COUNT, 64, 1, 10000, "peers a node serves at once; beyond: busy")                \
     X(liars, CHANCE, 0, 0, 1, "part of the nodes that lie")                                        \
+    X(colluders, CHANCE, 0, 0, 1, "part of the nodes that lie together")                           \
     X(chaos, RATE, 0, 0, 1e6, "random faults per hour and 100 nodes (swarm draws this)")           \
+    X(upsets, RATE, 0, 0, 1e6, "the same of keys, versions, lost writes, forgers, colluders")      \
     X(memory, BYTES, 0, 0, 1e12, "budget of a node's mesh; 0: 32 MiB and 64 kB a node")            \
     X(lookups, COUNT, 20, 0, 100000, "look-ups per second whose answers are judged")               \
     X(second, SWITCH, 1, 0, 1, "write a row for each second to events.jsonl")

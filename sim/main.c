@@ -15,14 +15,16 @@
 #define EXIT_USAGE  2
 #define FILE_MAX    (4 * MIB)
 
-/* A whole file with a NUL behind it. NULL, and it was said why. */
-static char *read_file(const char *path, size_t *len)
+/* A whole file of at most `most` bytes, with a NUL behind it. NULL, and it was said why. */
+static char *read_file(const char *path, size_t most, size_t *len)
 {
     FILE *f = fopen(path, "re");
-    char *text = f ? mem_new(1, FILE_MAX + 1) : NULL;
+    char *text = f ? mem_new(1, most + 2) : NULL;
     if (f)
-        *len = fread(text, 1, FILE_MAX, f);
-    if (!f || ferror(f)) {
+        *len = fread(text, 1, most + 1, f);
+    if (f && *len > most)
+        errno = EFBIG;
+    if (!f || ferror(f) || *len > most) {
         fprintf(stderr, "dray-sim: %s: %s\n", path, strerror(errno));
         free(text);
         text = NULL;
@@ -113,28 +115,44 @@ static int swarm(const struct cmdline *c, struct run_options *opt)
     return 0;
 }
 
+static int take_trace(const struct cmdline *c, struct trace *t, struct run_options *opt)
+{
+    size_t len;
+    char why[TRACE_WHY_MAX], *text = read_file(c->trace, TRACE_BYTES_MAX, &len);
+    if (!text)
+        return ERR_IO;
+    int rc = trace_read(t, text, len, why);
+    if (rc)
+        fprintf(stderr, "dray-sim: %s: %s\n", c->trace, why);
+    free(text);
+    opt->trace = t;
+    return rc;
+}
+
 static int go(const struct cmdline *c)
 {
     char why[CMDLINE_WHY_MAX];
     struct run_options opt = {.scenario = c->scenario,
                               .seed = c->seed,
                               .topology_path = c->topology,
+                              .trace_path = c->trace,
                               .out = c->out,
                               .tell = c->action == CMDLINE_RUN,
                               .progress = c->action == CMDLINE_RUN && isatty(STDERR_FILENO)};
     struct fault_plan faults = {0};
+    struct trace trace = {0};
     char *topology = NULL, *list = NULL;
     int code = EXIT_USAGE;
     if (cmdline_knobs(c, c->seed, &opt.knobs, why)) {
         fprintf(stderr, "dray-sim: %s\n", why);
         return EXIT_USAGE;
     }
-    if (c->topology && !(topology = read_file(c->topology, &opt.topology_len)))
+    if (c->topology && !(topology = read_file(c->topology, FILE_MAX, &opt.topology_len)))
         goto out;
     opt.topology_text = topology;
     size_t len;
     if (c->faults) {
-        list = read_file(c->faults, &len);
+        list = read_file(c->faults, FILE_MAX, &len);
         if (!list)
             goto out;
         if (shrink_read(&faults, list, why)) {
@@ -143,10 +161,13 @@ static int go(const struct cmdline *c)
         }
         opt.faults = &faults;
     }
+    if (c->trace && take_trace(c, &trace, &opt))
+        goto out;
     run_catch_signals();
     code = c->action == CMDLINE_SWARM ? swarm(c, &opt) : run(c, &opt);
 out:
     fault_fini(&faults);
+    trace_fini(&trace);
     free(topology);
     free(list);
     return code;

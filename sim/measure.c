@@ -204,7 +204,8 @@ static bool is_cut(const struct world *w)
             return true;
     for (u32 i = 0; i < w->n; i++) {
         const struct net_node *n = &w->net.nodes[i];
-        if (n->deaf || n->mute || n->clogged_ns > w->engine.now_ns || n->loss > .2)
+        if (n->deaf || n->mute || n->clogged_ns > w->engine.now_ns || n->loss > .2 ||
+            w->hosts[i].ring != HOST_RING_NOW)
             return true;
     }
     return w->net.weather.loss > .2;

@@ -119,6 +119,7 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
                                .seed = opt->seed,
                                .topology_text = opt->topology_text,
                                .topology_len = opt->topology_len,
+                               .trace = opt->trace,
                                .record = record,
                                .faults = opt->faults};
     double began = wall_s();
@@ -162,6 +163,8 @@ void run_replay(const struct run_options *opt, char *out, size_t size)
     int n = snprintf(out, size, "dray-sim run %s --seed %" PRIu64, opt->scenario->name, opt->seed);
     if (opt->topology_path)
         n += snprintf(out + n, size - (size_t)n, " --set topology=%s", opt->topology_path);
+    if (opt->trace_path)
+        n += snprintf(out + n, size - (size_t)n, " --set trace=%s", opt->trace_path);
     if (changed.nodes != base.nodes)
         n += snprintf(out + n, size - (size_t)n, " --nodes %" PRIu64, changed.nodes);
     changed.nodes = base.nodes;

@@ -13,6 +13,8 @@ struct run_options {
     const char *topology_path; /* NULL: built in */
     const char *topology_text; /* what stands in it; borrowed */
     size_t topology_len;
+    const char *trace_path;          /* NULL: none */
+    const struct trace *trace;       /* what stands in it; borrowed */
     const char *out;                 /* directory; NULL: no files */
     const struct fault_plan *faults; /* NULL: drawn */
     bool tell;                       /* figures for people, on stderr */

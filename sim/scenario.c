@@ -7,7 +7,7 @@ static const struct scenario *const table[] = {
     &scenario_steady,    &scenario_flash_crowd,   &scenario_rolling_update, &scenario_churn,
     &scenario_partition, &scenario_origin_outage, &scenario_join_storm,     &scenario_offices,
     &scenario_liars,     &scenario_kraken,        &scenario_pauses,         &scenario_idle,
-    &scenario_swarm,
+    &scenario_swarm,     &scenario_trace,
 };
 
 const struct scenario *scenario_at(size_t i)

@@ -7,14 +7,18 @@ static void tune(struct knobs *k, u64 seed)
     k->pulls = 2;
     k->images = 40;
     k->liars = .1;
+    k->colluders = .05;
     k->duration = 400 * SIM_S;
 }
 
 const struct scenario scenario_liars = {
     .name = "liars",
-    .summary = "a tenth of the nodes serve wrong bytes, deny or claim layers falsely, or trickle",
-    .text = "No answer may complete with wrong bytes, and no honest node be convicted; the price "
-            "is seen in makespan and origin_copies. Forged chains and colluding fetchers come with "
-            "pieces; here whole layers are served.",
+    .summary =
+        "a tenth of the nodes serve wrong bytes, deny, claim or trickle; others lie together",
+    .text =
+        "No answer may complete with wrong bytes, and no honest node be convicted; the price "
+        "is seen in makespan and origin_copies. A twentieth collude: they claim the "
+        "same layers and share wrong bytes out among them. Forged chains come with pieces; here "
+        "whole layers are served.",
     .tune = tune,
 };

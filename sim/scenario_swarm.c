@@ -36,6 +36,8 @@ static void tune(struct knobs *k, u64 seed)
     k->join_over = rng_below(&r, 8 * SIM_S);
     k->duration = (20 + rng_below(&r, 60)) * SIM_S;
     k->heal = 180 * SIM_S;
+    k->colluders = rng_chance(&r, .15) ? .3 * rng_unit(&r) : 0;
+    k->upsets = rng_chance(&r, .6) ? 20000 * rng_unit(&r) * rng_unit(&r) : 0;
 }
 
 const struct scenario scenario_swarm = {

@@ -16,7 +16,8 @@ struct shelf_entry {
     u32 newer, older; /* in the order of use; SHELF_NONE at the ends */
     u32 pins;
     u64 bytes;
-    u64 used_ms, stored_ms;
+    u64 used_ms;   /* by the node's wall clock */
+    u64 stored_ms; /* the same; where a power cut matters its owner sets the true time */
     bool rotten;
 };
 

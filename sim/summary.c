@@ -171,10 +171,11 @@ void summary_figures(struct world *w, FILE *out)
             ", \"net_duplicated\": %" PRIu64 ", \"net_corrupted\": %" PRIu64 ",\n",
             w->net.sent, w->net.lost, w->net.cut, w->net.duplicated, w->net.corrupted);
     fprintf(out,
-            "  \"pulls\": %" PRIu64 ", \"pulls_failed\": %" PRIu64 ", \"fetches\": %" PRIu64
-            ", \"fetches_failed\": %" PRIu64 ", \"wrong_bytes_thrown_away\": %" PRIu64 ",\n",
-            w->pulls->pulled, w->pulls->pulls_failed, w->fetches->begun, w->fetches->failed,
-            w->fetches->wrong);
+            "  \"requests\": %" PRIu64 ", \"pulls\": %" PRIu64 ", \"pulls_failed\": %" PRIu64
+            ", \"fetches\": %" PRIu64 ", \"fetches_failed\": %" PRIu64
+            ", \"wrong_bytes_thrown_away\": %" PRIu64 ",\n",
+            w->pulls->requests, w->pulls->pulled, w->pulls->pulls_failed, w->fetches->begun,
+            w->fetches->failed, w->fetches->wrong);
     fprintf(out,
             "  \"registry_requests\": %" PRIu64 ", \"registry_429\": %" PRIu64
             ", \"registry_bytes\": %" PRIu64 ", \"peer_bytes\": %" PRIu64 ",\n",

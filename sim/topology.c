@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/limits.h"
 #include "sim/engine.h"
 #include "sim/mem.h"
 #include "sim/topology_impl.h"
@@ -83,6 +84,22 @@ int topology_deal(struct topology *t, u32 nodes, char why[TOPOLOGY_WHY_MAX])
     return 0;
 }
 
+/* Deals the offices over `regions`, each in one piece. False: a mesh would be too large. */
+static bool deal_regions(struct topology *t, size_t regions)
+{
+    u32 sizes[TOPOLOGY_OFFICES_MAX] = {0}, largest = 0;
+    t->n_regions = 0;
+    for (size_t i = 0; i < t->n_offices; i++) {
+        struct topology_office *o = &t->offices[i];
+        char name[TOPOLOGY_NAME_MAX + 1];
+        snprintf(name, sizeof(name), "region-%zu", 1 + i * regions / t->n_offices);
+        o->region = topology_region(t, name);
+        sizes[o->region] += o->nodes;
+        largest = sizes[o->region] > largest ? sizes[o->region] : largest;
+    }
+    return largest <= LIMIT_MEMBERS;
+}
+
 void topology_default(struct topology *t, u32 nodes, u32 offices)
 {
     assert(nodes > 0);
@@ -92,13 +109,14 @@ void topology_default(struct topology *t, u32 nodes, u32 offices)
         n = TOPOLOGY_OFFICES_MAX;
     if (n > nodes)
         n = nodes;
-    topology_region(t, "region-1");
     for (size_t i = 0; i < n; i++)
         topology_add_office(t);
     char why[TOPOLOGY_WHY_MAX];
     int rc = topology_deal(t, nodes, why);
     assert(rc == 0);
     (void)rc;
+    for (size_t regions = 1; regions <= n && !deal_regions(t, regions); regions++) {
+    }
 }
 
 void topology_fini(struct topology *t)

@@ -50,7 +50,8 @@ struct topology_place {
     u32 index;                /* within its office */
 };
 
-/* The built-in one, for `nodes` nodes in all. `offices` 0: one for each hundred. */
+/* The built-in one, for `nodes` nodes in all, in as few regions as hold them. `offices` 0: one for
+ * each hundred. */
 void topology_default(struct topology *t, u32 nodes, u32 offices);
 /* Reads a file's text. `nodes` 0: as many as the file says; else its offices share that many in the
  * file's proportions. ERR_INVAL, with a sentence that begins with the line. */

@@ -97,6 +97,24 @@ static int place_nodes(struct world *w, const struct world_options *opt, char wh
     return 0;
 }
 
+/* A trace belongs to its scenario; without a `duration` the run is as long as the trace. */
+static int take_trace(struct world *w, char why[256])
+{
+    if ((w->trace != NULL) != (w->scenario == &scenario_trace)) {
+        snprintf(why, 256, "--set trace=FILE and the scenario trace belong together");
+        topology_fini(&w->topology);
+        return ERR_INVAL;
+    }
+    if (!w->trace)
+        return 0;
+    int rc = scenario_trace_check(w->trace, &w->topology, why);
+    if (rc)
+        topology_fini(&w->topology);
+    else if (w->k.duration == 0)
+        w->k.duration = w->trace->pulls[w->trace->n_pulls - 1].at_ns + SIM_S;
+    return rc;
+}
+
 static void lay_lines(struct world *w)
 {
     flow_init(&w->flows);
@@ -124,14 +142,16 @@ static void populate(struct world *w)
         }
     struct rng r = engine_rng(&w->engine, "mesh key");
     rng_bytes(&r, &w->mesh_key, sizeof(w->mesh_key));
+    rng_bytes(&r, &w->removed_key, sizeof(w->removed_key));
 }
 
 /* Everybody starts within `join_over`, the seeds first; changes go on at their own pace. */
 static void schedule(struct world *w)
 {
     struct rng r = engine_rng(&w->engine, "joins");
+    u32 met[TOPOLOGY_OFFICES_MAX] = {0}; /* nodes, by region */
     for (u32 i = 0; i < w->n; i++) {
-        bool seed = i < w->k.seeds;
+        bool seed = met[w->hosts[i].place.region]++ < w->k.seeds;
         world_at(w, seed || !w->k.join_over ? 0 : rng_below(&r, w->k.join_over), EV_BOOT, i, 0);
         if (w->k.changes > 0 && w->k.layers > 0)
             world_at(w, w->k.warm + (u64)(1e9 * rng_unit(&r) / w->k.changes), EV_CHANGE, i, 0);
@@ -148,7 +168,10 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     w->k = *opt->knobs;
     w->scenario = opt->scenario;
     w->record = opt->record;
+    w->trace = opt->trace;
     int rc = place_nodes(w, opt, why);
+    if (rc == 0)
+        rc = take_trace(w, why);
     if (rc) {
         free(w);
         return rc;
@@ -163,6 +186,8 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     w->rng_pause = engine_rng(&w->engine, "resume");
     lay_lines(w);
     catalog_init(&w->catalog, &w->k, &catalog);
+    if (w->trace)
+        catalog_take_trace(&w->catalog, w->trace);
     registry_init(&w->registry, &w->k, &registry);
     carry_init(w);
     fetch_init(w);
@@ -317,6 +342,7 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_FLOWS: flows_tick(w, ev); break;
     case EV_FAULT: fault_begins(w, (u32)ev->arg); break;
     case EV_FAULT_ENDS: fault_ends(w, (u32)ev->arg); break;
+    case EV_UPGRADE: fault_upgrade(w, ev); break;
     case EV_CHANGE: change(w, ev->node); break;
     case EV_PULL: pulled(w, ev); break;
     case EV_RETRY: pull_retry(w, (u32)ev->arg); break;

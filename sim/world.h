@@ -26,6 +26,7 @@
 #include "sim/scenario.h"
 #include "sim/shelf.h"
 #include "sim/sim_clock.h"
+#include "sim/trace.h"
 
 enum event_kind {
     EV_BOOT,   /* node; arg: 1 in an orderly restart */
@@ -46,18 +47,36 @@ enum event_kind {
     EV_POLL,       /* looks at all fetches */
     EV_SAMPLE,     /* measurements of every 20 ms */
     EV_SECOND,
+    EV_UPGRADE,  /* node; arg: see fault.h */
     EV_SCENARIO, /* node and arg as the scenario says */
     EV_KIND_COUNT
 };
 
 enum host_state { HOST_OFF, HOST_UP, HOST_PAUSED };
 
+enum host_lies {
+    HOST_HONEST,
+    HOST_LIES,     /* one by one, each in its way: fetch_request.c */
+    HOST_FORGES,   /* its inventory: it claims layers that it does not hold */
+    HOST_COLLUDES, /* claims and serves what the others of it do */
+};
+
+/* Mesh keys: a key was removed everywhere; not everybody noticed. */
+enum host_ring {
+    HOST_RING_NOW,
+    HOST_RING_OLD_FIRST, /* opens all, but seals with the removed one */
+    HOST_RING_OLD,       /* knows nothing else */
+};
+
 struct host {
     u32 index, life; /* life: starts so far */
     enum host_state state;
     bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
     bool leaving; /* has said goodbye */
-    bool liar, disk_full;
+    bool disk_full;
+    enum host_lies lies;
+    enum host_ring ring;
+    bool newer;        /* runs the next wire version */
     u32 *claims;       /* layers that it claims falsely: HOST_CLAIMS; NULL when honest */
     bool denied;       /* what it held, once at least: who asked it believes it */
     bool served_wrong; /* once at least: it may be convicted */
@@ -79,6 +98,7 @@ struct host {
     u32 layers_from, layers_n; /* of the catalogue, held from the start: a window that moves on */
     u32 up, down;              /* flow lines */
     u32 serving;               /* peers, just now */
+    u64 lost_writes;           /* layers that power cuts undid */
     struct mesh_stats past;    /* of earlier lives */
     char name[24], rack[24];
 };
@@ -102,6 +122,7 @@ struct talk {
 struct world {
     struct knobs k;
     const struct scenario *scenario;
+    const struct trace *trace; /* NULL: none */
     struct engine engine;
     struct topology topology;
     struct net net;
@@ -116,7 +137,7 @@ struct world {
     u32 *by_key; /* open addressing: index + 1 */
     size_t by_key_size;
     struct inventory_pool **pools; /* by region */
-    struct seal_key mesh_key;
+    struct seal_key mesh_key, removed_key;
 
     struct packet **packets; /* chunks, so that a packet stays where it is */
     size_t n_packets, packets_cap;
@@ -148,10 +169,11 @@ struct world_options {
     u64 seed;
     const char *topology_text; /* NULL: built in */
     size_t topology_len;
+    const struct trace *trace;       /* borrowed; of the scenario `trace`, and no other */
     struct record *record;           /* borrowed; NULL: nothing is written */
     const struct fault_plan *faults; /* NULL: the scenario's; else exactly these */
 };
-/* ERR_INVAL and a sentence: the topology does not fit. */
+/* ERR_INVAL and a sentence: the topology or the trace does not fit. */
 must_use int world_new(struct world **out, const struct world_options *opt, char why[256]);
 void world_del(struct world *w);
 

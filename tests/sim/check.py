@@ -38,6 +38,7 @@ SMALL = {  # what makes each scenario small
     "pauses": "--nodes 80 --set duration=240s",
     "idle": "--nodes 80 --set duration=60s",
     "swarm": "--seed 4",
+    "trace": "--nodes 12 --set trace=%s/trace.csv" % HERE,
 }
 
 
@@ -89,6 +90,7 @@ def check_cli(o):
         for kind in "run office up alive second wan fetch request fetched pull phase".split():
             check("events.jsonl has %s" % kind, kind in kinds)
         check_topology(o, d)
+        check_trace(o, d)
         check_interrupt(o, d)
 
 
@@ -102,6 +104,40 @@ def check_topology(o, d):
         f.write("offices:\n  - {name: a, region: x, colour: red}\n")
     p, _ = run(o.sim, ["run", "idle", "--set", "topology=" + path], 2)
     check("a wrong topology is refused with its line", "line 2: colour" in p.stderr)
+
+
+def check_trace(o, d):
+    sample = HERE + "/trace.csv"
+    line = ["run", "trace", "--nodes", "12", "--set", "trace=" + sample, "--out", d]
+    _, a = run(o.sim, line)
+    _, b = run(o.sim, line)
+    check("a trace is replayed the same way twice", a["state_hash"] == b["state_hash"])
+    with open(sample) as f:
+        rows = [r.split(",") for r in f.read().splitlines()[1:]]
+    with open(d + "/figures.json") as f:
+        figures = json.load(f)
+    check("every line is asked for", figures["requests"] == len(rows))
+    pulls = {(r[0], r[1], r[2], r[5]) for r in rows}
+    check("lines of one moment are one pull", figures["pulls"] == len(pulls))
+    with open(d + "/events.jsonl") as f:
+        fetched = {e["bytes"] for e in map(json.loads, f) if e["e"] == "fetch"}
+    check("the sizes are those of the file", fetched == {int(r[4]) for r in rows})
+    path = d + "/wrong.csv"
+    with open(path, "w") as f:
+        f.write(",".join(["time,user,repository,digest,bytes\n1", "u", "r", "sha256:00", "1\n"]))
+    p, _ = run(o.sim, ["run", "trace", "--set", "trace=" + path], 2)
+    check("a wrong trace is refused with its line", "line 2: digest" in p.stderr)
+    p, _ = run(o.sim, ["run", "trace"], 2)
+    check("a trace needs its file", "belong together" in p.stderr)
+    p, _ = run(o.sim, ["run", "trace", "--set", "trace=" + sample, "--set", "topology=" + places(d)], 2)
+    check("an office that is not there is refused", "office: there is none" in p.stderr)
+
+
+def places(d):
+    path = d + "/two.yaml"
+    with open(path, "w") as f:
+        f.write("offices:\n  - {name: a, region: x, nodes: 6}\n")
+    return path
 
 
 def check_interrupt(o, d):

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "proto/limits.h"
 #include "sim/topology.h"
 
 static void the_built_in_one_has_an_office_per_hundred(void **state)
@@ -24,6 +25,30 @@ static void the_built_in_one_has_an_office_per_hundred(void **state)
     topology_default(&t, 1, 0);
     assert_int_equal(topology_place(&t, 0).office, 0);
     topology_fini(&t);
+}
+
+static void the_built_in_one_has_regions_that_a_mesh_can_hold(void **state)
+{
+    (void)state;
+    static const struct {
+        u32 nodes, offices;
+        size_t regions;
+    } rows[] = {{4096, 0, 1}, {4096, 1, 1}, {4097, 0, 2},  {5000, 0, 2},
+                {5000, 2, 2}, {8192, 3, 3}, {20000, 0, 5}, {20000, 7, 7}};
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct topology t;
+        topology_default(&t, rows[i].nodes, rows[i].offices);
+        u32 sizes[TOPOLOGY_OFFICES_MAX] = {0};
+        for (size_t k = 0; k < t.n_offices; k++) {
+            sizes[t.offices[k].region] += t.offices[k].nodes;
+            assert_true(k == 0 || t.offices[k].region >= t.offices[k - 1].region);
+        }
+        assert_int_equal(t.nodes, rows[i].nodes);
+        assert_int_equal(t.n_regions, rows[i].regions);
+        for (size_t k = 0; k < t.n_regions; k++)
+            assert_in_range(sizes[k], 1, LIMIT_MEMBERS);
+        topology_fini(&t);
+    }
 }
 
 static const char *const good =
@@ -129,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_built_in_one_has_an_office_per_hundred),
+        cmocka_unit_test(the_built_in_one_has_regions_that_a_mesh_can_hold),
         cmocka_unit_test(a_file_is_read),
         cmocka_unit_test(what_is_wrong_is_said_with_its_line),
         cmocka_unit_test(units_are_read_exactly),
