@@ -12,6 +12,7 @@
 #include "proto/limits.h"
 #include "runtime/log.h"
 #include "tracker/redirect.h"
+#include "tracker/tell.h"
 
 static const char users_path[] = "/api/v1/users/";
 
@@ -121,7 +122,8 @@ static void act_revoke(struct asked *a)
     grants_user_of_name(a->t->grants, a->name, user);
     grants_revoke(a->t->grants, user);
     authz_forget(a->t->authz);
-    log_with(LOG_INFO, "revoked", LOG_STR("user", a->name));
+    size_t told = tell_revoked(a->t, user);
+    log_with(LOG_INFO, "revoked", LOG_STR("user", a->name), LOG_NUM("nodes", told));
     api_json(a->t, a->x, 200, json_pack("{s:s, s:b}", "user", a->name, "revoked", 1));
 }
 
