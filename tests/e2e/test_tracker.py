@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 
-from dray_e2e import certs, clients, images, node as nodes, registry, suite, tokens, tracker, wire
+from dray_e2e import certs, clients, images, node as nodes, proxy, registry, suite, tokens, tracker, wire
 
 REPO = "team/app"
 
@@ -215,6 +215,53 @@ class Skopeo(Front):
         self.through(front, "alice:secret")
         done, _ = self.skopeo.copy(f"{front.host}/{REPO}:1", "bob:secret")
         self.assertFalse(done.ok)
+
+
+class Realm(Front):
+    """The token service stands at the registry's own host: clients reach it through the tracker."""
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.own = tokens.TokenServer(cls.stage, {"alice": ("secret", {REPO: {"pull", "push"}})})
+        cls.host = proxy.Proxy(cls.stage)
+        cls.own.realm = cls.host.url + "/auth/token"
+        centre = registry.Registry(cls.stage, cls.own)
+        centre.push(REPO, "1", cls.image)
+        cls.host.target = proxy.Proxy._parse(centre.url, None)
+        for method in ("GET", "POST"):
+            cls.host.add(cls.to_tokens, method, r"^/auth/token")
+        cls.tracker = tracker.Tracker(cls.stage, cls.host.url)
+        cls.nodes.append(cls.tracker)
+
+    @classmethod
+    def to_tokens(cls, exchange):
+        asked = exchange.record
+        real = f"http://127.0.0.1:{cls.own.port}{asked.target}"
+        keep = [(n, v) for n, v in asked.headers
+                if n.lower() in ("authorization", "content-type")]
+        got = wire.fetch(real, asked.method, keep, exchange.request_body or b"")
+        exchange.answer(got.status, [("Content-Type", "application/json")], got.body)
+
+    def test_the_realm_is_ours(self):
+        challenge = self.tracker.get("/v2/").header("www-authenticate")
+        self.assertIn(f'realm="{self.tracker.url}/auth/token"', challenge)
+        self.assertEqual(self.tracker.get("/auth/other").status, 404)
+
+    def test_skopeo(self):
+        skopeo, before = clients.Skopeo(self.stage), len(self.own.asked)
+        done, folder = skopeo.copy(f"{self.tracker.host}/{REPO}:1", "alice:secret")
+        done.must()
+        skopeo.verify(folder, self.image)
+        self.assertGreater(len(self.own.asked), before)
+        self.assertFalse(skopeo.copy(f"{self.tracker.host}/{REPO}:1", "alice:wrong")[0].ok)
+
+    def test_ctr(self):
+        containerd = clients.Containerd(self.stage)
+        name = f"{self.tracker.host}/{REPO}:1"
+        containerd.ctr("images", "pull", "--plain-http", "--snapshotter", "native", "--user",
+                       "alice:secret", name).must()
+        containerd.verify(self.image)
 
 
 class Ctr(Front):
