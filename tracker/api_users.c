@@ -12,7 +12,6 @@
 #include "proto/limits.h"
 #include "runtime/log.h"
 #include "tracker/redirect.h"
-#include "tracker/tell.h"
 
 static const char users_path[] = "/api/v1/users/";
 
@@ -122,9 +121,11 @@ static void act_revoke(struct asked *a)
     grants_user_of_name(a->t->grants, a->name, user);
     grants_revoke(a->t->grants, user);
     authz_forget(a->t->authz);
-    size_t told = tell_revoked(a->t, user);
+    size_t told = revocations_send(a->t->revocations, user);
     log_with(LOG_INFO, "revoked", LOG_STR("user", a->name), LOG_NUM("nodes", told));
-    api_json(a->t, a->x, 200, json_pack("{s:s, s:b}", "user", a->name, "revoked", 1));
+    api_json(
+        a->t, a->x, 200,
+        json_pack("{s:s, s:b, s:I}", "user", a->name, "revoked", 1, "nodes", (json_int_t)told));
 }
 
 /* The asker may. */

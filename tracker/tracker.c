@@ -260,6 +260,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = rtts_new(&t->rtts);
     if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
+    if (rc == 0 && !(t->revocations = revocations_new(t)))
+        rc = ERR_NOMEM;
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
     if (rc == 0)
@@ -464,6 +466,7 @@ void tracker_del(struct tracker *t)
 {
     regions_del(t->regions);
     users_del(t->users);
+    revocations_del(t->revocations);
     probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);

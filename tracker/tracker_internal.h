@@ -15,6 +15,7 @@
 #include "tracker/grants.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
+#include "tracker/revocations.h"
 #include "tracker/rewrite.h"
 #include "tracker/rtts.h"
 #include "tracker/strikes.h"
@@ -55,6 +56,7 @@ struct tracker {
     struct strikes *strikes;
     struct rtts *rtts;
     struct probes *probes;
+    struct revocations *revocations;
     struct users *users;
     struct redirect_stick *sticks; /* redirect.c's: made when first needed */
     u8 stick_key[32];

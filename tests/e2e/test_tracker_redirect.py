@@ -230,6 +230,21 @@ class Profiles(Redirecting):
         self.assertEqual(self.tracker.ask(path, "DELETE", ALICE).status, 200)
         self.assertEqual(self.tracker.ask(path, "GET", ALICE).status, 404)
 
+    def test_revoking_ends_tickets(self):
+        self.office({"alice": "secret", "bob": "other"}, count=2)
+        bob = [("Authorization", wire.basic("bob", "other"))]
+        digest = self.image.layer_digests[0]
+        hers, his = self.ask(digest, ALICE).header("location"), self.ask(digest, bob)
+        self.assertEqual(wire.fetch(hers, "GET", []).status, 200)
+        code, out, _ = self.tracker.command("users", "revoke", "alice")
+        self.assertEqual((code, json.loads(out)["nodes"]), (0, 2))
+        wait_for(lambda: wire.fetch(hers, "GET", []).status == 403, 5, "the ticket's end")
+        self.assertEqual(self.follow(his).status, 200)
+        at = self.front.mark()
+        time.sleep(1.1)  # tickets name whole seconds
+        self.assertEqual(self.follow(self.ask(digest, ALICE)).status, 200)
+        self.assertGreater(len(self.front.requests(since=at)), 0, "the registry was asked anew")
+
     def test_commands(self):
         self.office(count=1)
         self.assertEqual(self.tracker.command("users", "set", "carol", "asia-office")[0], 0)
