@@ -107,6 +107,16 @@ class Rules(Redirecting):
                 self.assertEqual((got.status, got.body), (200, data))
         self.assertEqual(len(self.front.fetches(since=at)), len(self.image.blobs()))
 
+    def test_tickets_of_a_revoked_user_end_at_the_node(self):
+        self.office({"alice": "secret"}, count=1)
+        answer = self.ask(self.image.layer_digests[0], ALICE)
+        self.assertEqual(self.follow(answer).status, 200)
+        self.assertEqual(self.tracker.command("users", "revoke", "alice")[0], 0)
+        wait_for(lambda: self.follow(answer).status == 403, 5, "the node's refusal")
+        self.assertIn("revoked", self.follow(answer).json()["errors"][0]["message"])
+        time.sleep(1.1)  # what is issued in the same second counts as revoked
+        self.assertEqual(self.follow(self.ask(self.image.layer_digests[0], ALICE)).status, 200)
+
     def test_tickets_that_do_not_count(self):
         self.office(count=2)
         one, two = self.image.layer_digests[:2]
