@@ -2,6 +2,8 @@
 # Builds and tests everything: the release build runs all tests, the sanitizer build all but those
 # marked `long`. Called by `make test`; the number of parallel jobs is the argument.
 #
+# Most tests wait more than they compute: twice as many run at once as there are jobs.
+#
 # Both run to their end even if the first fails, and the release run comes last. ctest's own summary,
 # with what failed and what was skipped by name, closes each; why something was skipped stands right
 # above it.
@@ -22,7 +24,7 @@ run() { # <preset> <ctest argument>...
     summary=$build/summary
     : >"$summary"
     {
-        ctest --test-dir "$build" --output-on-failure -j "$jobs" "$@" 2>&1
+        ctest --test-dir "$build" --output-on-failure -j "$((2 * jobs))" "$@" 2>&1
         echo $? >"$build/result"
     } | {
         while IFS= read -r line; do
