@@ -199,7 +199,10 @@ static const char *after_registry(const char *url, size_t n, const char *registr
     if (url_origin_parse(&a, text) || url_origin_parse(&b, registry) || a.https != b.https ||
         a.port != b.port || strcmp(a.host, b.host) != 0)
         return NULL;
-    const char *from = strstr(url, "://") + 3, *end = url + n;
+    const char *slashes = strstr(text, "://"); /* what parses may be written in other ways */
+    if (!slashes)
+        return NULL;
+    const char *from = url + (slashes - text) + 3, *end = url + n;
     while (from < end && !strchr("/?#", *from))
         from++;
     const char *base = strstr(registry, "://") + 3;

@@ -37,6 +37,7 @@ static void urls(void **state)
                                          "https://registry.internal/v2/",
                                          "https://s3.test/x",
                                          "https://registry.internal:5000.evil.test/",
+                                         "https:/registry.internal:5000/v2/",
                                          ""};
     for (size_t i = 0; i < countof(others); i++)
         assert_false(rewrite_url(others[i], OWN, SEEN, out));
