@@ -72,8 +72,9 @@ enum ticket_verdict {
 const char *ticket_verdict_name(enum ticket_verdict v); /* "OTHER_NODE": for metrics */
 const char *ticket_verdict_text(enum ticket_verdict v); /* for the client's error body */
 
-#define TICKET_VERDICT_COUNT (TICKET_REVOKED + 1) /* that one is the node's own to give: revoke.h  \
-                                                   */
+#define TICKET_VERDICT_COUNT                                                                       \
+    (TICKET_REVOKED + 1) /* that one is the node's own to give: revoke.h                           \
+                          */
 
 /* What a request at this node asks for. */
 struct ticket_wanted {

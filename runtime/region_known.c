@@ -12,8 +12,8 @@
  * became of them. */
 #include <stdlib.h>
 
-#include "runtime/region_impl.h"
 #include "runtime/log.h"
+#include "runtime/region_impl.h"
 
 /* --- as bytes -------------------------------------------------------------------------------- */
 

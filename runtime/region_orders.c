@@ -89,9 +89,9 @@ void region_orders_feed(struct region *r)
 {
     u8 *data = malloc(ORDERS_BYTES_MAX);
     struct purge_order *orders = calloc(LIMIT_PURGES, sizeof(*orders));
-    ssize_t len = data && orders ? region_file_read(r->opt.config.dir, ORDERS_FILE, data,
-                                                    ORDERS_BYTES_MAX)
-                                 : -1;
+    ssize_t len = data && orders
+                      ? region_file_read(r->opt.config.dir, ORDERS_FILE, data, ORDERS_BYTES_MAX)
+                      : -1;
     size_t n = len > 0 ? region_orders_unpack(data, (size_t)len, orders, LIMIT_PURGES) : 0;
     size_t refused = 0;
     mesh_clock(r->mesh, wall_ms()); /* orders are judged by it */

@@ -1,5 +1,5 @@
-/* Any bytes as the file of members lately known (runtime/region_known.c). What is read can be written
- * and read again, and is the same; all of it can be knocked at. */
+/* Any bytes as the file of members lately known (runtime/region_known.c). What is read can be
+ * written and read again, and is the same; all of it can be knocked at. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Any bytes as the file of purge orders (runtime/region_orders.c). What is read can be written and read
- * again, and is the same. */
+/* Any bytes as the file of purge orders (runtime/region_orders.c). What is read can be written and
+ * read again, and is the same. */
 #include <stdlib.h>
 #include <string.h>
 
