@@ -144,11 +144,17 @@ class Running(suite.Case):
         wait_for(lambda: server.metric("dray_store_blobs") > before["dray_store_blobs"], 10,
                  "the store")
         server.blob(REPO, digest)
-        after = server.metrics()
+        after = before
 
         def grown(prefix, *words):
             return sum(v - before.get(k, 0) for k, v in after.items()
                        if k.startswith(prefix) and all(w in k for w in words))
+
+        def counted():  # what a sender thread sent is counted a moment after it arrived
+            nonlocal after
+            after = server.metrics()
+            return grown("dray_served_bytes_total", 'source="store"') > 0
+        wait_for(counted, 5, "the bytes are counted")
         self.assertEqual(grown("dray_served_bytes_total", 'source="store"'), len(data))
         self.assertEqual(grown("dray_served_bytes_total", 'source="origin"'), len(data))
         self.assertEqual(grown("dray_fetched_bytes_total", 'from="origin"'), len(data))
