@@ -421,7 +421,7 @@ static void drive_at_random(u64 seed)
         case SOURCING_ASK: asks++; break;
         case SOURCING_LEAVE: assert_false(s.slots[step.slot].used); break;
         case SOURCING_REGISTRY: assert_true(asks < 2000); return;
-        case SOURCING_GIVE_UP: fail();
+        case SOURCING_GIVE_UP: fail(); break;
         case SOURCING_REST: {
             unsigned slot = (unsigned)rng_below(&r, SOURCING_SLOTS);
             if (s.slots[slot].used && rng_chance(&r, 0.5)) {
