@@ -22,7 +22,7 @@ help:
 	@echo "  make demo      a real registry far away, three racks, a real client: what the region saves"
 	@echo "  make test      builds and tests everything: units, faults, real clients, sanitizers"
 	@echo
-	@echo "  make build     $(build)/dray-node, $(build)/dray-sim (docs/simulator.md)"
+	@echo "  make build     dray-node, dray-tracker and dray-sim, in $(build)"
 	@echo "  make install   program, systemd unit, user, /etc/dray/node.yaml  (PREFIX, DESTDIR)"
 	@echo "  make package   the same as a .deb, in build/package"
 	@echo
