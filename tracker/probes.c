@@ -56,9 +56,9 @@ static bool heard_within(const struct probes *p, const struct node_key *node, bo
            uv_now(p->loop) - h->at_ms < ms;
 }
 
-bool probes_is_fresh(const struct probes *p, const struct node_key *node)
+bool probes_is_fresh(const struct probes *p, const struct node_key *node, u64 since_ms)
 {
-    return heard_within(p, node, true, PROBES_FRESH_MS);
+    return heard_within(p, node, true, PROBES_FRESH_MS) && place_of(p, node)->at_ms >= since_ms;
 }
 
 bool probes_is_down(const struct probes *p, const struct node_key *node)

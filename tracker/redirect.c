@@ -38,6 +38,7 @@ struct request {
     u64 size;     /* UINT64_MAX: not known */
     bool unknown; /* the repository is: only who holds the layer can help */
     bool trusted; /* sent here by the registry itself */
+    u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
 };
 
 /* --- candidates ------------------------------------------------------------------------------ */
@@ -219,7 +220,7 @@ static void permitted(const struct request *r)
         strikes >= STRIKES_MAX && t->passages < STREAMS_MAX ? NULL : decide(r, &reason);
     if (!c)
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
-    else if (probes_is_fresh(t->probes, &c->key) || !probe_first(r, c))
+    else if (probes_is_fresh(t->probes, &c->key, r->cut_ms) || !probe_first(r, c))
         send_away(r, c, reason);
 }
 
@@ -364,11 +365,20 @@ static void ask(const struct request *r, const struct authz_user *user)
     front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
 }
 
+/* A request for the rest of a layer: what came before was cut, maybe, by a node that died. */
+static u64 cut_at(const struct tracker *t, const struct http_request *q)
+{
+    static const char whole[] = "bytes=0-";
+    const struct http_slice *f = http_field(q, "Range");
+    bool rest = f && !(f->n >= sizeof(whole) - 1 && memcmp(f->p, whole, sizeof(whole) - 1) == 0);
+    return rest ? uv_now(t->loop) : 0;
+}
+
 void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci)
 {
     const struct http_request *q = http_request(x);
     const struct http_slice *auth = http_field(q, "Authorization");
-    struct request r = {.t = t, .x = x, .oci = oci};
+    struct request r = {.t = t, .x = x, .oci = oci, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     struct authz_user user;
     char value[16384] = "";
@@ -446,7 +456,8 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 {
     const struct http_request *q = http_request(x);
     struct oci_route oci = {.kind = OCI_ROUTE_BLOB, .name = "unknown/unknown"};
-    struct request r = {.t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true};
+    struct request r = {
+        .t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     bool trusted = false;
     if ((q->method != HTTP_GET && q->method != HTTP_HEAD) ||
