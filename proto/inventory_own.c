@@ -46,7 +46,7 @@ void inventory_own_fini(struct inventory *v)
 
 u64 inventory_epoch(const struct inventory *v)
 {
-    return own_table(v)->epoch;
+    return v->own.epoch;
 }
 
 /* --- the set of what we hold ----------------------------------------------------------------- */

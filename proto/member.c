@@ -382,7 +382,8 @@ bool member_write(struct member *m, struct addr *to, struct wire_out *w, u64 now
     while (m->n_sends > 0) {
         struct send s = m->sends[m->sends_at];
         m->sends_at = (m->sends_at + 1) % SENDS_MAX;
-        m->n_sends--;
+        if (--m->n_sends == 0)
+            m->sends_at = 0; /* the same place again, which is at hand */
         if (!write_one(m, &s, &part))
             continue;
         *to = s.to;
