@@ -15,6 +15,7 @@
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
 #include "tracker/front.h"
+#include "tracker/unfit.h"
 
 #define STICK_MS    120000 /* an image's layers are asked for within that */
 #define STICKS      8192
@@ -72,7 +73,7 @@ static void add_region(struct tracker *t, size_t i, const u8 user[TICKET_USER_BY
             .barred = v.barred || probes_is_down(t->probes, &r->key),
             .struck = user && strikes_is_struck(t->strikes, user, &r->key, now_ms),
             .holds = d && inventory_is_held_by(mesh_inventory(m), d, &r->key),
-            .unfit = pick_is_unfit(r->public_url, t->config->public_url),
+            .unfit = unfit_url(r->public_url, t->config->public_url),
         };
     }
 }

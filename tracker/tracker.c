@@ -254,10 +254,14 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = admin_token(t, why);
     if (rc == 0)
         rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
+    u8 key[STRIKES_KEY_BYTES];
+    static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
+    randombytes_buf(key, sizeof(key));
     if (rc == 0)
-        rc = strikes_new(&t->strikes);
+        rc = strikes_new(&t->strikes, key);
+    randombytes_buf(key, sizeof(key));
     if (rc == 0)
-        rc = rtts_new(&t->rtts);
+        rc = rtts_new(&t->rtts, key);
     if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0 && !(t->revocations = revocations_new(t)))

@@ -3,6 +3,8 @@
 
 #include <jansson.h>
 
+#include "proto/rtts.h"
+#include "proto/strikes.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -17,8 +19,6 @@
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
 #include "tracker/rewrite.h"
-#include "tracker/rtts.h"
-#include "tracker/strikes.h"
 #include "tracker/tracker.h"
 #include "tracker/users.h"
 

@@ -49,5 +49,3 @@ struct pick_line { /* for `why`, best first */
  * how many are usable; these come first. Equal inputs and randomness give equal answers. */
 size_t pick_order(const struct pick_candidate *c, size_t n, const struct pick_user *u, u64 bytes,
                   struct rng *r, struct pick_line *out);
-/* Does the host of `url` equal that of `own`, or lie under it? Also true for what is no URL. */
-bool pick_is_unfit(const char *url, const char *own);

@@ -1,5 +1,5 @@
 /* rtts.c - see rtts.h. */
-#include "tracker/rtts.h"
+#include "proto/rtts.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -15,16 +15,16 @@ struct entry {
 };
 
 struct rtts {
-    u8 hash_key[32];
+    u8 hash_key[RTTS_KEY_BYTES];
     struct entry entries[BUCKETS * BUCKET];
 };
 
-int rtts_new(struct rtts **out)
+int rtts_new(struct rtts **out, const u8 hash_key[RTTS_KEY_BYTES])
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return ERR_NOMEM;
-    randombytes_buf((*out)->hash_key, sizeof((*out)->hash_key));
+    memcpy((*out)->hash_key, hash_key, sizeof((*out)->hash_key));
     return 0;
 }
 

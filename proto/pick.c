@@ -1,11 +1,8 @@
 /* pick.c - see pick.h. */
-#include "tracker/pick.h"
+#include "proto/pick.h"
 
 #include <assert.h>
 #include <string.h>
-#include <strings.h>
-
-#include "runtime/hygiene.h"
 
 #define SUBNET_BITS_V4 24
 #define SUBNET_BITS_V6 64
@@ -23,17 +20,6 @@ const char *pick_class_name(enum pick_class c)
                                         "nearest by measured distance", "any node"};
     static_assert(countof(names) == PICK_CLASSES, "a name each");
     return names[c];
-}
-
-bool pick_is_unfit(const char *url, const char *own)
-{
-    struct url_origin a, b;
-    if (!url || url_origin_parse(&a, url) || url_origin_parse(&b, own))
-        return true;
-    size_t n = strlen(a.host), m = strlen(b.host);
-    if (n < m || strcmp(a.host + n - m, b.host) != 0)
-        return false;
-    return n == m || a.host[n - m - 1] == '.';
 }
 
 static bool is_usable(const struct pick_candidate *c, const char **reason)

@@ -1,5 +1,5 @@
 /* strikes.c - see strikes.h. */
-#include "tracker/strikes.h"
+#include "proto/strikes.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -23,18 +23,18 @@ struct struck {
 };
 
 struct strikes {
-    u8 hash_key[32];
+    u8 hash_key[STRIKES_KEY_BYTES];
     u64 total;
     struct offer offers[BUCKETS * BUCKET];
     struct struck struck[BUCKETS * BUCKET];
 };
 
-int strikes_new(struct strikes **out)
+int strikes_new(struct strikes **out, const u8 hash_key[STRIKES_KEY_BYTES])
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return ERR_NOMEM;
-    randombytes_buf((*out)->hash_key, sizeof((*out)->hash_key));
+    memcpy((*out)->hash_key, hash_key, sizeof((*out)->hash_key));
     return 0;
 }
 
