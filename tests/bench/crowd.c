@@ -40,7 +40,7 @@
 
 #define NODES_MAX   4000
 #define CONNS_MAX   8192
-#define TURN_MAX    20000 /* messages carried in memory before sockets are looked at */
+#define TURN_MAX    64   /* members driven before sockets are looked at again */
 #define TICK_MS     20
 #define HEAD_MAX    8192
 #define TALK_WAIT_S 3
