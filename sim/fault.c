@@ -159,9 +159,10 @@ static void split(struct world *w, const struct fault *f)
     struct rng r = engine_rng_n(&w->engine, "split", f->node);
     bool by_office = w->topology.n_offices > 1 && rng_chance(&r, .5);
     u64 salt = rng_u64(&r);
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         struct rng one;
-        rng_seed(&one, salt ^ (by_office ? w->hosts[i].place.office : i));
+        u32 at = i < w->n ? i : w->n + w->hosts[i].place.rack; /* a tracker is in one place */
+        rng_seed(&one, salt ^ (by_office ? w->hosts[i].place.office : at));
         w->net.nodes[i].group = rng_below(&one, 1000) < f->amount;
     }
     w->net.blocked[0] = 1u << 1;
@@ -338,7 +339,7 @@ void fault_heal(struct world *w)
 {
     net_heal(&w->net);
     w->registry.mood = REGISTRY_WELL;
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         struct host *h = &w->hosts[i];
         h->disk_full = false;
         host_lie(w, i, HOST_HONEST);

@@ -37,22 +37,27 @@ void host_init(struct world *w, u32 index)
     identity_from_seed(h->seed, &h->key, &secret);
     h->addr =
         addr_v4(10, (u8)(h->place.office + 1), (u8)(h->place.index >> 8), (u8)h->place.index, PORT);
-    snprintf(h->name, sizeof(h->name), "node-%u", index);
-    snprintf(h->rack, sizeof(h->rack), "rack-%u-%u", h->place.office, h->place.rack);
+    if (index < w->n) {
+        snprintf(h->name, sizeof(h->name), "node-%u", index);
+        snprintf(h->rack, sizeof(h->rack), "rack-%u-%u", h->place.office, h->place.rack);
+    } else {
+        snprintf(h->name, sizeof(h->name), "tracker-%u", h->place.rack);
+    }
     sim_clock_init(&h->clock, rng_below(&r, 1000000 * SIM_S), WALL_ZERO_MS);
     if (w->k.drift > 0)
         sim_clock_set_drift(&h->clock, 0,
                             (i64)rng_below(&r, 2000 * w->k.drift + 1) - (i64)(1000 * w->k.drift));
     h->timer_ns = UINT64_MAX;
     shelf_init(&h->shelf, w->k.capacity);
-    h->layers_n = (u32)(w->k.layers < w->k.catalog ? w->k.layers : w->k.catalog);
+    if (index < w->n)
+        h->layers_n = (u32)(w->k.layers < w->k.catalog ? w->k.layers : w->k.catalog);
     h->layers_from = (u32)rng_below(&r, w->k.catalog);
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
-    if (rng_chance(&r, w->k.liars))
+    if (index < w->n && rng_chance(&r, w->k.liars))
         host_lie(w, index, HOST_LIES);
     struct rng together = engine_rng_n(&w->engine, "colluders", index);
-    if (rng_chance(&together, w->k.colluders))
+    if (index < w->n && rng_chance(&together, w->k.colluders))
         host_lie(w, index, HOST_COLLUDES);
 }
 
@@ -209,16 +214,19 @@ static bool boot(struct world *w, u32 index)
     u64 epoch = host_unix_ms(w, h);
     h->inventory_epoch = 1 + (epoch > h->inventory_epoch ? epoch : h->inventory_epoch);
     struct seal_key keys[2];
+    char url[64]; /* looked at by trackers alone */
+    snprintf(url, sizeof(url), "https://%s.caches.example.net", h->name);
     struct mesh_options opt = {
         .self = {.addr = h->addr,
-                 .role = MEMBER_NODE,
+                 .role = index < w->n ? MEMBER_NODE : MEMBER_TRACKER,
                  .version_min = WIRE_VERSION,
                  .version_max = (u8)(WIRE_VERSION + h->newer),
-                 .can_fetch = true,
-                 .name = h->name,
-                 .region = w->topology.regions[h->place.region],
-                 .rack = h->rack,
-                 .public_url = ""},
+                 .can_fetch =
+                     index<w->n, .name = h->name, .region = w->topology.regions[h->place.region],
+                           .rack = h->rack, .public_url = w->members>
+                             w->n
+                         ? url
+                         : ""},
         .boot_epoch = h->life,
         .inventory_epoch = h->inventory_epoch,
         .keys = keys,

@@ -32,10 +32,10 @@ void world_at(struct world *w, u64 at_ns, enum event_kind kind, u32 node, u64 ar
 static void index_keys(struct world *w)
 {
     w->by_key_size = 64;
-    while (w->by_key_size < 4 * (size_t)w->n)
+    while (w->by_key_size < 4 * (size_t)w->members)
         w->by_key_size *= 2;
     w->by_key = mem_new(w->by_key_size, sizeof(*w->by_key));
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         size_t at = node_key_word(&w->hosts[i].key) & (w->by_key_size - 1);
         while (w->by_key[at])
             at = (at + 1) & (w->by_key_size - 1);
@@ -54,18 +54,21 @@ u32 world_by_key(const struct world *w, const struct node_key *k)
 
 u32 world_by_addr(const struct world *w, const struct addr *a)
 {
-    u32 office = a->ip[13], index = (u32)a->ip[14] << 8 | a->ip[15];
-    if (!addr_is_v4(a) || office == 0 || office > w->topology.n_offices ||
-        index >= w->topology.offices[office - 1].nodes)
+    u32 office = a->ip[13], index = (u32)a->ip[14] << 8 | a->ip[15], member = w->n + index;
+    if (!addr_is_v4(a) || office == 0)
         return UINT32_MAX;
-    u32 node = w->topology.offices[office - 1].first + index;
-    return addr_equal(&w->hosts[node].addr, a) ? node : UINT32_MAX;
+    if (office != TOPOLOGY_CENTRE + 1) {
+        if (office > w->topology.n_offices || index >= w->topology.offices[office - 1].nodes)
+            return UINT32_MAX;
+        member = w->topology.offices[office - 1].first + index;
+    }
+    return member < w->members && addr_equal(&w->hosts[member].addr, a) ? member : UINT32_MAX;
 }
 
 u32 world_live(const struct world *w, u32 region)
 {
     u32 n = 0;
-    for (u32 i = 0; i < w->n; i++)
+    for (u32 i = 0; i < w->members; i++)
         n += w->hosts[i].place.region == region && w->hosts[i].state != HOST_OFF &&
              !w->hosts[i].leaving;
     return n;
@@ -81,16 +84,21 @@ static int place_nodes(struct world *w, const struct world_options *opt, char wh
             return rc;
         w->k.nodes = w->topology.nodes;
     } else {
-        topology_default(&w->topology, (u32)w->k.nodes, (u32)w->k.offices);
+        topology_default(&w->topology, (u32)w->k.nodes, (u32)w->k.offices, (u32)w->k.regions);
     }
+    if (w->topology.trackers < 0)
+        w->topology.trackers = (i64)w->k.trackers;
+    w->k.trackers = (u64)w->topology.trackers;
     w->n = w->topology.nodes;
+    w->members = topology_members(&w->topology);
     u32 sizes[TOPOLOGY_OFFICES_MAX] = {0};
     for (size_t i = 0; i < w->topology.n_offices; i++)
         sizes[w->topology.offices[i].region] += w->topology.offices[i].nodes;
     for (size_t i = 0; i < w->topology.n_regions; i++)
-        if (sizes[i] > LIMIT_MEMBERS) {
-            snprintf(why, 256, "region %s has %u nodes; a region has at most %d",
-                     w->topology.regions[i], sizes[i], LIMIT_MEMBERS);
+        if (sizes[i] + w->k.trackers > LIMIT_MEMBERS) {
+            snprintf(why, 256,
+                     "region %s has %u nodes and %u trackers; a region has at most %d of both",
+                     w->topology.regions[i], sizes[i], (u32)w->k.trackers, LIMIT_MEMBERS);
             topology_fini(&w->topology);
             return ERR_INVAL;
         }
@@ -130,8 +138,8 @@ static void lay_lines(struct world *w)
 
 static void populate(struct world *w)
 {
-    w->hosts = mem_new(w->n, sizeof(*w->hosts));
-    for (u32 i = 0; i < w->n; i++)
+    w->hosts = mem_new(w->members, sizeof(*w->hosts));
+    for (u32 i = 0; i < w->members; i++)
         host_init(w, i);
     index_keys(w);
     w->pools = mem_new(w->topology.n_regions, sizeof(*w->pools));
@@ -218,7 +226,7 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
 
 void world_del(struct world *w)
 {
-    for (u32 i = 0; i < w->n; i++)
+    for (u32 i = 0; i < w->members; i++)
         host_fini(&w->hosts[i]);
     for (size_t i = 0; i < w->topology.n_regions; i++)
         inventory_pool_del(w->pools[i]);

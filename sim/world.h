@@ -1,7 +1,8 @@
 /* world.h - a run: its nodes, the network between them, and what happens to both.
  *
  * The nodes are real: each is a struct mesh, the object that dray-node links, with a modelled
- * network, store and registry around it. Who drives whom:
+ * network, store and registry around it; so are the trackers, one struct mesh in each region. Who
+ * drives whom:
  *
  *     engine ──> world_step() ──> carry    datagrams and talks between meshes
  *                             ──> host     a process: boots, is paused, dies; its clocks and timer
@@ -133,9 +134,10 @@ struct world {
     struct registry registry;
     u32 registry_line;
     u32 *wan_up, *wan_down; /* flow lines by office */
-    struct host *hosts;
-    u32 n;
-    u32 *by_key; /* open addressing: index + 1 */
+    struct host *hosts;     /* nodes, and behind them the trackers', topology_members() */
+    u32 n;                  /* nodes */
+    u32 members;            /* with the trackers */
+    u32 *by_key;            /* open addressing: index + 1 */
     size_t by_key_size;
     struct inventory_pool **pools; /* by region */
     struct seal_key mesh_key, removed_key;

@@ -3,6 +3,8 @@
 
 #include <jansson.h>
 
+#include "proto/rtts.h"
+#include "proto/strikes.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -12,13 +14,12 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
+#include "tracker/chooser.h"
 #include "tracker/grants.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
 #include "tracker/rewrite.h"
-#include "tracker/rtts.h"
-#include "tracker/strikes.h"
 #include "tracker/tracker.h"
 #include "tracker/users.h"
 
@@ -58,9 +59,8 @@ struct tracker {
     struct probes *probes;
     struct revocations *revocations;
     struct users *users;
-    struct redirect_stick *sticks; /* redirect.c's: made when first needed */
-    u8 stick_key[32];
-    struct rng rng;
+    struct roster *roster;   /* who is in the regions */
+    struct chooser *chooser; /* who of them gets whom */
     char admin_token[256];
     char realm[TRACKER_REALM_MAX]; /* path of the token service at the registry's host; "" none */
     struct upstream_ask *ping;
