@@ -12,6 +12,7 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
+#include "tracker/circle.h"
 #include "tracker/grants.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
@@ -41,7 +42,7 @@ enum route {
 struct tracker {
     uv_loop_t *loop;
     struct tracker_config *config;
-    u64 started_ms;
+    u64 started_ms, started_wall_ms;
     struct pool *disk;
     struct http_client *client;
     struct http_server *server;
@@ -57,7 +58,9 @@ struct tracker {
     struct rtts *rtts;
     struct probes *probes;
     struct revocations *revocations;
+    size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
+    struct circle *circle;
     struct redirect_stick *sticks; /* redirect.c's: made when first needed */
     u8 stick_key[32];
     struct rng rng;

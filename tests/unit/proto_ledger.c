@@ -165,10 +165,10 @@ static void what_is_malformed_is_refused(void **state)
     for (size_t i = 0; i < countof(bad); i++)
         bad[i] = good;
     bad[0].name[0] = 0;
-    strcpy(bad[1].name, "a/b");
-    strcpy(bad[2].name, "a b");
+    bad[1].name[1] = '/';
+    bad[2].name[1] = ' ';
     bad[3].value[0] = 0;
-    strcpy(bad[4].value, "caf\xc3\xa9");
+    bad[4].value[1] = (char)0xc3;
     bad[5].kind = (enum ledger_kind)5;
     bad[6].kind = LEDGER_REVOKED; /* has no value */
     bad[7].dead = true;           /* nor has a tombstone */
