@@ -86,7 +86,9 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
     snprintf(ticket.upstream, sizeof(ticket.upstream), "%s", t->config->registry.name);
     snprintf(ticket.repository, sizeof(ticket.repository), "%s", r->oci->name);
     const char *text = grants_ticket(t->grants, &ticket, wall_ms());
-    grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop));
+    if (grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop)))
+        circle_login(t->circle, r->user, r->oci->name, r->authorization ? r->authorization : "",
+                     wall_ms() + t->config->authz.ttl_ms);
     strikes_offered(t->strikes, r->user, &r->oci->digest, &r->from, &c->key, uv_now(t->loop));
     chooser_sent(t->chooser, w, choice->number);
     digest_format(&r->oci->digest, digest);

@@ -16,6 +16,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "tracker/front.h"
+#include "tracker/news.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
@@ -101,6 +102,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));
     else if (peer_takes(r->target))
         peer_begin(t, x);
+    else if (circle_takes(r->target))
+        circle_begin(t->circle, x);
     else if (redirect_trusted(t, x))
         return;
     else if (is_token(t, r))
@@ -175,8 +178,10 @@ static void ping(struct tracker *t)
 static void on_tick(uv_timer_t *timer)
 {
     struct tracker *t = timer->data;
-    if (!t->stopping)
-        ping(t);
+    if (t->stopping)
+        return;
+    ping(t);
+    users_tick(t->users);
 }
 
 /* The worst of the last second or so: each sample may raise it, and it decays by an eighth. */
@@ -253,7 +258,7 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = admin_token(t, why);
     if (rc == 0)
-        rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
+        rc = grants_new(&t->grants, c->ticket_key, c->authz.ttl_ms, why);
     u8 key[STRIKES_KEY_BYTES];
     static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
     randombytes_buf(key, sizeof(key));
@@ -268,8 +273,12 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
-    if (rc == 0)
+    if (rc == 0 && !(t->circle = circle_new(t)))
+        rc = ERR_NOMEM;
+    if (rc == 0) {
+        news_begin(t);
         tracker_metrics(t);
+    }
     return rc;
 }
 
@@ -338,6 +347,7 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->loop = loop;
     t->config = config;
     t->started_ms = uv_now(loop);
+    t->started_wall_ms = wall_ms();
     t->open = true; /* until it refused the anonymous */
     why[0] = '\0';
     timers_open(t);
@@ -381,6 +391,7 @@ void tracker_reload(struct tracker *t)
         log_error("reload: the old ticket keys stay: %s", why);
         all = false;
     }
+    circle_reload(t->circle);
     if (t->regions && regions_reload(t->regions, why)) {
         log_error("reload: the old mesh keys stay: %s", why);
         all = false;
@@ -436,6 +447,8 @@ static void close_rest(struct tracker *t)
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_close((uv_handle_t *)&t->lag, NULL);
     uv_close((uv_handle_t *)&t->ending, NULL);
+    circle_stop(t->circle);
+    revocations_stop(t->revocations);
     if (t->ping)
         upstream_ask_cancel(t->ping);
     t->ping = NULL;
@@ -481,6 +494,7 @@ void tracker_del(struct tracker *t)
     chooser_del(t->chooser);
     roster_del(t->roster);
     regions_del(t->regions);
+    circle_del(t->circle);
     users_del(t->users);
     revocations_del(t->revocations);
     probes_del(t->probes);

@@ -15,6 +15,7 @@
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
 #include "tracker/chooser.h"
+#include "tracker/circle.h"
 #include "tracker/grants.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
@@ -42,7 +43,7 @@ enum route {
 struct tracker {
     uv_loop_t *loop;
     struct tracker_config *config;
-    u64 started_ms;
+    u64 started_ms, started_wall_ms;
     struct pool *disk;
     struct http_client *client;
     struct http_server *server;
@@ -58,7 +59,9 @@ struct tracker {
     struct rtts *rtts;
     struct probes *probes;
     struct revocations *revocations;
+    size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
+    struct circle *circle;
     struct roster *roster;   /* who is in the regions */
     struct chooser *chooser; /* who of them gets whom */
     char admin_token[256];
