@@ -16,9 +16,11 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "tracker/front.h"
+#include "tracker/overview_report.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
+#include "tracker/ui.h"
 
 #define DRAIN_MAX_MS 30000
 #define TICK_MS      1000
@@ -103,6 +105,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         peer_begin(t, x);
     else if (redirect_trusted(t, x))
         return;
+    else if (ui_takes(r->target))
+        ui_begin(t, x);
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -256,6 +260,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
     if (rc == 0)
         rc = strikes_new(&t->strikes);
+    if (rc == 0)
+        rc = overview_new(&t->overview);
     if (rc == 0)
         rc = rtts_new(&t->rtts);
     if (rc == 0)
@@ -470,6 +476,8 @@ void tracker_del(struct tracker *t)
     probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);
+    overview_del(t->overview);
+    overview_text_del(t->overview_text);
     grants_del(t->grants);
     free(t->sticks);
     authz_del(t->authz);

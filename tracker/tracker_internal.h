@@ -13,6 +13,7 @@
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
 #include "tracker/grants.h"
+#include "tracker/overview.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
@@ -54,6 +55,8 @@ struct tracker {
     struct regions *regions; /* NULL: none, nobody is redirected */
     struct grants *grants;
     struct strikes *strikes;
+    struct overview *overview;
+    struct overview_text *overview_text; /* overview_report.c's: made when first asked for */
     struct rtts *rtts;
     struct probes *probes;
     struct revocations *revocations;
