@@ -162,7 +162,7 @@ function health(m) {
 
 function showHero(r) {
   const t = seen.totals, [n, unit] = bytesParts(t.saved);
-  $("saved").replaceChildren(n, element("small", "", unit));
+  $("saved").replaceChildren(n, " ", element("small", "", unit));
   const why = $("saved-why");
   if (t.served === 0) {
     why.textContent = "No layer has been delivered yet. The first pull crosses the long line; every other one is served from a rack.";
@@ -177,7 +177,7 @@ function showHero(r) {
 
 function tile(value, unit, label, kind) {
   const e = element("div", "tile " + (kind || "")), b = element("b", "", value);
-  if (unit) b.append(element("small", "", unit));
+  if (unit) b.append(" ", element("small", "", unit));
   e.append(b, element("span", "", label));
   return e;
 }
@@ -340,7 +340,8 @@ function pullLine(p) {
   way.append(from, " ", to);
   const what = element("p", "what", `${p.repository} · ${p.reason}` + (p.times > 1 ? ` · asked ${count(p.times)} times` : ""));
   what.title = p.digest;
-  const got = running ? "running" : p.bytes === undefined ? word : `${bytes(p.bytes)} in ${took(p.ms)}`;
+  const got = running ? "running" : p.bytes === undefined ? word
+    : bytes(p.bytes) + (p.times > 1 ? "" : ` in ${took(p.ms)}`);
   e.title = `${p.digest}\n${word}`;
   e.append(element("span", "dot"), way, element("span", "ago", ago(now() - p.at)), what, element("span", "got", got));
   return e;

@@ -5,12 +5,15 @@ profile stands in the stage's folder; no address but loopback's can be reached.
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
 import time
+
+from .stage import die_with_parent
 
 PROGRAM = next((b for b in map(shutil.which, ("chromium", "chromium-browser")) if b), None)
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars
@@ -28,9 +31,10 @@ class Browser:
         self.log = open(os.path.join(profile, "log"), "w", encoding="utf-8")
 
         def inherit():  # the protocol is spoken on 3 and 4
-            first, second = os.dup(theirs_in), os.dup(theirs_out)
-            os.dup2(first, 3)
-            os.dup2(second, 4)
+            ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (theirs_in, theirs_out)]
+            os.dup2(ends[0], 3)
+            os.dup2(ends[1], 4)
+            die_with_parent()
 
         self.process = subprocess.Popen(
             [PROGRAM, *FLAGS, "--user-data-dir=" + profile, "about:blank"], stdout=self.log,
