@@ -55,10 +55,26 @@ static void count(struct tracker *t, const char *reason)
                      "Layers' requests of permitted users, by what decided.") += 1;
 }
 
+/* For who looks on; `c` NULL: it is streamed. */
+static void show(const struct request *r, const struct pick_candidate *c, const char *reason)
+{
+    struct overview_sent s = {.reason = reason,
+                              .user = r->user,
+                              .from = &r->from,
+                              .node = c ? &c->key : NULL,
+                              .node_name = c ? c->name : "",
+                              .region = c ? c->region : "",
+                              .repository = r->oci->name,
+                              .digest = &r->oci->digest,
+                              .size = r->size};
+    overview_sent(r->t->overview, &s, wall_ms());
+}
+
 static void stream(const struct request *r, const char *reason)
 {
     char digest[DIGEST_TEXT_SIZE], path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32];
     count(r->t, reason);
+    show(r, NULL, reason);
     digest_format(&r->oci->digest, digest);
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", r->oci->name, digest);
     if (r->unknown)
@@ -102,6 +118,7 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
     http_add(r->x, "Docker-Content-Digest", "%s", digest);
     http_add(r->x, "X-Dray-Node", "%s", c->name);
     count(t, choice->by);
+    show(r, c, choice->by);
     log_with(LOG_DEBUG, "sent", LOG_STR("node", c->name), LOG_STR("digest", digest),
              LOG_STR("why", choice->by));
     tracker_count(t, ROUTE_BLOB, 307);

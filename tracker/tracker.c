@@ -17,9 +17,11 @@
 #include "runtime/log.h"
 #include "tracker/front.h"
 #include "tracker/news.h"
+#include "tracker/overview_report.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
+#include "tracker/ui.h"
 
 #define DRAIN_MAX_MS 30000
 #define TICK_MS      1000
@@ -106,6 +108,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         circle_begin(t->circle, x);
     else if (redirect_trusted(t, x))
         return;
+    else if (ui_takes(r->target))
+        ui_begin(t, x);
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -267,6 +271,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     randombytes_buf(key, sizeof(key));
     if (rc == 0)
         rc = rtts_new(&t->rtts, key);
+    if (rc == 0)
+        rc = overview_new(&t->overview);
     if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0 && !(t->revocations = revocations_new(t)))
@@ -500,6 +506,8 @@ void tracker_del(struct tracker *t)
     probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);
+    overview_del(t->overview);
+    overview_text_del(t->overview_text);
     grants_del(t->grants);
     authz_del(t->authz);
     if (t->metrics)

@@ -17,6 +17,7 @@
 #include "tracker/chooser.h"
 #include "tracker/circle.h"
 #include "tracker/grants.h"
+#include "tracker/overview.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
@@ -56,6 +57,8 @@ struct tracker {
     struct regions *regions; /* NULL: none, nobody is redirected */
     struct grants *grants;
     struct strikes *strikes;
+    struct overview *overview;
+    struct overview_text *overview_text; /* overview_report.c's: made when first asked for */
     struct rtts *rtts;
     struct probes *probes;
     struct revocations *revocations;
