@@ -106,3 +106,13 @@ size_t pick_order(const struct pick_candidate *c, size_t n, const struct pick_us
                 .index = i, .class = class_of(&c[i], u, nearest), .reason = reason};
     return usable;
 }
+
+size_t pick_stay(const struct pick_candidate *c, const struct pick_line *lines, size_t usable,
+                 const struct node_key *with)
+{
+    assert(usable > 0);
+    for (size_t i = 0; with && i < usable && lines[i].class == lines[0].class; i++)
+        if (node_key_equal(&c[lines[i].index].key, with))
+            return i;
+    return 0;
+}

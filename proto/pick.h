@@ -49,3 +49,7 @@ struct pick_line { /* for `why`, best first */
  * how many are usable; these come first. Equal inputs and randomness give equal answers. */
 size_t pick_order(const struct pick_candidate *c, size_t n, const struct pick_user *u, u64 bytes,
                   struct rng *r, struct pick_line *out);
+/* Which line to take when `with` served the image's other layers (NULL: nobody did): that node's,
+ * as long as it is usable and of the best one's class; else the first. At least one is usable. */
+size_t pick_stay(const struct pick_candidate *c, const struct pick_line *lines, size_t usable,
+                 const struct node_key *with);
