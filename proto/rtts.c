@@ -36,12 +36,11 @@ void rtts_del(struct rtts *t)
 static const struct entry *bucket_of(const struct rtts *t, const struct addr *prefix,
                                      const struct node_key *node, u8 key[16])
 {
-    crypto_generichash_state st;
+    u8 both[sizeof(prefix->ip) + sizeof(node->bytes)];
     u32 bits;
-    crypto_generichash_init(&st, t->hash_key, sizeof(t->hash_key), 16);
-    crypto_generichash_update(&st, prefix->ip, sizeof(prefix->ip));
-    crypto_generichash_update(&st, node->bytes, sizeof(node->bytes));
-    crypto_generichash_final(&st, key, 16);
+    memcpy(both, prefix->ip, sizeof(prefix->ip));
+    memcpy(both + sizeof(prefix->ip), node->bytes, sizeof(node->bytes));
+    crypto_shorthash_siphashx24(key, both, sizeof(both), t->hash_key);
     memcpy(&bits, key, sizeof(bits));
     return &t->entries[bits % BUCKETS * BUCKET];
 }

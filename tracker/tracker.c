@@ -317,6 +317,18 @@ static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
     return t->config->n_regions ? regions_new(&t->regions, &opt, why) : 0;
 }
 
+static int open_choice(struct tracker *t)
+{
+    int rc = roster_new(&t->roster, t->regions, t->config->public_url);
+    struct chooser_options opt = {.roster = t->roster,
+                                  .regions = t->regions,
+                                  .strikes = t->strikes,
+                                  .rtts = t->rtts,
+                                  .probes = t->probes};
+    randombytes_buf(&opt.seed, sizeof(opt.seed));
+    return rc ? rc : chooser_new(&t->chooser, &opt);
+}
+
 int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *config,
                 char why[CONF_WHY_MAX])
 {
@@ -327,10 +339,6 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->config = config;
     t->started_ms = uv_now(loop);
     t->open = true; /* until it refused the anonymous */
-    u64 seed;
-    randombytes_buf(&seed, sizeof(seed));
-    randombytes_buf(t->stick_key, sizeof(t->stick_key));
-    rng_seed(&t->rng, seed);
     why[0] = '\0';
     timers_open(t);
     int rc = make_parts(t, why);
@@ -338,6 +346,8 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
         rc = listen_all(t, why);
     if (rc == 0)
         rc = open_regions(t, why);
+    if (rc == 0)
+        rc = open_choice(t);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -468,6 +478,8 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    chooser_del(t->chooser);
+    roster_del(t->roster);
     regions_del(t->regions);
     users_del(t->users);
     revocations_del(t->revocations);
@@ -475,7 +487,6 @@ void tracker_del(struct tracker *t)
     rtts_del(t->rtts);
     strikes_del(t->strikes);
     grants_del(t->grants);
-    free(t->sticks);
     authz_del(t->authz);
     if (t->metrics)
         metrics_del(t->metrics);

@@ -14,6 +14,7 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
+#include "tracker/chooser.h"
 #include "tracker/grants.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
@@ -58,9 +59,8 @@ struct tracker {
     struct probes *probes;
     struct revocations *revocations;
     struct users *users;
-    struct redirect_stick *sticks; /* redirect.c's: made when first needed */
-    u8 stick_key[32];
-    struct rng rng;
+    struct roster *roster;   /* who is in the regions */
+    struct chooser *chooser; /* who of them gets whom */
     char admin_token[256];
     char realm[TRACKER_REALM_MAX]; /* path of the token service at the registry's host; "" none */
     struct upstream_ask *ping;
