@@ -9,6 +9,7 @@
 #include "sim/carry.h"
 #include "sim/fetch.h"
 #include "sim/mem.h"
+#include "sim/user.h"
 
 #define WALL_ZERO_MS     1767225600000u /* 2026-01-01: any date will do */
 #define PORT             5000
@@ -305,6 +306,25 @@ void host_stats(const struct host *h, struct mesh_stats *out)
     }
 }
 
+/* What waited for a process that was stopped, and is there again, or never will be. */
+static void take_kept(struct world *w, const struct event *ev)
+{
+    bool up = w->hosts[ev->node].state == HOST_UP;
+    switch ((enum event_kind)ev->kind) {
+    case EV_USER_AT: user_event(w, ev); break;
+    case EV_TOLD: tracker_told(w, ev); break;
+    case EV_ASKED:
+        if (up)
+            fetch_asked(w, ev);
+        break;
+    default:
+        if (up)
+            carry_deliver(w, ev);
+        else
+            carry_forget(w, ev);
+    }
+}
+
 void host_crash(struct world *w, u32 index, bool dark)
 {
     struct host *h = &w->hosts[index];
@@ -321,10 +341,10 @@ void host_crash(struct world *w, u32 index, bool dark)
     h->since_ns = world_now(w);
     h->timer_ns = UINT64_MAX;
     for (size_t i = 0; i < h->n_inbox; i++)
-        if (h->inbox[i].kind != EV_ASKED)
-            carry_forget(w, &h->inbox[i]);
+        take_kept(w, &h->inbox[i]);
     h->n_inbox = 0;
     fetch_host_died(w, index);
+    user_host_died(w, index);
     fetch_reachability_changed(w);
 }
 
@@ -385,10 +405,7 @@ void host_resume(struct world *w, u32 index)
     h->inbox = NULL; /* whatever it causes to wait again goes to a new one */
     h->n_inbox = h->inbox_cap = 0;
     for (size_t i = 0; i < n; i++)
-        if (inbox[i].kind == EV_ASKED)
-            fetch_asked(w, &inbox[i]);
-        else
-            carry_deliver(w, &inbox[i]);
+        take_kept(w, &inbox[i]);
     free(inbox);
     mesh_expire(h->mesh, host_now(w, h));
     fetch_reachability_changed(w);

@@ -7,7 +7,8 @@
  *     engine ──> world_step() ──> carry    datagrams and talks between meshes
  *                             ──> host     a process: boots, is paused, dies; its clocks and timer
  *                             ──> fetch    layers on their way, by proto/sourcing.h
- *                             ──> pull     users and what they want
+ *                             ──> pull     users and what they want, of a node near them
+ *                             ──> user     users who pull through a tracker (tracker.h)
  *                             ──> fault    what goes wrong, and when it ends
  *                             ──> measure  what is looked at, judged and counted
  *
@@ -48,9 +49,13 @@ enum event_kind {
     EV_POLL,       /* looks at all fetches */
     EV_SAMPLE,     /* measurements of every 20 ms */
     EV_SECOND,
-    EV_UPGRADE,  /* node; arg: see fault.h */
-    EV_SCENARIO, /* node and arg as the scenario says */
-    EV_SETTLED,  /* the start of all, where they have run for long */
+    EV_UPGRADE,   /* node; arg: see fault.h */
+    EV_SCENARIO,  /* node and arg as the scenario says */
+    EV_USER,      /* arg: a user's request, of which the user hears */
+    EV_USER_AT,   /* node: where it arrives; arg: likewise */
+    EV_USER_LATE, /* arg: likewise: nothing came in time */
+    EV_TOLD,      /* node: a tracker; arg: a report that reaches it */
+    EV_SETTLED,   /* the start of all, where they have run for long */
     EV_KIND_COUNT
 };
 
@@ -152,8 +157,10 @@ struct world {
     size_t n_talks_free, talks_free_cap;
     u8 *talk_buffer; /* LIMIT_TALK_BYTES */
 
-    struct fetches *fetches; /* fetch.h */
-    struct pulls *pulls;     /* pull.h */
+    struct fetches *fetches;   /* fetch.h */
+    struct pulls *pulls;       /* pull.h */
+    struct trackers *trackers; /* tracker.h */
+    struct users *users;       /* user.h */
     struct fault_plan faults;
     struct measure measure;
     struct record *record;
