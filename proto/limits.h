@@ -30,6 +30,7 @@
 #define LIMIT_FILL_BLOCK_BYTES (256 * KIB) /* one buffer of received bytes */
 #define LIMIT_FILL_LAG_BYTES   (8 * MIB)   /* received, not yet written and hashed */
 #define LIMIT_FILLS            256         /* layers being fetched at once */
+#define LIMIT_PIECES           16384u      /* of one layer: 64 GiB; larger ones come in one stream */
 
 /* Configuration. */
 #define LIMIT_CONFIG_BYTES  (256 * KIB)
