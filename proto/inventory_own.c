@@ -332,6 +332,14 @@ void inventory_own_run(struct inventory *v, u64 now_ns)
         sign(v, now_ns);
 }
 
+void inventory_settle(struct inventory *v, u64 now_ns)
+{
+    if (v->own.n_add + v->own.n_take > 0)
+        commit(v, now_ns);
+    if (v->own.head_due && v->own.commit_ns == UINT64_MAX)
+        sign(v, now_ns);
+}
+
 void inventory_own_renew(struct inventory *v, u64 epoch_seen)
 {
     const struct inventory_table *t = own_table(v);

@@ -238,6 +238,21 @@ int mesh_import_purge(struct mesh *m, const struct purge_order *order)
     return purge_import(m->purge, order);
 }
 
+void mesh_settle(struct mesh *m, u64 now_ns)
+{
+    inventory_settle(m->inventory, now_ns);
+}
+
+int mesh_prime(struct mesh *m, const struct mesh *of, u64 now_ns)
+{
+    int err = m == of ? 0 : member_prime(m->member, of->member, now_ns);
+    if (err || m == of)
+        return err;
+    mesh_pump(m, now_ns);
+    inventory_prime(m->inventory, of->inventory);
+    return 0;
+}
+
 /* --- time ------------------------------------------------------------------------------------ */
 
 u64 mesh_next_expiry(const struct mesh *m)

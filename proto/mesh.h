@@ -96,6 +96,12 @@ void mesh_clock(struct mesh *m, u64 unix_ms);
 bool mesh_each_purge(const struct mesh *m, size_t *at, struct purge_order *out);
 must_use int mesh_import_purge(struct mesh *m, const struct purge_order *order);
 
+/* For simulations that begin in a settled region: mesh_settle() each, once its store has told what
+ * it holds; then `m` believes of `of` what it says of itself and of its layers, as if it had heard
+ * it long ago. Both of one region and one pool. ERR_FULL, ERR_NOMEM. */
+void mesh_settle(struct mesh *m, u64 now_ns);
+must_use int mesh_prime(struct mesh *m, const struct mesh *of, u64 now_ns);
+
 /* --- fetching -------------------------------------------------------------------------------- */
 
 #define MESH_SOURCES_MAX 16
