@@ -407,6 +407,8 @@ void inventory_prime(struct inventory *v, const struct inventory *of)
         return;
     inventory_attach(v, o, s->table, s->n);
     v->notes[o].head_n = of->notes[o].head_n;
+    if (v->seats[o].flags & INVENTORY_WANTED)
+        inventory_wants_forget(v, o);
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */

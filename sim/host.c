@@ -199,11 +199,12 @@ static void seed_mesh(struct world *w, struct host *h)
         }
 }
 
-void host_boot(struct world *w, u32 index)
+/* False: it runs already, or cannot. */
+static bool boot(struct world *w, u32 index)
 {
     struct host *h = &w->hosts[index];
     if (h->state != HOST_OFF)
-        return;
+        return false;
     h->life++;
     u64 epoch = host_unix_ms(w, h);
     h->inventory_epoch = 1 + (epoch > h->inventory_epoch ? epoch : h->inventory_epoch);
@@ -231,7 +232,7 @@ void host_boot(struct world *w, u32 index)
     int rc = mesh_new(&h->mesh, &opt);
     if (rc) {
         measure_break(w, "boot", "mesh_new: %s", err_name(rc));
-        return;
+        return false;
     }
     assert(node_key_equal(mesh_key(h->mesh), &h->key));
     h->state = HOST_UP;
@@ -242,7 +243,32 @@ void host_boot(struct world *w, u32 index)
     tell_store(w, h);
     measure_up(w, index);
     fetch_reachability_changed(w);
-    host_drive(w, index);
+    return true;
+}
+
+void host_boot(struct world *w, u32 index)
+{
+    if (boot(w, index))
+        host_drive(w, index);
+}
+
+void host_boot_settled(struct world *w)
+{
+    for (u32 i = 0; i < w->n; i++)
+        if (boot(w, i))
+            mesh_settle(w->hosts[i].mesh, host_now(w, &w->hosts[i]));
+    for (u32 i = 0; i < w->n; i++) {
+        struct host *h = &w->hosts[i];
+        for (u32 k = 0; k < w->n && h->mesh; k++) {
+            const struct host *of = &w->hosts[k];
+            if (k == i || !of->mesh || of->place.region != h->place.region)
+                continue;
+            int rc = mesh_prime(h->mesh, of->mesh, host_now(w, h));
+            if (rc)
+                measure_break(w, "boot", "mesh_prime: %s", err_name(rc));
+        }
+        host_drive(w, i);
+    }
 }
 
 static void add_stats(struct mesh_stats *sum, const struct mesh_stats *s)

@@ -15,6 +15,7 @@
     X(warm, TIME, 20e9, 1e9, 4e12, "time to form the mesh before anything is measured")            \
     X(heal, TIME, 60e9, 1e9, 4e12, "bound: after healing, all must agree within this")             \
     X(join_over, TIME, 5e9, 0, 4e12, "nodes start spread over this")                               \
+    X(settled, SWITCH, 0, 0, 1, "all have run for long: everybody knows all, and what each holds") \
     X(seeds, COUNT, 3, 1, 16, "the first nodes of a region are everybody's seeds")                 \
     X(sealed, SWITCH, 0, 0, 1, "encrypt and authenticate datagrams as the daemons do")             \
     X(drift, PPM, 50, 0, 100000, "clocks run fast or slow by up to this (parts per million)")      \

@@ -49,6 +49,7 @@ enum event_kind {
     EV_SECOND,
     EV_UPGRADE,  /* node; arg: see fault.h */
     EV_SCENARIO, /* node and arg as the scenario says */
+    EV_SETTLED,  /* the start of all, where they have run for long */
     EV_KIND_COUNT
 };
 
