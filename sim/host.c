@@ -49,6 +49,9 @@ void host_init(struct world *w, u32 index)
     h->layers_from = (u32)rng_below(&r, w->k.catalog);
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
+    struct rng spoils = engine_rng_n(&w->engine, "spoilers", index);
+    if (rng_chance(&spoils, w->k.spoilers))
+        host_lie(w, index, HOST_SPOILS);
     if (rng_chance(&r, w->k.liars))
         host_lie(w, index, HOST_LIES);
     struct rng together = engine_rng_n(&w->engine, "colluders", index);
@@ -63,6 +66,7 @@ void host_fini(struct host *h)
     shelf_fini(&h->shelf);
     free(h->inbox);
     free(h->claims);
+    free(h->held);
 }
 
 /* --- its store ------------------------------------------------------------------------------- */
@@ -127,7 +131,7 @@ void host_lie(struct world *w, u32 index, enum host_lies lies)
     free(h->claims);
     h->claims = NULL;
     h->lies = lies;
-    if (lies == HOST_HONEST || (lies == HOST_LIES && index % 4 != 3))
+    if (lies == HOST_HONEST || lies == HOST_SPOILS || (lies == HOST_LIES && index % 4 != 3))
         return;
     h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));
     for (u32 i = 0; i < HOST_CLAIMS; i++) {
@@ -297,6 +301,12 @@ void host_stats(const struct host *h, struct mesh_stats *out)
     }
 }
 
+static bool is_of_fetch(const struct event *ev)
+{
+    return ev->kind == EV_ASKED || ev->kind == EV_ANSWERED || ev->kind == EV_ARRIVED ||
+           ev->kind == EV_REFUSE;
+}
+
 void host_crash(struct world *w, u32 index, bool dark)
 {
     struct host *h = &w->hosts[index];
@@ -313,9 +323,9 @@ void host_crash(struct world *w, u32 index, bool dark)
     h->since_ns = world_now(w);
     h->timer_ns = UINT64_MAX;
     for (size_t i = 0; i < h->n_inbox; i++)
-        if (h->inbox[i].kind != EV_ASKED)
+        if (!is_of_fetch(&h->inbox[i]))
             carry_forget(w, &h->inbox[i]);
-    h->n_inbox = 0;
+    h->n_inbox = h->n_held = 0;
     fetch_host_died(w, index);
     fetch_reachability_changed(w);
 }
@@ -377,10 +387,13 @@ void host_resume(struct world *w, u32 index)
     h->inbox = NULL; /* whatever it causes to wait again goes to a new one */
     h->n_inbox = h->inbox_cap = 0;
     for (size_t i = 0; i < n; i++)
-        if (inbox[i].kind == EV_ASKED)
-            fetch_asked(w, &inbox[i]);
-        else
-            carry_deliver(w, &inbox[i]);
+        switch (inbox[i].kind) {
+        case EV_ASKED: fetch_asked(w, &inbox[i]); break;
+        case EV_ANSWERED: fetch_answered(w, &inbox[i]); break;
+        case EV_ARRIVED: fetch_arrived(w, &inbox[i]); break;
+        case EV_REFUSE: fetch_refused(w, &inbox[i]); break;
+        default: carry_deliver(w, &inbox[i]); break;
+        }
     free(inbox);
     mesh_expire(h->mesh, host_now(w, h));
     fetch_reachability_changed(w);
@@ -452,5 +465,10 @@ void host_drive(struct world *w, u32 index)
     if (outputs == DRIVE_MAX)
         measure_break(w, "queues", "node %u puts out more than %d things at once", index,
                       DRIVE_MAX);
-    set_timer(w, h);
+    fetch_steps(w, index);
+    /* What the steps led to may want to be sent; then they drive again, each after the other. */
+    while (outputs < DRIVE_MAX && h->state == HOST_UP && carry_write(w, index, now))
+        outputs++;
+    if (h->mesh)
+        set_timer(w, h);
 }
