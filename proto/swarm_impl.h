@@ -81,7 +81,7 @@ struct swarm_guest { /* of a home */
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u64 group;                   /* rack or subnet, hashed */
     u32 have;
-    bool can_fetch, complete, stuck;
+    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
 };
 
 struct swarm_home {
@@ -164,6 +164,8 @@ struct swarm_layer {
     u32 joins;
     struct node_key fetchers[SWARM_FETCHERS];
     u32 n_fetchers;
+    struct node_key forgers[SWARM_FETCHERS]; /* convicted here, of this layer */
+    u32 n_forgers;
     bool nobody; /* can fetch, as the home says */
     bool alone;  /* no rank can be reached: we act for ourselves */
     u64 give_up_ns, seeds_ns, backoff_ns;
@@ -244,6 +246,7 @@ u64 swarm_word(const struct digest *d);
 void swarm_order(struct swarm *s, const struct swarm_out *o);
 struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l,
                                   enum swarm_do what); /* NULL: full */
+bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k);
 bool swarm_alive(const struct swarm *s, const struct node_key *k);
 void swarm_wake(struct swarm_layer *l, u64 at_ns);
 u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
@@ -255,7 +258,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
 struct swarm_join_message {
     u64 size;
-    bool can_fetch, leaves, complete, stuck;
+    bool can_fetch, leaves, complete, stuck, distrusts;
     u32 have, rank;
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,

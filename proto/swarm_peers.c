@@ -28,7 +28,7 @@ struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key 
 
 void swarm_candidate_add(struct swarm *s, struct swarm_layer *l, const struct node_key *k)
 {
-    if (node_key_equal(k, &s->self))
+    if (node_key_equal(k, &s->self) || swarm_is_forger(l, k))
         return;
     for (u32 i = 0; i < l->n_candidates; i++)
         if (node_key_equal(&l->candidates[i].key, k))
@@ -134,7 +134,7 @@ static void seek_seeds(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         size_t at = i < SEEDS_MAX / 2 ? i : i + rng_below(&s->rng, n - i);
         const struct node_key k = all[at];
         all[at] = all[i];
-        if (swarm_peer_find(l, &k) || !swarm_alive(s, &k))
+        if (swarm_peer_find(l, &k) || !swarm_alive(s, &k) || swarm_is_forger(l, &k))
             continue;
         struct swarm_peer *p = swarm_peer_new(s, l, &k, now_ns);
         if (!p)

@@ -2,7 +2,7 @@
  * digest as a number; it names a layer that both know. *name*: the first 8 bytes of a node key.
  *
  *   JOIN     [80, digest, size, flags, have, rank, origin]   1 can fetch, 2 leaves, 4 complete,
- *                                                            8 stuck
+ *                                                            8 stuck, 16 has convicted a fetcher
  *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names]   1 nobody can fetch
  *   QUERY    [82, digest]
  *   LEASE    [83, digest, state, home, fetcher, number, have, age in ms, wait in ms]
@@ -55,7 +55,8 @@ static void put_join(const struct swarm_layer *l, struct wire_out *w, u64 now_ns
     wire_put_u64(w, MSG_JOIN);
     put_digest(w, &l->digest);
     wire_put_u64(w, l->size);
-    wire_put_u64(w, (l->can_fetch ? 1u : 0) | (l->complete ? 4u : 0) | (stuck ? 8u : 0));
+    wire_put_u64(w, (l->can_fetch ? 1u : 0) | (l->complete ? 4u : 0) | (stuck ? 8u : 0) |
+                        (l->n_forgers ? 16u : 0));
     wire_put_u64(w, l->map.have);
     wire_put_u64(w, l->rank);
     wire_put_text(w, l->origin ? l->origin : "");
@@ -300,6 +301,7 @@ static int read_join(struct swarm *s, const struct node_key *from, struct wire_i
     j.leaves = flags & 2;
     j.complete = flags & 4;
     j.stuck = flags & 8;
+    j.distrusts = flags & 16;
     struct swarm_layer *l = j.leaves ? swarm_find(s, &d) : layer_for(s, &d, now_ns);
     if (!l)
         return 0;
@@ -464,6 +466,8 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
         return 0;
     }
     struct swarm_peer *p = swarm_peer_find(l, from);
+    if (swarm_is_forger(l, from))
+        return 0;
     if (size != l->size) { /* ours is from a registry or a ticket */
         s->stats.malformed++;
         return 0;

@@ -55,6 +55,9 @@ void host_init(struct world *w, u32 index)
     h->layers_from = (u32)rng_below(&r, w->k.catalog);
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
+    struct rng spoils = engine_rng_n(&w->engine, "spoilers", index);
+    if (index < w->n && rng_chance(&spoils, w->k.spoilers))
+        host_lie(w, index, HOST_SPOILS);
     if (index < w->n && rng_chance(&r, w->k.liars))
         host_lie(w, index, HOST_LIES);
     struct rng together = engine_rng_n(&w->engine, "colluders", index);
@@ -69,6 +72,7 @@ void host_fini(struct host *h)
     shelf_fini(&h->shelf);
     free(h->inbox);
     free(h->claims);
+    free(h->held);
 }
 
 /* --- its store ------------------------------------------------------------------------------- */
@@ -133,7 +137,7 @@ void host_lie(struct world *w, u32 index, enum host_lies lies)
     free(h->claims);
     h->claims = NULL;
     h->lies = lies;
-    if (lies == HOST_HONEST || (lies == HOST_LIES && index % 4 != 3))
+    if (lies == HOST_HONEST || lies == HOST_SPOILS || (lies == HOST_LIES && index % 4 != 3))
         return;
     h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));
     for (u32 i = 0; i < HOST_CLAIMS; i++) {
@@ -317,6 +321,18 @@ static void take_kept(struct world *w, const struct event *ev)
         if (up)
             fetch_asked(w, ev);
         break;
+    case EV_ANSWERED:
+        if (up)
+            fetch_answered(w, ev);
+        break;
+    case EV_ARRIVED:
+        if (up)
+            fetch_arrived(w, ev);
+        break;
+    case EV_REFUSE:
+        if (up)
+            fetch_refused(w, ev);
+        break;
     default:
         if (up)
             carry_deliver(w, ev);
@@ -342,7 +358,7 @@ void host_crash(struct world *w, u32 index, bool dark)
     h->timer_ns = UINT64_MAX;
     for (size_t i = 0; i < h->n_inbox; i++)
         take_kept(w, &h->inbox[i]);
-    h->n_inbox = 0;
+    h->n_inbox = h->n_held = 0;
     fetch_host_died(w, index);
     user_host_died(w, index);
     fetch_reachability_changed(w);
@@ -477,5 +493,10 @@ void host_drive(struct world *w, u32 index)
     if (outputs == DRIVE_MAX)
         measure_break(w, "queues", "node %u puts out more than %d things at once", index,
                       DRIVE_MAX);
-    set_timer(w, h);
+    fetch_steps(w, index);
+    /* What the steps led to may want to be sent; then they drive again, each after the other. */
+    while (outputs < DRIVE_MAX && h->state == HOST_UP && carry_write(w, index, now))
+        outputs++;
+    if (h->mesh)
+        set_timer(w, h);
 }

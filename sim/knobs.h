@@ -48,6 +48,7 @@
     X(registry_slots, COUNT, 10000, 1, 1000000, "connections it serves at once; beyond: 429")      \
     X(peer_slots, COUNT, 64, 1, 10000, "peers a node serves at once; beyond: busy")                \
     X(liars, CHANCE, 0, 0, 1, "part of the nodes that lie")                                        \
+    X(spoilers, CHANCE, 0, 0, 1, "part of the nodes that send wrong bytes, as fetchers too")       \
     X(colluders, CHANCE, 0, 0, 1, "part of the nodes that lie together")                           \
     X(chaos, RATE, 0, 0, 1e6, "random faults per hour and 100 nodes (swarm draws this)")           \
     X(upsets, RATE, 0, 0, 1e6, "the same of keys, versions, lost writes, forgers, colluders")      \

@@ -373,6 +373,7 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_RETRY: pull_retry(w, (u32)ev->arg); break;
     case EV_ASKED: fetch_asked(w, ev); break;
     case EV_ANSWERED: fetch_answered(w, ev); break;
+    case EV_ARRIVED: fetch_arrived(w, ev); break;
     case EV_REFUSE: fetch_refused(w, ev); break;
     case EV_POLL: fetch_poll(w); break;
     case EV_USER:

@@ -5,18 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LISTS        4096
-#define LIST_MS      10000 /* a shortlist is made anew after that */
-#define LIST_LEAST   1000  /* and not more often than that, whoever comes */
-#define STICKS       8192
-#define FETCHES      4096
-#define FETCH_NODES  4     /* of one layer, the latest */
-#define FETCH_MS     60000 /* what is not held by then is not being fetched */
-#define HOLDERS      64
-#define FEW_MAX      (SHORTLIST + HOLDERS + FETCH_NODES)
-#define BITS_V4      120 /* of a network, unless a node says that it serves a smaller one */
-#define BITS_V6      64
-#define KEY_BYTES    16
+#define LISTS       4096
+#define LIST_MS     10000 /* a shortlist is made anew after that */
+#define LIST_LEAST  1000  /* and not more often than that, whoever comes */
+#define STICKS      8192
+#define FETCHES     4096
+#define FETCH_NODES 4     /* of one layer, the latest */
+#define FETCH_MS    60000 /* what is not held by then is not being fetched */
+#define HOLDERS     64
+#define FEW_MAX     (SHORTLIST + HOLDERS + FETCH_NODES)
+#define BITS_V4     120 /* of a network, unless a node says that it serves a smaller one */
+#define BITS_V6     64
+#define KEY_BYTES   16
 
 /* A node by its number, as long as that means it. */
 struct ref {
