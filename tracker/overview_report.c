@@ -10,7 +10,7 @@
 
 #include "runtime/clock.h"
 #include "tracker/json_text.h"
-#include "tracker/pick.h"
+#include "proto/pick.h"
 
 #define ULL(n) ((unsigned long long)(n))
 
