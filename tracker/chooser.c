@@ -5,18 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LISTS        4096
-#define LIST_MS      10000 /* a shortlist is made anew after that */
-#define LIST_LEAST   1000  /* and not more often than that, whoever comes */
-#define STICKS       8192
-#define FETCHES      4096
-#define FETCH_NODES  4     /* of one layer, the latest */
-#define FETCH_MS     60000 /* what is not held by then is not being fetched */
-#define HOLDERS      64
-#define FEW_MAX      (SHORTLIST + HOLDERS + FETCH_NODES)
-#define BITS_V4      120 /* of a network, unless a node says that it serves a smaller one */
-#define BITS_V6      64
-#define KEY_BYTES    16
+#define LISTS       4096
+#define LIST_MS     10000 /* a shortlist is made anew after that */
+#define LIST_LEAST  1000  /* and not more often than that, whoever comes */
+#define STICKS      8192
+#define FETCHES     4096
+#define FETCH_NODES 4     /* of one layer, the latest */
+#define FETCH_MS    60000 /* what is not held by then is not being fetched */
+#define HOLDERS     64
+#define FEW_MAX     (SHORTLIST + HOLDERS + FETCH_NODES)
+#define BITS_V4     120 /* of a network, unless a node says that it serves a smaller one */
+#define BITS_V6     64
+#define KEY_BYTES   16
 
 /* A node by its number, as long as that means it. */
 struct ref {
@@ -225,6 +225,8 @@ static void list_make(struct chooser *c, struct list *l, const struct chooser_wi
 {
     struct pick_user user = {.addr = w->from, .profile = w->profile};
     struct entry best[SHORTLIST];
+    struct addr prefix = outcome_prefix(&w->from);
+    bool known = addr_is_set(&w->from) && rtts_knows(c->opt.rtts, &prefix);
     u64 *rtts = c->rtts;
     const char *reason;
     l->nearest_ns = UINT64_MAX;
@@ -232,7 +234,7 @@ static void list_make(struct chooser *c, struct list *l, const struct chooser_wi
         const struct roster_node *node = roster_at(c->opt.roster, i);
         if (!node || !pick_is_usable(&node->of, &reason))
             continue;
-        rtts[i] = rtt_of(c, w, &node->of.key);
+        rtts[i] = known ? rtt_of(c, w, &node->of.key) : 0;
         if (rtts[i] && rtts[i] < l->nearest_ns)
             l->nearest_ns = rtts[i];
     }
