@@ -14,7 +14,9 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/config_schema.h"
 #include "tracker/front.h"
+#include "tracker/unfit.h"
 
 #define STREAMS_MAX 512 /* layers streamed from the registry because nodes failed */
 
@@ -31,6 +33,19 @@ struct request {
     bool unknown; /* the repository is: only who holds the layer can help */
     bool trusted; /* sent here by the registry itself */
 };
+
+/* The roster as the meshes are now. */
+static void look_around(struct tracker *t)
+{
+    struct roster_region regions[CONFIG_REGIONS_MAX] = {{.mesh = NULL}};
+    for (size_t i = 0; i < regions_count(t->regions); i++) {
+        struct region *r = regions_at(t->regions, i);
+        regions[i] = (struct roster_region){region_mesh(r), region_version(r)};
+    }
+    roster_refresh(t->roster, regions, uv_now(t->loop));
+    for (u16 n; (n = roster_unjudged(t->roster)) != ROSTER_NONE;)
+        roster_judge(t->roster, n, unfit_url(roster_at(t->roster, n)->url, t->config->public_url));
+}
 
 static struct chooser_wish wish_of(const struct request *r)
 {
@@ -115,13 +130,14 @@ static void permitted(const struct request *r)
     unsigned strikes =
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     struct chooser_wish w = wish_of(r);
+    look_around(t);
     if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
         !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    if (probes_is_fresh(t->probes, &c->key) || !probe_first(r, c))
+    if (pulse_is_fresh(probes_pulse(t->probes), &c->key, uv_now(t->loop)) || !probe_first(r, c))
         send_away(r, &w, &choice);
 }
 
@@ -425,6 +441,7 @@ struct crowd {
 static struct crowd *gather(struct tracker *t, const struct chooser_wish *w)
 {
     static struct crowd c; /* one thread: too large for a stack */
+    look_around(t);
     c.n = chooser_all(t->chooser, w, c.list, c.lines, &c.usable);
     return &c;
 }
@@ -448,11 +465,10 @@ json_t *redirect_why(struct tracker *t, const char *user, const struct addr *fro
     for (size_t i = 0; i < c->n; i++)
         json_array_append_new(all, line(&c->list[c->lines[i].index], &c->lines[i], i));
     const struct pick_line *first = c->usable ? &c->lines[0] : NULL;
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
-        w.profile ? w.profile : "", "decided",
-        first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
-        first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
+                     w.profile ? w.profile : "", "decided",
+                     first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
+                     first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
 }
 
 json_t *redirect_caches(struct tracker *t)
