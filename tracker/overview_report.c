@@ -144,7 +144,7 @@ static void put_member(struct tracker *t, struct json_text *o, const struct held
     struct outcome_totals s = {.serving = 0};
     char address[ADDR_TEXT_SIZE];
     bool known = overview_node(t->overview, &r->key, &s), node = r->role == MEMBER_NODE;
-    bool barred = v->barred || probes_is_down(t->probes, &r->key);
+    bool barred = v->barred || pulse_is_down(probes_pulse(t->probes), &r->key, uv_now(t->loop));
     bool fit = node && v->state == MEMBER_ALIVE && !barred &&
                !unfit_url(r->public_url, t->config->public_url);
     u64 served = 0;

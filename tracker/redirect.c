@@ -14,7 +14,9 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/config_schema.h"
 #include "tracker/front.h"
+#include "tracker/unfit.h"
 
 #define STREAMS_MAX 512 /* layers streamed from the registry because nodes failed */
 
@@ -32,6 +34,19 @@ struct request {
     bool trusted; /* sent here by the registry itself */
     u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
 };
+
+/* The roster as the meshes are now. */
+static void look_around(struct tracker *t)
+{
+    struct roster_region regions[CONFIG_REGIONS_MAX] = {{.mesh = NULL}};
+    for (size_t i = 0; i < regions_count(t->regions); i++) {
+        struct region *r = regions_at(t->regions, i);
+        regions[i] = (struct roster_region){region_mesh(r), region_version(r)};
+    }
+    roster_refresh(t->roster, regions, uv_now(t->loop));
+    for (u16 n; (n = roster_unjudged(t->roster)) != ROSTER_NONE;)
+        roster_judge(t->roster, n, unfit_url(roster_at(t->roster, n)->url, t->config->public_url));
+}
 
 static struct chooser_wish wish_of(const struct request *r)
 {
@@ -136,14 +151,17 @@ static void permitted(const struct request *r)
     unsigned strikes =
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     struct chooser_wish w = wish_of(r);
+    look_around(t);
     if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
         !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    bool fresh = probes_is_fresh(t->probes, &c->key, r->cut_ms);
-    if (fresh && probes_is_due(t->probes, &c->key))
+    struct pulse *pulse = probes_pulse(t->probes);
+    u64 now_ms = uv_now(t->loop);
+    bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
+    if (fresh && pulse_is_due(pulse, &c->key, now_ms))
         probe_ahead(r, c);
     if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
@@ -473,6 +491,7 @@ struct crowd {
 static struct crowd *gather(struct tracker *t, const struct chooser_wish *w)
 {
     static struct crowd c; /* one thread: too large for a stack */
+    look_around(t);
     c.n = chooser_all(t->chooser, w, c.list, c.lines, &c.usable);
     return &c;
 }

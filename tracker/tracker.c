@@ -336,13 +336,15 @@ static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
 
 static int open_choice(struct tracker *t)
 {
-    int rc = roster_new(&t->roster, t->regions, t->config->public_url);
+    u8 key[ROSTER_KEY_BYTES];
+    randombytes_buf(key, sizeof(key));
+    int rc = roster_new(&t->roster, regions_count(t->regions), key);
     struct chooser_options opt = {.roster = t->roster,
-                                  .regions = t->regions,
                                   .strikes = t->strikes,
                                   .rtts = t->rtts,
-                                  .probes = t->probes};
+                                  .pulse = probes_pulse(t->probes)};
     randombytes_buf(&opt.seed, sizeof(opt.seed));
+    randombytes_buf(opt.hash_key, sizeof(opt.hash_key));
     return rc ? rc : chooser_new(&t->chooser, &opt);
 }
 
