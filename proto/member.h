@@ -50,7 +50,6 @@ enum member_role { MEMBER_NODE = 1, MEMBER_TRACKER = 2 };
  * handed in (copied there), from the member list in a view. Printable, without control characters.
  */
 struct member_record {
-    struct node_key key;
     u64 epoch;       /* boot epoch: greater at each start */
     u64 incarnation; /* raised to refute, and when anything here changes */
     struct addr addr;
@@ -58,6 +57,7 @@ struct member_record {
     u8 version_min, version_max; /* wire versions it understands */
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
+    struct node_key key;
     const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
     const char *public_url;           /* at most MEMBER_URL_MAX */
 };
