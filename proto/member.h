@@ -178,6 +178,9 @@ struct member_view {
 };
 bool member_find(const struct member *m, const struct node_key *k, struct member_view *out);
 bool member_find_sender(const struct member *m, const u8 sender[8], struct member_view *out);
+/* The whole key of one of them, or our own; borrowed until the next call that drives. NULL: nobody
+ * known. */
+const struct node_key *member_key_of(const struct member *m, const u8 sender[8]);
 /* Iterates over everybody but ourselves: `*at` starts at 0. False at the end. */
 bool member_each(const struct member *m, size_t *at, struct member_view *out);
 const struct member_record *member_self(const struct member *m);
