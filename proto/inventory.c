@@ -53,10 +53,10 @@ static int seats_grow(struct inventory *v, u32 need)
 
 u16 inventory_find_key(const struct inventory *v, const struct node_key *k)
 {
-    u16 o = inventory_name_find(v->pool, inventory_place(v->pool, k));
+    u16 o = inventory_name_of(v->pool, k);
     if (o == INVENTORY_NONE || o >= v->cap_seats || !(v->seats[o].flags & INVENTORY_KNOWN))
         return INVENTORY_NONE;
-    return node_key_equal(&v->pool->names[o].key, k) ? o : (u16)INVENTORY_NONE;
+    return o;
 }
 
 static u64 seat_hash(const struct inventory *v, const struct inventory_seat *s)

@@ -86,14 +86,14 @@ struct inventory_sent {
 
 struct inventory_link {
     u16 peer;
+    u8 slot; /* its place among the links */
     bool tree;
     u16 instead_of; /* of this neighbour, which is silent; or INVENTORY_NONE */
     u64 keep_ns;    /* neither of these: until then */
     u64 ask_ns;     /* compare whole vectors with it then; UINT64_MAX: not */
     /* Outwards. */
     u32 session, seq, low; /* next to send; the oldest not acknowledged */
-    u64 cursor, oldest_ns; /* of the log; when the first waiting entry came */
-    u32 waiting;           /* log entries from `cursor` on that did not come from it */
+    u64 cursor;            /* of the log */
     u64 last_ns;           /* data last sent */
     u64 srtt_ns, rttvar_ns, heard_ns;
     bool silent;
@@ -178,8 +178,12 @@ struct inventory {
     struct inventory_logged *log;
     u32 log_cap;
     u64 log_head, log_floor; /* entries below the floor are gone */
+    /* What each look at the links needs stands here, by slot, so that most looks touch none. */
+    u32 n_links, outward; /* outward: a bit for each that is given what is new */
+    u16 link_peer[INVENTORY_LINKS];
+    u32 waiting[INVENTORY_LINKS];  /* log entries from its cursor on that did not come from it */
+    u64 link_due[INVENTORY_LINKS]; /* not before this has it anything to do */
     struct inventory_link *links[INVENTORY_LINKS];
-    u32 n_links;
 
     struct inventory_pending *pending;
     u32 n_pending, cap_pending;
@@ -263,7 +267,7 @@ void inventory_pending_retry(struct inventory *v, u16 o, u64 now_ns);
 void inventory_pending_drop(struct inventory *v, u16 o);
 
 /* inventory_link.c */
-void inventory_log(struct inventory *v, u16 table, u32 n, u16 via, u64 now_ns);
+void inventory_log(struct inventory *v, u16 table, u32 n, u16 via);
 void inventory_links_fit(struct inventory *v, u64 now_ns); /* after the tree or silence changed */
 must_use int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns);
 bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64 now_ns);

@@ -492,6 +492,12 @@ bool member_find_sender(const struct member *m, const u8 sender[8], struct membe
     return p != NULL;
 }
 
+const struct node_key *member_key_of(const struct member *m, const u8 sender[8])
+{
+    const struct peer *p = peer_by_word(m, word_of(sender));
+    return p ? &p->rec.key : NULL;
+}
+
 bool member_each(const struct member *m, size_t *at, struct member_view *out)
 {
     if (*at >= m->n_peers)
