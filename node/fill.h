@@ -56,8 +56,8 @@ struct fills_options {
 };
 
 must_use int fills_new(struct fills **out, const struct fills_options *opt);
-/* Ends every fill (waiters fail, partials are kept), for shutdown. Jobs may still run: the pools
- * must be drained, then fills_del(). */
+/* Ends every fill (waiters fail, partials are kept), for shutdown; what is verified is still
+ * stored. Jobs may still run: wait until none is left (fills_running()), then fills_del(). */
 void fills_stop(struct fills *s);
 void fills_del(struct fills *s); /* none may be left */
 size_t fills_running(const struct fills *s);

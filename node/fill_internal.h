@@ -92,6 +92,7 @@ struct fill {
     struct answer refusal;
     u64 skip;          /* bytes of a 200 that a resume did not want */
     unsigned attempts; /* without progress */
+    unsigned looks;    /* for a tracker that is not in sight */
     uv_timer_t retry;
 
     /* asking peers */

@@ -205,6 +205,21 @@ static int open_upstreams(struct node *n, char why[CONF_WHY_MAX])
     return 0;
 }
 
+/* For trackers: what this node has done so far. */
+static void totals(void *arg, struct outcome_totals *out)
+{
+    struct node *n = arg;
+    struct store_stats st;
+    store_stats(n->store, &st);
+    *out = (struct outcome_totals){.from_peers = *peers_fetched_bytes(n->peers),
+                                   .from_origin = fills_fetched_bytes(n->fills),
+                                   .held_bytes = st.used_bytes,
+                                   .held_blobs = st.blobs,
+                                   .capacity_bytes = st.capacity_bytes,
+                                   .serving = n->layers_now};
+    memcpy(out->served, n->layers, sizeof(out->served));
+}
+
 /* Everything that needs no network of ours. */
 static int make_parts(struct node *n, char why[CONF_WHY_MAX])
 {
@@ -238,7 +253,7 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
     struct peers_options peers = {
         .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
     struct outcomes_options outcomes = {
-        .loop = n->loop, .client = n->client, .metrics = n->metrics};
+        .loop = n->loop, .client = n->client, .metrics = n->metrics, .totals = totals, .arg = n};
     if (!rc)
         rc = peers_new(&n->peers, &peers);
     if (!rc)

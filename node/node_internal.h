@@ -85,6 +85,8 @@ struct node {
     u64 goodbye_ms; /* when the region has heard that we leave */
 
     u64 served[SOURCE_COUNT];
+    u64 layers[SOURCE_COUNT]; /* of these, layers' */
+    u64 layers_now;           /* requests for layers that run */
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 *authz_count[4];            /* granted, asked, refused, grace */
     struct histogram *first_byte;

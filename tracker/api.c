@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "tracker/api_users.h"
+#include "tracker/overview_report.h"
 #include "tracker/tracker_internal.h"
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -126,6 +127,8 @@ static void api(struct tracker *t, struct http_exchange *x, struct http_slice pa
         api_refuse(t, x, OCI_UNSUPPORTED, "use GET");
     } else if (is(path, "/metrics")) {
         metrics(t, x);
+    } else if (is(path, "/api/v1/overview")) {
+        overview_reply(t, x);
     } else if (is(path, "/api/v1/status")) {
         api_json(t, x, 200, report_status(t));
     } else {

@@ -17,9 +17,11 @@
 #include "runtime/log.h"
 #include "tracker/front.h"
 #include "tracker/news.h"
+#include "tracker/overview_report.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
+#include "tracker/ui.h"
 
 #define DRAIN_MAX_MS 30000
 #define TICK_MS      1000
@@ -106,6 +108,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         circle_begin(t->circle, x);
     else if (redirect_trusted(t, x))
         return;
+    else if (ui_takes(r->target))
+        ui_begin(t, x);
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -259,10 +263,16 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = admin_token(t, why);
     if (rc == 0)
         rc = grants_new(&t->grants, c->ticket_key, c->authz.ttl_ms, why);
+    u8 key[STRIKES_KEY_BYTES];
+    static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
+    randombytes_buf(key, sizeof(key));
     if (rc == 0)
-        rc = strikes_new(&t->strikes);
+        rc = strikes_new(&t->strikes, key);
+    randombytes_buf(key, sizeof(key));
     if (rc == 0)
-        rc = rtts_new(&t->rtts);
+        rc = rtts_new(&t->rtts, key);
+    if (rc == 0)
+        rc = overview_new(&t->overview);
     if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0 && !(t->revocations = revocations_new(t)))
@@ -322,6 +332,18 @@ static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
     return t->config->n_regions ? regions_new(&t->regions, &opt, why) : 0;
 }
 
+static int open_choice(struct tracker *t)
+{
+    int rc = roster_new(&t->roster, t->regions, t->config->public_url);
+    struct chooser_options opt = {.roster = t->roster,
+                                  .regions = t->regions,
+                                  .strikes = t->strikes,
+                                  .rtts = t->rtts,
+                                  .probes = t->probes};
+    randombytes_buf(&opt.seed, sizeof(opt.seed));
+    return rc ? rc : chooser_new(&t->chooser, &opt);
+}
+
 int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *config,
                 char why[CONF_WHY_MAX])
 {
@@ -333,10 +355,6 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->started_ms = uv_now(loop);
     t->started_wall_ms = wall_ms();
     t->open = true; /* until it refused the anonymous */
-    u64 seed;
-    randombytes_buf(&seed, sizeof(seed));
-    randombytes_buf(t->stick_key, sizeof(t->stick_key));
-    rng_seed(&t->rng, seed);
     why[0] = '\0';
     timers_open(t);
     int rc = make_parts(t, why);
@@ -344,6 +362,8 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
         rc = listen_all(t, why);
     if (rc == 0)
         rc = open_regions(t, why);
+    if (rc == 0)
+        rc = open_choice(t);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -477,6 +497,8 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    chooser_del(t->chooser);
+    roster_del(t->roster);
     regions_del(t->regions);
     circle_del(t->circle);
     users_del(t->users);
@@ -484,8 +506,9 @@ void tracker_del(struct tracker *t)
     probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);
+    overview_del(t->overview);
+    overview_text_del(t->overview_text);
     grants_del(t->grants);
-    free(t->sticks);
     authz_del(t->authz);
     if (t->metrics)
         metrics_del(t->metrics);

@@ -263,6 +263,7 @@ static void test_a_tracker_not_in_sight(void **state)
 {
     (void)state;
     stage(script_layer, NULL, script_layer, NULL);
+    rig_timer_max_ms = 2; /* it is looked for often */
     mesh_double.trackers[0].dead = true;
     join_with(&client, TICKET, 0, false);
     client_expect_failed(&client, ERR_NOTFOUND);
@@ -277,6 +278,33 @@ static void test_a_tracker_not_in_sight(void **state)
     client_expect_failed(&client, ERR_UNREACHABLE);
     assert_int_equal(server_count(trackers[0]), 0);
     rig_wait_idle(&rig);
+    rig_timer_max_ms = 0;
+    unstage();
+}
+
+static bool was_looked_for(void *arg)
+{
+    return mesh_double.finds >= *(const unsigned *)arg;
+}
+
+/* It issued a ticket before word of it has come here. */
+static void test_a_tracker_that_comes_in_sight(void **state)
+{
+    (void)state;
+    unsigned looks = 3;
+    stage(script_layer, NULL, script_layer, NULL);
+    mesh_double.trackers[0].dead = true;
+    assert_int_equal(join_with(&client, TICKET, 0, false), 0);
+    rig_wait(&rig, was_looked_for, &looks);
+    assert_false(client.failed);
+    mesh_double.trackers[0].dead = false;
+    expect_whole();
+    assert_int_equal(server_count(trackers[0]), 1);
+    /* The node ends while one is looked for. */
+    client_init(&other, &rig);
+    layer_free(&layer);
+    layer_make(&layer, MIB, 13);
+    assert_int_equal(join_with(&other, TICKET, 1, false), 0);
     unstage();
 }
 
@@ -430,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_another_tracker_goes_on),
         cmocka_unit_test(test_a_tracker_that_died_is_not_asked),
         cmocka_unit_test(test_a_tracker_not_in_sight),
+        cmocka_unit_test(test_a_tracker_that_comes_in_sight),
         cmocka_unit_test(test_broken_off_goes_on_by_range),
         cmocka_unit_test(test_another_ticket_carries_on),
         cmocka_unit_test(test_without_another_the_answer_is_cut),
