@@ -13,6 +13,7 @@
 
 #define WALL_ZERO_MS     1767225600000u /* 2026-01-01: any date will do */
 #define PORT             5000
+#define OFFICE_BITS      112   /* of an IPv4 address as IPv6 has it: 10.x/16 */
 #define DRIVE_MAX        20000 /* outputs of one drive: beyond, the mesh does not come to an end */
 #define SAME_INSTANT_MAX 1000  /* timers without time passing: likewise */
 
@@ -33,6 +34,8 @@ void host_init(struct world *w, u32 index)
     struct rng r = engine_rng_n(&w->engine, "host", index);
     h->index = index;
     h->place = w->net.nodes[index].place;
+    struct rng nets = engine_rng_n(&w->engine, "user networks", h->place.office);
+    h->serves = w->members > w->n && index < w->n && rng_chance(&nets, w->k.subnets);
     rng_bytes(&r, h->seed, sizeof(h->seed));
     struct node_secret secret;
     identity_from_seed(h->seed, &h->key, &secret);
@@ -219,19 +222,15 @@ static bool boot(struct world *w, u32 index)
     u64 epoch = host_unix_ms(w, h);
     h->inventory_epoch = 1 + (epoch > h->inventory_epoch ? epoch : h->inventory_epoch);
     struct seal_key keys[2];
-    char url[64]; /* looked at by trackers alone */
-    snprintf(url, sizeof(url), "https://%s.caches.example.net", h->name);
     struct mesh_options opt = {
         .self = {.addr = h->addr,
                  .role = index < w->n ? MEMBER_NODE : MEMBER_TRACKER,
                  .version_min = WIRE_VERSION,
                  .version_max = (u8)(WIRE_VERSION + h->newer),
-                 .can_fetch =
-                     index<w->n, .name = h->name, .region = w->topology.regions[h->place.region],
-                           .rack = h->rack, .public_url = w->members>
-                             w->n
-                         ? url
-                         : ""},
+                 .name = h->name,
+                 .region = w->topology.regions[h->place.region],
+                 .rack = h->rack,
+                 .public_url = ""},
         .boot_epoch = h->life,
         .inventory_epoch = h->inventory_epoch,
         .keys = keys,
@@ -242,6 +241,17 @@ static bool boot(struct world *w, u32 index)
         .now_ns = host_now(w, h),
     };
     memcpy(opt.seed, h->seed, sizeof(h->seed));
+    opt.self.can_fetch = index < w->n;
+    char url[64];
+    snprintf(url, sizeof(url), "https://%s.caches.example.net", h->name);
+    struct member_network serves = {.bits = OFFICE_BITS, .ip = {0}};
+    memcpy(serves.ip, h->addr.ip, OFFICE_BITS / 8);
+    if (w->members > w->n) /* for trackers to see */
+        opt.self.public_url = url;
+    if (h->serves) {
+        opt.self.serves = &serves;
+        opt.self.n_serves = 1;
+    }
     int rc = mesh_new(&h->mesh, &opt);
     if (rc) {
         measure_break(w, "boot", "mesh_new: %s", err_name(rc));
@@ -249,6 +259,7 @@ static bool boot(struct world *w, u32 index)
     }
     assert(node_key_equal(mesh_key(h->mesh), &h->key));
     h->state = HOST_UP;
+    h->member_events++;
     h->dark = h->leaving = false;
     h->since_ns = world_now(w);
     h->timer_ns = UINT64_MAX;
@@ -470,8 +481,10 @@ static void take_event(struct world *w, struct host *h, const struct mesh_event 
 {
     if (ev->kind == MESH_EVENT_EPOCH && ev->epoch > h->inventory_epoch)
         h->inventory_epoch = ev->epoch;
-    if (ev->kind == MESH_EVENT_MEMBER)
+    if (ev->kind == MESH_EVENT_MEMBER) {
+        h->member_events++;
         measure_member(w, h->index, &ev->member);
+    }
 }
 
 void host_drive(struct world *w, u32 index)

@@ -57,7 +57,7 @@
     X(tracker_faults, RATE, 0, 0, 1e6, "crashes, pauses of trackers per hour, in all")             \
     X(users, COUNT, 20, 1, 10000, "users for each node, where the topology does not say")          \
     X(profiles, CHANCE, .5, 0, 1, "part of the users whose profile names a cache of their region") \
-    X(subnets, CHANCE, .3, 0, 1, "part of the offices whose users are in the nodes' own network")  \
+    X(subnets, CHANCE, .3, 0, 1, "part of the offices whose nodes say which users they serve")     \
     X(grace, TIME, 0, 0, 400e12, "how long a tracker's decisions hold when the registry is away")  \
     X(user_down, BYTES, 125e6, 1e3, 1e12, "each user's line, downwards")                           \
     X(lookups, COUNT, 20, 0, 100000, "look-ups per second whose answers are judged")               \

@@ -139,8 +139,8 @@ void record_served(struct record *r, u64 now_ns, const struct user_pull *p,
          ",\"tracker\":%u,\"why\":\"%s\",\"since\":%.6f,\"bytes\":%" PRIu64
          ",\"tries\":%u,\"outcome\":\"%s\"",
          p->user, p->office, v->layer, centre ? (i64)-1 : (i64)v->member, v->tracker,
-         centre ? "the tracker itself" : pick_class_name(v->answer.class),
-         (double)v->begun_ns / 1e9, v->bytes, v->tries, worked ? "worked" : "failed");
+         v->answer.by ? v->answer.by : "", (double)v->begun_ns / 1e9, v->bytes, v->tries,
+         worked ? "worked" : "failed");
 }
 
 void record_known(struct record *r, u64 now_ns, u32 node, u64 most_ns, u64 all_ns)

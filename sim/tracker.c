@@ -6,28 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/rtts.h"
-#include "proto/sticks.h"
-#include "proto/strikes.h"
 #include "sim/host.h"
 #include "sim/mem.h"
 
 #define TTL_NS          (60 * SIM_S)   /* authz.ttl */
-#define FRESH_NS        (250 * SIM_MS) /* of "does it answer?": as in tracker/probes.h */
-#define DOWN_NS         (5 * SIM_S)
 #define PROBE_LATE_NS   SIM_S          /* nobody is there */
 #define PROBE_SILENT_NS (2 * SIM_S)    /* somebody is, and says nothing */
 #define FLUSH_NS        (200 * SIM_MS) /* of outcomes: as in node/outcomes.h */
 #define KID             "sim"
 #define UPSTREAM        "registry.example.net"
 
-static void *sure(void *p)
+static void no_memory(void)
 {
-    if (!p) {
-        fprintf(stderr, "dray-sim: out of memory\n");
-        exit(2);
-    }
-    return p;
+    fprintf(stderr, "dray-sim: out of memory\n");
+    exit(2);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -46,26 +38,40 @@ enum host_state tracker_state(const struct world *w, u32 tracker)
 /* What a tracker learns: empty at each start. */
 static void forget(struct tracker *t)
 {
-    strikes_del(t->strikes);
+    chooser_del(t->chooser);
+    roster_del(t->roster);
+    pulse_del(t->pulse);
     rtts_del(t->rtts);
-    sticks_del(t->sticks);
+    strikes_del(t->strikes);
     free(t->grants);
-    t->strikes = NULL;
+    t->chooser = NULL;
+    t->roster = NULL;
+    t->pulse = NULL;
     t->rtts = NULL;
-    t->sticks = NULL;
+    t->strikes = NULL;
     t->grants = NULL;
-    t->n_grants = t->grants_size = 0;
+    t->n_grants = t->grants_size = t->n_probes = 0;
 }
 
-static void learn(struct world *w, struct tracker *t)
+static void learn(const struct world *w, struct tracker *t)
 {
     u8 key[32];
-    static_assert(STRIKES_KEY_BYTES == 32 && RTTS_KEY_BYTES == 32 && STICKS_KEY_BYTES == 32, "");
+    static_assert(STRIKES_KEY_BYTES <= sizeof(key) && RTTS_KEY_BYTES <= sizeof(key) &&
+                      ROSTER_KEY_BYTES <= sizeof(key) && CHOOSER_KEY_BYTES <= sizeof(key),
+                  "one key for all");
     forget(t);
     rng_bytes(&t->rng, key, sizeof(key));
-    if (strikes_new(&t->strikes, key) || rtts_new(&t->rtts, key) || sticks_new(&t->sticks, key))
-        sure(NULL);
-    memset(t->heard, 0, w->n * sizeof(*t->heard));
+    if (strikes_new(&t->strikes, key) || rtts_new(&t->rtts, key) || pulse_new(&t->pulse) ||
+        roster_new(&t->roster, w->topology.n_regions, key))
+        no_memory();
+    struct chooser_options opt = {.roster = t->roster,
+                                  .strikes = t->strikes,
+                                  .rtts = t->rtts,
+                                  .pulse = t->pulse,
+                                  .seed = rng_u64(&t->rng)};
+    memcpy(opt.hash_key, key, sizeof(opt.hash_key));
+    if (chooser_new(&t->chooser, &opt))
+        no_memory();
 }
 
 void tracker_init(struct world *w)
@@ -84,13 +90,10 @@ void tracker_init(struct world *w)
     memcpy(s->key.bytes, public.bytes, sizeof(s->key.bytes));
     snprintf(s->signer.kid, sizeof(s->signer.kid), KID);
     snprintf(s->key.kid, sizeof(s->key.kid), KID);
-    s->candidates = mem_new(PICK_MAX, sizeof(*s->candidates));
-    s->lines = mem_new(PICK_MAX, sizeof(*s->lines));
     for (u32 i = 0; i < w->k.trackers; i++) {
         struct tracker *t = &s->v[i];
         t->index = i;
         t->rng = engine_rng_n(&w->engine, "tracker", i);
-        t->heard = mem_new(w->n, sizeof(*t->heard));
         learn(w, t);
     }
 }
@@ -102,14 +105,12 @@ void tracker_fini(struct world *w)
         return;
     for (u32 i = 0; i < w->k.trackers; i++) {
         forget(&s->v[i]);
-        free(s->v[i].heard);
+        free(s->v[i].probes);
     }
     for (size_t i = 0; i < s->n_told; i++)
         free(s->told[i].bytes);
     free(s->told);
     free(s->told_free);
-    free(s->candidates);
-    free(s->lines);
     free(s);
 }
 
@@ -204,65 +205,63 @@ static enum tracker_word permit(struct world *w, struct tracker *t, const struct
     return away && age < TTL_NS + w->k.grace ? TRACKER_SENDS : TRACKER_AWAY;
 }
 
-/* --- the choice ------------------------------------------------------------------------------ */
+/* --- does it answer? ------------------------------------------------------------------------- */
 
-static size_t gather(struct world *w, struct tracker *t, const struct tracker_wish *wish,
-                     struct pick_candidate *out)
+/* What has become known by now. */
+static void take_probes(struct world *w, struct tracker *t)
 {
-    struct addr prefix = outcome_prefix(&wish->from);
-    struct digest d;
-    size_t n = 0;
-    u64 ms = now_ms(w, t->index);
-    catalog_digest(&w->catalog, wish->layer, &d);
-    for (u32 region = 0; region < w->topology.n_regions; region++) {
-        const struct mesh *m = w->hosts[tracker_member(w, t->index, region)].mesh;
-        struct member_view v;
-        for (size_t at = 0; n < PICK_MAX && member_each(mesh_member(m), &at, &v);) {
-            const struct member_record *r = v.record;
-            u32 node = world_by_key(w, &r->key);
-            if (r->role != MEMBER_NODE || v.state == MEMBER_DEAD || v.state == MEMBER_LEFT ||
-                node >= w->n)
-                continue;
-            const struct tracker_heard *h = &t->heard[node];
-            out[n++] = (struct pick_candidate){
-                .key = r->key,
-                .addr = r->addr,
-                .name = r->name,
-                .region = r->region,
-                .url = r->public_url,
-                .region_index = region,
-                .rtt_ns = rtts_ns(t->rtts, &prefix, &r->key, ms),
-                .load = v.load,
-                .healthy = v.state == MEMBER_ALIVE,
-                .barred = v.barred || (h->at_ns && !h->up && h->at_ns <= world_now(w) &&
-                                       world_now(w) - h->at_ns < DOWN_NS),
-                .struck = strikes_is_struck(t->strikes, wish->user, &r->key, ms),
-                .holds = inventory_is_held_by(mesh_inventory(m), &d, &r->key),
-            };
-        }
+    size_t kept = 0;
+    for (size_t i = 0; i < t->n_probes; i++) {
+        struct tracker_probe p = t->probes[i];
+        if (p.at_ns > world_now(w))
+            t->probes[kept++] = p;
+        else if (p.up)
+            pulse_answered(t->pulse, &w->hosts[p.node].key, p.off_ms, now_ms(w, t->index));
+        else
+            pulse_silent(t->pulse, &w->hosts[p.node].key, now_ms(w, t->index));
     }
-    return n;
+    t->n_probes = kept;
 }
 
-/* Does it answer? How long until that is known; 0: it answered a moment ago. */
+/* How long until it is known; 0: it answered a moment ago. */
 static u64 probe(struct world *w, struct tracker *t, u32 node, u32 member)
 {
-    struct tracker_heard *h = &t->heard[node];
-    const struct host *host = &w->hosts[node];
+    const struct host *h = &w->hosts[node];
     u64 now = world_now(w);
-    if (h->at_ns > now)
-        return h->at_ns - now; /* somebody asked already */
-    if (h->at_ns && h->up && now - h->at_ns < FRESH_NS)
+    if (pulse_is_fresh(t->pulse, &h->key, 0, now_ms(w, t->index)))
         return 0;
+    for (size_t i = 0; i < t->n_probes; i++)
+        if (t->probes[i].node == node) /* it was asked for somebody else */
+            return t->probes[i].at_ns - now;
     bool passes = net_passes(&w->net, member, node) && net_passes(&w->net, node, member);
     u64 rtt =
         net_stream_delay(&w->net, member, node, now) + net_stream_delay(&w->net, node, member, now);
     w->trackers->probes++;
-    h->up = passes && host->state == HOST_UP;
-    h->at_ns = now + (!passes || (host->state == HOST_OFF && host->dark) ? PROBE_LATE_NS
-                      : host->state == HOST_PAUSED                       ? PROBE_SILENT_NS
-                                                                         : rtt);
-    return h->at_ns - now;
+    pulse_asks(t->pulse, now_ms(w, t->index));
+    t->probes = mem_grow(t->probes, &t->probes_cap, t->n_probes + 1, sizeof(*t->probes));
+    struct tracker_probe *p = &t->probes[t->n_probes++];
+    *p = (struct tracker_probe){
+        .node = node,
+        .up = passes && h->state == HOST_UP,
+        .at_ns = now + (!passes || (h->state == HOST_OFF && h->dark) ? PROBE_LATE_NS
+                        : h->state == HOST_PAUSED                    ? PROBE_SILENT_NS
+                                                                     : rtt),
+        .off_ms = (i64)(host_unix_ms(w, h) - host_unix_ms(w, &w->hosts[member]))};
+    return p->at_ns - now;
+}
+
+/* --- the choice ------------------------------------------------------------------------------ */
+
+static void look_around(struct world *w, struct tracker *t)
+{
+    struct roster_region regions[TOPOLOGY_OFFICES_MAX];
+    for (u32 r = 0; r < w->topology.n_regions; r++) {
+        const struct host *h = &w->hosts[tracker_member(w, t->index, r)];
+        regions[r] = (struct roster_region){h->mesh, h->member_events};
+    }
+    roster_refresh(t->roster, regions, now_ms(w, t->index));
+    for (u16 n; (n = roster_unjudged(t->roster)) != ROSTER_NONE;)
+        roster_judge(t->roster, n, roster_at(t->roster, n)->url[0] == 0);
 }
 
 static void issue(struct world *w, u32 tracker, const struct tracker_wish *wish,
@@ -283,63 +282,68 @@ static void issue(struct world *w, u32 tracker, const struct tracker_wish *wish,
     out->len = ticket_issue(t, &w->trackers->signer, out->text);
 }
 
-void tracker_decide(struct world *w, u32 tracker, const struct tracker_wish *wish,
-                    struct tracker_answer *out)
+/* The user may have it. */
+static void choose(struct world *w, struct tracker *t, const struct tracker_wish *wish,
+                   struct tracker_answer *out)
 {
-    struct trackers *s = w->trackers;
-    struct tracker *t = &s->v[tracker];
     char repository[OCI_NAME_MAX + 1];
     struct digest d;
-    u64 ms = now_ms(w, tracker);
-    out->wait_ns = 0;
-    out->word = permit(w, t, wish, &out->wait_ns);
-    s->refused += out->word == TRACKER_AWAY;
-    if (out->word != TRACKER_SENDS)
-        return;
+    struct chooser_choice choice;
+    u64 ms = now_ms(w, t->index);
     catalog_digest(&w->catalog, wish->layer, &d);
     snprintf(repository, sizeof(repository), "image-%u", wish->image);
+    struct chooser_wish c = {.user = wish->user,
+                             .from = wish->from,
+                             .profile = wish->profile,
+                             .repository = repository,
+                             .digest = &d,
+                             .size = wish->bytes,
+                             .now_ms = ms};
+    take_probes(w, t);
+    look_around(w, t);
     unsigned strikes = strikes_asked(t->strikes, wish->user, &d, &wish->from, ms);
-    struct pick_user user = {.addr = wish->from, .profile = wish->profile};
-    struct sticks_whose whose = {wish->user, &wish->from, repository};
-    size_t n = gather(w, t, wish, s->candidates);
-    size_t usable = pick_order(s->candidates, n, &user, wish->bytes, &t->rng, s->lines);
-    if (usable == 0 || (strikes >= STRIKES_MAX && t->streams < TRACKER_STREAMS_MAX)) {
+    if ((strikes >= STRIKES_MAX && t->streams < TRACKER_STREAMS_MAX) ||
+        !chooser_choose(t->chooser, &c, &choice)) {
         out->word = TRACKER_STREAMS;
-        s->streamed++;
+        out->by = strikes >= STRIKES_MAX ? "struck" : "no node";
+        w->trackers->streamed++;
         return;
     }
-    const struct pick_line *line =
-        &s->lines[pick_stay(s->candidates, s->lines, usable, sticks_find(t->sticks, &whose, ms))];
-    const struct pick_candidate *c = &s->candidates[line->index];
-    sticks_set(t->sticks, &whose, &c->key, ms);
-    out->node = world_by_key(w, &c->key);
-    out->class = line->class;
-    out->wait_ns = probe(w, t, out->node, tracker_member(w, tracker, (u32)c->region_index));
+    const struct pick_candidate *found = &roster_at(t->roster, choice.number)->of;
+    out->node = world_by_key(w, &found->key);
+    out->by = choice.by;
+    out->wait_ns = probe(w, t, out->node, tracker_member(w, t->index, (u32)found->region_index));
     if (out->wait_ns) {
         out->word = TRACKER_ASKS;
         return;
     }
-    issue(w, tracker, wish, c, out);
-    strikes_offered(t->strikes, wish->user, &d, &wish->from, &c->key, ms);
-    s->sent[line->class]++;
+    issue(w, t->index, wish, found, out);
+    strikes_offered(t->strikes, wish->user, &d, &wish->from, &found->key, ms);
+    chooser_sent(t->chooser, &c, choice.number);
+    w->trackers->sent++;
+}
+
+void tracker_decide(struct world *w, u32 tracker, const struct tracker_wish *wish,
+                    struct tracker_answer *out)
+{
+    struct tracker *t = &w->trackers->v[tracker];
+    out->wait_ns = 0;
+    out->by = "";
+    out->word = permit(w, t, wish, &out->wait_ns);
+    w->trackers->refused += out->word == TRACKER_AWAY;
+    if (out->word == TRACKER_SENDS)
+        choose(w, t, wish, out);
 }
 
 /* --- what nodes tell ------------------------------------------------------------------------- */
 
-void tracker_tell(struct world *w, u32 node, const struct ticket *t, enum outcome_event event,
-                  const struct addr *user, u64 rtt_ns)
+/* A report from a node to a tracker. */
+static void send_report(struct world *w, u32 node, u32 member, const struct outcome_report *report)
 {
-    static struct outcome_report report; /* one thread: too large for a stack */
     u8 bytes[OUTCOME_BYTES_MAX];
     struct trackers *s = w->trackers;
-    u32 member = world_by_key(w, &t->tracker), id;
-    assert(member >= w->n && member < w->members);
-    report.n = 1;
-    report.outcomes[0] = (struct outcome){.event = event, .digest = t->digest, .iat_s = t->iat_s};
-    memcpy(report.outcomes[0].user, t->user, sizeof(t->user));
-    report.n_rtts = rtt_ns >= 1000;
-    report.rtts[0] = (struct outcome_rtt){outcome_prefix(user), (u32)(rtt_ns / 1000), 1};
-    size_t len = outcome_pack(&report, bytes);
+    u32 id;
+    size_t len = outcome_pack(report, bytes);
     if (!net_passes(&w->net, node, member) || !net_passes(&w->net, member, node))
         return; /* it is lost, and nothing waits for it */
     if (s->n_told_free > 0) {
@@ -354,6 +358,24 @@ void tracker_tell(struct world *w, u32 node, const struct ticket *t, enum outcom
              EV_TOLD, member, id);
 }
 
+void tracker_tell(struct world *w, u32 node, const struct ticket *t, enum outcome_event event,
+                  const struct addr *user, u64 rtt_ns)
+{
+    static struct outcome_report report; /* one thread: too large for a stack */
+    u32 issuer = world_by_key(w, &t->tracker);
+    assert(issuer >= w->n && issuer < w->members);
+    report.outcomes[0] = (struct outcome){.event = event, .digest = t->digest, .iat_s = t->iat_s};
+    memcpy(report.outcomes[0].user, t->user, sizeof(t->user));
+    report.n_rtts = rtt_ns >= 1000;
+    report.rtts[0] = (struct outcome_rtt){outcome_prefix(user), (u32)(rtt_ns / 1000), 1};
+    for (u32 i = 0; i < w->k.trackers; i++) { /* distances go to all of them */
+        u32 member = tracker_member(w, i, w->hosts[node].place.region);
+        report.n = member == issuer;
+        if (report.n || (report.n_rtts && event == OUTCOME_BEGAN))
+            send_report(w, node, member, &report);
+    }
+}
+
 void tracker_told(struct world *w, const struct event *ev)
 {
     static struct outcome_report report; /* likewise */
@@ -366,6 +388,7 @@ void tracker_told(struct world *w, const struct event *ev)
     if (w->hosts[ev->node].state == HOST_UP) {
         if (outcome_unpack(&report, told->bytes, told->len))
             measure_break(w, "bytes", "a report of outcomes is not understood");
+        pulse_heard(t->pulse, from, ms);
         for (size_t i = 0; i < report.n; i++)
             strikes_told(t->strikes, from, &report.outcomes[i], ms);
         for (size_t i = 0; i < report.n_rtts; i++)

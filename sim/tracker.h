@@ -1,24 +1,26 @@
 /* tracker.h - the trackers of a run: where users are sent, by the cores that dray-tracker links.
  *
  * A tracker is one process at the centre, and in the mesh of each region by a node number of its
- * own (topology.h): all of these start, stop and die together. What it decides is proto/pick.h by
- * the members and inventories that its meshes know, proto/strikes.h and proto/rtts.h by what nodes
- * told it (proto/outcome.h), and proto/sticks.h; what it hands out is a ticket (proto/ticket.h).
- * Around them stands what tracker/ does: a node is asked whether it answers before users are sent
- * to it, what the registry allowed holds for a minute, and for `grace` when the registry is away;
- * who is struck too often, or has no node, is streamed to. Several trackers stand behind one name:
- * each knows only what it was told itself. */
+ * own (topology.h): all of these start, stop and die together. What it decides is proto/chooser.h,
+ * by the members and inventories that its meshes know, and by what nodes told it (proto/outcome.h:
+ * strikes, distances); what it hands out is a ticket (proto/ticket.h). Around them stands what
+ * tracker/ does: a node is asked whether it answers before users are sent to it, what the registry
+ * allowed holds for a minute, and for `grace` when the registry is away; who is struck too often,
+ * or has no node, is streamed to. Several trackers stand behind one name: each knows only what it
+ * was told itself. */
 #pragma once
 
+#include "proto/chooser.h"
 #include "proto/outcome.h"
-#include "proto/pick.h"
 #include "sim/world.h"
 
 #define TRACKER_STREAMS_MAX 512 /* as in tracker/redirect.c */
 
-struct tracker_heard { /* of one node: does it answer? */
-    u64 at_ns;         /* when that was, or will be, known; 0: nothing is */
+struct tracker_probe { /* a node was asked whether it answers */
+    u32 node;
     bool up;
+    u64 at_ns; /* when that will be known */
+    i64 off_ms;
 };
 struct tracker_grant { /* what the registry allowed; open addressing */
     u64 key;           /* of (user, image); 0: empty */
@@ -29,9 +31,12 @@ struct tracker {
     u32 index;
     struct strikes *strikes;
     struct rtts *rtts;
-    struct sticks *sticks;
+    struct pulse *pulse;
+    struct roster *roster;
+    struct chooser *chooser;
     struct rng rng;
-    struct tracker_heard *heard; /* by node */
+    struct tracker_probe *probes; /* that are under way */
+    size_t n_probes, probes_cap;
     struct tracker_grant *grants;
     size_t n_grants, grants_size;
     u32 streams; /* that run now */
@@ -52,9 +57,7 @@ struct trackers {
     size_t n_told, told_cap;
     u32 *told_free;
     size_t n_told_free, told_free_cap;
-    struct pick_candidate *candidates; /* PICK_MAX, and what came of them */
-    struct pick_line *lines;
-    u64 sent[PICK_CLASSES], streamed, refused, asked, probes, strikes;
+    u64 sent, streamed, refused, probes;
 };
 
 void tracker_init(struct world *w);
@@ -84,8 +87,8 @@ enum tracker_word {
 };
 struct tracker_answer {
     enum tracker_word word;
-    enum pick_class class;
     u32 node;
+    const char *by; /* static: what decided */
     u64 wait_ns;
     struct ticket ticket;
     char text[TICKET_TEXT_SIZE];

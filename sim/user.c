@@ -8,6 +8,7 @@
 #include "sim/pull.h"
 #include "sim/user_impl.h"
 
+#define NETWORKS      8 /* of /24, of an office's users */
 #define PROFILE_NODES 4 /* one profile in so many names a node, the others name the region */
 
 static u32 users_of(const struct world *w, const struct topology_office *o)
@@ -41,12 +42,11 @@ void user_fini(struct world *w)
 
 /* --- who somebody is: follows from the number ------------------------------------------------ */
 
-/* In a network of the nodes' own, or in one of the office's others. */
-static struct addr addr_of(const struct world *w, u32 office, u32 index)
+/* In one of the office's networks for users, where there are no nodes. */
+static struct addr addr_of(u32 office, u32 index)
 {
-    struct rng r = engine_rng_n(&w->engine, "user networks", office);
-    u8 net = rng_chance(&r, w->k.subnets) ? 0 : (u8)(128 + index % 100);
-    return addr_v4(10, (u8)(office + 1), net, (u8)(1 + index / 100 % 254), 1);
+    return addr_v4(10, (u8)(office + 1), (u8)(200 + index % NETWORKS),
+                   (u8)(1 + index / NETWORKS % 254), 1);
 }
 
 static void profile_of(const struct world *w, u32 office, u32 user, char out[TOPOLOGY_NAME_MAX + 1])
@@ -99,7 +99,7 @@ void user_begin(struct world *w, u32 office, u32 image)
                             .image = image,
                             .left = i.n,
                             .begun_ns = world_now(w),
-                            .addr = addr_of(w, office, index)};
+                            .addr = addr_of(office, index)};
     struct rng r = engine_rng_n(&w->engine, "user", p->user);
     rng_bytes(&r, p->id, sizeof(p->id));
     profile_of(w, office, p->user, p->profile);

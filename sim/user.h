@@ -1,6 +1,6 @@
 /* user.h - users who pull through a tracker: they know the registry's URL and nothing else.
  *
- * A user stands in an office, in a network of its own or in that of the nodes, and perhaps has a
+ * A user stands in an office, in one of its networks, and perhaps has a
  * profile that names a cache. Each layer of an image is one request: to a tracker (the next one
  * behind the name when this one refuses), from it to a node with a ticket, which the node checks by
  * its own clock; there from the store or by a fetch, and to the user. Where nothing comes, or an

@@ -83,6 +83,7 @@ struct host {
     bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
     bool leaving; /* has said goodbye */
     bool disk_full;
+    bool serves; /* says in the mesh that it serves its office's users */
     enum host_lies lies;
     enum host_ring ring;
     bool newer;        /* runs the next wire version */
@@ -98,6 +99,7 @@ struct host {
     struct mesh *mesh; /* NULL when off */
     u64 timer_ns;      /* of the timer event that counts; UINT64_MAX: none */
     u64 inventory_epoch;
+    u64 member_events;   /* that its meshes told of */
     struct event *inbox; /* what waits while it is paused */
     size_t n_inbox, inbox_cap;
     u32 same_instant; /* timers in a row without time passing */

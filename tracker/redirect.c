@@ -14,7 +14,9 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/config_schema.h"
 #include "tracker/front.h"
+#include "tracker/unfit.h"
 
 #define STREAMS_MAX 512 /* layers streamed from the registry because nodes failed */
 
@@ -32,6 +34,19 @@ struct request {
     bool trusted; /* sent here by the registry itself */
     u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
 };
+
+/* The roster as the meshes are now. */
+static void look_around(struct tracker *t)
+{
+    struct roster_region regions[CONFIG_REGIONS_MAX] = {{.mesh = NULL}};
+    for (size_t i = 0; i < regions_count(t->regions); i++) {
+        struct region *r = regions_at(t->regions, i);
+        regions[i] = (struct roster_region){region_mesh(r), region_version(r)};
+    }
+    roster_refresh(t->roster, regions, uv_now(t->loop));
+    for (u16 n; (n = roster_unjudged(t->roster)) != ROSTER_NONE;)
+        roster_judge(t->roster, n, unfit_url(roster_at(t->roster, n)->url, t->config->public_url));
+}
 
 static struct chooser_wish wish_of(const struct request *r)
 {
@@ -126,6 +141,7 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
 }
 
 static bool probe_first(const struct request *r, const struct pick_candidate *c);
+static void probe_ahead(const struct request *r, const struct pick_candidate *c);
 
 /* The user may have it. */
 static void permitted(const struct request *r)
@@ -135,13 +151,19 @@ static void permitted(const struct request *r)
     unsigned strikes =
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     struct chooser_wish w = wish_of(r);
+    look_around(t);
     if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
         !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    if (probes_is_fresh(t->probes, &c->key, r->cut_ms) || !probe_first(r, c))
+    struct pulse *pulse = probes_pulse(t->probes);
+    u64 now_ms = uv_now(t->loop);
+    bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
+    if (fresh && pulse_is_due(pulse, &c->key, now_ms))
+        probe_ahead(r, c);
+    if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
 }
 
@@ -201,22 +223,36 @@ static void on_probed(void *arg, bool up)
     asking_free(a);
 }
 
-static bool probe_first(const struct request *r, const struct pick_candidate *c)
+static bool probe(const struct request *r, const struct pick_candidate *c, struct asking *a)
 {
     struct region *region = regions_at(r->t->regions, c->region_index);
-    struct asking *a = asking_new(r);
+    struct probe *alone;
     char url[ADDR_TEXT_SIZE + 24], at[ADDR_TEXT_SIZE];
     addr_format(&c->addr, at);
     snprintf(url, sizeof(url), "%s://%s/healthz", region_scheme(region), at);
-    struct probe_wish w = {
-        .node = &c->key, .url = url, .ca = region_ca(region), .done = on_probed, .arg = a};
-    if (a && probes_ask(r->t->probes, &w, &a->probe) == 0)
+    struct probe_wish w = {.node = &c->key, .url = url, .ca = region_ca(region), .arg = a};
+    if (a)
+        w.done = on_probed;
+    return probes_ask(r->t->probes, &w, a ? &a->probe : &alone) == 0;
+}
+
+static bool probe_first(const struct request *r, const struct pick_candidate *c)
+{
+    struct asking *a = asking_new(r);
+    if (a && probe(r, c, a))
         return true;
     if (a) {
         http_on_end(r->x, NULL, NULL);
         asking_free(a);
     }
     return false;
+}
+
+/* Nobody waits: whoever comes next finds a fresh answer. */
+static void probe_ahead(const struct request *r, const struct pick_candidate *c)
+{
+    if (!probe(r, c, NULL))
+        log_debug("out of memory: a node is not asked ahead");
 }
 
 /* --- the registry's word --------------------------------------------------------------------- */
@@ -455,6 +491,7 @@ struct crowd {
 static struct crowd *gather(struct tracker *t, const struct chooser_wish *w)
 {
     static struct crowd c; /* one thread: too large for a stack */
+    look_around(t);
     c.n = chooser_all(t->chooser, w, c.list, c.lines, &c.usable);
     return &c;
 }
@@ -478,11 +515,10 @@ json_t *redirect_why(struct tracker *t, const char *user, const struct addr *fro
     for (size_t i = 0; i < c->n; i++)
         json_array_append_new(all, line(&c->list[c->lines[i].index], &c->lines[i], i));
     const struct pick_line *first = c->usable ? &c->lines[0] : NULL;
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
-        w.profile ? w.profile : "", "decided",
-        first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
-        first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
+                     w.profile ? w.profile : "", "decided",
+                     first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
+                     first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
 }
 
 json_t *redirect_caches(struct tracker *t)

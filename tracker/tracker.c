@@ -23,13 +23,14 @@
 #include "tracker/tracker_internal.h"
 #include "tracker/ui.h"
 
-#define DRAIN_MAX_MS 30000
-#define TICK_MS      1000
-#define LAG_MS       100
-#define ENDING_MS    10
-#define PING_MS      15000 /* how often the registry is asked whether it is there */
-#define TALKS_LARGE  8
-#define DISK_THREADS 2
+#define DRAIN_MAX_MS     30000
+#define TICK_MS          1000
+#define LAG_MS           100
+#define ENDING_MS        10
+#define PING_MS          15000 /* how often the registry is asked whether it is there */
+#define TALKS_LARGE      8
+#define DISK_THREADS     2
+#define CONNECTIONS_KEPT 1536 /* a node each that users are sent to, and the registry's */
 
 /* --- requests -------------------------------------------------------------------------------- */
 
@@ -240,6 +241,7 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         .loop = t->loop,
         .user_agent = "dray-tracker/" DRAY_VERSION,
         .max_per_host = LIMIT_UPSTREAM_CONNECTIONS,
+        .kept = CONNECTIONS_KEPT,
     };
     /* What we ask and fetch ourselves goes past a redirecting middleware, or it would lead to us.
      */
@@ -334,13 +336,15 @@ static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
 
 static int open_choice(struct tracker *t)
 {
-    int rc = roster_new(&t->roster, t->regions, t->config->public_url);
+    u8 key[ROSTER_KEY_BYTES];
+    randombytes_buf(key, sizeof(key));
+    int rc = roster_new(&t->roster, regions_count(t->regions), key);
     struct chooser_options opt = {.roster = t->roster,
-                                  .regions = t->regions,
                                   .strikes = t->strikes,
                                   .rtts = t->rtts,
-                                  .probes = t->probes};
+                                  .pulse = probes_pulse(t->probes)};
     randombytes_buf(&opt.seed, sizeof(opt.seed));
+    randombytes_buf(opt.hash_key, sizeof(opt.hash_key));
     return rc ? rc : chooser_new(&t->chooser, &opt);
 }
 

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "proto/chooser.h"
 #include "proto/rtts.h"
 #include "proto/strikes.h"
 #include "runtime/authz.h"
@@ -14,7 +15,6 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
-#include "tracker/chooser.h"
 #include "tracker/circle.h"
 #include "tracker/grants.h"
 #include "tracker/overview.h"
