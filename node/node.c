@@ -258,6 +258,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = peers_new(&n->peers, &peers);
     if (!rc)
         rc = tickets_new(&n->tickets, c->tracker_key, n->metrics, why);
+    if (rc == 0)
+        rc = revoked_new(&n->revoked, c->store.path, n->disk, n->tickets);
     if (!rc)
         rc = outcomes_new(&n->outcomes, &outcomes);
     if (rc)
@@ -555,6 +557,7 @@ void node_del(struct node *n)
     fills_del(n->fills);
     peers_del(n->peers);
     outcomes_del(n->outcomes);
+    revoked_del(n->revoked);
     tickets_del(n->tickets);
     if (n->store)
         store_ask_last(n->store, NULL, NULL);

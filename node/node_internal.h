@@ -10,6 +10,7 @@
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
+#include "node/revoked.h"
 #include "node/scrub.h"
 #include "node/tickets.h"
 #include "runtime/authz.h"
@@ -55,6 +56,7 @@ struct node {
     struct region *region; /* NULL: alone */
     struct peers *peers;
     struct tickets *tickets;
+    struct revoked *revoked;
     struct outcomes *outcomes;
     struct memo *memo;
     struct keeper *keeper;

@@ -260,6 +260,7 @@ struct status { /* rides on pings and acks */
 void member_tell(struct member *m, enum member_event_kind kind, const struct peer *p);
 void member_tell_addr(struct member *m, enum member_event_kind kind, const struct node_key *k,
                       const struct addr *a);
+void member_tick(struct member *m, u64 now_ns);
 void member_worse(struct member *m, unsigned by);
 bool is_living(const struct peer *p);
 
@@ -286,6 +287,8 @@ void member_table_fini(struct table *t);
 /* --- member_wire.c */
 size_t record_pack(const struct member_record *r, const u8 *extra, size_t extra_len,
                    u8 out[RECORD_PACKED_MAX]);
+/* member_serves.c: the last field of our own record; its length. */
+size_t serves_pack(const struct member_network *n, size_t count, u8 out[EXTRA_MAX]);
 u32 record_body(const struct member_record *r, const u8 *extra, size_t extra_len);
 void self_sign(struct member *m);
 must_use int record_verify(struct member *m, const struct heard *h);

@@ -96,13 +96,13 @@ static json_t *report_status(struct tracker *t)
     u64 since_ms;
     enum upstream_state state = upstream_state(t->registry, &error, &since_ms);
     bool ready = tracker_ready(t, &why);
-    return json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:{s:s, s:s, s:s}, s:I, s:I}", "version",
+    return json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:{s:s, s:s, s:s}, s:I, s:I, s:o}", "version",
                      DRAY_VERSION, "name", t->config->name, "ready", (int)ready, "why",
                      ready ? "" : why, "public_url", t->config->public_url, "uptime_s",
                      (json_int_t)((uv_now(t->loop) - t->started_ms) / 1000), "registry", "url",
                      t->config->registry.url, "state", states[state], "error", error,
                      "streamed_bytes", (json_int_t)t->streamed_bytes, "uploaded_bytes",
-                     (json_int_t)t->uploaded_bytes);
+                     (json_int_t)t->uploaded_bytes, "trackers", circle_report(t->circle));
 }
 
 /* --- routes ---------------------------------------------------------------------------------- */

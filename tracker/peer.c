@@ -57,6 +57,7 @@ static void outcomes(struct tracker *t, struct http_exchange *x)
         return;
     }
     u64 now = uv_now(t->loop);
+    probes_heard(t->probes, &from);
     for (size_t i = 0; i < report.n; i++)
         strikes_told(t->strikes, &from, &report.outcomes[i], now);
     for (size_t i = 0; i < report.n_rtts; i++)

@@ -3,20 +3,27 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define PLACES             1024
+#include "runtime/clock.h"
+
+#define PLACES             4096
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    2000
+#define ASTRAY_MS          60000 /* a clock is looked at again after that */
 
 struct heard {
     struct node_key node;
     u64 at_ms; /* 0: nothing */
-    bool up;
+    bool up, astray;
+    u64 astray_at_ms;
 };
 
 struct probes {
     uv_loop_t *loop;
     struct http_client *client;
+    u64 fresh_ms, second_ms; /* how long an answer holds; when this second began */
+    unsigned asked;          /* in it */
     struct heard heard[PLACES];
 };
 
@@ -26,7 +33,7 @@ struct probe {
     struct node_key node;
     void (*done)(void *arg, bool up);
     void *arg;
-    bool up;
+    bool up, astray;
 };
 
 int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client)
@@ -34,6 +41,7 @@ int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client)
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return ERR_NOMEM;
+    (*out)->fresh_ms = PROBES_FRESH_MS;
     (*out)->loop = loop;
     (*out)->client = client;
     return 0;
@@ -56,9 +64,9 @@ static bool heard_within(const struct probes *p, const struct node_key *node, bo
            uv_now(p->loop) - h->at_ms < ms;
 }
 
-bool probes_is_fresh(const struct probes *p, const struct node_key *node)
+bool probes_is_fresh(const struct probes *p, const struct node_key *node, u64 since_ms)
 {
-    return heard_within(p, node, true, PROBES_FRESH_MS);
+    return heard_within(p, node, true, p->fresh_ms) && place_of(p, node)->at_ms >= since_ms;
 }
 
 bool probes_is_down(const struct probes *p, const struct node_key *node)
@@ -66,10 +74,47 @@ bool probes_is_down(const struct probes *p, const struct node_key *node)
     return heard_within(p, node, false, PROBES_DOWN_MS);
 }
 
+bool probes_is_astray(const struct probes *p, const struct node_key *node)
+{
+    const struct heard *h = place_of(p, node);
+    return h->astray && node_key_equal(&h->node, node) &&
+           uv_now(p->loop) - h->astray_at_ms < ASTRAY_MS;
+}
+
+void probes_heard(struct probes *p, const struct node_key *node)
+{
+    struct heard *h = place_of(p, node);
+    if (!node_key_equal(&h->node, node))
+        *h = (struct heard){.node = *node};
+    h->at_ms = uv_now(p->loop);
+    h->up = true;
+}
+
+/* One question for each ms at most: answers hold for as many ms as there are nodes asked. */
+static void pace(struct probes *p)
+{
+    u64 now = uv_now(p->loop), took = now - p->second_ms;
+    if (took >= 1000) {
+        u64 busy = took < 2000 ? p->asked * p->fresh_ms / took : 0;
+        p->fresh_ms = busy < PROBES_FRESH_MS   ? PROBES_FRESH_MS
+                      : busy > PROBES_STALE_MS ? PROBES_STALE_MS
+                                               : busy;
+        p->second_ms = now;
+        p->asked = 0;
+    }
+    p->asked++;
+}
+
 static void on_head(void *arg, const struct http_response *r)
 {
     struct probe *k = arg;
+    const char *date = http_response_field(r, "Date");
+    struct tm tm = {.tm_year = 0};
     k->up = r->status == 200;
+    if (!date || !strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        return;
+    i64 off_ms = (i64)timegm(&tm) * 1000 - (i64)wall_ms();
+    k->astray = off_ms > PROBES_ASTRAY_MS || off_ms < -PROBES_ASTRAY_MS;
 }
 
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
@@ -86,7 +131,9 @@ static void on_end(void *arg, int err, const char *why)
     struct heard *h = place_of(k->set, &k->node);
     bool up = err == 0 && k->up;
     (void)why;
-    *h = (struct heard){.node = k->node, .at_ms = uv_now(k->set->loop), .up = up};
+    u64 now = uv_now(k->set->loop);
+    *h = (struct heard){
+        .node = k->node, .at_ms = now, .up = up, .astray = k->astray, .astray_at_ms = now};
     void (*done)(void *arg, bool up) = k->done;
     void *done_arg = k->arg;
     free(k);
@@ -98,6 +145,7 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
     struct probe *k = calloc(1, sizeof(*k));
     if (!k)
         return ERR_NOMEM;
+    pace(p);
     k->set = p;
     k->node = *w->node;
     k->done = w->done;

@@ -16,6 +16,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "tracker/front.h"
+#include "tracker/news.h"
 #include "tracker/overview_report.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
@@ -103,6 +104,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));
     else if (peer_takes(r->target))
         peer_begin(t, x);
+    else if (circle_takes(r->target))
+        circle_begin(t->circle, x);
     else if (redirect_trusted(t, x))
         return;
     else if (ui_takes(r->target))
@@ -179,8 +182,10 @@ static void ping(struct tracker *t)
 static void on_tick(uv_timer_t *timer)
 {
     struct tracker *t = timer->data;
-    if (!t->stopping)
-        ping(t);
+    if (t->stopping)
+        return;
+    ping(t);
+    users_tick(t->users);
 }
 
 /* The worst of the last second or so: each sample may raise it, and it decays by an eighth. */
@@ -257,21 +262,29 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = admin_token(t, why);
     if (rc == 0)
-        rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
+        rc = grants_new(&t->grants, c->ticket_key, c->authz.ttl_ms, why);
+    u8 key[STRIKES_KEY_BYTES];
+    static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
+    randombytes_buf(key, sizeof(key));
     if (rc == 0)
-        rc = strikes_new(&t->strikes);
+        rc = strikes_new(&t->strikes, key);
+    randombytes_buf(key, sizeof(key));
+    if (rc == 0)
+        rc = rtts_new(&t->rtts, key);
     if (rc == 0)
         rc = overview_new(&t->overview);
-    if (rc == 0)
-        rc = rtts_new(&t->rtts);
     if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0 && !(t->revocations = revocations_new(t)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
-    if (rc == 0)
+    if (rc == 0 && !(t->circle = circle_new(t)))
+        rc = ERR_NOMEM;
+    if (rc == 0) {
+        news_begin(t);
         tracker_metrics(t);
+    }
     return rc;
 }
 
@@ -319,6 +332,18 @@ static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
     return t->config->n_regions ? regions_new(&t->regions, &opt, why) : 0;
 }
 
+static int open_choice(struct tracker *t)
+{
+    int rc = roster_new(&t->roster, t->regions, t->config->public_url);
+    struct chooser_options opt = {.roster = t->roster,
+                                  .regions = t->regions,
+                                  .strikes = t->strikes,
+                                  .rtts = t->rtts,
+                                  .probes = t->probes};
+    randombytes_buf(&opt.seed, sizeof(opt.seed));
+    return rc ? rc : chooser_new(&t->chooser, &opt);
+}
+
 int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *config,
                 char why[CONF_WHY_MAX])
 {
@@ -328,11 +353,8 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->loop = loop;
     t->config = config;
     t->started_ms = uv_now(loop);
+    t->started_wall_ms = wall_ms();
     t->open = true; /* until it refused the anonymous */
-    u64 seed;
-    randombytes_buf(&seed, sizeof(seed));
-    randombytes_buf(t->stick_key, sizeof(t->stick_key));
-    rng_seed(&t->rng, seed);
     why[0] = '\0';
     timers_open(t);
     int rc = make_parts(t, why);
@@ -340,6 +362,8 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
         rc = listen_all(t, why);
     if (rc == 0)
         rc = open_regions(t, why);
+    if (rc == 0)
+        rc = open_choice(t);
     if (rc) {
         if (!why[0])
             snprintf(why, CONF_WHY_MAX, "%s", err_text(rc));
@@ -373,6 +397,7 @@ void tracker_reload(struct tracker *t)
         log_error("reload: the old ticket keys stay: %s", why);
         all = false;
     }
+    circle_reload(t->circle);
     if (t->regions && regions_reload(t->regions, why)) {
         log_error("reload: the old mesh keys stay: %s", why);
         all = false;
@@ -428,6 +453,8 @@ static void close_rest(struct tracker *t)
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_close((uv_handle_t *)&t->lag, NULL);
     uv_close((uv_handle_t *)&t->ending, NULL);
+    circle_stop(t->circle);
+    revocations_stop(t->revocations);
     if (t->ping)
         upstream_ask_cancel(t->ping);
     t->ping = NULL;
@@ -470,7 +497,10 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    chooser_del(t->chooser);
+    roster_del(t->roster);
     regions_del(t->regions);
+    circle_del(t->circle);
     users_del(t->users);
     revocations_del(t->revocations);
     probes_del(t->probes);
@@ -479,7 +509,6 @@ void tracker_del(struct tracker *t)
     overview_del(t->overview);
     overview_text_del(t->overview_text);
     grants_del(t->grants);
-    free(t->sticks);
     authz_del(t->authz);
     if (t->metrics)
         metrics_del(t->metrics);

@@ -1,5 +1,5 @@
 /* rtts.c - see rtts.h. */
-#include "tracker/rtts.h"
+#include "proto/rtts.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -15,16 +15,16 @@ struct entry {
 };
 
 struct rtts {
-    u8 hash_key[32];
+    u8 hash_key[RTTS_KEY_BYTES];
     struct entry entries[BUCKETS * BUCKET];
 };
 
-int rtts_new(struct rtts **out)
+int rtts_new(struct rtts **out, const u8 hash_key[RTTS_KEY_BYTES])
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return ERR_NOMEM;
-    randombytes_buf((*out)->hash_key, sizeof((*out)->hash_key));
+    memcpy((*out)->hash_key, hash_key, sizeof((*out)->hash_key));
     return 0;
 }
 
@@ -36,12 +36,11 @@ void rtts_del(struct rtts *t)
 static const struct entry *bucket_of(const struct rtts *t, const struct addr *prefix,
                                      const struct node_key *node, u8 key[16])
 {
-    crypto_generichash_state st;
+    u8 both[sizeof(prefix->ip) + sizeof(node->bytes)];
     u32 bits;
-    crypto_generichash_init(&st, t->hash_key, sizeof(t->hash_key), 16);
-    crypto_generichash_update(&st, prefix->ip, sizeof(prefix->ip));
-    crypto_generichash_update(&st, node->bytes, sizeof(node->bytes));
-    crypto_generichash_final(&st, key, 16);
+    memcpy(both, prefix->ip, sizeof(prefix->ip));
+    memcpy(both + sizeof(prefix->ip), node->bytes, sizeof(node->bytes));
+    crypto_shorthash_siphashx24(key, both, sizeof(both), t->hash_key);
     memcpy(&bits, key, sizeof(bits));
     return &t->entries[bits % BUCKETS * BUCKET];
 }
