@@ -10,7 +10,7 @@
 
 #include "runtime/clock.h"
 #include "tracker/json_text.h"
-#include "tracker/pick.h"
+#include "tracker/unfit.h"
 
 #define ULL(n) ((unsigned long long)(n))
 
@@ -146,7 +146,7 @@ static void put_member(struct tracker *t, struct json_text *o, const struct held
     bool known = overview_node(t->overview, &r->key, &s), node = r->role == MEMBER_NODE;
     bool barred = v->barred || probes_is_down(t->probes, &r->key);
     bool fit = node && v->state == MEMBER_ALIVE && !barred &&
-               !pick_is_unfit(r->public_url, t->config->public_url);
+               !unfit_url(r->public_url, t->config->public_url);
     u64 served = 0;
     for (int i = 0; i < OUTCOME_SOURCES; i++)
         served += s.served[i];

@@ -387,10 +387,10 @@ function showPulls() {
 
 // --- over time ---
 
-const REASONS = {"profile: this node": 0, "profile: its region": 1, "same subnet": 2, "nearest by measured distance": 3,
-  "any node": 4, no_node: 9, struck: 10, too_long: 11};
+const REASONS = {"profile: this node": 0, "profile: its region": 1, "serves this network": 2, "nearest by measured distance": 3,
+  "any node": 4, "tried now and then": 5, no_node: 9, struck: 10, too_long: 11};
 const WORDS = {no_node: "no node is fit: streamed", struck: "nodes failed this user: streamed", too_long: "streamed: a URL too long"};
-const colour = (reason, i) => "c-" + (reason in REASONS ? REASONS[reason] : 5 + i % 4);
+const colour = (reason, i) => "c-" + (reason in REASONS ? REASONS[reason] : 6 + i % 3);
 
 function showPlots(r) {
   const minutes = Math.round(BUCKETS * seen.bucket_ms / 60000), per = seen.bucket_ms / 1000;

@@ -14,7 +14,7 @@ FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 COLUMNS = ["name", "rack", "state", "role", "address", "load", "barred", "fit", "layers", "held",
            "capacity", "serving", "served", "wan", "peers", "url"]
-REASONS = ["profile: this node", "profile: its region", "same subnet",
+REASONS = ["profile: this node", "profile: its region", "serves this network",
            "nearest by measured distance", "any node", "no_node", "struck"]
 BUCKET_MS = 5000
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
