@@ -1,15 +1,15 @@
 /* chooser.h - which node gets this user's layer: pick.h, made fast and given a memory.
  *
- * Why: pick.h orders all candidates that it is told of. With a thousand nodes that is a millisecond,
- * and of the answer only the first line is wanted. So for each network of users and each profile
- * the first SHORTLIST nodes are remembered (by profile, network and distance), until a node comes,
- * changes, or some seconds have passed. Of a layer's holders and fetchers those of the best class
- * join them; among these few pick_order() decides.
+ * Why: pick.h orders all candidates that it is told of. With a thousand nodes that is a
+ * millisecond, and of the answer only the first line is wanted. So for each network of users and
+ * each profile the first SHORTLIST nodes are remembered (by profile, network and distance), until a
+ * node comes, changes, or some seconds have passed. Of a layer's holders and fetchers those of the
+ * best class join them; among these few pick_order() decides.
  *
  * Remembered, too: the node that an image's other layers went to, for STICK_MS; who fetches which
- * layer, as far as users were sent there for it. One choice in EXPLORE_ONE_IN is not the soonest but
- * one of the others, drawn by lot: where the distance decides, a node whose distance nobody knows,
- * if there is one in that region; so that what was learned stays true.
+ * layer, as far as users were sent there for it. One choice in EXPLORE_ONE_IN is not the soonest
+ * but one of the others, drawn by lot: where the distance decides, a node whose distance nobody
+ * knows, if there is one in that region; so that what was learned stays true.
  *
  * Guarantee: chooser_choose() and chooser_all() (for `why`) apply the same rules; nobody is chosen
  * whom pick.h would not. Bounded tables; what falls on a taken place takes it. Loop thread only. */

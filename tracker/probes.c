@@ -17,6 +17,7 @@ struct heard {
     u64 at_ms; /* 0: nothing */
     bool up, astray;
     u64 astray_at_ms;
+    u64 asked_ms; /* the last question that nobody waits for */
 };
 
 struct probes {
@@ -25,10 +26,12 @@ struct probes {
     u64 fresh_ms, second_ms; /* how long an answer holds; when this second began */
     unsigned asked;          /* in it */
     struct heard heard[PLACES];
+    struct probe *alone; /* those that nobody waits for */
 };
 
 struct probe {
     struct probes *set;
+    struct probe *next, **at; /* among `alone` */
     struct http_transfer *transfer;
     struct node_key node;
     void (*done)(void *arg, bool up);
@@ -49,6 +52,11 @@ int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client)
 
 void probes_del(struct probes *p)
 {
+    while (p && p->alone) {
+        struct probe *k = p->alone;
+        p->alone = k->next;
+        free(k);
+    }
     free(p);
 }
 
@@ -72,6 +80,13 @@ bool probes_is_fresh(const struct probes *p, const struct node_key *node, u64 si
 bool probes_is_down(const struct probes *p, const struct node_key *node)
 {
     return heard_within(p, node, false, PROBES_DOWN_MS);
+}
+
+bool probes_is_due(const struct probes *p, const struct node_key *node)
+{
+    const struct heard *h = place_of(p, node);
+    u64 now = uv_now(p->loop);
+    return now - h->at_ms >= p->fresh_ms / 2 && now - h->asked_ms >= p->fresh_ms / 2;
 }
 
 bool probes_is_astray(const struct probes *p, const struct node_key *node)
@@ -132,12 +147,23 @@ static void on_end(void *arg, int err, const char *why)
     bool up = err == 0 && k->up;
     (void)why;
     u64 now = uv_now(k->set->loop);
-    *h = (struct heard){
-        .node = k->node, .at_ms = now, .up = up, .astray = k->astray, .astray_at_ms = now};
+    u64 asked_ms = node_key_equal(&h->node, &k->node) ? h->asked_ms : 0;
+    *h = (struct heard){.node = k->node,
+                        .at_ms = now,
+                        .up = up,
+                        .astray = k->astray,
+                        .astray_at_ms = now,
+                        .asked_ms = asked_ms};
+    if (k->at) {
+        *k->at = k->next;
+        if (k->next)
+            k->next->at = k->at;
+    }
     void (*done)(void *arg, bool up) = k->done;
     void *done_arg = k->arg;
     free(k);
-    done(done_arg, up);
+    if (done)
+        done(done_arg, up);
 }
 
 int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
@@ -165,7 +191,18 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         free(k);
         return rc;
     }
-    *out = k;
+    if (w->done) {
+        *out = k;
+        return 0;
+    }
+    struct heard *h = place_of(p, w->node);
+    if (node_key_equal(&h->node, w->node))
+        h->asked_ms = uv_now(p->loop);
+    k->at = &p->alone;
+    k->next = p->alone;
+    if (k->next)
+        k->next->at = &k->next;
+    p->alone = k;
     return 0;
 }
 

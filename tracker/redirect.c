@@ -126,6 +126,7 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
 }
 
 static bool probe_first(const struct request *r, const struct pick_candidate *c);
+static void probe_ahead(const struct request *r, const struct pick_candidate *c);
 
 /* The user may have it. */
 static void permitted(const struct request *r)
@@ -141,7 +142,10 @@ static void permitted(const struct request *r)
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    if (probes_is_fresh(t->probes, &c->key, r->cut_ms) || !probe_first(r, c))
+    bool fresh = probes_is_fresh(t->probes, &c->key, r->cut_ms);
+    if (fresh && probes_is_due(t->probes, &c->key))
+        probe_ahead(r, c);
+    if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
 }
 
@@ -201,22 +205,36 @@ static void on_probed(void *arg, bool up)
     asking_free(a);
 }
 
-static bool probe_first(const struct request *r, const struct pick_candidate *c)
+static bool probe(const struct request *r, const struct pick_candidate *c, struct asking *a)
 {
     struct region *region = regions_at(r->t->regions, c->region_index);
-    struct asking *a = asking_new(r);
+    struct probe *alone;
     char url[ADDR_TEXT_SIZE + 24], at[ADDR_TEXT_SIZE];
     addr_format(&c->addr, at);
     snprintf(url, sizeof(url), "%s://%s/healthz", region_scheme(region), at);
-    struct probe_wish w = {
-        .node = &c->key, .url = url, .ca = region_ca(region), .done = on_probed, .arg = a};
-    if (a && probes_ask(r->t->probes, &w, &a->probe) == 0)
+    struct probe_wish w = {.node = &c->key, .url = url, .ca = region_ca(region), .arg = a};
+    if (a)
+        w.done = on_probed;
+    return probes_ask(r->t->probes, &w, a ? &a->probe : &alone) == 0;
+}
+
+static bool probe_first(const struct request *r, const struct pick_candidate *c)
+{
+    struct asking *a = asking_new(r);
+    if (a && probe(r, c, a))
         return true;
     if (a) {
         http_on_end(r->x, NULL, NULL);
         asking_free(a);
     }
     return false;
+}
+
+/* Nobody waits: whoever comes next finds a fresh answer. */
+static void probe_ahead(const struct request *r, const struct pick_candidate *c)
+{
+    if (!probe(r, c, NULL))
+        log_debug("out of memory: a node is not asked ahead");
 }
 
 /* --- the registry's word --------------------------------------------------------------------- */
@@ -478,11 +496,10 @@ json_t *redirect_why(struct tracker *t, const char *user, const struct addr *fro
     for (size_t i = 0; i < c->n; i++)
         json_array_append_new(all, line(&c->list[c->lines[i].index], &c->lines[i], i));
     const struct pick_line *first = c->usable ? &c->lines[0] : NULL;
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
-        w.profile ? w.profile : "", "decided",
-        first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
-        first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
+                     w.profile ? w.profile : "", "decided",
+                     first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
+                     first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
 }
 
 json_t *redirect_caches(struct tracker *t)

@@ -8,7 +8,7 @@
 
 #include "tracker/unfit.h"
 
-#define PLACES     16384 /* of the index by key: at most half full */
+#define PLACES     16384      /* of the index by key: at most half full */
 #define SENT_BYTES (16 * MIB) /* of a layer whose size nobody knows */
 
 static_assert(PICK_MAX < ROSTER_NONE && 2 * PICK_MAX <= PLACES, "numbers, and room for them");
