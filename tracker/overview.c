@@ -309,6 +309,7 @@ static void note_totals(struct overview *o, const struct node_key *key, size_t r
 void overview_told(struct overview *o, const struct node_key *node, size_t region,
                    const struct outcome_report *r, u64 now_ms)
 {
+    assert(node);
     for (size_t i = 0; i < r->n; i++)
         note_outcome(o, node, &r->outcomes[i], now_ms);
     if (r->has_totals)
