@@ -70,7 +70,10 @@ void overview_each_bucket(const struct overview *o, u64 now_ms,
 static size_t reason_index(struct overview *o, const char *reason)
 {
     for (size_t i = 0; i < o->n_reasons; i++)
-        if (o->reasons[i] == reason || strcmp(o->reasons[i], reason) == 0)
+        if (o->reasons[i] == reason) /* as good as always */
+            return i;
+    for (size_t i = 0; i < o->n_reasons; i++)
+        if (strcmp(o->reasons[i], reason) == 0)
             return i;
     if (o->n_reasons == OVERVIEW_REASONS)
         return OVERVIEW_REASONS - 1;
@@ -140,17 +143,17 @@ static void copy_text(char *out, size_t cap, const char *text)
 
 static void keep(struct overview *o, const struct overview_sent *s, const char *reason, u64 now_ms)
 {
-    struct overview_pull *p = find(o, s->user, s->digest, s->node);
-    if (p && now_ms - p->sent_ms < OVERVIEW_SAME_MS) {
-        p->times++;
-        return;
-    }
     if (o->second != now_ms / 1000) {
         o->second = now_ms / 1000;
         o->in_second = 0;
     }
-    if (++o->in_second > OVERVIEW_PULLS_S) {
+    if (++o->in_second > OVERVIEW_PULLS_S) { /* nor looked for: this is the busiest path there is */
         o->unshown++;
+        return;
+    }
+    struct overview_pull *p = find(o, s->user, s->digest, s->node);
+    if (p && now_ms - p->sent_ms < OVERVIEW_SAME_MS) {
+        p->times++;
         return;
     }
     if (p) /* an older one: outcomes go to the newer */
@@ -306,6 +309,7 @@ static void note_totals(struct overview *o, const struct node_key *key, size_t r
 void overview_told(struct overview *o, const struct node_key *node, size_t region,
                    const struct outcome_report *r, u64 now_ms)
 {
+    assert(node);
     for (size_t i = 0; i < r->n; i++)
         note_outcome(o, node, &r->outcomes[i], now_ms);
     if (r->has_totals)
