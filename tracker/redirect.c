@@ -14,6 +14,7 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/away.h"
 #include "tracker/config_schema.h"
 #include "tracker/front.h"
 #include "tracker/unfit.h"
@@ -56,7 +57,7 @@ static struct chooser_wish wish_of(const struct request *r)
                                  .repository = r->oci->name,
                                  .digest = &r->oci->digest,
                                  .size = r->size,
-                                 .holders_only = r->unknown,
+                                 .holders_only = r->unknown || away_is(r->t),
                                  .now_ms = uv_now(r->t->loop)};
 }
 
@@ -267,6 +268,24 @@ static void note(const struct asking *a, u64 size)
     authz_note_size(t->authz, up, a->oci.name, &a->oci.digest, size);
 }
 
+/* Granted lately: that counts while it is away. The anonymous are told how to log in. */
+static void without_registry(const struct request *r, const struct authz_user *user,
+                             const char *why)
+{
+    struct tracker *t = r->t;
+    const struct answer *challenge = r->authorization ? NULL : away_challenge(t, r->oci->name);
+    if (authz_check(t->authz, user, upstream_name(t->registry), r->oci->name, &r->oci->digest,
+                    wall_ms()) != AUTHZ_UNKNOWN) {
+        *metrics_counter(t->metrics, "dray_authz_total", "result=\"grace\"",
+                         "Requests by who decided about them.") += 1;
+        permitted(r);
+    } else if (challenge) {
+        front_relay(t, r->x, ROUTE_BLOB, challenge);
+    } else {
+        front_unavailable(t, r->x, ROUTE_BLOB, why);
+    }
+}
+
 static void on_answered(struct question_waiter *w, const struct answer *answer)
 {
     struct asking *a = container_of(w, struct asking, waiter);
@@ -289,13 +308,7 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
         else
             front_relay(t, a->r.x, ROUTE_BLOB, answer);
         break;
-    case VERDICT_AWAY:
-        if (authz_check(t->authz, &a->user, upstream_name(t->registry), a->oci.name, &a->oci.digest,
-                        wall_ms()) != AUTHZ_UNKNOWN)
-            permitted(&a->r);
-        else
-            front_unavailable(t, a->r.x, ROUTE_BLOB, answer_away_text(answer));
-        break;
+    case VERDICT_AWAY: without_registry(&a->r, &a->user, answer_away_text(answer)); break;
     }
     asking_free(a);
 }
@@ -303,6 +316,12 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
 static void ask(const struct request *r, const struct authz_user *user)
 {
     struct tracker *t = r->t;
+    bool known = authz_check(t->authz, user, upstream_name(t->registry), r->oci->name,
+                             &r->oci->digest, wall_ms()) != AUTHZ_UNKNOWN;
+    if (away_is(t) && (known || !r->authorization)) {
+        without_registry(r, user, "it did not answer a moment ago");
+        return;
+    }
     struct asking *a = asking_new(r);
     if (!a) {
         front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
@@ -314,7 +333,8 @@ static void ask(const struct request *r, const struct authz_user *user)
                               .repository = a->oci.name,
                               .authorization = a->authorization,
                               .user = *user,
-                              .digest = a->oci.digest};
+                              .digest = a->oci.digest,
+                              .patience_ms = known ? AWAY_PATIENCE_MS : 0};
     if (question_ask(t->questions, &q, &a->waiter) == 0)
         return;
     http_on_end(r->x, NULL, NULL);
