@@ -55,7 +55,7 @@ test:
 
 bench: build
 	@.ci/deps bench
-	@cmake --build $(build) -j $(JOBS) --target dray-load dray-fill-store
+	@cmake --build $(build) -j $(JOBS) --target dray-load dray-fill-store dray-crowd
 	@/usr/bin/python3 -B tests/bench/bench.py --node $(build)/dray-node --load $(build)/dray-load \
 		--fill $(build)/dray-fill-store --out docs/benchmarks.md
 

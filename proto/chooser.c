@@ -227,6 +227,8 @@ static void list_make(struct chooser *c, struct list *l, const struct chooser_wi
 {
     struct pick_user user = {.addr = w->from, .profile = w->profile};
     struct entry best[SHORTLIST];
+    struct addr prefix = outcome_prefix(&w->from);
+    bool known = addr_is_set(&w->from) && rtts_knows(c->opt.rtts, &prefix);
     u64 *rtts = c->rtts;
     const char *reason;
     l->nearest_ns = UINT64_MAX;
@@ -234,7 +236,7 @@ static void list_make(struct chooser *c, struct list *l, const struct chooser_wi
         const struct roster_node *node = roster_at(c->opt.roster, i);
         if (!node || !pick_is_usable(&node->of, &reason))
             continue;
-        rtts[i] = rtt_of(c, w, &node->of.key);
+        rtts[i] = known ? rtt_of(c, w, &node->of.key) : 0;
         if (rtts[i] && rtts[i] < l->nearest_ns)
             l->nearest_ns = rtts[i];
     }

@@ -178,10 +178,10 @@ struct member_view {
     u64 since_ns; /* in this state */
     u64 rtt_ns;   /* smoothed; 0: never measured */
     struct coord coord;
-    u8 load;        /* as it last said, 0 to 255 */
-    bool barred;    /* quarantined here */
-    u64 heard_ns;   /* last sign of life to us */
-    u32 key_ids[2]; /* mesh keys it holds: sealing with, and another */
+    u8 load;         /* as it last said, 0 to 255 */
+    bool barred;     /* quarantined here */
+    u64 heard_ns;    /* last sign of life to us */
+    u32 key_ids[2];  /* mesh keys it holds: sealing with, and another */
     const u8 *extra; /* borrowed as the record is: member_serves() reads it */
     size_t extra_len;
 };

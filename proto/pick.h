@@ -26,7 +26,7 @@ const char *pick_class_name(enum pick_class c); /* "profile: this node": static 
 struct pick_candidate {
     struct node_key key;
     struct addr addr;
-    const char *name, *region, *url;    /* borrowed for the call */
+    const char *name, *region, *url;     /* borrowed for the call */
     const struct member_network *serves; /* likewise; NULL when there is none */
     size_t n_serves;
     size_t region_index;
@@ -36,8 +36,8 @@ struct pick_candidate {
     u8 load;
     bool healthy; /* alive and not doubted */
     bool barred, struck, holds;
-    bool unfit;   /* its public host is ours, or it has none */
-    bool astray;  /* its clock is so far off that it would refuse tickets */
+    bool unfit;  /* its public host is ours, or it has none */
+    bool astray; /* its clock is so far off that it would refuse tickets */
 };
 
 struct pick_user {

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKET  4
-#define BUCKETS 16384
+#define BUCKET   4
+#define BUCKETS  16384
+#define NETWORKS 65536
 
 struct entry {
     u8 key[16];
@@ -16,6 +17,7 @@ struct entry {
 
 struct rtts {
     u8 hash_key[RTTS_KEY_BYTES];
+    u8 known[NETWORKS / 8]; /* a bit for each network told of, and whatever falls together */
     struct entry entries[BUCKETS * BUCKET];
 };
 
@@ -45,10 +47,25 @@ static const struct entry *bucket_of(const struct rtts *t, const struct addr *pr
     return &t->entries[bits % BUCKETS * BUCKET];
 }
 
+static u32 network_of(const struct rtts *t, const struct addr *prefix)
+{
+    u64 h;
+    crypto_shorthash((u8 *)&h, prefix->ip, sizeof(prefix->ip), t->hash_key);
+    return h % NETWORKS;
+}
+
+bool rtts_knows(const struct rtts *t, const struct addr *prefix)
+{
+    u32 bit = network_of(t, prefix);
+    return t->known[bit / 8] >> bit % 8 & 1;
+}
+
 void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
                u64 now_ms)
 {
     u8 key[16];
+    u32 bit = network_of(t, prefix);
+    t->known[bit / 8] |= (u8)(1u << bit % 8);
     struct entry *at = (struct entry *)bucket_of(t, prefix, node, key), *victim = at;
     for (int i = 0; i < BUCKET; i++) {
         if (at[i].at_ms && memcmp(at[i].key, key, sizeof(key)) == 0) {

@@ -18,6 +18,8 @@ void rtts_del(struct rtts *t);
 /* `prefix` as outcome_prefix() makes it. */
 void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
                u64 now_ms);
+/* Was anything told of this network, perhaps? False: every rtts_ns() of it is 0. */
+bool rtts_knows(const struct rtts *t, const struct addr *prefix);
 /* 0: not known. */
 u64 rtts_ns(const struct rtts *t, const struct addr *prefix, const struct node_key *node,
             u64 now_ms);

@@ -41,7 +41,8 @@ struct region_config {
     const char *ca; /* of peers; unused without tls */
     bool tls;       /* we listen with it */
     bool peer_plain, can_fetch;
-    const struct cidr *serves; /* users it is near to; what is beyond MEMBER_SERVES_MAX is not told */
+    const struct cidr
+        *serves; /* users it is near to; what is beyond MEMBER_SERVES_MAX is not told */
     size_t n_serves;
 };
 

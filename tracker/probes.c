@@ -14,10 +14,12 @@ struct probes {
     uv_loop_t *loop;
     struct http_client *client;
     struct pulse *pulse;
+    struct probe *alone; /* those that nobody waits for */
 };
 
 struct probe {
     struct probes *set;
+    struct probe *next, **at; /* among `alone` */
     struct http_transfer *transfer;
     struct node_key node;
     void (*done)(void *arg, bool up);
@@ -40,6 +42,11 @@ void probes_del(struct probes *p)
 {
     if (!p)
         return;
+    while (p->alone) {
+        struct probe *k = p->alone;
+        p->alone = k->next;
+        free(k);
+    }
     pulse_del(p->pulse);
     free(p);
 }
@@ -78,10 +85,16 @@ static void on_end(void *arg, int err, const char *why)
         pulse_answered(k->set->pulse, &k->node, k->off_ms, now);
     else
         pulse_silent(k->set->pulse, &k->node, now);
+    if (k->at) {
+        *k->at = k->next;
+        if (k->next)
+            k->next->at = k->at;
+    }
     void (*done)(void *arg, bool up) = k->done;
     void *done_arg = k->arg;
     free(k);
-    done(done_arg, up);
+    if (done)
+        done(done_arg, up);
 }
 
 int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
@@ -89,7 +102,7 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
     struct probe *k = calloc(1, sizeof(*k));
     if (!k)
         return ERR_NOMEM;
-    pulse_asks(p->pulse, uv_now(p->loop));
+    pulse_asks(p->pulse, w->node, !w->done, uv_now(p->loop));
     k->set = p;
     k->node = *w->node;
     k->off_ms = INT64_MAX;
@@ -110,7 +123,15 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         free(k);
         return rc;
     }
-    *out = k;
+    if (w->done) {
+        *out = k;
+        return 0;
+    }
+    k->at = &p->alone;
+    k->next = p->alone;
+    if (k->next)
+        k->next->at = &k->next;
+    p->alone = k;
     return 0;
 }
 

@@ -21,5 +21,6 @@ struct probe_wish {
     void (*done)(void *arg, bool up); /* from the loop */
     void *arg;
 };
+/* `done` NULL: nobody waits, and there is nothing to cancel; one such question runs for a node. */
 must_use int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out);
 void probe_cancel(struct probe *k);

@@ -121,6 +121,7 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
 }
 
 static bool probe_first(const struct request *r, const struct pick_candidate *c);
+static void probe_ahead(const struct request *r, const struct pick_candidate *c);
 
 /* The user may have it. */
 static void permitted(const struct request *r)
@@ -137,7 +138,11 @@ static void permitted(const struct request *r)
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    if (pulse_is_fresh(probes_pulse(t->probes), &c->key, uv_now(t->loop)) || !probe_first(r, c))
+    const struct pulse *pulse = probes_pulse(t->probes);
+    bool fresh = pulse_is_fresh(pulse, &c->key, uv_now(t->loop));
+    if (fresh && pulse_is_due(pulse, &c->key, uv_now(t->loop)))
+        probe_ahead(r, c);
+    if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
 }
 
@@ -197,22 +202,36 @@ static void on_probed(void *arg, bool up)
     asking_free(a);
 }
 
-static bool probe_first(const struct request *r, const struct pick_candidate *c)
+static bool probe(const struct request *r, const struct pick_candidate *c, struct asking *a)
 {
     struct region *region = regions_at(r->t->regions, c->region_index);
-    struct asking *a = asking_new(r);
+    struct probe *alone;
     char url[ADDR_TEXT_SIZE + 24], at[ADDR_TEXT_SIZE];
     addr_format(&c->addr, at);
     snprintf(url, sizeof(url), "%s://%s/healthz", region_scheme(region), at);
-    struct probe_wish w = {
-        .node = &c->key, .url = url, .ca = region_ca(region), .done = on_probed, .arg = a};
-    if (a && probes_ask(r->t->probes, &w, &a->probe) == 0)
+    struct probe_wish w = {.node = &c->key, .url = url, .ca = region_ca(region), .arg = a};
+    if (a)
+        w.done = on_probed;
+    return probes_ask(r->t->probes, &w, a ? &a->probe : &alone) == 0;
+}
+
+static bool probe_first(const struct request *r, const struct pick_candidate *c)
+{
+    struct asking *a = asking_new(r);
+    if (a && probe(r, c, a))
         return true;
     if (a) {
         http_on_end(r->x, NULL, NULL);
         asking_free(a);
     }
     return false;
+}
+
+/* Nobody waits: whoever comes next finds a fresh answer. */
+static void probe_ahead(const struct request *r, const struct pick_candidate *c)
+{
+    if (!probe(r, c, NULL))
+        log_debug("out of memory: a node is not asked ahead");
 }
 
 /* --- the registry's word --------------------------------------------------------------------- */

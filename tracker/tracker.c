@@ -20,13 +20,14 @@
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
 
-#define DRAIN_MAX_MS 30000
-#define TICK_MS      1000
-#define LAG_MS       100
-#define ENDING_MS    10
-#define PING_MS      15000 /* how often the registry is asked whether it is there */
-#define TALKS_LARGE  8
-#define DISK_THREADS 2
+#define DRAIN_MAX_MS     30000
+#define TICK_MS          1000
+#define LAG_MS           100
+#define ENDING_MS        10
+#define PING_MS          15000 /* how often the registry is asked whether it is there */
+#define TALKS_LARGE      8
+#define DISK_THREADS     2
+#define CONNECTIONS_KEPT 1536 /* a node each that users are sent to, and the registry's */
 
 /* --- requests -------------------------------------------------------------------------------- */
 
@@ -231,6 +232,7 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         .loop = t->loop,
         .user_agent = "dray-tracker/" DRAY_VERSION,
         .max_per_host = LIMIT_UPSTREAM_CONNECTIONS,
+        .kept = CONNECTIONS_KEPT,
     };
     /* What we ask and fetch ourselves goes past a redirecting middleware, or it would lead to us.
      */

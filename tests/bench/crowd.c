@@ -40,7 +40,7 @@
 
 #define NODES_MAX   4000
 #define CONNS_MAX   8192
-#define TURN_MAX    64   /* members driven before sockets are looked at again */
+#define TURN_MAX    64 /* members driven before sockets are looked at again */
 #define TICK_MS     20
 #define HEAD_MAX    8192
 #define TALK_WAIT_S 3
@@ -218,8 +218,8 @@ static void dial(struct crowd *c, struct one *o)
         size_t got = 0;
         int err = 0;
         if (other) {
-            err = mesh_answer(other->mesh, &o->addr, c->talk, len, c->answer, LIMIT_TALK_BYTES, &got,
-                              now_ns());
+            err = mesh_answer(other->mesh, &o->addr, c->talk, len, c->answer, LIMIT_TALK_BYTES,
+                              &got, now_ns());
             mark(c, other);
         } else {
             ssize_t n = talk_out(c, o, &to, len);
@@ -321,7 +321,8 @@ static void conn_close(struct conn *k)
 static bool reply(const struct conn *k, int status, const void *body, size_t len)
 {
     char head[256];
-    int n = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n", status, len);
+    int n =
+        snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n", status, len);
     if (send(k->fd, head, (size_t)n, MSG_NOSIGNAL) != n)
         return false;
     for (size_t at = 0; at < len;) {
