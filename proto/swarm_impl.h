@@ -26,7 +26,7 @@
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
 #define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
 #define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
-#define SWARM_AGAIN_NS     (300 * SWARM_MS) /* not acknowledged: once more */
+#define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
 #define SWARM_ALIVE_NS     (1000 * SWARM_MS)
 #define SWARM_SILENT_NS    (4000 * SWARM_MS) /* a neighbour that says nothing is left */
 #define SWARM_HELLO_NS     (200 * SWARM_MS)
@@ -117,6 +117,7 @@ struct swarm_peer { /* a neighbour */
     bool ack_due;
     u32 asked; /* requests under way at it */
     u64 busy_ns;
+    u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
     u32 strikes;   /* wrong or missing pieces */
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
@@ -141,6 +142,9 @@ struct swarm_candidate {
     u64 tried_ns; /* 0: not yet */
     bool near;    /* how it was chosen */
 };
+
+#include <stdlib.h>
+#define TUNE(i, d) (getenv("T" #i) ? (u32)atoi(getenv("T" #i)) : (d)) /*TUNING*/
 
 struct swarm_layer {
     u32 slot;
@@ -168,7 +172,7 @@ struct swarm_layer {
     u32 n_forgers;
     bool nobody; /* can fetch, as the home says */
     bool alone;  /* no rank can be reached: we act for ourselves */
-    u64 give_up_ns, seeds_ns, backoff_ns;
+    u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
 
     /* the fetcher */
     struct swarm_lease lease; /* ours; state NONE: we do not fetch */
@@ -196,7 +200,7 @@ struct swarm_layer {
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
-    u32 n_requests;
+    u32 n_requests, n_started;
     u32 uploads;
 };
 
