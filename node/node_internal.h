@@ -11,6 +11,7 @@
 #include "node/peer_serve.h"
 #include "node/peers.h"
 #include "node/scrub.h"
+#include "node/seeds.h"
 #include "node/tickets.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
@@ -54,6 +55,7 @@ struct node {
     struct fills *fills;
     struct region *region; /* NULL: alone */
     struct peers *peers;
+    struct seeds *seeds;
     struct tickets *tickets;
     struct outcomes *outcomes;
     struct memo *memo;

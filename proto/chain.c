@@ -212,6 +212,19 @@ u32 chains_adopt(struct chains *c, const struct node_key *self, u32 k)
     return own->held;
 }
 
+bool chains_own_state(const struct chains *c, const struct node_key *self, u32 k,
+                      u8 out[CHAIN_STATE_MAX])
+{
+    const struct chain *ch = chain_find(c, self);
+    if (k == 0)
+        chain_state_first(c->digest.alg, out);
+    else if (ch && ch->own && k <= ch->held)
+        chain_state(c, ch, k, out);
+    else
+        return false;
+    return true;
+}
+
 void chains_disown(struct chains *c, const struct node_key *self)
 {
     struct chain *ch = chain_find(c, self);

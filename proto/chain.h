@@ -63,6 +63,9 @@ must_use int chains_own(struct chains *c, const struct node_key *self, u32 k, co
 /* Takes over states of others that follow ours, up to state `k`, not vouched for: who goes on with
  * what another began. Returns how many states ours has then. */
 u32 chains_adopt(struct chains *c, const struct node_key *self, u32 k);
+/* State `k` of ours; 0: the first. False: it does not reach so far. */
+bool chains_own_state(const struct chains *c, const struct node_key *self, u32 k,
+                      u8 out[CHAIN_STATE_MAX]);
 /* What we hashed turned out wrong: not shown any more. */
 void chains_disown(struct chains *c, const struct node_key *self);
 
