@@ -12,6 +12,7 @@
 #include "node/peers.h"
 #include "node/revoked.h"
 #include "node/scrub.h"
+#include "node/seeds.h"
 #include "node/tickets.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
@@ -55,6 +56,7 @@ struct node {
     struct fills *fills;
     struct region *region; /* NULL: alone */
     struct peers *peers;
+    struct seeds *seeds;
     struct tickets *tickets;
     struct revoked *revoked;
     struct outcomes *outcomes;
