@@ -19,7 +19,7 @@
  *   - wrong bytes of which peers sent any: thrown away, and fetched once more from the registry
  * alone; a peer is blamed only when it sent all of them
  *   - who has a ticket is read for with the node's own credentials, and where there are none, or
- * they do not do, through the tracker that issued it (node/fill_tracker.c)
+ * they do not do, through the tracker that issued it, or another of its name (node/fill_tracker.c)
  *   - no room or a failing disk: *serve-through*, nothing kept, at the pace of the slowest reader
  *   - memory is bounded per fill (LIMIT_FILL_LAG_BYTES), whatever upstream, disk and readers do
  *

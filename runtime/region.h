@@ -41,6 +41,9 @@ struct region_config {
     const char *ca; /* of peers; unused without tls */
     bool tls;       /* we listen with it */
     bool peer_plain, can_fetch;
+    const struct cidr
+        *serves; /* users it is near to; what is beyond MEMBER_SERVES_MAX is not told */
+    size_t n_serves;
 };
 
 struct region_options {
@@ -72,6 +75,8 @@ void region_del(struct region *r);
 /* --- for the rooms next door ----------------------------------------------------------------- */
 
 struct mesh *region_mesh(struct region *r); /* NULL: see above */
+/* Grows whenever a member came, went, was doubted, or changed what it says of itself. */
+u64 region_version(const struct region *r);
 /* The mesh's time: monotonic. */
 u64 region_now_ns(const struct region *r);
 /* What we hold changed. */

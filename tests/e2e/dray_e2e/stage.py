@@ -60,7 +60,7 @@ def port_open(port, host="127.0.0.1"):
         return False
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -74,7 +74,7 @@ class Process:
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=env, cwd=cwd, preexec_fn=_die_with_parent)
+                env=env, cwd=cwd, preexec_fn=die_with_parent)
 
     @property
     def pid(self):
