@@ -97,6 +97,7 @@ must_use int inventory_read(struct inventory *v, const struct node_key *from, un
                             struct wire_in *msg, u64 now_ns);
 bool inventory_write(struct inventory *v, struct node_key *to, struct wire_out *w, u64 now_ns);
 u64 inventory_next_expiry(const struct inventory *v);
+void inventory_warm(const struct inventory *v); /* a hint: it is called soon; see mesh_warm() */
 void inventory_expire(struct inventory *v, u64 now_ns);
 bool inventory_dial(struct inventory *v, u32 *id, struct node_key *to, struct wire_out *w,
                     u64 now_ns);
