@@ -267,14 +267,17 @@ void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
         __builtin_prefetch(m->seal);
         __builtin_prefetch((const char *)m->seal + 64);
         __builtin_prefetch(m->purge);
-        inventory_warm(m->inventory);
+        inventory_warm(m->inventory, 0, NULL);
         member_warm(m->member, 0, NULL);
         return;
     }
+    const u8 *sender = in && len >= SEAL_OVERHEAD ? in + 5 : NULL;
     if (in)
         seal_warm(m->seal, step - 2, in, len);
-    if (step < 4)
-        member_warm(m->member, step - 1, in && len >= SEAL_OVERHEAD ? in + 5 : NULL);
+    if (step < 4) {
+        member_warm(m->member, step - 1, sender);
+        inventory_warm(m->inventory, step - 1, sender);
+    }
 }
 
 void mesh_expire(struct mesh *m, u64 now_ns)
