@@ -43,6 +43,7 @@ enum inventory_message {
 #define INVENTORY_TYPICAL_BYTES 10
 #define INVENTORY_HEAD_BYTES    105
 #define INVENTORY_WANT_BYTES    20
+#define INVENTORY_BYTES_MOD     255u /* of a version, in anti-entropy */
 
 enum inventory_seat_flags {
     INVENTORY_UP = 1,
@@ -57,13 +58,13 @@ struct inventory_seat { /* what each op that comes looks at: eight bytes, so tha
     u32 n;
     u16 table;
     u8 flags;
+    u8 tag; /* of the table's epoch: where its byte of anti-entropy begins */
 };
 
 struct inventory_note { /* the rest of a seat */
     u32 head_n;         /* 1 + n of the newest head passed on; 0: none */
     u32 distance_us;
     u32 down_s; /* since when, in seconds of the clock given */
-    u8 byte[2]; /* as of the last round of anti-entropy, and the one before */
 };
 
 struct inventory_limb { /* a place in the tree, by origin */
@@ -139,7 +140,8 @@ struct inventory_dial {
 };
 
 struct inventory_own {
-    u64 *set; /* open addressing of digest hashes; 0: free */
+    u64 epoch; /* of our table */
+    u64 *set;  /* open addressing of digest hashes; 0: free */
     u32 set_cap, set_len;
     u64 *add, *take; /* staged, INVENTORY_STAGED_MAX in all */
     u32 n_add, n_take, staged_cap;
@@ -166,6 +168,8 @@ struct inventory {
     struct inventory_seat *seats;
     struct inventory_note *notes;
     struct inventory_limb *limbs;
+    u8 *then[2];      /* a byte a seat: as of the last round of anti-entropy, and the one before */
+    u64 hash_then[2]; /* ours in these rounds */
     u32 cap_seats, n_known;
     u16 root;
     u16 *order; /* who is up, ourselves included, by place */

@@ -46,7 +46,7 @@ void inventory_own_fini(struct inventory *v)
 
 u64 inventory_epoch(const struct inventory *v)
 {
-    return own_table(v)->epoch;
+    return v->own.epoch;
 }
 
 /* --- the set of what we hold ----------------------------------------------------------------- */
@@ -62,6 +62,12 @@ static u64 *set_cell(const struct inventory_own *w, u64 hash)
 static bool set_has(const struct inventory_own *w, u64 hash)
 {
     return w->set_cap && *set_cell(w, hash);
+}
+
+bool inventory_holds(const struct inventory *v, const struct digest *d)
+{
+    u64 hash = inventory_digest_hash(v->pool, d);
+    return set_has(&v->own, hash ? hash : 1);
 }
 
 static int set_room(struct inventory *v)
@@ -323,6 +329,14 @@ void inventory_own_run(struct inventory *v, u64 now_ns)
     }
     /* What a store begins with comes before the first head. */
     if ((w->head_due && w->commit_ns == UINT64_MAX) || now_ns >= w->head_ns)
+        sign(v, now_ns);
+}
+
+void inventory_settle(struct inventory *v, u64 now_ns)
+{
+    if (v->own.n_add + v->own.n_take > 0)
+        commit(v, now_ns);
+    if (v->own.head_due && v->own.commit_ns == UINT64_MAX)
         sign(v, now_ns);
 }
 

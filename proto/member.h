@@ -168,6 +168,10 @@ struct member_event {
     enum member_state state;
     struct addr addr; /* of whom it is about */
 };
+/* For simulations that begin in a settled region: `m` believes what `of` signed of itself, as if it
+ * had come in a list. ERR_FULL, ERR_NOMEM. */
+must_use int member_prime(struct member *m, const struct member *of, u64 now_ns);
+
 bool member_next_event(struct member *m, struct member_event *ev);
 
 /* --- looking on ------------------------------------------------------------------------------ */

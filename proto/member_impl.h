@@ -260,6 +260,7 @@ struct status { /* rides on pings and acks */
 void member_tell(struct member *m, enum member_event_kind kind, const struct peer *p);
 void member_tell_addr(struct member *m, enum member_event_kind kind, const struct node_key *k,
                       const struct addr *a);
+void member_tick(struct member *m, u64 now_ns);
 void member_worse(struct member *m, unsigned by);
 bool is_living(const struct peer *p);
 

@@ -362,6 +362,28 @@ int talk_dialed(struct member *m, u32 id, int err, struct wire_in *answer)
     return 0;
 }
 
+int member_prime(struct member *m, const struct member *of, u64 now_ns)
+{
+    const struct peer *p = of->self;
+    size_t texts = strlen(p->rec.name) + strlen(p->rec.rack) + strlen(p->rec.public_url) + 3;
+    struct heard h;
+    memset(&h, 0, offsetof(struct heard, text));
+    h.rec = p->rec;
+    h.extra = (const u8 *)p->text + texts;
+    h.extra_len = p->extra_len;
+    h.sig = p->sig;
+    h.from = p->rec.addr;
+    h.listed = true;
+    assert(m != of);
+    member_tick(m, now_ns);
+    int err = hear_record(m, &h);
+    if (!err && h.refused)
+        err = ERR_FULL;
+    if (!err)
+        seed_answered(m, &p->rec.addr, peer_word(p));
+    return err;
+}
+
 /* --- time ------------------------------------------------------------------------------------ */
 
 static unsigned sync_scale(const struct member *m)

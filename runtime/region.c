@@ -273,11 +273,11 @@ void region_drop(struct region *r, const struct digest *d)
     region_kick(r);
 }
 
-int region_purge(struct region *r, const struct digest *d, u64 until_ms)
+int region_purge(struct region *r, const struct digest *d, u64 unix_ms, u64 until_ms)
 {
     if (!r->mesh)
         return ERR_AGAIN;
-    int rc = mesh_purge(r->mesh, d, wall_ms(), until_ms, region_in(r));
+    int rc = mesh_purge(r->mesh, d, unix_ms, until_ms, region_in(r));
     region_drive(r);
     return rc;
 }

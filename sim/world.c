@@ -11,6 +11,7 @@
 #include "sim/host.h"
 #include "sim/mem.h"
 #include "sim/pull.h"
+#include "sim/user.h"
 
 #define SAMPLE_NS (50 * SIM_MS)
 #define TOLD_AFTER_NS                                                                              \
@@ -160,10 +161,15 @@ static void schedule(struct world *w)
     u32 met[TOPOLOGY_OFFICES_MAX] = {0}; /* nodes, by region */
     for (u32 i = 0; i < w->n; i++) {
         bool seed = met[w->hosts[i].place.region]++ < w->k.seeds;
-        world_at(w, seed || !w->k.join_over ? 0 : rng_below(&r, w->k.join_over), EV_BOOT, i, 0);
+        if (!w->k.settled)
+            world_at(w, seed || !w->k.join_over ? 0 : rng_below(&r, w->k.join_over), EV_BOOT, i, 0);
         if (w->k.changes > 0 && w->k.layers > 0)
             world_at(w, w->k.warm + (u64)(1e9 * rng_unit(&r) / w->k.changes), EV_CHANGE, i, 0);
     }
+    if (w->k.settled)
+        world_at(w, 0, EV_SETTLED, 0, 0);
+    for (u32 i = w->n; i < w->members; i++)
+        world_at(w, SIM_S, EV_BOOT, i, 0);
     if (w->k.pulls > 0)
         world_at(w, w->k.warm + 1, EV_PULL, PULL_ANY, PULL_ANY);
     world_at(w, SAMPLE_NS, EV_SAMPLE, 0, 0);
@@ -201,6 +207,8 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     fetch_init(w);
     pull_init(w);
     populate(w);
+    tracker_init(w);
+    user_init(w);
     measure_init(w);
     w->phase = PHASE_WARM;
     w->flows_at_ns = w->healed_ns = w->agreed_ns = UINT64_MAX;
@@ -228,6 +236,8 @@ void world_del(struct world *w)
     for (size_t i = 0; i < w->topology.n_regions; i++)
         inventory_pool_del(w->pools[i]);
     measure_fini(w);
+    user_fini(w);
+    tracker_fini(w);
     pull_fini(w);
     fetch_fini(w);
     carry_fini(w);
@@ -264,7 +274,10 @@ static void flows_tick(struct world *w, const struct event *ev)
         return;
     w->flows_at_ns = UINT64_MAX;
     for (u32 flow; (flow = flow_tick(&w->flows, world_now(w))) != FLOW_NONE;)
-        fetch_flow_done(w, flow);
+        if (w->flows.flows[flow].tag & USER_FLOW)
+            user_flow_done(w, flow);
+        else
+            fetch_flow_done(w, flow);
     world_flows_changed(w);
 }
 
@@ -299,7 +312,8 @@ static void turn(struct world *w)
     /* What is still on its way may take as long as it takes, within pull.h's bound; then there is
      * time for everybody to hear of the last layer. */
     w->end_ns = world_now(w) + SIM_S;
-    if (w->pulls->active == 0 && world_now(w) >= w->store_changed_ns + TOLD_AFTER_NS) {
+    if (w->pulls->active == 0 && w->users->active == 0 &&
+        world_now(w) >= w->store_changed_ns + TOLD_AFTER_NS) {
         measure_truth(w);
         w->end_ns = world_now(w);
     }
@@ -330,7 +344,10 @@ static void pulled(struct world *w, const struct event *ev)
         u64 gap = (u64)(2e9 * rng_unit(&w->rng_work) / w->k.pulls);
         world_at(w, world_now(w) + 1 + gap, EV_PULL, PULL_ANY, PULL_ANY);
     }
-    pull_begin(w, node, (u32)ev->arg);
+    if (w->k.trackers)
+        user_begin(w, w->hosts[node].place.office, (u32)ev->arg);
+    else
+        pull_begin(w, node, (u32)ev->arg);
 }
 
 /* --- one event ------------------------------------------------------------------------------- */
@@ -356,8 +373,18 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_RETRY: pull_retry(w, (u32)ev->arg); break;
     case EV_ASKED: fetch_asked(w, ev); break;
     case EV_ANSWERED: fetch_answered(w, ev); break;
+    case EV_ARRIVED: fetch_arrived(w, ev); break;
     case EV_REFUSE: fetch_refused(w, ev); break;
     case EV_POLL: fetch_poll(w); break;
+    case EV_USER:
+    case EV_USER_AT:
+    case EV_USER_LATE: user_event(w, ev); break;
+    case EV_TOLD:
+        if (w->hosts[ev->node].state == HOST_PAUSED)
+            host_keep(w, ev);
+        else
+            tracker_told(w, ev);
+        break;
     case EV_SAMPLE:
         turn(w);
         measure_sample(w);
@@ -366,12 +393,15 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_SECOND:
         measure_second(w);
         pull_check(w);
+        if (w->k.trackers)
+            user_look(w);
         world_at(w, world_now(w) + SIM_S, EV_SECOND, 0, 0);
         break;
     case EV_SCENARIO:
         if (w->scenario->step)
             w->scenario->step(w, ev);
         break;
+    case EV_SETTLED: host_boot_settled(w); break;
     case EV_KIND_COUNT: break;
     }
 }

@@ -15,7 +15,9 @@
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
 #include "tracker/away.h"
+#include "tracker/config_schema.h"
 #include "tracker/front.h"
+#include "tracker/unfit.h"
 
 #define STREAMS_MAX 512 /* layers streamed from the registry because nodes failed */
 
@@ -31,7 +33,21 @@ struct request {
     u64 size;     /* UINT64_MAX: not known */
     bool unknown; /* the repository is: only who holds the layer can help */
     bool trusted; /* sent here by the registry itself */
+    u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
 };
+
+/* The roster as the meshes are now. */
+static void look_around(struct tracker *t)
+{
+    struct roster_region regions[CONFIG_REGIONS_MAX] = {{.mesh = NULL}};
+    for (size_t i = 0; i < regions_count(t->regions); i++) {
+        struct region *r = regions_at(t->regions, i);
+        regions[i] = (struct roster_region){region_mesh(r), region_version(r)};
+    }
+    roster_refresh(t->roster, regions, uv_now(t->loop));
+    for (u16 n; (n = roster_unjudged(t->roster)) != ROSTER_NONE;)
+        roster_judge(t->roster, n, unfit_url(roster_at(t->roster, n)->url, t->config->public_url));
+}
 
 static struct chooser_wish wish_of(const struct request *r)
 {
@@ -55,10 +71,26 @@ static void count(struct tracker *t, const char *reason)
                      "Layers' requests of permitted users, by what decided.") += 1;
 }
 
+/* For who looks on; `c` NULL: it is streamed. */
+static void show(const struct request *r, const struct pick_candidate *c, const char *reason)
+{
+    struct overview_sent s = {.reason = reason,
+                              .user = r->user,
+                              .from = &r->from,
+                              .node = c ? &c->key : NULL,
+                              .node_name = c ? c->name : "",
+                              .region = c ? c->region : "",
+                              .repository = r->oci->name,
+                              .digest = &r->oci->digest,
+                              .size = r->size};
+    overview_sent(r->t->overview, &s, wall_ms());
+}
+
 static void stream(const struct request *r, const char *reason)
 {
     char digest[DIGEST_TEXT_SIZE], path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32];
     count(r->t, reason);
+    show(r, NULL, reason);
     digest_format(&r->oci->digest, digest);
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", r->oci->name, digest);
     if (r->unknown)
@@ -86,7 +118,9 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
     snprintf(ticket.upstream, sizeof(ticket.upstream), "%s", t->config->registry.name);
     snprintf(ticket.repository, sizeof(ticket.repository), "%s", r->oci->name);
     const char *text = grants_ticket(t->grants, &ticket, wall_ms());
-    grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop));
+    if (grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop)))
+        circle_login(t->circle, r->user, r->oci->name, r->authorization ? r->authorization : "",
+                     wall_ms() + t->config->authz.ttl_ms);
     strikes_offered(t->strikes, r->user, &r->oci->digest, &r->from, &c->key, uv_now(t->loop));
     chooser_sent(t->chooser, w, choice->number);
     digest_format(&r->oci->digest, digest);
@@ -100,6 +134,7 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
     http_add(r->x, "Docker-Content-Digest", "%s", digest);
     http_add(r->x, "X-Dray-Node", "%s", c->name);
     count(t, choice->by);
+    show(r, c, choice->by);
     log_with(LOG_DEBUG, "sent", LOG_STR("node", c->name), LOG_STR("digest", digest),
              LOG_STR("why", choice->by));
     tracker_count(t, ROUTE_BLOB, 307);
@@ -117,14 +152,17 @@ static void permitted(const struct request *r)
     unsigned strikes =
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     struct chooser_wish w = wish_of(r);
+    look_around(t);
     if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
         !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    bool fresh = probes_is_fresh(t->probes, &c->key);
-    if (fresh && probes_is_due(t->probes, &c->key))
+    struct pulse *pulse = probes_pulse(t->probes);
+    u64 now_ms = uv_now(t->loop);
+    bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
+    if (fresh && pulse_is_due(pulse, &c->key, now_ms))
         probe_ahead(r, c);
     if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
@@ -304,11 +342,20 @@ static void ask(const struct request *r, const struct authz_user *user)
     front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
 }
 
+/* A request for the rest of a layer: what came before was cut, maybe, by a node that died. */
+static u64 cut_at(const struct tracker *t, const struct http_request *q)
+{
+    static const char whole[] = "bytes=0-";
+    const struct http_slice *f = http_field(q, "Range");
+    bool rest = f && !(f->n >= sizeof(whole) - 1 && memcmp(f->p, whole, sizeof(whole) - 1) == 0);
+    return rest ? uv_now(t->loop) : 0;
+}
+
 void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci)
 {
     const struct http_request *q = http_request(x);
     const struct http_slice *auth = http_field(q, "Authorization");
-    struct request r = {.t = t, .x = x, .oci = oci};
+    struct request r = {.t = t, .x = x, .oci = oci, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     struct authz_user user;
     char value[16384] = "";
@@ -386,7 +433,8 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 {
     const struct http_request *q = http_request(x);
     struct oci_route oci = {.kind = OCI_ROUTE_BLOB, .name = "unknown/unknown"};
-    struct request r = {.t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true};
+    struct request r = {
+        .t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     bool trusted = false;
     if ((q->method != HTTP_GET && q->method != HTTP_HEAD) ||
@@ -463,6 +511,7 @@ struct crowd {
 static struct crowd *gather(struct tracker *t, const struct chooser_wish *w)
 {
     static struct crowd c; /* one thread: too large for a stack */
+    look_around(t);
     c.n = chooser_all(t->chooser, w, c.list, c.lines, &c.usable);
     return &c;
 }

@@ -17,9 +17,12 @@
 #include "runtime/log.h"
 #include "tracker/away.h"
 #include "tracker/front.h"
+#include "tracker/news.h"
+#include "tracker/overview_report.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
+#include "tracker/ui.h"
 
 #define DRAIN_MAX_MS     30000
 #define TICK_MS          1000
@@ -103,8 +106,12 @@ static void on_request(void *ctx, struct http_exchange *x)
         tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));
     else if (peer_takes(r->target))
         peer_begin(t, x);
+    else if (circle_takes(r->target))
+        circle_begin(t->circle, x);
     else if (redirect_trusted(t, x))
         return;
+    else if (ui_takes(r->target))
+        ui_begin(t, x);
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -180,8 +187,10 @@ static void ping(struct tracker *t)
 static void on_tick(uv_timer_t *timer)
 {
     struct tracker *t = timer->data;
-    if (!t->stopping)
-        ping(t);
+    if (t->stopping)
+        return;
+    ping(t);
+    users_tick(t->users);
 }
 
 /* The worst of the last second or so: each sample may raise it, and it decays by an eighth. */
@@ -259,7 +268,7 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = admin_token(t, why);
     if (rc == 0)
-        rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
+        rc = grants_new(&t->grants, c->ticket_key, c->authz.ttl_ms, why);
     u8 key[STRIKES_KEY_BYTES];
     static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
     randombytes_buf(key, sizeof(key));
@@ -272,13 +281,19 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = rtts_new(&t->rtts, key);
     if (rc == 0)
+        rc = overview_new(&t->overview);
+    if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0 && !(t->revocations = revocations_new(t)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
-    if (rc == 0)
+    if (rc == 0 && !(t->circle = circle_new(t)))
+        rc = ERR_NOMEM;
+    if (rc == 0) {
+        news_begin(t);
         tracker_metrics(t);
+    }
     return rc;
 }
 
@@ -328,13 +343,15 @@ static int open_regions(struct tracker *t, char why[CONF_WHY_MAX])
 
 static int open_choice(struct tracker *t)
 {
-    int rc = roster_new(&t->roster, t->regions, t->config->public_url);
+    u8 key[ROSTER_KEY_BYTES];
+    randombytes_buf(key, sizeof(key));
+    int rc = roster_new(&t->roster, regions_count(t->regions), key);
     struct chooser_options opt = {.roster = t->roster,
-                                  .regions = t->regions,
                                   .strikes = t->strikes,
                                   .rtts = t->rtts,
-                                  .probes = t->probes};
+                                  .pulse = probes_pulse(t->probes)};
     randombytes_buf(&opt.seed, sizeof(opt.seed));
+    randombytes_buf(opt.hash_key, sizeof(opt.hash_key));
     return rc ? rc : chooser_new(&t->chooser, &opt);
 }
 
@@ -347,6 +364,7 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->loop = loop;
     t->config = config;
     t->started_ms = uv_now(loop);
+    t->started_wall_ms = wall_ms();
     t->open = true; /* until it refused the anonymous */
     why[0] = '\0';
     timers_open(t);
@@ -390,6 +408,7 @@ void tracker_reload(struct tracker *t)
         log_error("reload: the old ticket keys stay: %s", why);
         all = false;
     }
+    circle_reload(t->circle);
     if (t->regions && regions_reload(t->regions, why)) {
         log_error("reload: the old mesh keys stay: %s", why);
         all = false;
@@ -445,6 +464,8 @@ static void close_rest(struct tracker *t)
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_close((uv_handle_t *)&t->lag, NULL);
     uv_close((uv_handle_t *)&t->ending, NULL);
+    circle_stop(t->circle);
+    revocations_stop(t->revocations);
     if (t->ping)
         upstream_ask_cancel(t->ping);
     t->ping = NULL;
@@ -491,11 +512,14 @@ void tracker_del(struct tracker *t)
     chooser_del(t->chooser);
     roster_del(t->roster);
     regions_del(t->regions);
+    circle_del(t->circle);
     users_del(t->users);
     revocations_del(t->revocations);
     probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);
+    overview_del(t->overview);
+    overview_text_del(t->overview_text);
     grants_del(t->grants);
     authz_del(t->authz);
     if (t->metrics)

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "proto/chooser.h"
 #include "proto/rtts.h"
 #include "proto/strikes.h"
 #include "runtime/authz.h"
@@ -14,9 +15,10 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
-#include "tracker/chooser.h"
+#include "tracker/circle.h"
 #include "tracker/echoes.h"
 #include "tracker/grants.h"
+#include "tracker/overview.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
@@ -43,7 +45,7 @@ enum route {
 struct tracker {
     uv_loop_t *loop;
     struct tracker_config *config;
-    u64 started_ms;
+    u64 started_ms, started_wall_ms;
     struct pool *disk;
     struct http_client *client;
     struct http_server *server;
@@ -56,10 +58,14 @@ struct tracker {
     struct regions *regions; /* NULL: none, nobody is redirected */
     struct grants *grants;
     struct strikes *strikes;
+    struct overview *overview;
+    struct overview_text *overview_text; /* overview_report.c's: made when first asked for */
     struct rtts *rtts;
     struct probes *probes;
     struct revocations *revocations;
+    size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
+    struct circle *circle;
     struct roster *roster;   /* who is in the regions */
     struct chooser *chooser; /* who of them gets whom */
     struct echoes *echoes;   /* what the registry said, for when it is away */

@@ -94,6 +94,7 @@ static void view(size_t i, struct member_view *out)
 bool member_find(const struct member *m, const struct node_key *k, struct member_view *out)
 {
     (void)m;
+    mesh_double.finds++;
     for (size_t i = 0; i < mesh_double.n_trackers; i++)
         if (node_key_equal(&mesh_double.trackers[i].record.key, k)) {
             view(i, out);

@@ -31,7 +31,7 @@ struct mesh_double {
         bool dead;
     } trackers[DOUBLE_TRACKERS];
     size_t n_trackers;
-    unsigned looks, signs, kicks;
+    unsigned looks, finds, signs, kicks;
 };
 extern struct mesh_double mesh_double;
 

@@ -1,5 +1,5 @@
 /* chooser.c - see chooser.h. */
-#include "tracker/chooser.h"
+#include "proto/chooser.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -48,11 +48,20 @@ struct fetch {
     } by[FETCH_NODES];
 };
 
+/* The candidates of one choice. */
+struct few {
+    struct pick_candidate list[FEW_MAX];
+    struct pick_line lines[FEW_MAX];
+    u16 numbers[FEW_MAX];
+    size_t n, usable;
+    enum pick_class best; /* of those that are usable */
+};
+
 struct chooser {
     struct chooser_options opt;
-    u8 hash_key[crypto_shorthash_siphashx24_KEYBYTES];
     struct rng rng;
     u64 rtts[PICK_MAX];                  /* of the list that is made */
+    struct few few;                      /* of the choice that is made */
     struct pick_candidate all[PICK_MAX]; /* when nobody of a list is fit */
     struct pick_line lines[PICK_MAX];
     struct list lists[LISTS];
@@ -66,7 +75,6 @@ int chooser_new(struct chooser **out, const struct chooser_options *opt)
     if (!c)
         return ERR_NOMEM;
     c->opt = *opt;
-    randombytes_buf(c->hash_key, sizeof(c->hash_key));
     rng_seed(&c->rng, opt->seed);
     return 0;
 }
@@ -95,7 +103,7 @@ static size_t place(const struct chooser *c, const struct keyed *k, size_t place
                     u8 out[KEY_BYTES])
 {
     u32 bits;
-    crypto_shorthash_siphashx24(out, k->bytes, k->n, c->hash_key);
+    crypto_shorthash_siphashx24(out, k->bytes, k->n, c->opt.hash_key);
     memcpy(&bits, out, sizeof(bits));
     return bits % places;
 }
@@ -135,16 +143,10 @@ static struct pick_candidate as_now(const struct chooser *c, const struct roster
 {
     struct pick_candidate k = n->of;
     k.inflight_bytes = roster_inflight(n, w->now_ms);
-    k.barred = k.barred || probes_is_down(c->opt.probes, &k.key);
-    k.astray = probes_is_astray(c->opt.probes, &k.key);
+    k.barred = k.barred || pulse_is_down(c->opt.pulse, &k.key, w->now_ms);
+    k.astray = pulse_is_astray(c->opt.pulse, &k.key, w->now_ms);
     k.struck = w->user && strikes_is_struck(c->opt.strikes, w->user, &k.key, w->now_ms);
     return k;
-}
-
-static const struct inventory *inventory_of(const struct chooser *c, size_t region)
-{
-    struct mesh *m = region_mesh(regions_at(c->opt.regions, region));
-    return m ? mesh_inventory(m) : NULL;
 }
 
 static const struct fetch *fetch_of(const struct chooser *c, const struct digest *d)
@@ -173,7 +175,6 @@ size_t chooser_all(struct chooser *c, const struct chooser_wish *w,
     size_t n = 0;
     struct pick_user user = {.addr = w->from, .profile = w->profile};
     const struct fetch *f = w->digest ? fetch_of(c, w->digest) : NULL;
-    roster_refresh(c->opt.roster, w->now_ms);
     for (u16 i = 0; i < roster_end(c->opt.roster) && n < PICK_MAX; i++) {
         const struct roster_node *node = roster_at(c->opt.roster, i);
         if (!node)
@@ -181,7 +182,8 @@ size_t chooser_all(struct chooser *c, const struct chooser_wish *w,
         struct pick_candidate *k = &candidates[n++];
         *k = as_now(c, node, w);
         k->rtt_ns = rtt_of(c, w, &k->key);
-        const struct inventory *v = w->digest ? inventory_of(c, k->region_index) : NULL;
+        const struct inventory *v =
+            w->digest ? roster_inventory(c->opt.roster, k->region_index) : NULL;
         k->holds = v && inventory_is_held_by(v, w->digest, &k->key);
         k->fetching_ns = k->holds ? 0 : fetching_ns(c, f, i, w->now_ms);
     }
@@ -281,15 +283,6 @@ static const struct list *list_get(struct chooser *c, const struct chooser_wish 
 
 /* --- the few --------------------------------------------------------------------------------- */
 
-/* The candidates of one choice. */
-struct few {
-    struct pick_candidate list[FEW_MAX];
-    struct pick_line lines[FEW_MAX];
-    u16 numbers[FEW_MAX];
-    size_t n, usable;
-    enum pick_class best; /* of those that are usable */
-};
-
 static bool few_add(struct chooser *c, struct few *f, const struct chooser_wish *w, u16 number,
                     u64 rtt_ns)
 {
@@ -331,8 +324,8 @@ static void add_holders(struct chooser *c, struct few *f, const struct chooser_w
                         const struct list *l)
 {
     struct node_key holders[HOLDERS];
-    for (size_t i = 0; i < regions_count(c->opt.regions); i++) {
-        const struct inventory *v = inventory_of(c, i);
+    for (size_t i = 0; i < roster_regions(c->opt.roster); i++) {
+        const struct inventory *v = roster_inventory(c->opt.roster, i);
         size_t n = v ? inventory_holders(v, w->digest, holders, HOLDERS) : 0;
         for (size_t k = 0; k < n && k < HOLDERS; k++) {
             size_t at = few_join(c, f, w, l, roster_find(c->opt.roster, &holders[k]));
@@ -463,23 +456,22 @@ static bool search(struct chooser *c, const struct chooser_wish *w, struct choos
 
 bool chooser_choose(struct chooser *c, const struct chooser_wish *w, struct chooser_choice *out)
 {
-    static struct few f; /* one thread: rather large for a stack */
-    roster_refresh(c->opt.roster, w->now_ms);
+    struct few *f = &c->few;
     const struct list *l = list_get(c, w);
     if (!w->holders_only && remembered(c, w, l, out))
         return true;
-    few_make(c, &f, w, l);
+    few_make(c, f, w, l);
     size_t at = 0;
-    while (w->holders_only && at < f.usable && !f.list[f.lines[at].index].holds)
+    while (w->holders_only && at < f->usable && !f->list[f->lines[at].index].holds)
         at++;
-    if (at >= f.usable)
+    if (at >= f->usable)
         return search(c, w, out);
-    size_t other = w->holders_only ? SIZE_MAX : explore(c, &f);
+    size_t other = w->holders_only ? SIZE_MAX : explore(c, f);
     if (other != SIZE_MAX)
-        *out = (struct chooser_choice){f.numbers[f.lines[other].index], "tried now and then"};
+        *out = (struct chooser_choice){f->numbers[f->lines[other].index], "tried now and then"};
     else
-        *out = (struct chooser_choice){f.numbers[f.lines[at].index],
-                                       pick_class_name(f.lines[at].class)};
+        *out = (struct chooser_choice){f->numbers[f->lines[at].index],
+                                       pick_class_name(f->lines[at].class)};
     return true;
 }
 

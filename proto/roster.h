@@ -6,16 +6,17 @@
  * loads are told without an event. A node keeps its number while it is a member; `serial` tells
  * whether a number still means the same node.
  *
- * Guarantee: who is dead, left or doubted by the mesh is so here in the same turn of the loop.
- * Nodes beyond PICK_MAX are left out. Strings are owned here, and last until roster_refresh().
- * Loop thread only. */
+ * Guarantee: who is dead, left or doubted by the mesh is so here after roster_refresh(). Nodes
+ * beyond PICK_MAX are left out. Strings are owned here, and last until roster_refresh(). A node is
+ * unfit until whoever knows the tracker's own name has looked at its URL (roster_judge()). */
 #pragma once
 
+#include "proto/mesh.h"
 #include "proto/pick.h"
-#include "tracker/regions.h"
 
-#define ROSTER_FRESH_MS 250
-#define ROSTER_NONE     UINT16_MAX
+#define ROSTER_FRESH_MS  250
+#define ROSTER_NONE      UINT16_MAX
+#define ROSTER_KEY_BYTES 16
 
 struct roster;
 
@@ -24,17 +25,31 @@ struct roster_node {
         of;       /* what holds for every user; holds, struck, rtt_ns are not filled in */
     u32 serial;   /* of this use of the number */
     bool present; /* else the number is free */
+    bool judged;  /* its URL was looked at */
     u64 sent_bytes, sent_ms; /* users' layers that were lately to come from it; fading */
     char name[MEMBER_TEXT_MAX + 1], region[MEMBER_TEXT_MAX + 1], url[MEMBER_URL_MAX + 1];
     struct member_network serves[MEMBER_SERVES_MAX];
 };
 
-/* `regions` is borrowed; NULL: nobody is there. `own_url`: the tracker's. ERR_NOMEM. */
-must_use int roster_new(struct roster **out, struct regions *regions, const char *own_url);
+/* `hash_key`: random and nobody else's, so that nobody can aim at a place. ERR_NOMEM. */
+must_use int roster_new(struct roster **out, size_t n_regions, const u8 hash_key[ROSTER_KEY_BYTES]);
 void roster_del(struct roster *r);
 
-/* Takes over what is new. Cheap when nothing is. */
-void roster_refresh(struct roster *r, u64 now_ms);
+/* A region's mesh as it is now. */
+struct roster_region {
+    const struct mesh *mesh; /* NULL: we are not in it yet, or any more */
+    u64 version;             /* grows with each MESH_EVENT_MEMBER */
+};
+/* Takes over what is new. Cheap when nothing is. `regions`: of all, in their order; the meshes are
+ * borrowed until the next call. */
+void roster_refresh(struct roster *r, const struct roster_region *regions, u64 now_ms);
+/* The next node whose URL is new; ROSTER_NONE: there is none. To be judged before the next call. */
+u16 roster_unjudged(struct roster *r);
+/* May no user be sent to that URL? */
+void roster_judge(struct roster *r, u16 number, bool unfit);
+
+size_t roster_regions(const struct roster *r);
+const struct inventory *roster_inventory(const struct roster *r, size_t region); /* NULL: none */
 /* Numbers are below this; some are free. */
 u16 roster_end(const struct roster *r);
 /* NULL: free. */

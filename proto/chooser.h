@@ -12,27 +12,30 @@
  * knows, if there is one in that region; so that what was learned stays true.
  *
  * Guarantee: chooser_choose() and chooser_all() (for `why`) apply the same rules; nobody is chosen
- * whom pick.h would not. Bounded tables; what falls on a taken place takes it. Loop thread only. */
+ * whom pick.h would not. Bounded tables; what falls on a taken place takes it. Pure but for the
+ * caller's clock; the roster is to be refreshed before each call. */
 #pragma once
 
 #include "proto/pick.h"
+#include "proto/pulse.h"
+#include "proto/roster.h"
 #include "proto/rtts.h"
 #include "proto/strikes.h"
-#include "tracker/probes.h"
-#include "tracker/roster.h"
 
-#define SHORTLIST      24
-#define STICK_MS       120000 /* an image's layers are asked for within that */
-#define EXPLORE_ONE_IN 50
+#define SHORTLIST         24
+#define CHOOSER_KEY_BYTES 16
+#define STICK_MS          120000 /* an image's layers are asked for within that */
+#define EXPLORE_ONE_IN    50
 
 struct chooser;
 
 struct chooser_options {
     struct roster *roster; /* all borrowed */
-    struct regions *regions;
     const struct strikes *strikes;
     const struct rtts *rtts;
-    const struct probes *probes;
+    const struct pulse *pulse;
+    u8 hash_key[CHOOSER_KEY_BYTES]; /* random and nobody else's, so that nobody can aim at a place
+                                     */
     u64 seed;
 };
 must_use int chooser_new(struct chooser **out, const struct chooser_options *opt);
@@ -60,6 +63,6 @@ bool chooser_choose(struct chooser *c, const struct chooser_wish *w, struct choo
 void chooser_sent(struct chooser *c, const struct chooser_wish *w, u16 number);
 
 /* All candidates, best first: `candidates` and `lines` have room for PICK_MAX; returns how many,
- * `*usable` of them fit. What they point to is borrowed until the loop turns. */
+ * `*usable` of them fit. What they point to is borrowed until roster_refresh(). */
 size_t chooser_all(struct chooser *c, const struct chooser_wish *w,
                    struct pick_candidate *candidates, struct pick_line *lines, size_t *usable);

@@ -1,12 +1,10 @@
 /* roster.c - see roster.h. */
-#include "tracker/roster.h"
+#include "proto/roster.h"
 
 #include <assert.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "tracker/unfit.h"
 
 #define PLACES     16384      /* of the index by key: at most half full */
 #define SENT_BYTES (16 * MIB) /* of a layer whose size nobody knows */
@@ -14,28 +12,28 @@
 static_assert(PICK_MAX < ROSTER_NONE && 2 * PICK_MAX <= PLACES, "numbers, and room for them");
 
 struct roster {
-    struct regions *regions;
-    const char *own_url;
-    u8 hash_key[crypto_shorthash_KEYBYTES];
+    size_t n_regions;
+    const struct mesh **meshes; /* of the regions; borrowed */
+    u8 hash_key[ROSTER_KEY_BYTES];
     struct roster_node *nodes[PICK_MAX];
     u8 seen[PICK_MAX];
     u16 index[PLACES]; /* number + 1; 0: empty. Open addressing, linear */
-    u16 end;
+    u16 end, unjudged; /* unjudged: every one below it is judged */
     u32 serial;
     u64 version, taken_of, taken_ms; /* taken_of: versions of the regions, summed */
     bool taken;
     u8 bits;
 };
 
-int roster_new(struct roster **out, struct regions *regions, const char *own_url)
+int roster_new(struct roster **out, size_t n_regions, const u8 hash_key[ROSTER_KEY_BYTES])
 {
     struct roster *r = *out = calloc(1, sizeof(*r));
     if (!r)
         return ERR_NOMEM;
-    r->regions = regions;
-    r->own_url = own_url;
-    randombytes_buf(r->hash_key, sizeof(r->hash_key));
-    return 0;
+    r->n_regions = n_regions;
+    memcpy(r->hash_key, hash_key, sizeof(r->hash_key));
+    r->meshes = calloc(n_regions + 1, sizeof(const struct mesh *));
+    return r->meshes ? 0 : ERR_NOMEM;
 }
 
 void roster_del(struct roster *r)
@@ -44,6 +42,7 @@ void roster_del(struct roster *r)
         return;
     for (size_t i = 0; i < r->end; i++)
         free(r->nodes[i]);
+    free(r->meshes);
     free(r);
 }
 
@@ -140,7 +139,8 @@ static void take_one(struct roster *r, size_t region, const struct member_view *
     bool changed = take_text(n->name, sizeof(n->name), rec->name);
     changed |= take_text(n->region, sizeof(n->region), rec->region);
     if (take_text(n->url, sizeof(n->url), rec->public_url)) {
-        n->of.unfit = unfit_url(n->url, r->own_url);
+        n->of.unfit = true;
+        n->judged = false;
         changed = true;
     }
     changed |= !addr_equal(&n->of.addr, &rec->addr) || (healthy && !n->of.healthy) ||
@@ -155,12 +155,14 @@ static void take_one(struct roster *r, size_t region, const struct member_view *
     n->of.barred = v->barred;
     r->version += changed;
     r->seen[number] = true;
+    if (!n->judged && number < r->unjudged)
+        r->unjudged = number;
     take_serves(r, n);
 }
 
 static void take_region(struct roster *r, size_t i)
 {
-    struct mesh *m = region_mesh(regions_at(r->regions, i));
+    const struct mesh *m = r->meshes[i];
     struct member_view v;
     size_t at = 0;
     while (m && member_each(mesh_member(m), &at, &v))
@@ -168,12 +170,14 @@ static void take_region(struct roster *r, size_t i)
             take_one(r, i, &v);
 }
 
-void roster_refresh(struct roster *r, u64 now_ms)
+void roster_refresh(struct roster *r, const struct roster_region *regions, u64 now_ms)
 {
     u64 of = 0;
     bool gone = false;
-    for (size_t i = 0; i < regions_count(r->regions); i++)
-        of += region_version(regions_at(r->regions, i));
+    for (size_t i = 0; i < r->n_regions; i++) {
+        of += regions[i].version + (regions[i].mesh != NULL);
+        r->meshes[i] = regions[i].mesh;
+    }
     if (r->taken && of == r->taken_of && now_ms - r->taken_ms < ROSTER_FRESH_MS)
         return;
     r->taken = true;
@@ -181,7 +185,7 @@ void roster_refresh(struct roster *r, u64 now_ms)
     r->taken_ms = now_ms;
     r->bits = 0;
     memset(r->seen, 0, sizeof(r->seen));
-    for (size_t i = 0; i < regions_count(r->regions); i++)
+    for (size_t i = 0; i < r->n_regions; i++)
         take_region(r, i);
     for (u16 i = 0; i < r->end; i++)
         if (r->nodes[i]->present && !r->seen[i]) {
@@ -192,7 +196,34 @@ void roster_refresh(struct roster *r, u64 now_ms)
         index_anew(r);
 }
 
+u16 roster_unjudged(struct roster *r)
+{
+    while (r->unjudged < r->end &&
+           (!r->nodes[r->unjudged]->present || r->nodes[r->unjudged]->judged))
+        r->unjudged++;
+    return r->unjudged < r->end ? r->unjudged : ROSTER_NONE;
+}
+
+void roster_judge(struct roster *r, u16 number, bool unfit)
+{
+    struct roster_node *n = r->nodes[number];
+    n->judged = true;
+    n->of.unfit = unfit;
+    r->version++;
+}
+
 /* --- looking on ------------------------------------------------------------------------------ */
+
+size_t roster_regions(const struct roster *r)
+{
+    return r->n_regions;
+}
+
+const struct inventory *roster_inventory(const struct roster *r, size_t region)
+{
+    const struct mesh *m = r->meshes[region];
+    return m ? mesh_inventory(m) : NULL;
+}
 
 u16 roster_end(const struct roster *r)
 {
