@@ -90,6 +90,7 @@ static int place_nodes(struct world *w, const struct world_options *opt, char wh
     if (w->topology.trackers < 0)
         w->topology.trackers = (i64)w->k.trackers;
     w->k.trackers = (u64)w->topology.trackers;
+    topology_spread(&w->topology, w->k.spread, opt->seed);
     w->n = w->topology.nodes;
     w->members = topology_members(&w->topology);
     u32 sizes[TOPOLOGY_OFFICES_MAX] = {0};
