@@ -20,6 +20,7 @@
  * an answer has the version of its request. The program has called sodium_init(). */
 #pragma once
 
+#include "proto/chain.h"
 #include "proto/choose.h"
 #include "proto/inventory.h"
 #include "proto/member.h"
@@ -180,6 +181,9 @@ enum swarm_answer mesh_swarm_serve(struct mesh *m, const struct node_key *peer,
 void mesh_swarm_served(struct mesh *m, u32 id, bool whole, u64 now_ns);
 bool mesh_swarm_next(struct mesh *m, struct swarm_step *out, u64 now_ns);
 const struct swarm *mesh_swarm(const struct mesh *m); /* borrowed, to look on */
+/* chains_write(), with our own key where the chain is ours. */
+u32 mesh_chain_write(const struct mesh *m, struct chains *c, const struct node_key *signer,
+                     u32 from, u32 max, struct wire_out *w);
 
 /* --- what happened, and looking on ----------------------------------------------------------- */
 

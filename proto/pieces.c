@@ -119,10 +119,11 @@ static u8 byte_at(const struct piece_map *m, u32 at)
 bool piece_map_put(const struct piece_map *m, u32 *at, u32 max, struct wire_out *w)
 {
     u8 bits[LIMIT_PIECES / 8];
-    u32 n = 0, from = piece_map_next(m, *at, true) & ~7u;
+    u32 n = 0, from = piece_map_next(m, *at, true);
     assert(*at % 8 == 0 && max > 0);
-    if (from >= m->n)
+    if (from == m->n)
         return false;
+    from &= ~7u;
     for (u32 i = from; i < m->n && n < max; i += 8)
         bits[n++] = byte_at(m, i);
     *at = from + 8 * n;

@@ -11,6 +11,8 @@
 #define KNOBS(X)                                                                                   \
     X(nodes, COUNT, 100, 1, 20000, "nodes in all")                                                 \
     X(offices, COUNT, 0, 0, 200, "offices they are dealt over; 0: one for each 100")               \
+    X(regions, COUNT, 0, 0, 200,                                                                   \
+      "regions they are dealt over, each a mesh; 0: as few as hold them")                          \
     X(duration, TIME, 60e9, 0, 400e12, "how long faults and work go on, after the warm-up")        \
     X(warm, TIME, 20e9, 1e9, 4e12, "time to form the mesh before anything is measured")            \
     X(heal, TIME, 60e9, 1e9, 4e12, "bound: after healing, all must agree within this")             \
@@ -52,6 +54,13 @@
     X(chaos, RATE, 0, 0, 1e6, "random faults per hour and 100 nodes (swarm draws this)")           \
     X(upsets, RATE, 0, 0, 1e6, "the same of keys, versions, lost writes, forgers, colluders")      \
     X(memory, BYTES, 0, 0, 1e12, "budget of a node's mesh; 0: 32 MiB and 64 kB a node")            \
+    X(trackers, COUNT, 0, 0, 8, "trackers behind one name; 0: users ask a node of their office")   \
+    X(tracker_faults, RATE, 0, 0, 1e6, "crashes, pauses of trackers per hour, in all")             \
+    X(users, COUNT, 20, 1, 10000, "users for each node, where the topology does not say")          \
+    X(profiles, CHANCE, .5, 0, 1, "part of the users whose profile names a cache of their region") \
+    X(subnets, CHANCE, .3, 0, 1, "part of the offices whose nodes say which users they serve")     \
+    X(grace, TIME, 0, 0, 400e12, "how long a tracker's decisions hold when the registry is away")  \
+    X(user_down, BYTES, 125e6, 1e3, 1e12, "each user's line, downwards")                           \
     X(lookups, COUNT, 20, 0, 100000, "look-ups per second whose answers are judged")               \
     X(second, SWITCH, 1, 0, 1, "write a row for each second to events.jsonl")
 
