@@ -5,6 +5,7 @@
  * better place, so it is never answered 401, 404 or 429 (some clients would send a password, or
  * give up for good): a ticket that does not count gets 403, what cannot be served 503, and what
  * breaks off half way a short body, upon which clients go back to where they came from. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +15,16 @@
 
 /* Whose credentials may fetch it: of the upstream that the ticket names; and of the only one there
  * is, which a tracker may know by another name. */
-static struct upstream *upstream_of(struct node *n, const struct ticket *t)
+struct upstream *pull_upstream_of(struct node *n, const struct ticket *t)
 {
     struct upstream *named = node_upstream(n, t->upstream);
     return named || n->n_upstreams > 1 ? named : n->upstreams[0];
 }
+
+static_assert((int)SOURCE_STORE == OUTCOME_STORE && (int)SOURCE_PEER == OUTCOME_PEER &&
+                  (int)SOURCE_ORIGIN == OUTCOME_ORIGIN && (int)SOURCE_STREAM == OUTCOME_STREAM &&
+                  (int)SOURCE_COUNT == OUTCOME_SOURCES,
+              "told as they are");
 
 static void report(const struct pull *p, enum outcome_event event, u64 bytes)
 {
@@ -29,6 +35,7 @@ static void report(const struct pull *p, enum outcome_event event, u64 bytes)
         .iat_s = p->ticket->iat_s,
         .bytes = bytes,
         .took_ms = ms < UINT32_MAX ? (u32)ms : UINT32_MAX,
+        .source = (enum outcome_source)p->source,
     };
     memcpy(o.user, p->ticket->user, sizeof(o.user));
     outcomes_note(p->node->outcomes, &p->ticket->tracker, &o);
@@ -75,7 +82,7 @@ void pull_ticket(struct pull *p, struct http_slice text)
         refuse(p, v);
         return;
     }
-    struct upstream *up = upstream_of(n, &t);
+    struct upstream *up = pull_upstream_of(n, &t);
     p->ticket_text = strndup(text.p, text.n);
     p->ticket = p->ticket_text ? malloc(sizeof(t)) : NULL;
     if (!p->ticket) {
@@ -88,7 +95,9 @@ void pull_ticket(struct pull *p, struct http_slice text)
         p->up = up;
     p->size = t.size;
     p->asked_for_size = true; /* what the ticket does not say is not asked for */
-    if (!p->head)
+    if (!p->head) {
         report(p, OUTCOME_BEGAN, 0);
+        prefetch_claim(n->prefetch, &t);
+    }
     pull_serve(p);
 }

@@ -82,6 +82,8 @@ size_t inventory_holders(const struct inventory *v, const struct digest *d, stru
 size_t inventory_copies(const struct inventory *v, const struct digest *d);
 bool inventory_is_held_by(const struct inventory *v, const struct digest *d,
                           const struct node_key *k);
+/* Do we hold it ourselves, as inventory_add() was told? */
+bool inventory_holds(const struct inventory *v, const struct digest *d);
 /* A holder said 404: not asked for this again until it writes that slot anew. */
 void inventory_wrong(struct inventory *v, const struct digest *d, const struct node_key *k);
 

@@ -64,6 +64,12 @@ static bool set_has(const struct inventory_own *w, u64 hash)
     return w->set_cap && *set_cell(w, hash);
 }
 
+bool inventory_holds(const struct inventory *v, const struct digest *d)
+{
+    u64 hash = inventory_digest_hash(v->pool, d);
+    return set_has(&v->own, hash ? hash : 1);
+}
+
 static int set_room(struct inventory *v)
 {
     struct inventory_own *w = &v->own;

@@ -83,8 +83,13 @@ static int self_make(struct peer **out, const struct member_record *r, const cha
     h.rec.region = region;
     h.rec.rack = text_or_empty(r->rack);
     h.rec.public_url = text_or_empty(r->public_url);
-    if (!is_record(&h.rec))
+    u8 extra[EXTRA_MAX];
+    if (!is_record(&h.rec) || r->n_serves > MEMBER_SERVES_MAX)
         return ERR_INVAL;
+    h.extra = extra;
+    h.extra_len = serves_pack(r->serves, r->n_serves, extra);
+    h.rec.serves = NULL; /* the caller's */
+    h.rec.n_serves = 0;
     return peer_make(out, &h, region);
 }
 
@@ -466,6 +471,8 @@ static void view(const struct member *m, const struct peer *p, struct member_vie
         .barred = p->barred_until_ns > m->now_ns,
         .heard_ns = p->heard_ns,
         .key_ids = {p->key_ids[0], p->key_ids[1]},
+        .extra = (const u8 *)p->rec.public_url + strlen(p->rec.public_url) + 1,
+        .extra_len = p->extra_len,
     };
 }
 

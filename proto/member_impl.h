@@ -291,6 +291,8 @@ void member_table_fini(struct table *t);
 /* --- member_wire.c */
 size_t record_pack(const struct member_record *r, const u8 *extra, size_t extra_len,
                    u8 out[RECORD_PACKED_MAX]);
+/* member_serves.c: the last field of our own record; its length. */
+size_t serves_pack(const struct member_network *n, size_t count, u8 out[EXTRA_MAX]);
 u32 record_body(const struct member_record *r, const u8 *extra, size_t extra_len);
 void self_sign(struct member *m);
 must_use int record_verify(struct member *m, const struct heard *h);

@@ -212,7 +212,7 @@ void self_sign(struct member *m)
 {
     u8 packed[RECORD_PACKED_MAX];
     struct peer *p = m->self;
-    size_t n = record_pack(&p->rec, NULL, 0, packed);
+    size_t n = record_pack(&p->rec, extra_of(p), p->extra_len, packed);
     sign(m, IDENTITY_ALIVE, packed, n, &p->sig);
 }
 

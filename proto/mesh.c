@@ -45,6 +45,11 @@ static int take_self(struct mesh *m, const struct mesh_options *opt)
     m->self.public_url = take_text(&at, from->public_url);
     m->version_min = from->version_min ? from->version_min : WIRE_VERSION_MIN;
     m->version_max = from->version_max ? from->version_max : WIRE_VERSION;
+    if (from->n_serves > MEMBER_SERVES_MAX)
+        return ERR_INVAL;
+    if (from->n_serves > 0)
+        memcpy(m->serves, from->serves, from->n_serves * sizeof(*m->serves));
+    m->self.serves = m->serves;
     m->self.version_min = m->version_min;
     m->self.version_max = m->version_max;
     m->self.key = m->key;
@@ -90,7 +95,17 @@ static int make_modules(struct mesh *m, const struct mesh_options *opt, const st
     int err = member_new(&m->member, &member);
     if (!err)
         err = inventory_new(&m->inventory, &inventory);
-    return err ? err : purge_new(&m->purge, &purge, opt->now_ns);
+    if (!err)
+        err = purge_new(&m->purge, &purge, opt->now_ns);
+    const struct swarm_options swarm = {
+        .self = m->key,
+        .member = m->member,
+        .inventory = m->inventory,
+        .rng = rng_split(rng, "swarm"),
+        .datagram_max = MESH_TEXT_BYTES,
+        .now_ns = opt->now_ns,
+    };
+    return err ? err : swarm_new(&m->swarm, &swarm);
 }
 
 static void tell_key_ids(struct mesh *m)
@@ -134,6 +149,7 @@ void mesh_del(struct mesh *m)
 {
     if (!m)
         return;
+    swarm_del(m->swarm);
     purge_del(m->purge);
     inventory_del(m->inventory);
     member_del(m->member);
@@ -248,7 +264,7 @@ int mesh_prime(struct mesh *m, const struct mesh *of, u64 now_ns)
 u64 mesh_next_expiry(const struct mesh *m)
 {
     const u64 next[] = {member_next_expiry(m->member), inventory_next_expiry(m->inventory),
-                        purge_next_expiry(m->purge)};
+                        purge_next_expiry(m->purge), swarm_next_expiry(m->swarm)};
     u64 soonest = UINT64_MAX;
     for (size_t i = 0; i < countof(next); i++)
         soonest = next[i] < soonest ? next[i] : soonest;
@@ -289,6 +305,8 @@ void mesh_expire(struct mesh *m, u64 now_ns)
         inventory_expire(m->inventory, now_ns);
     if (purge_next_expiry(m->purge) <= now_ns)
         purge_expire(m->purge, now_ns);
+    if (swarm_next_expiry(m->swarm) <= now_ns)
+        swarm_expire(m->swarm, now_ns);
 }
 
 /* --- events ---------------------------------------------------------------------------------- */
@@ -297,6 +315,7 @@ static void note_down(struct mesh *m, const struct node_key *k, u64 now_ns)
 {
     mesh_peers_down(&m->peers, k);
     inventory_peer_down(m->inventory, k, now_ns);
+    swarm_peer_down(m->swarm, k, now_ns);
     purge_members(m->purge, m->peers.n_live);
 }
 
@@ -445,6 +464,6 @@ void mesh_stats(const struct mesh *m, struct mesh_stats *out)
 u64 mesh_bytes(const struct mesh *m)
 {
     return sizeof(*m) + member_bytes(m->member) + inventory_bytes(m->inventory) +
-           seal_bytes(m->seal) + purge_bytes(m->purge) + mesh_peers_bytes(&m->peers) +
-           m->events.room * sizeof(*m->events.events);
+           seal_bytes(m->seal) + purge_bytes(m->purge) + swarm_bytes(m->swarm) +
+           mesh_peers_bytes(&m->peers) + m->events.room * sizeof(*m->events.events);
 }

@@ -5,7 +5,8 @@
  *   mesh_wire.c   datagrams in and out
  *   mesh_talk.c   streams in and out
  *   mesh_fetch.c  who should be asked for a layer, and how it went
- *   mesh_peer.c   Dray-Peer */
+ *   mesh_peer.c   Dray-Peer
+ *   mesh_swarm.c  the door to swarms */
 #pragma once
 
 #include "proto/mesh.h"
@@ -67,6 +68,7 @@ struct mesh {
     struct inventory *inventory;
     struct seal *seal;
     struct purge *purge;
+    struct swarm *swarm;
     u8 version_min, version_max;
     unsigned version_turn;
     struct mesh_event_ring events;
@@ -80,7 +82,8 @@ struct mesh {
     struct node_key key;
     struct mesh_talk talks[MESH_TALKS_MAX];
     struct node_secret secret;
-    struct member_record self; /* its texts are in `texts` */
+    struct member_record self; /* its texts are in `texts`, its networks in `serves` */
+    struct member_network serves[MEMBER_SERVES_MAX];
     char *texts;
 
     struct { /* written by a module, but for another address than what just went */

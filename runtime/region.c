@@ -140,6 +140,7 @@ static void member_changed(struct region *r, const struct member_event *e)
 {
     char address[ADDR_TEXT_SIZE];
     addr_format(&e->addr, address);
+    r->version++;
     switch (e->kind) {
     case MEMBER_EVENT_UP:
         log_member(r, e, "mesh: member is up");
@@ -201,6 +202,15 @@ static void take_events(struct region *r)
 
 /* --- the drive ------------------------------------------------------------------------------- */
 
+/* Doing one may tell the mesh something that makes another. */
+static void take_steps(struct region *r, u64 now)
+{
+    struct swarm_step step;
+    while (r->mesh && !r->stopping && mesh_swarm_next(r->mesh, &step, now))
+        if (r->opt.swarm)
+            r->opt.swarm(r->opt.arg, &step);
+}
+
 void region_drive(struct region *r)
 {
     u8 buf[LIMIT_DATAGRAM_BYTES];
@@ -209,6 +219,9 @@ void region_drive(struct region *r)
     if (!r->mesh)
         return;
     u64 now = uv_hrtime();
+    take_steps(r, now);
+    if (!r->mesh)
+        return;
     while ((n = mesh_write(r->mesh, &to, buf, sizeof(buf), now)) > 0)
         datagram_send(r->udp, &to, buf, n);
     region_dial(r);
@@ -232,6 +245,11 @@ static void on_batch(void *arg)
 struct mesh *region_mesh(struct region *r)
 {
     return r ? r->mesh : NULL;
+}
+
+u64 region_version(const struct region *r)
+{
+    return r ? r->version : 0;
 }
 
 /* --- what others need ------------------------------------------------------------------------ */
@@ -267,11 +285,11 @@ void region_drop(struct region *r, const struct digest *d)
     region_kick(r);
 }
 
-int region_purge(struct region *r, const struct digest *d, u64 until_ms)
+int region_purge(struct region *r, const struct digest *d, u64 unix_ms, u64 until_ms)
 {
     if (!r->mesh)
         return ERR_AGAIN;
-    int rc = mesh_purge(r->mesh, d, wall_ms(), until_ms, region_in(r));
+    int rc = mesh_purge(r->mesh, d, unix_ms, until_ms, region_in(r));
     region_drive(r);
     return rc;
 }
@@ -286,7 +304,14 @@ static struct member_record own_record(struct region *r)
     else
         snprintf(r->public_url, sizeof(r->public_url), "%s://%s", c->tls ? "https" : "http",
                  r->address_text);
+    r->n_serves = c->n_serves < MEMBER_SERVES_MAX ? c->n_serves : MEMBER_SERVES_MAX;
+    for (size_t i = 0; i < r->n_serves; i++) {
+        memcpy(r->serves[i].ip, c->serves[i].bytes, sizeof(r->serves[i].ip));
+        r->serves[i].bits = c->serves[i].bits;
+    }
     return (struct member_record){
+        .serves = r->serves,
+        .n_serves = r->n_serves,
         .addr = r->address,
         .role = (u8)c->role,
         .can_fetch = c->can_fetch,
