@@ -13,6 +13,7 @@
 #include "node/revoked.h"
 #include "node/scrub.h"
 #include "node/tickets.h"
+#include "node/watch.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -57,6 +58,7 @@ struct node {
     struct peers *peers;
     struct tickets *tickets;
     struct revoked *revoked;
+    struct watches *watches;
     struct outcomes *outcomes;
     struct memo *memo;
     struct keeper *keeper;
