@@ -65,6 +65,8 @@ enum authz_answer pull_check(struct pull *p);
 void pull_blob(struct pull *p);
 /* Permitted: from the store, or by a fill. */
 void pull_serve(struct pull *p);
+/* Whose credentials may fetch what this ticket is of; NULL: no upstream's. */
+struct upstream *pull_upstream_of(struct node *n, const struct ticket *t);
 /* With what `text` holds. */
 void pull_ticket(struct pull *p, struct http_slice text);
 /* The exchange of a pull with a valid ticket is over. */

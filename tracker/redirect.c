@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/prefetch.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/away.h"
 #include "tracker/config_schema.h"
 #include "tracker/front.h"
 #include "tracker/unfit.h"
@@ -56,7 +58,7 @@ static struct chooser_wish wish_of(const struct request *r)
                                  .repository = r->oci->name,
                                  .digest = &r->oci->digest,
                                  .size = r->size,
-                                 .holders_only = r->unknown,
+                                 .holders_only = r->unknown || away_is(r->t),
                                  .now_ms = uv_now(r->t->loop)};
 }
 
@@ -152,13 +154,14 @@ static void permitted(const struct request *r)
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     struct chooser_wish w = wish_of(r);
     look_around(t);
+    prefetches_asked(t->prefetches, &w);
     if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
         !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    struct pulse *pulse = probes_pulse(t->probes);
+    const struct pulse *pulse = probes_pulse(t->probes);
     u64 now_ms = uv_now(t->loop);
     bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
     if (fresh && pulse_is_due(pulse, &c->key, now_ms))
@@ -267,6 +270,24 @@ static void note(const struct asking *a, u64 size)
     authz_note_size(t->authz, up, a->oci.name, &a->oci.digest, size);
 }
 
+/* Granted lately: that counts while it is away. The anonymous are told how to log in. */
+static void without_registry(const struct request *r, const struct authz_user *user,
+                             const char *why)
+{
+    struct tracker *t = r->t;
+    const struct answer *challenge = r->authorization ? NULL : away_challenge(t, r->oci->name);
+    if (authz_check(t->authz, user, upstream_name(t->registry), r->oci->name, &r->oci->digest,
+                    wall_ms()) != AUTHZ_UNKNOWN) {
+        *metrics_counter(t->metrics, "dray_authz_total", "result=\"grace\"",
+                         "Requests by who decided about them.") += 1;
+        permitted(r);
+    } else if (challenge) {
+        front_relay(t, r->x, ROUTE_BLOB, challenge);
+    } else {
+        front_unavailable(t, r->x, ROUTE_BLOB, why);
+    }
+}
+
 static void on_answered(struct question_waiter *w, const struct answer *answer)
 {
     struct asking *a = container_of(w, struct asking, waiter);
@@ -289,13 +310,7 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
         else
             front_relay(t, a->r.x, ROUTE_BLOB, answer);
         break;
-    case VERDICT_AWAY:
-        if (authz_check(t->authz, &a->user, upstream_name(t->registry), a->oci.name, &a->oci.digest,
-                        wall_ms()) != AUTHZ_UNKNOWN)
-            permitted(&a->r);
-        else
-            front_unavailable(t, a->r.x, ROUTE_BLOB, answer_away_text(answer));
-        break;
+    case VERDICT_AWAY: without_registry(&a->r, &a->user, answer_away_text(answer)); break;
     }
     asking_free(a);
 }
@@ -303,6 +318,12 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
 static void ask(const struct request *r, const struct authz_user *user)
 {
     struct tracker *t = r->t;
+    bool known = authz_check(t->authz, user, upstream_name(t->registry), r->oci->name,
+                             &r->oci->digest, wall_ms()) != AUTHZ_UNKNOWN;
+    if (away_is(t) && (known || !r->authorization)) {
+        without_registry(r, user, "it did not answer a moment ago");
+        return;
+    }
     struct asking *a = asking_new(r);
     if (!a) {
         front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
@@ -314,7 +335,8 @@ static void ask(const struct request *r, const struct authz_user *user)
                               .repository = a->oci.name,
                               .authorization = a->authorization,
                               .user = *user,
-                              .digest = a->oci.digest};
+                              .digest = a->oci.digest,
+                              .patience_ms = known ? AWAY_PATIENCE_MS : 0};
     if (question_ask(t->questions, &q, &a->waiter) == 0)
         return;
     http_on_end(r->x, NULL, NULL);
@@ -444,6 +466,8 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 struct lesson {
     struct tracker *t;
     const char *repository;
+    struct prefetches_layer layers[PREFETCH_MAX];
+    size_t n;
 };
 
 static void learn_blob(void *arg, const struct digest *d, u64 size)
@@ -452,20 +476,43 @@ static void learn_blob(void *arg, const struct digest *d, u64 size)
     const char *up = upstream_name(l->t->registry);
     authz_note_member(l->t->authz, up, l->repository, d, wall_ms());
     authz_note_size(l->t->authz, up, l->repository, d, size);
+    if (l->n < PREFETCH_MAX)
+        l->layers[l->n++] = (struct prefetches_layer){*d, size};
+}
+
+/* The node that will have this user's layers may begin. */
+static void order(struct tracker *t, const struct oci_route *oci, const char *authorization,
+                  const struct sockaddr_storage *from, const struct lesson *l)
+{
+    char name[256];
+    u8 user[TICKET_USER_BYTES];
+    struct chooser_wish w = {
+        .user = user, .repository = oci->name, .size = UINT64_MAX, .now_ms = uv_now(t->loop)};
+    if (!t->regions || l->n == 0)
+        return;
+    if (sockaddr_read((const struct sockaddr *)from, &w.from))
+        memset(&w.from, 0, sizeof(w.from));
+    w.from.port = 1;
+    grants_user(t->grants, authorization, authorization ? strlen(authorization) : 0, user, name,
+                sizeof(name));
+    w.profile = users_cache(t->users, name);
+    look_around(t);
+    prefetches_manifest(t->prefetches, &w, authorization, l->layers, l->n);
 }
 
 void redirect_learn(struct tracker *t, const struct oci_route *oci, const char *authorization,
-                    const struct answer *a)
+                    const struct sockaddr_storage *from, const struct answer *a)
 {
     const char *type = answer_field(a, "Content-Type");
     struct authz_user user;
-    struct lesson l = {t, oci->name};
+    struct lesson l = {.t = t, .repository = oci->name};
     if (!type || manifest_is_schema1(type) || answer_field(a, "Content-Encoding"))
         return;
     authz_user(t->authz, authorization, authorization ? strlen(authorization) : 0, &user);
     authz_grant_right(t->authz, &user, upstream_name(t->registry), oci->name, wall_ms());
     /* An index, or anything else, is no error: it just has no blobs of its own. */
     (void)!manifest_blobs(type, a->body ? a->body : (const u8 *)"", a->len, learn_blob, &l);
+    order(t, oci, authorization, from, &l);
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */

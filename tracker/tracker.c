@@ -15,6 +15,7 @@
 #include "proto/limits.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "tracker/away.h"
 #include "tracker/front.h"
 #include "tracker/news.h"
 #include "tracker/overview_report.h"
@@ -83,7 +84,7 @@ static void registry_request(struct tracker *t, struct http_exchange *x)
         redirect_begin(t, x, &oci);
         return;
     }
-    if (redirects && oci.kind == OCI_ROUTE_MANIFEST)
+    if ((redirects || t->config->authz.grace_ms) && oci.kind == OCI_ROUTE_MANIFEST && wish.oci)
         wish.learn = redirect_learn;
     front_begin(t, x, &wish);
 }
@@ -172,10 +173,13 @@ static void on_pinged(void *arg, const struct answer *a)
 static void ping(struct tracker *t)
 {
     u64 now = uv_now(t->loop);
-    if (t->ping || now < t->next_ping_ms)
+    bool hurry = !t->pinged || away_is(t);
+    if (t->ping || (now < t->next_ping_ms && !(hurry && now - t->pinged_ms >= TICK_MS)))
         return;
-    t->next_ping_ms = now + (t->pinged ? PING_MS : TICK_MS);
-    struct upstream_request r = {.method = "GET", .path = "/v2/"};
+    t->pinged_ms = now;
+    t->next_ping_ms = now + (hurry ? TICK_MS : PING_MS);
+    struct upstream_request r = {
+        .method = "GET", .path = "/v2/", .head_timeout_ms = hurry ? AWAY_PATIENCE_MS : 0};
     if (upstream_ask(t->registry, &r, LIMIT_RELAY_BYTES, false, on_pinged, t, &t->ping))
         t->ping = NULL;
 }
@@ -268,6 +272,11 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     u8 key[STRIKES_KEY_BYTES];
     static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
     randombytes_buf(key, sizeof(key));
+    if (rc == 0)
+        rc = echoes_new(&t->echoes);
+    if (rc == 0 && !(t->prefetches = prefetches_new(t)))
+        rc = ERR_NOMEM;
+    randombytes_buf(t->echo_key, sizeof(t->echo_key));
     if (rc == 0)
         rc = strikes_new(&t->strikes, key);
     randombytes_buf(key, sizeof(key));
@@ -504,6 +513,8 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    prefetches_del(t->prefetches);
+    echoes_del(t->echoes);
     chooser_del(t->chooser);
     roster_del(t->roster);
     regions_del(t->regions);

@@ -16,8 +16,10 @@
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
 #include "tracker/circle.h"
+#include "tracker/echoes.h"
 #include "tracker/grants.h"
 #include "tracker/overview.h"
+#include "tracker/prefetches.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
@@ -67,13 +69,17 @@ struct tracker {
     struct users *users;
     struct circle *circle;
     struct watches *watches;
-    struct roster *roster;   /* who is in the regions */
+    struct roster *roster; /* who is in the regions */
+    struct prefetches *prefetches;
     struct chooser *chooser; /* who of them gets whom */
+    struct echoes *echoes;   /* what the registry said, for when it is away */
+    u8 echo_key[32];
     char admin_token[256];
     char realm[TRACKER_REALM_MAX]; /* path of the token service at the registry's host; "" none */
     struct upstream_ask *ping;
-    bool pinged; /* the registry answered once */
-    bool open;   /* it lets the anonymous in, so that it vouches for nobody */
+    u64 pinged_ms; /* when it was sent */
+    bool pinged;   /* the registry answered once */
+    bool open;     /* it lets the anonymous in, so that it vouches for nobody */
     bool ready, stopping;
 
     uv_timer_t tick, lag, ending;
