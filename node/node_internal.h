@@ -15,6 +15,7 @@
 #include "node/scrub.h"
 #include "node/seeds.h"
 #include "node/tickets.h"
+#include "node/watch.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -60,6 +61,7 @@ struct node {
     struct seeds *seeds;
     struct tickets *tickets;
     struct revoked *revoked;
+    struct watches *watches;
     struct outcomes *outcomes;
     struct prefetch *prefetch;
     struct memo *memo;
