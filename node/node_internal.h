@@ -14,6 +14,7 @@
 #include "node/revoked.h"
 #include "node/scrub.h"
 #include "node/tickets.h"
+#include "node/warm.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -60,6 +61,7 @@ struct node {
     struct revoked *revoked;
     struct outcomes *outcomes;
     struct prefetch *prefetch;
+    struct warms *warms;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;
