@@ -225,6 +225,17 @@ static void totals(void *arg, struct outcome_totals *out)
 }
 
 /* Everything that needs no network of ours. */
+static struct upstream *upstream_named(void *arg, const char *name)
+{
+    return node_upstream(arg, name);
+}
+
+static void on_closed(void *arg, const struct digest *d, u64 size, struct chains *c)
+{
+    struct node *n = arg;
+    seeds_put(n->seeds, d, size, c);
+}
+
 static int make_parts(struct node *n, char why[CONF_WHY_MAX])
 {
     const struct node_config *c = n->config;
@@ -272,6 +283,7 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = warms_new(&n->warms, n);
     if (rc)
         return rc;
+    struct seeds_options seeds = {.store = n->store, .hash = n->hash, .peers = n->peers};
     struct fills_options fills = {
         .loop = n->loop,
         .store = n->store,
@@ -282,7 +294,12 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .pace = &n->download,
         .wan = &n->wan,
         .peers = n->peers,
+        .upstream = upstream_named,
+        .closed = on_closed,
+        .arg = n,
     };
+    if (!rc)
+        rc = seeds_new(&n->seeds, &seeds);
     if (!rc)
         rc = fills_new(&n->fills, &fills);
     if (!rc)
@@ -370,6 +387,21 @@ static bool is_last(void *arg, const struct digest *d)
     return last_copy(region_mesh(n->region), d);
 }
 
+static void on_swarm(void *arg, const struct swarm_step *step)
+{
+    struct node *n = arg;
+    switch (step->what) {
+    case SWARM_SERVE:
+    case SWARM_DROP: peer_serve_step(n, step); break;
+    case SWARM_SEED: seeds_ask(n->seeds, &step->digest); break;
+    case SWARM_FETCH:
+    case SWARM_YIELD:
+    case SWARM_ASK:
+    case SWARM_CANCEL:
+    case SWARM_GIVE_UP: fills_step(n->fills, step); break;
+    }
+}
+
 static int open_region(struct node *n, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {
@@ -380,6 +412,7 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
         .port = http_server_port(n->server),
         .opened = on_opened,
         .purged = on_purged,
+        .swarm = on_swarm,
         .arg = n,
     };
     int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
@@ -565,6 +598,7 @@ void node_del(struct node *n)
     scrub_del(n->scrub);
     keeper_del(n->keeper);
     fills_del(n->fills);
+    seeds_del(n->seeds);
     peers_del(n->peers);
     outcomes_del(n->outcomes);
     prefetch_del(n->prefetch);

@@ -13,6 +13,7 @@
 #include "node/prefetch.h"
 #include "node/revoked.h"
 #include "node/scrub.h"
+#include "node/seeds.h"
 #include "node/tickets.h"
 #include "node/warm.h"
 #include "runtime/authz.h"
@@ -57,6 +58,7 @@ struct node {
     struct fills *fills;
     struct region *region; /* NULL: alone */
     struct peers *peers;
+    struct seeds *seeds;
     struct tickets *tickets;
     struct revoked *revoked;
     struct outcomes *outcomes;

@@ -269,8 +269,8 @@ static bool tell(struct outcomes *o, const struct member_record *r, bool totals)
 static void flush(struct outcomes *o)
 {
     struct mesh *m = o->region ? region_mesh(o->region) : NULL;
-    struct node_key seen[OUTCOMES_TRACKERS];
-    u64 epochs[OUTCOMES_TRACKERS];
+    struct node_key seen[OUTCOMES_TRACKERS] = {0};
+    u64 epochs[OUTCOMES_TRACKERS] = {0};
     struct member_view v;
     size_t n_seen = 0, at = 0;
     bool told = false, totals = take_totals(o);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "node/node_internal.h"
+#include "node/promised_body.h"
 #include "proto/oci.h"
 
 #define PULL_FIELDS_MAX 16 /* Accept lines forwarded */
@@ -29,7 +30,8 @@ struct pull {
     struct upstream_ask *ask;
     struct question_waiter question;
     struct fill_waiter fill;
-    u64 size; /* of the blob, once known; UINT64_MAX */
+    struct promised_body *promised; /* the answer began before its bytes; NULL: it did not */
+    u64 size;                       /* of the blob, once known; UINT64_MAX */
     bool asked_for_size;
 
     /* for the audit line */

@@ -36,6 +36,13 @@ int chains_new(struct chains **out, const struct digest *d, u64 size)
     c->pieces = n;
     c->states = n - 1;
     c->state_bytes = chain_state_bytes(d->alg);
+    if (n == 1) { /* nobody need claim anything: from the first state to the digest */
+        c->list[0].used = c->list[0].own = true;
+        if (piece_map_init(&c->list[0].fits, n)) {
+            free(c);
+            return ERR_NOMEM;
+        }
+    }
     *out = c;
     return 0;
 }
@@ -148,7 +155,29 @@ struct chain *chain_place(struct chains *c, const struct node_key *signer, int *
     return ch;
 }
 
-int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *state)
+/* The i-th in order of preference. */
+static struct chain *in_order(struct chains *c, size_t i)
+{
+    size_t first = 0;
+    for (size_t k = 0; k < CHAINS_MAX; k++)
+        if (c->list[k].used && node_key_equal(&c->list[k].signer, &c->preferred))
+            first = k;
+    return &c->list[i == 0 ? first : i <= first ? i - 1 : i];
+}
+
+static int own_state(struct chains *c, struct chain *ch, const u8 *state, bool vouched)
+{
+    if (chain_reserve(c, ch, ch->held + 1))
+        return ERR_NOMEM;
+    memcpy(ch->states + ch->held * c->state_bytes, state, c->state_bytes);
+    ch->held++;
+    if (!vouched)
+        ch->base = ch->held;
+    chain_share_fits(c, ch, ch->held - 1);
+    return 0;
+}
+
+int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *state, bool vouched)
 {
     int err;
     assert(k > 0 && k <= c->states);
@@ -156,15 +185,51 @@ int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *s
     if (!ch)
         return err;
     ch->own = true;
-    if (k <= ch->held)
+    assert(k <= ch->held + 1);
+    return k <= ch->held ? 0 : own_state(c, ch, state, vouched);
+}
+
+/* The one that goes on where ours ends, and says the same before: the preferred one first. */
+static struct chain *to_adopt(struct chains *c, const struct chain *own)
+{
+    for (size_t i = 0; i < CHAINS_MAX; i++) {
+        struct chain *ch = in_order(c, i);
+        if (!ch->used || ch == own)
+            continue;
+        if (ch->signed_to <= own->held)
+            (void)chain_check(c, ch);
+        if (ch->signed_to > own->held &&
+            (own->held == 0 || memcmp(ch->states, own->states, own->held * c->state_bytes) == 0))
+            return ch;
+    }
+    return NULL;
+}
+
+u32 chains_adopt(struct chains *c, const struct node_key *self, u32 k)
+{
+    int err;
+    struct chain *own = chain_place(c, self, &err);
+    if (!own)
         return 0;
-    assert(k == ch->held + 1);
-    if (chain_reserve(c, ch, k))
-        return ERR_NOMEM;
-    memcpy(ch->states + (k - 1) * c->state_bytes, state, c->state_bytes);
-    ch->held = k;
-    chain_share_fits(c, ch, k - 1);
-    return 0;
+    own->own = true;
+    const struct chain *from = own->held < k ? to_adopt(c, own) : NULL;
+    while (from && own->held < k && own->held < from->signed_to)
+        if (own_state(c, own, from->states + own->held * c->state_bytes, false))
+            break;
+    return own->held;
+}
+
+bool chains_own_state(const struct chains *c, const struct node_key *self, u32 k,
+                      u8 out[CHAIN_STATE_MAX])
+{
+    const struct chain *ch = chain_find(c, self);
+    if (k == 0)
+        chain_state_first(c->digest.alg, out);
+    else if (ch && ch->own && k <= ch->held)
+        chain_state(c, ch, k, out);
+    else
+        return false;
+    return true;
 }
 
 void chains_disown(struct chains *c, const struct node_key *self)
@@ -179,7 +244,7 @@ size_t chains_heads(const struct chains *c, struct chain_head out[CHAINS_MAX])
     size_t n = 0;
     for (size_t i = 0; i < CHAINS_MAX; i++) {
         const struct chain *ch = &c->list[i];
-        if (ch->used)
+        if (ch->used && ch->held > 0)
             out[n++] =
                 (struct chain_head){ch->signer, ch->held, ch->own ? ch->held : ch->signed_to};
     }
@@ -229,16 +294,6 @@ void chain_share_fits(struct chains *c, struct chain *ch, u32 from)
     }
 }
 
-/* The i-th in order of preference. */
-static struct chain *in_order(struct chains *c, size_t i)
-{
-    size_t first = 0;
-    for (size_t k = 0; k < CHAINS_MAX; k++)
-        if (c->list[k].used && node_key_equal(&c->list[k].signer, &c->preferred))
-            first = k;
-    return &c->list[i == 0 ? first : i <= first ? i - 1 : i];
-}
-
 size_t chains_steps(struct chains *c, u32 piece, struct chain_step out[CHAINS_MAX])
 {
     size_t n = 0;
@@ -275,10 +330,12 @@ static void set_out(struct chains *c, struct chain *ch)
 static void refute(struct chains *c, struct chain *ch, u32 piece, const u8 *truth, bool by_close)
 {
     struct chain_step said;
-    if (c->n_evidence < CHAIN_EVIDENCE && !ch->own && step_of(c, ch, piece, &said)) {
+    if (c->n_evidence < CHAIN_EVIDENCE && !ch->own && piece >= ch->signed_base &&
+        step_of(c, ch, piece, &said)) {
         struct chain_evidence *e = &c->evidence[c->n_evidence++];
         *e = (struct chain_evidence){.signer = ch->signer,
                                      .signature = ch->signature,
+                                     .base = ch->signed_base,
                                      .states = ch->signed_to,
                                      .piece = piece,
                                      .by_close = by_close};

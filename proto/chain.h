@@ -55,9 +55,17 @@ u64 chains_memory(const struct chains *c);
 
 /* --- what we hashed ourselves ---------------------------------------------------------------- */
 
-/* State `k` (1 to pieces - 1), in order, of a chain that we hash from the first byte and sign.
- * Idempotent. ERR_FULL: no place for ours; ERR_NOMEM. */
-must_use int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *state);
+/* State `k` (1 to pieces - 1), in order, of a chain that we hash and sign. `vouched`: by trusted
+ * bytes. Else our signature says only that we went on from it: nobody is convicted by states up to
+ * the last such one (*base*). Idempotent. ERR_FULL: no place for ours; ERR_NOMEM. */
+must_use int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *state,
+                        bool vouched);
+/* Takes over states of others that follow ours, up to state `k`, not vouched for: who goes on with
+ * what another began. Returns how many states ours has then. */
+u32 chains_adopt(struct chains *c, const struct node_key *self, u32 k);
+/* State `k` of ours; 0: the first. False: it does not reach so far. */
+bool chains_own_state(const struct chains *c, const struct node_key *self, u32 k,
+                      u8 out[CHAIN_STATE_MAX]);
 /* What we hashed turned out wrong: not shown any more. */
 void chains_disown(struct chains *c, const struct node_key *self);
 
@@ -71,9 +79,10 @@ struct chain_head {
 /* What is held, to be told to others. Refuted ones are left out. */
 size_t chains_heads(const struct chains *c, struct chain_head out[CHAINS_MAX]);
 
-/* [signer, first, states as one bin, signature or nil]: states `from` + 1 up to at most `max` more.
- * A signature comes with the last state under it. Own chains are signed here (`secret`, else NULL).
- * Only what is signed is written. Returns how many states; 0: nothing to say, nothing written. */
+/* [signer, base, first, states as one bin, signature or nil]: states `from` + 1 up to at most `max`
+ * more. A signature comes with the last state under it. Own chains are signed here (`secret`, else
+ * NULL). Only what is signed is written. Returns how many states; 0: nothing to say, nothing
+ * written. */
 u32 chains_write(struct chains *c, const struct node_key *signer, u32 from, u32 max,
                  const struct node_secret *secret, struct wire_out *w);
 /* Reads what chains_write() wrote, as sent by `relay`. 0: known or taken (`*grew`: states that are
@@ -121,7 +130,7 @@ bool chains_is_closed(struct chains *c);
 struct chain_evidence {
     struct node_key signer;
     struct node_signature signature; /* of its prefix of `states` states, one of which is wrong */
-    u32 states, piece;               /* the first that shows it */
+    u32 base, states, piece;         /* the piece that shows it, not before base */
     u8 claimed[CHAIN_STATE_MAX], truth[CHAIN_STATE_MAX];
     bool by_close; /* else by trusted bytes */
 };

@@ -15,6 +15,7 @@ struct chain {
     struct node_key signer;
     u8 *states; /* state k at (k - 1) * state_bytes */
     u32 cap, held, signed_to;
+    u32 base, signed_base;   /* states up to here are others': as told, as signed */
     u8 acc[CHAIN_ACC_BYTES]; /* A(signed_to) */
     struct node_signature signature;
     u32 pending_to; /* a signature that was not checked yet covers this many; 0: none */

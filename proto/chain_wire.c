@@ -24,9 +24,9 @@ static void accumulate(const struct chains *c, const struct chain *ch, u32 from,
     }
 }
 
-/* What is signed: algorithm, digest, size, k, A(k); numbers big-endian. */
-static size_t statement(const struct chains *c, u32 k, const u8 acc[CHAIN_ACC_BYTES],
-                        u8 out[1 + DIGEST_BYTES_MAX + 12 + CHAIN_ACC_BYTES])
+/* What is signed: algorithm, digest, size, base, k, A(k); numbers big-endian. */
+static size_t statement(const struct chains *c, u32 base, u32 k, const u8 acc[CHAIN_ACC_BYTES],
+                        u8 out[1 + DIGEST_BYTES_MAX + 16 + CHAIN_ACC_BYTES])
 {
     u8 *at = out;
     *at++ = c->digest.alg;
@@ -35,6 +35,8 @@ static size_t statement(const struct chains *c, u32 k, const u8 acc[CHAIN_ACC_BY
     for (int i = 56; i >= 0; i -= 8)
         *at++ = (u8)(c->size >> i);
     for (int i = 24; i >= 0; i -= 8)
+        *at++ = (u8)(base >> i);
+    for (int i = 24; i >= 0; i -= 8)
         *at++ = (u8)(k >> i);
     memcpy(at, acc, CHAIN_ACC_BYTES);
     return (size_t)(at - out) + CHAIN_ACC_BYTES;
@@ -42,16 +44,17 @@ static size_t statement(const struct chains *c, u32 k, const u8 acc[CHAIN_ACC_BY
 
 int chain_check(struct chains *c, struct chain *ch)
 {
-    u8 acc[CHAIN_ACC_BYTES], said[1 + DIGEST_BYTES_MAX + 12 + CHAIN_ACC_BYTES];
+    u8 acc[CHAIN_ACC_BYTES], said[1 + DIGEST_BYTES_MAX + 16 + CHAIN_ACC_BYTES];
     u32 from = ch->signed_to, to = ch->pending_to;
     if (to == 0)
         return 0;
     ch->pending_to = 0;
     memcpy(acc, ch->acc, sizeof(acc));
     accumulate(c, ch, from, to, acc);
-    size_t len = statement(c, to, acc, said);
+    size_t len = statement(c, ch->base, to, acc, said);
     if (identity_verify(&ch->signer, IDENTITY_CHAIN, said, len, &ch->pending)) {
         ch->held = from;
+        ch->base = ch->signed_base;
         if (c->n_bad_relays < CHAIN_BAD_RELAYS)
             c->bad_relays[c->n_bad_relays++] = ch->relay;
         return ERR_DENIED;
@@ -59,18 +62,20 @@ int chain_check(struct chains *c, struct chain *ch)
     memcpy(ch->acc, acc, sizeof(acc));
     ch->signature = ch->pending;
     ch->signed_to = to;
+    ch->signed_base = ch->base;
     chain_share_fits(c, ch, from > 0 ? from - 1 : 0);
     return 0;
 }
 
 void chain_sign(const struct chains *c, struct chain *ch, const struct node_secret *secret)
 {
-    u8 said[1 + DIGEST_BYTES_MAX + 12 + CHAIN_ACC_BYTES];
+    u8 said[1 + DIGEST_BYTES_MAX + 16 + CHAIN_ACC_BYTES];
     if (ch->signed_to == ch->held)
         return;
     accumulate(c, ch, ch->signed_to, ch->held, ch->acc);
     ch->signed_to = ch->held;
-    size_t len = statement(c, ch->signed_to, ch->acc, said);
+    ch->signed_base = ch->base;
+    size_t len = statement(c, ch->base, ch->signed_to, ch->acc, said);
     identity_sign(secret, IDENTITY_CHAIN, said, len, &ch->signature);
 }
 
@@ -92,8 +97,9 @@ u32 chains_write(struct chains *c, const struct node_key *signer, u32 from, u32 
     if (n > READ_STATES_MAX)
         n = READ_STATES_MAX;
     size_t mark = wire_mark(w);
-    wire_put_array(w, 4);
+    wire_put_array(w, 5);
     wire_put_key(w, signer);
+    wire_put_u64(w, ch->signed_base);
     wire_put_u64(w, from);
     wire_put_bin(w, ch->states + from * c->state_bytes, n * c->state_bytes);
     if (from + n == ch->signed_to)
@@ -110,7 +116,7 @@ u32 chains_write(struct chains *c, const struct node_key *signer, u32 from, u32 
 
 struct claim {
     struct node_key signer;
-    u32 from, n;
+    u32 base, from, n;
     const u8 *states; /* borrowed from the message */
     bool is_signed;
     struct node_signature signature;
@@ -120,8 +126,9 @@ static int read_claim(const struct chains *c, struct wire_in *r, struct claim *o
 {
     size_t len;
     memset(out, 0, sizeof(*out));
-    bool whole = wire_get_array(r, 4) == 4;
+    bool whole = wire_get_array(r, 5) == 5;
     wire_get_key(r, &out->signer);
+    out->base = (u32)wire_get_max(r, LIMIT_PIECES);
     out->from = (u32)wire_get_max(r, LIMIT_PIECES);
     out->states = wire_get_bin(r, READ_STATES_MAX * c->state_bytes, &len);
     out->is_signed = !wire_is_nil(r);
@@ -169,6 +176,7 @@ static int take(struct chains *c, struct chain *ch, const struct claim *cl, u32 
     ch->held += *grew;
     if (cl->is_signed && end > ch->signed_to && end > ch->pending_to) {
         ch->pending_to = end;
+        ch->base = cl->base;
         ch->pending = cl->signature;
     }
     return 0;

@@ -28,6 +28,7 @@
 #define INVENTORY_HEADS     4u          /* signed heads kept of each table */
 #define INVENTORY_N_MAX     0xfffffff0u /* versions of one epoch */
 #define INVENTORY_REF_HEADS 4096u
+#define INVENTORY_RECENT    4096u
 
 static_assert(LIMIT_MEMBERS < INVENTORY_NONE, "origins are numbered in 15 bits");
 
@@ -53,19 +54,22 @@ struct inventory_head {
 };
 
 struct inventory_table {
-    u64 epoch;
-    u64 base, step;           /* a view's hash counts base + n * step for this table */
-    struct inventory_sum sum; /* at `n` */
-    u32 *fp;                  /* sorted, `len` of `cap` */
-    struct inventory_op *ring;
-    u32 len, cap, ring_cap;
+    /* What each op looks at stands first. */
+    u32 ref; /* 22 bits that name key and epoch on the wire */
+    u16 origin, next_ref;
     u32 n, reach; /* newest version; oldest that can still be told */
-    u32 ref;      /* 22 bits that name key and epoch on the wire */
-    u32 users;
-    u32 stamp; /* of the look-up that last saw it */
-    u16 origin, next_ref, next_of_origin;
+    u64 step;     /* a view's hash counts base + n * step for this table */
+    struct inventory_op *ring;
+    u32 ring_cap;
     bool owned; /* its origin writes it here: nobody else appends */
     u8 n_heads;
+    u16 next_of_origin;
+    u64 base, epoch;
+    struct inventory_sum sum; /* at `n` */
+    u32 *fp;                  /* sorted, `len` of `cap` */
+    u32 len, cap;
+    u32 users;
+    u32 stamp;                                    /* of the look-up that last saw it */
     struct inventory_head heads[INVENTORY_HEADS]; /* verified, oldest first */
 };
 
@@ -96,6 +100,7 @@ struct inventory_pool {
     u32 n_names, cap_names;
     u32 *name_map, name_map_cap; /* open addressing by place: index + 1 */
     u16 ref_heads[INVENTORY_REF_HEADS];
+    u16 recent[INVENTORY_RECENT]; /* by the key's first bits: who was looked up last */
     u32 views, stamp;
 };
 
@@ -114,6 +119,8 @@ void inventory_index_fini(struct inventory_index *ix, u64 *bytes);
  * place. */
 must_use int inventory_name_get(struct inventory_pool *p, const struct node_key *k, u16 *out);
 u16 inventory_name_find(const struct inventory_pool *p, u64 place); /* or INVENTORY_NONE */
+/* The same by key, without hashing it each time. */
+u16 inventory_name_of(struct inventory_pool *p, const struct node_key *k);
 void inventory_name_put(struct inventory_pool *p, u16 origin);
 u64 inventory_place(const struct inventory_pool *p, const struct node_key *k);
 

@@ -20,6 +20,7 @@
  * an answer has the version of its request. The program has called sodium_init(). */
 #pragma once
 
+#include "proto/chain.h"
 #include "proto/choose.h"
 #include "proto/inventory.h"
 #include "proto/member.h"
@@ -55,6 +56,11 @@ int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t l
 /* The next datagram to send: bytes written to `buf` (LIMIT_DATAGRAM_BYTES at least), 0: none. */
 size_t mesh_write(struct mesh *m, struct addr *to, void *buf, size_t cap, u64 now_ns);
 u64 mesh_next_expiry(const struct mesh *m);
+/* A hint, for who drives thousands: `m` will be called soon, with this datagram (NULL: with none).
+ * What it will look at is brought into the cache, a step further by each call, which needs that
+ * what the one before asked for has come: a microsecond apart is well. Changes nothing. */
+#define MESH_WARM_STEPS 5
+void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len);
 void mesh_expire(struct mesh *m, u64 now_ns);
 
 /* The next talk to hold: its sealed request is written to `buf` (LIMIT_TALK_BYTES). */
@@ -180,6 +186,9 @@ enum swarm_answer mesh_swarm_serve(struct mesh *m, const struct node_key *peer,
 void mesh_swarm_served(struct mesh *m, u32 id, bool whole, u64 now_ns);
 bool mesh_swarm_next(struct mesh *m, struct swarm_step *out, u64 now_ns);
 const struct swarm *mesh_swarm(const struct mesh *m); /* borrowed, to look on */
+/* chains_write(), with our own key where the chain is ours. */
+u32 mesh_chain_write(const struct mesh *m, struct chains *c, const struct node_key *signer,
+                     u32 from, u32 max, struct wire_out *w);
 
 /* --- what happened, and looking on ----------------------------------------------------------- */
 

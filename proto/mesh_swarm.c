@@ -84,3 +84,9 @@ const struct swarm *mesh_swarm(const struct mesh *m)
 {
     return m->swarm;
 }
+
+u32 mesh_chain_write(const struct mesh *m, struct chains *c, const struct node_key *signer,
+                     u32 from, u32 max, struct wire_out *w)
+{
+    return chains_write(c, signer, from, max, &m->secret, w);
+}

@@ -32,10 +32,10 @@ bool mesh_split(struct wire_in *r, unsigned *number, struct wire_in *body)
 
 bool mesh_sender_key(const struct mesh *m, const u8 sender[8], struct node_key *out)
 {
-    struct member_view v;
-    if (!member_find_sender(m->member, sender, &v))
+    const struct node_key *k = member_key_of(m->member, sender);
+    if (!k)
         return false;
-    *out = v.record->key;
+    *out = *k;
     return true;
 }
 
@@ -152,9 +152,9 @@ static bool produce(struct mesh *m, struct addr *to, struct wire_out *w, u64 now
 
 static bool take_staged(struct mesh *m, struct addr *to, struct wire_out *w)
 {
-    if (!m->staged.set)
+    if (!m->staged_set)
         return false;
-    m->staged.set = false;
+    m->staged_set = false;
     *to = m->staged.to;
     memcpy(w->buf, m->staged.text, m->staged.len);
     w->len = m->staged.len;
@@ -172,7 +172,7 @@ static void gather(struct mesh *m, const struct addr *to, struct wire_out *w, u6
         assert(!wire_full(&next) && next.len > 0);
         m->staged.len = next.len;
         if (!addr_equal(&m->staged.to, to) || next.len > wire_room(w)) {
-            m->staged.set = true;
+            m->staged_set = true;
             return;
         }
         memcpy(w->buf + w->len, next.buf, next.len);

@@ -71,8 +71,11 @@ bool pulse_is_astray(const struct pulse *p, const struct node_key *node, u64 now
 }
 
 /* One question for each ms at most: answers hold for as many ms as there are nodes asked. */
-void pulse_asks(struct pulse *p, u64 now_ms)
+void pulse_asks(struct pulse *p, const struct node_key *node, bool ahead, u64 now_ms)
 {
+    struct heard *h = &p->heard[place_of(node)];
+    if (ahead && node_key_equal(&h->node, node))
+        h->asked_ms = now_ms;
     u64 took = now_ms - p->second_ms;
     if (took >= 1000) {
         u64 busy = took < 2000 ? p->asked * p->fresh_ms / took : 0;
@@ -85,30 +88,26 @@ void pulse_asks(struct pulse *p, u64 now_ms)
     p->asked++;
 }
 
-void pulse_asks_ahead(struct pulse *p, const struct node_key *node, u64 now_ms)
+static void put(struct pulse *p, const struct heard *fresh)
 {
-    struct heard *h = &p->heard[place_of(node)];
-    if (node_key_equal(&h->node, node))
-        h->asked_ms = now_ms;
+    struct heard *h = &p->heard[place_of(&fresh->node)];
+    u64 asked_ms = node_key_equal(&h->node, &fresh->node) ? h->asked_ms : 0;
+    *h = *fresh;
+    h->asked_ms = asked_ms;
 }
 
 void pulse_answered(struct pulse *p, const struct node_key *node, i64 off_ms, u64 now_ms)
 {
-    struct heard *h = &p->heard[place_of(node)];
-    u64 asked_ms = node_key_equal(&h->node, node) ? h->asked_ms : 0;
     bool astray =
         off_ms != INT64_MAX && (off_ms > PULSE_ASTRAY_MS || off_ms < -(i64)PULSE_ASTRAY_MS);
-    *h = (struct heard){.node = *node,
-                        .at_ms = now_ms,
-                        .up = true,
-                        .astray = astray,
-                        .astray_at_ms = now_ms,
-                        .asked_ms = asked_ms};
+    put(p,
+        &(struct heard){
+            .node = *node, .at_ms = now_ms, .up = true, .astray = astray, .astray_at_ms = now_ms});
 }
 
 void pulse_silent(struct pulse *p, const struct node_key *node, u64 now_ms)
 {
-    p->heard[place_of(node)] = (struct heard){.node = *node, .at_ms = now_ms};
+    put(p, &(struct heard){.node = *node, .at_ms = now_ms});
 }
 
 void pulse_heard(struct pulse *p, const struct node_key *node, u64 now_ms)

@@ -28,10 +28,8 @@ struct pulse;
 must_use int pulse_new(struct pulse **out); /* ERR_NOMEM */
 void pulse_del(struct pulse *p);
 
-/* It is about to be asked. */
-void pulse_asks(struct pulse *p, u64 now_ms);
-/* And nobody waits for the answer. */
-void pulse_asks_ahead(struct pulse *p, const struct node_key *node, u64 now_ms);
+/* It is about to be asked; `ahead`: nobody waits for the answer. */
+void pulse_asks(struct pulse *p, const struct node_key *node, bool ahead, u64 now_ms);
 /* It answered, with its clock off by so much (INT64_MAX: it did not say); or did not. */
 void pulse_answered(struct pulse *p, const struct node_key *node, i64 off_ms, u64 now_ms);
 void pulse_silent(struct pulse *p, const struct node_key *node, u64 now_ms);
@@ -40,7 +38,7 @@ void pulse_heard(struct pulse *p, const struct node_key *node, u64 now_ms);
 
 /* It answered lately, and not before `since_ms` (0: no matter). */
 bool pulse_is_fresh(const struct pulse *p, const struct node_key *node, u64 since_ms, u64 now_ms);
-/* Fresh, but not for long any more, and nobody asks. */
+/* Should it be asked ahead of time, if users are sent there? */
 bool pulse_is_due(const struct pulse *p, const struct node_key *node, u64 now_ms);
 bool pulse_is_down(const struct pulse *p, const struct node_key *node, u64 now_ms);
 /* Its clock, when it last answered: false while nobody knows. Asked again after a minute. */

@@ -20,13 +20,18 @@
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
-#define SWARM_NONE       UINT32_MAX
+#define SWARM_OFFERING                                                                             \
+    6                     /* pieces given at once by who has what nobody else has: their receivers \
+                           * take from others too, and this line must be full */
+#define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
+#define SWARM_GIVEN_FEW 2
+#define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
 #define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
 #define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
-#define SWARM_AGAIN_NS     (300 * SWARM_MS) /* not acknowledged: once more */
+#define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
 #define SWARM_ALIVE_NS     (1000 * SWARM_MS)
 #define SWARM_SILENT_NS    (4000 * SWARM_MS) /* a neighbour that says nothing is left */
 #define SWARM_HELLO_NS     (200 * SWARM_MS)
@@ -117,6 +122,8 @@ struct swarm_peer { /* a neighbour */
     bool ack_due;
     u32 asked; /* requests under way at it */
     u64 busy_ns;
+    u32 told_load;
+    u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
     u32 strikes;   /* wrong or missing pieces */
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
@@ -168,7 +175,7 @@ struct swarm_layer {
     u32 n_forgers;
     bool nobody; /* can fetch, as the home says */
     bool alone;  /* no rank can be reached: we act for ourselves */
-    u64 give_up_ns, seeds_ns, backoff_ns;
+    u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
 
     /* the fetcher */
     struct swarm_lease lease; /* ours; state NONE: we do not fetch */
@@ -196,7 +203,7 @@ struct swarm_layer {
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
-    u32 n_requests;
+    u32 n_requests, n_started;
     u32 uploads;
 };
 

@@ -10,7 +10,7 @@
  *   STOP     [85, word]
  *   HELLO    [86, digest, size, session, flags, your session, of your log, of mine, map...]
  *                                                            1 complete, 2 offers singly
- *   NEWS     [87, word, session, from, pieces, your session, of your log]
+ *   NEWS     [87, word, session, from, pieces, your session, of your log, load]
  *   OFFER    [88, word, session, pieces]
  *   BYE      [89, word, reason, names] */
 #include <assert.h>
@@ -130,7 +130,8 @@ static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_o
         p->sent = n;
 }
 
-static void put_news(struct swarm_layer *l, struct swarm_peer *p, struct wire_out *w, u64 now_ns)
+static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_peer *p,
+                     struct wire_out *w, u64 now_ns)
 {
     u8 bin[2 * NEWS_MOST];
     u32 end = l->offers ? 0 : l->n_log, from = p->sent < end ? p->sent : end;
@@ -139,7 +140,7 @@ static void put_news(struct swarm_layer *l, struct swarm_peer *p, struct wire_ou
         bin[2 * i] = (u8)(l->log[from + i] >> 8);
         bin[2 * i + 1] = (u8)l->log[from + i];
     }
-    wire_put_array(w, 7);
+    wire_put_array(w, 8);
     wire_put_u64(w, MSG_NEWS);
     wire_put_u64(w, l->word);
     wire_put_u64(w, l->session);
@@ -147,6 +148,8 @@ static void put_news(struct swarm_layer *l, struct swarm_peer *p, struct wire_ou
     wire_put_bin(w, bin, 2 * (size_t)n);
     wire_put_u64(w, p->session);
     wire_put_u64(w, p->seen);
+    wire_put_u64(w, s->n_serves);
+    p->told_load = s->n_serves;
     p->sent = from + n;
     p->sent_ns = now_ns;
     p->ack_due = false;
@@ -218,7 +221,7 @@ static bool put(struct swarm *s, const struct swarm_out *o, struct wire_out *w, 
     case MSG_NEWS:
         if (neighbour) {
             p->queued = false;
-            put_news(l, p, w, now_ns);
+            put_news(s, l, p, w, now_ns);
         }
         return neighbour;
     case MSG_OFFER:
@@ -528,6 +531,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     const u8 *bin = wire_get_bin(r, 2 * LIMIT_PIECES, &len);
     u64 yours = wire_get_u64(r);
     u32 seen = (u32)wire_get_max(r, LIMIT_PIECES);
+    u32 load = (u32)wire_get_max(r, LIMIT_SWARM_SERVES);
     if (!wire_ok(r) || len % 2)
         return ERR_PROTO;
     struct swarm_layer *l = swarm_find_word(s, word);
@@ -535,6 +539,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     if (!p)
         return 0;
     p->heard_ns = now_ns;
+    p->load = load;
     if (!p->met || p->session != session) { /* its HELLO was lost */
         p->met = false;
         p->acked_hello = false;
@@ -546,6 +551,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     if (n > 0)
         p->ack_due = true;
     if (n == 0 || first > p->seen || first + n <= p->seen) {
+        swarm_pick(s, l, now_ns);
         swarm_news_due(s, l, now_ns);
         return 0;
     }

@@ -202,6 +202,15 @@ static void take_events(struct region *r)
 
 /* --- the drive ------------------------------------------------------------------------------- */
 
+/* Doing one may tell the mesh something that makes another. */
+static void take_steps(struct region *r, u64 now)
+{
+    struct swarm_step step;
+    while (r->mesh && !r->stopping && mesh_swarm_next(r->mesh, &step, now))
+        if (r->opt.swarm)
+            r->opt.swarm(r->opt.arg, &step);
+}
+
 void region_drive(struct region *r)
 {
     u8 buf[LIMIT_DATAGRAM_BYTES];
@@ -210,6 +219,9 @@ void region_drive(struct region *r)
     if (!r->mesh)
         return;
     u64 now = uv_hrtime();
+    take_steps(r, now);
+    if (!r->mesh)
+        return;
     while ((n = mesh_write(r->mesh, &to, buf, sizeof(buf), now)) > 0)
         datagram_send(r->udp, &to, buf, n);
     region_dial(r);

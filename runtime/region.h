@@ -56,6 +56,8 @@ struct region_options {
     void (*opened)(void *arg, struct region *r);
     /* The region wants this blob gone, and kept out until then (Unix ms). */
     void (*purged)(void *arg, const struct digest *d, u64 until_ms);
+    /* A swarm wants something done (proto/swarm.h). NULL: nothing is; trackers hold nothing. */
+    void (*swarm)(void *arg, const struct swarm_step *step);
     void *arg;
 };
 

@@ -472,6 +472,30 @@ void fetch_poll(struct world *w)
         world_at(w, world_now(w) + POLL_NS, EV_POLL, 0, 0);
 }
 
+/* --- looking on ------------------------------------------------------------------------------ */
+
+static void add_stats(struct swarm_stats *sum, const struct mesh *m)
+{
+    struct swarm_stats s;
+    u64 *to = (u64 *)sum, *from = (u64 *)&s; /* nothing but counters */
+    swarm_stats(mesh_swarm(m), &s);
+    for (size_t i = 0; i < sizeof(s) / sizeof(u64); i++)
+        to[i] += from[i];
+}
+
+void fetch_stats(const struct world *w, struct swarm_stats *out)
+{
+    *out = w->fetches->past;
+    for (u32 i = 0; i < w->n; i++)
+        if (w->hosts[i].mesh)
+            add_stats(out, w->hosts[i].mesh);
+}
+
+void fetch_mesh_ends(struct world *w, const struct mesh *m)
+{
+    add_stats(&w->fetches->past, m);
+}
+
 /* --- death ----------------------------------------------------------------------------------- */
 
 void fetch_host_died(struct world *w, u32 node)

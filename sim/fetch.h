@@ -118,5 +118,7 @@ void fetch_flow_done(struct world *w, u32 flow);
 void fetch_host_died(struct world *w, u32 node);
 /* Something was cut, stopped or mended: streams stand still, or go on. */
 void fetch_reachability_changed(struct world *w);
+/* A mesh goes: what it counted stays. */
+void fetch_mesh_ends(struct world *w, const struct mesh *m);
 /* Of all nodes and lives. */
 void fetch_stats(const struct world *w, struct swarm_stats *out);

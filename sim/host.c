@@ -361,6 +361,7 @@ void host_crash(struct world *w, u32 index, bool dark)
     struct mesh_stats all;
     host_stats(h, &all);
     h->past = all;
+    fetch_mesh_ends(w, h->mesh);
     mesh_del(h->mesh);
     h->mesh = NULL;
     h->state = HOST_OFF;

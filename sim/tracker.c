@@ -237,7 +237,7 @@ static u64 probe(struct world *w, struct tracker *t, u32 node, u32 member)
     u64 rtt =
         net_stream_delay(&w->net, member, node, now) + net_stream_delay(&w->net, node, member, now);
     w->trackers->probes++;
-    pulse_asks(t->pulse, now_ms(w, t->index));
+    pulse_asks(t->pulse, &h->key, false, now_ms(w, t->index));
     t->probes = mem_grow(t->probes, &t->probes_cap, t->n_probes + 1, sizeof(*t->probes));
     struct tracker_probe *p = &t->probes[t->n_probes++];
     *p = (struct tracker_probe){

@@ -130,7 +130,7 @@ static void ended_well(struct other *o, u64 wait_ms)
     o->failures = 0;
     o->heard_ms = now_ms(c);
     o->step = WAITING;
-    o->due_ms = o->kicked ? 0 : now_ms(c) + wait_ms + randombytes_uniform((u32)(wait_ms / 3 + 1));
+    o->due_ms = o->kicked ? 0 : now_ms(c) + wait_ms + randombytes_uniform((u32)(wait_ms / 3) + 1);
     o->kicked = false;
     *c->sent += 1;
 }

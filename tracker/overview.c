@@ -1,8 +1,9 @@
 /* overview.c - see overview.h.
  *
  * Pulls are a ring, with a small tag each beside it: a look-up scans the tags alone, two kilobytes,
- * and is made for each redirect and each outcome. Nodes are an open-addressed table; one that finds
- * no place takes that of the one that was silent for the longest, whose sums go to `gone`. */
+ * and most often not even these, as a table of counts tells that no such tag is there. Nodes are an
+ * open-addressed table; one that finds no place takes that of the one that was silent for the
+ * longest, whose sums go to `gone`. */
 #include "tracker/overview.h"
 
 #include <assert.h>
@@ -11,7 +12,8 @@
 #include <string.h>
 
 #define RUN     16
-#define REGIONS 64 /* that have sums of their own when nodes are forgotten */
+#define COUNTS  4096 /* of tags, by their last bits */
+#define REGIONS 64   /* that have sums of their own when nodes are forgotten */
 
 struct node {
     struct node_key key; /* unset: free */
@@ -23,6 +25,7 @@ struct node {
 struct overview {
     struct overview_pull pulls[OVERVIEW_PULLS];
     u32 tags[OVERVIEW_PULLS]; /* 0: free */
+    u16 counts[COUNTS];
     size_t next, n_pulls;
     u64 second, in_second, unshown;
     const char *reasons[OVERVIEW_REASONS];
@@ -70,7 +73,10 @@ void overview_each_bucket(const struct overview *o, u64 now_ms,
 static size_t reason_index(struct overview *o, const char *reason)
 {
     for (size_t i = 0; i < o->n_reasons; i++)
-        if (o->reasons[i] == reason || strcmp(o->reasons[i], reason) == 0)
+        if (o->reasons[i] == reason) /* as good as always */
+            return i;
+    for (size_t i = 0; i < o->n_reasons; i++)
+        if (strcmp(o->reasons[i], reason) == 0)
             return i;
     if (o->n_reasons == OVERVIEW_REASONS)
         return OVERVIEW_REASONS - 1;
@@ -122,6 +128,8 @@ static struct overview_pull *find(struct overview *o, const u8 user[TICKET_USER_
 {
     static const struct node_key nobody;
     u32 tag = tag_of(user, d, node);
+    if (o->counts[tag % COUNTS] == 0)
+        return NULL;
     if (!node)
         node = &nobody;
     for (size_t i = 0; i < OVERVIEW_PULLS; i++) {
@@ -133,6 +141,15 @@ static struct overview_pull *find(struct overview *o, const u8 user[TICKET_USER_
     return NULL;
 }
 
+static void set_tag(struct overview *o, size_t at, u32 tag)
+{
+    if (o->tags[at])
+        o->counts[o->tags[at] % COUNTS]--;
+    if (tag)
+        o->counts[tag % COUNTS]++;
+    o->tags[at] = tag;
+}
+
 static void copy_text(char *out, size_t cap, const char *text)
 {
     snprintf(out, cap, "%s", text ? text : "");
@@ -140,23 +157,23 @@ static void copy_text(char *out, size_t cap, const char *text)
 
 static void keep(struct overview *o, const struct overview_sent *s, const char *reason, u64 now_ms)
 {
+    if (o->second != now_ms / 1000) {
+        o->second = now_ms / 1000;
+        o->in_second = 0;
+    }
+    if (++o->in_second > OVERVIEW_PULLS_S) { /* nor looked for: this is the busiest path there is */
+        o->unshown++;
+        return;
+    }
     struct overview_pull *p = find(o, s->user, s->digest, s->node);
     if (p && now_ms - p->sent_ms < OVERVIEW_SAME_MS) {
         p->times++;
         return;
     }
-    if (o->second != now_ms / 1000) {
-        o->second = now_ms / 1000;
-        o->in_second = 0;
-    }
-    if (++o->in_second > OVERVIEW_PULLS_S) {
-        o->unshown++;
-        return;
-    }
     if (p) /* an older one: outcomes go to the newer */
-        o->tags[p - o->pulls] = 0;
+        set_tag(o, (size_t)(p - o->pulls), 0);
     p = &o->pulls[o->next];
-    o->tags[o->next] = tag_of(s->user, s->digest, s->node);
+    set_tag(o, o->next, tag_of(s->user, s->digest, s->node));
     o->next = (o->next + 1) % OVERVIEW_PULLS;
     o->n_pulls += o->n_pulls < OVERVIEW_PULLS;
     *p = (struct overview_pull){.sent_ms = now_ms,
@@ -306,6 +323,7 @@ static void note_totals(struct overview *o, const struct node_key *key, size_t r
 void overview_told(struct overview *o, const struct node_key *node, size_t region,
                    const struct outcome_report *r, u64 now_ms)
 {
+    assert(node);
     for (size_t i = 0; i < r->n; i++)
         note_outcome(o, node, &r->outcomes[i], now_ms);
     if (r->has_totals)

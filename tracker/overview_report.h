@@ -9,7 +9,7 @@
 #include "tracker/tracker_internal.h"
 
 #define OVERVIEW_NODES_SHOWN 4096
-#define OVERVIEW_PULLS_SHOWN 48
+#define OVERVIEW_PULLS_SHOWN 96
 #define OVERVIEW_EVERY_MS    900
 
 struct overview_text;

@@ -102,7 +102,7 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
     struct probe *k = calloc(1, sizeof(*k));
     if (!k)
         return ERR_NOMEM;
-    pulse_asks(p->pulse, uv_now(p->loop));
+    pulse_asks(p->pulse, w->node, !w->done, uv_now(p->loop));
     k->set = p;
     k->node = *w->node;
     k->off_ms = INT64_MAX;
@@ -127,7 +127,6 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         *out = k;
         return 0;
     }
-    pulse_asks_ahead(p->pulse, w->node, uv_now(p->loop));
     k->at = &p->alone;
     k->next = p->alone;
     if (k->next)

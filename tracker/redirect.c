@@ -161,7 +161,7 @@ static void permitted(const struct request *r)
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
-    struct pulse *pulse = probes_pulse(t->probes);
+    const struct pulse *pulse = probes_pulse(t->probes);
     u64 now_ms = uv_now(t->loop);
     bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
     if (fresh && pulse_is_due(pulse, &c->key, now_ms))

@@ -137,8 +137,9 @@ class RealMesh(Looking):
         look.wait(READY)
         look.wait("document.querySelectorAll('.box').length === 2")
         text = look.text()
+        reason = json.loads(self.overview().body)["redirects"][0][0]
         for what in ("asia-office", "n1", "n2", "2 of 2 racks well", "rack-n1", REPO,
-                     "127.0.0.0/24", "same subnet", "live"):
+                     "127.0.0.0/24", reason, "live"):
             self.assertIn(what, text.replace("\n", " "))
         self.assertLessEqual(look.overflow(), 0)
         for request in look.requests:

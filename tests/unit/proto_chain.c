@@ -71,7 +71,7 @@ static void own(struct chains *c, const struct layer *l, const struct signer *s,
         hash_piece(l, k - 1, in, out);
         if (wrong && k >= wrong)
             out[0] ^= 0x80;
-        assert_int_equal(chains_own(c, &s->key, k, out), 0);
+        assert_int_equal(chains_own(c, &s->key, k, out, true), 0);
         memcpy(in, out, sizeof(in));
     }
 }
@@ -139,6 +139,30 @@ static void layers_close_in_any_order(void **state)
         }
         free(l.bytes);
     }
+}
+
+static void one_piece_needs_no_claim(void **state)
+{
+    (void)state;
+    struct digest d;
+    struct hasher h;
+    struct chain_step steps[CHAINS_MAX];
+    struct chains *c;
+    struct chain_head heads[CHAINS_MAX];
+    hash_bytes(DIGEST_SHA256, "dray", 4, &d);
+    assert_int_equal(chains_new(&c, &d, 4), 0);
+    assert_int_equal(chains_heads(c, heads), 0);
+    assert_int_equal(chains_steps(c, 0, steps), 1);
+    hasher_init(&h, DIGEST_SHA256);
+    hasher_export(&h, steps[0].out);
+    assert_memory_equal(steps[0].in, steps[0].out, 32);
+    assert_int_equal(chains_steps(c, 0, steps), 1);
+    assert_true(steps[0].last);
+    assert_memory_equal(steps[0].out, d.bytes, 32);
+    assert_false(chains_is_closed(c));
+    chains_fits(c, 0, &steps[0]);
+    assert_true(chains_is_closed(c));
+    chains_del(c);
 }
 
 static void first_state_is_the_algorithms(void **state)
@@ -312,8 +336,8 @@ static void chains_travel_while_they_grow(void **state)
     for (u32 k = 1; k < PIECES; k++) {
         hash_piece(&l, k - 1, in, out);
         memcpy(in, out, sizeof(in));
-        assert_int_equal(chains_own(a, &honest.key, k, out), 0);
-        assert_int_equal(chains_own(a, &honest.key, k, out), 0);
+        assert_int_equal(chains_own(a, &honest.key, k, out, true), 0);
+        assert_int_equal(chains_own(a, &honest.key, k, out, true), 0);
         assert_int_equal(tell(a, b, &honest, k - 1, PIECES, &honest, &grew), 0);
         assert_int_equal(grew, 1);
         assert_int_equal(tell(a, b, &honest, 0, PIECES, &honest, &grew), 0);
@@ -354,7 +378,7 @@ static void a_lying_relay(void **state)
     struct wire_in r;
     wire_out_init(&w, buf, sizeof(buf));
     assert_int_equal(chains_write(a, &honest.key, 0, PIECES, &honest.secret, &w), PIECES - 1);
-    buf[45 + 40] ^= 1; /* within the second state */
+    buf[46 + 40] ^= 1; /* within the second state */
     wire_in_init(&r, buf, w.len);
     assert_int_equal(chains_read(c, &r, &liar.key, &me.key, &grew), 0);
     assert_int_equal(chains_steps(c, 1, steps), 0);
@@ -382,6 +406,42 @@ static void a_lying_relay(void **state)
     }
     assert_int_equal(tell(a, c, &honest, 0, PIECES, &relay, &grew), 0);
     assert_true(piece_came(c, &l, 0));
+    chains_del(a);
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* Who took over a forged beginning in good faith is not convicted by it, who forged it is. */
+static void going_on_with_anothers_chain(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 grew, p;
+    u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+    struct chain_evidence e;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *a = chains_of(&l), *c = chains_of(&l);
+    claim(a, &l, &liar, 2);
+    claim(c, &l, &liar, 2);
+    assert_int_equal(chains_adopt(a, &honest.key, 3), 3);
+    assert_int_equal(chains_adopt(a, &honest.key, 3), 3);
+    struct chain_step steps[CHAINS_MAX];
+    assert_int_equal(chains_steps(a, 3, steps), 1);
+    memcpy(in, steps[0].in, sizeof(in));
+    for (u32 k = 4; k < PIECES; k++) {
+        hash_piece(&l, k - 1, in, out);
+        assert_int_equal(chains_own(a, &honest.key, k, out, true), 0);
+        memcpy(in, out, sizeof(in));
+    }
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
+    assert_int_equal(chains_steps(c, 1, steps), 1);
+    hash_piece(&l, 1, steps[0].in, out);
+    chains_trusted(c, 1, steps[0].in, out);
+    assert_true(chains_take_evidence(c, &e));
+    assert_true(node_key_equal(&e.signer, &liar.key));
+    assert_false(chains_take_evidence(c, &e));
+    assert_int_equal(chains_steps(c, 3, steps), 0);
+    assert_false(chains_in_doubt(c, &p));
     chains_del(a);
     chains_del(c);
     free(l.bytes);
@@ -415,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layers_close_in_any_order),
+        cmocka_unit_test(one_piece_needs_no_claim),
         cmocka_unit_test(first_state_is_the_algorithms),
         cmocka_unit_test(a_wrong_piece_fits_nothing),
         cmocka_unit_test(trusted_bytes_refute_a_lie),
@@ -423,6 +484,7 @@ int main(void)
         cmocka_unit_test(a_consistent_forgery_never_closes),
         cmocka_unit_test(chains_travel_while_they_grow),
         cmocka_unit_test(a_lying_relay),
+        cmocka_unit_test(going_on_with_anothers_chain),
         cmocka_unit_test(places_are_few),
     };
     if (sodium_init() < 0)

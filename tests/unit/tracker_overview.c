@@ -210,7 +210,7 @@ static void sums_do_not_fall(void **state)
 static void more_nodes_than_there_is_room_for(void **state)
 {
     (void)state;
-    struct outcome_totals all;
+    struct outcome_totals none, all;
     const unsigned count = 4 * OVERVIEW_NODES;
     for (unsigned i = 1; i <= count; i++) {
         struct node_key k = {.bytes = {0}};
@@ -218,7 +218,7 @@ static void more_nodes_than_there_is_room_for(void **state)
         now++;
         totals(&k, 5, 0, 1);
     }
-    overview_sums(o, now, NULL, 0, &all);
+    overview_sums(o, now, &none, 0, &all);
     assert_true(all.from_origin == count);
     assert_false(overview_node(o, &one, &all));
 }

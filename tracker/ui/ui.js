@@ -5,7 +5,7 @@
 
 import {ago, bars, bytes, bytesParts, ceiling, count, element, flow, shape, took} from "./draw.js";
 
-const EVERY_MS = 1500, SLOWEST_MS = 12000, DENSE = 30, BUCKETS = 180, STUCK_MS = 600000, UNSEEN_MS = 10000;
+const EVERY_MS = 1500, SLOWEST_MS = 12000, DENSE = 30, BUCKETS = 180, STUCK_MS = 600000, UNSEEN_MS = 10000, PULL_MS = 30000;
 const $ = id => document.getElementById(id);
 const place = "dray.token";
 
@@ -321,39 +321,64 @@ const isRunning = p => p.running > 0 && now() - p.heard < STUCK_MS;
 
 const SOURCES = {store: "held there", peer: "from another rack", origin: "from the registry, once", stream: "from the registry"};
 
+// [colour, word] of one layer's end; the worst of a pull's layers speaks for it.
 function endOf(p) {
-  if (p.outcome === "streamed") return ["c-wan", "through the tracker"];
-  if (p.outcome === "sent") return now() - p.at > UNSEEN_MS ? ["c-off", "never came"] : ["c-off", "on its way there"];
+  if (isRunning(p)) return ["c-near", "running"];
   if (p.outcome === "failed") return ["c-bad", "failed"];
   if (p.outcome === "left") return ["c-warn", "client left"];
+  if (p.outcome === "streamed") return ["c-wan", "through the tracker"];
   if (p.outcome === "began") return ["c-off", "not heard of again"];
+  if (p.outcome === "sent") return ["c-off", now() - p.at > UNSEEN_MS ? "never came" : "on its way there"];
   return [p.source === "origin" || p.source === "stream" ? "c-wan" : "c-near", SOURCES[p.source] || "done"];
 }
+const WORST = ["c-near", "c-wan", "c-off", "c-warn", "c-bad"];
 
-function pullLine(p) {
-  const running = isRunning(p), [kind, word] = endOf(p), e = element("li", running ? "running" : kind);
-  const way = element("p", "way"), streamed = p.outcome === "streamed";
+// Layers of one image for one user are one pull: newest first.
+function together(pulls) {
+  const open = new Map(), all = [];
+  for (const p of pulls) {
+    const streamed = p.outcome === "streamed";
+    const key = JSON.stringify([p.user, p.prefix, streamed ? "" : p.node, p.region, p.repository, streamed]);
+    let g = open.get(key);
+    if (!g || g.first - p.at > PULL_MS) {
+      g = {newest: p, streamed, first: p.at, last: p.heard, layers: 0, bytes: 0, running: 0, end: ["c-near", ""], words: new Map()};
+      open.set(key, g);
+      all.push(g);
+    }
+    const end = endOf(p);
+    g.first = Math.min(g.first, p.at);
+    g.last = Math.max(g.last, p.heard);
+    g.layers++;
+    g.bytes += p.bytes || 0;
+    g.running += isRunning(p);
+    g.words.set(end[1], (g.words.get(end[1]) || 0) + 1);
+    if (!g.end[1] || WORST.indexOf(end[0]) > WORST.indexOf(g.end[0])) g.end = end;
+  }
+  return all.sort((a, b) => (b.running > 0) - (a.running > 0) || b.newest.at - a.newest.at);
+}
+
+function pullLine(g) {
+  const p = g.newest, [kind, word] = g.end, e = element("li", g.running ? "running" : kind), way = element("p", "way");
   const from = element("span", "from"), to = element("span", "to");
   from.append(element("span", "user", p.user), p.prefix ? " in " + p.prefix : "");
-  to.append(element("span", streamed ? "arrow far" : "arrow", streamed ? "⇢" : "→"),
-    element("b", "", streamed ? "the registry" : p.node), streamed ? "" : ` ${p.region}`);
+  to.append(element("span", g.streamed ? "arrow far" : "arrow", g.streamed ? "⇢" : "→"),
+    element("b", "", g.streamed ? "the registry" : p.node), g.streamed ? "" : ` ${p.region}`);
   way.append(from, " ", to);
-  const what = element("p", "what", `${p.repository} · ${p.reason}` + (p.times > 1 ? ` · asked ${count(p.times)} times` : ""));
-  what.title = p.digest;
-  const got = running ? "running" : p.bytes === undefined ? word
-    : bytes(p.bytes) + (p.times > 1 ? "" : ` in ${took(p.ms)}`);
-  e.title = `${p.digest}\n${word}`;
+  const layers = g.layers === 1 ? "1 layer" : `${g.layers} layers`;
+  const what = element("p", "what", `${p.repository} · ${layers}${g.running ? "" : ", " + word} · ${p.reason}`);
+  e.title = [...g.words].map(([text, n]) => `${n} × ${text}`).join("\n");
+  const got = g.running ? `${g.running} running` : g.bytes ? `${bytes(g.bytes)} in ${took(g.last - g.first)}` : "";
   e.append(element("span", "dot"), way, element("span", "ago", ago(now() - p.at)), what, element("span", "got", got));
   return e;
 }
 
 function showPulls() {
-  const pulls = seen.pulls.slice().sort((a, b) => isRunning(b) - isRunning(a) || b.at - a.at);
-  const most = innerWidth < 900 ? 10 : 14;
+  const pulls = together(seen.pulls), most = innerWidth < 900 ? 8 : 12;
   $("pulls-note").textContent = seen.pulls_unshown ? `${count(seen.pulls_unshown)} more were too many to show` : "users are hashes";
   if (pulls.length === 0) {
-    const host = seen.public_url.replace(/^https?:\/\//, "").replace(/\/$/, ""), e = element("li", "");
-    e.append(element("span", "dot"), element("p", "way", "Nobody has asked for a layer yet."), element("p", "what", `Try: docker pull ${host}/<an image>`));
+    const e = element("li", "");
+    e.append(element("span", "dot"), element("p", "way", "Nobody has asked for a layer yet."),
+      element("p", "what", `Try: docker pull ${$("where").textContent}/<an image>`));
     $("pulls").replaceChildren(e);
   } else {
     $("pulls").replaceChildren(...pulls.slice(0, most).map(pullLine));
@@ -362,10 +387,10 @@ function showPulls() {
 
 // --- over time ---
 
-const REASONS = {"profile: this node": 0, "profile: its region": 1, "same subnet": 2, "nearest by measured distance": 3,
-  "any node": 4, no_node: 9, struck: 10, too_long: 11};
+const REASONS = {"profile: this node": 0, "profile: its region": 1, "serves this network": 2, "nearest by measured distance": 3,
+  "any node": 4, "tried now and then": 5, no_node: 9, struck: 10, too_long: 11};
 const WORDS = {no_node: "no node is fit: streamed", struck: "nodes failed this user: streamed", too_long: "streamed: a URL too long"};
-const colour = (reason, i) => "c-" + (reason in REASONS ? REASONS[reason] : 5 + i % 4);
+const colour = (reason, i) => "c-" + (reason in REASONS ? REASONS[reason] : 6 + i % 3);
 
 function showPlots(r) {
   const minutes = Math.round(BUCKETS * seen.bucket_ms / 60000), per = seen.bucket_ms / 1000;

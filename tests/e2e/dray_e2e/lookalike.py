@@ -14,7 +14,7 @@ FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 COLUMNS = ["name", "rack", "state", "role", "address", "load", "barred", "fit", "layers", "held",
            "capacity", "serving", "served", "wan", "peers", "url"]
-REASONS = ["profile: this node", "profile: its region", "same subnet",
+REASONS = ["profile: this node", "profile: its region", "serves this network",
            "nearest by measured distance", "any node", "no_node", "struck"]
 BUCKET_MS = 5000
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -88,12 +88,18 @@ def busy(sizes, seed=1, dead=()):
                     ["website/ui", "ml/train-cuda12", "team/platform/service-mesh-sidecar-proxy",
                      "library/debian", "data/spark"]),
                 "reason": r.choices(REASONS[:5], weights[:5])[0],
-                "digest": f"sha256:{r.getrandbits(256):064x}", "times": r.choice([1, 1, 1, 4]),
+                "times": r.choice([1, 1, 1, 4]),
                 "running": int(outcome == "began"), "outcome": outcome, "size": size}
-        if outcome in ("done", "left", "failed"):
-            pull.update(bytes=size, ms=max(3, size // 90000),
-                        source=r.choice(["store"] * 6 + ["peer", "origin"]))
-        doc["pulls"].append(pull)
+        source = r.choice(["store"] * 6 + ["peer", "origin"])
+        for layer in range(r.choice([1, 3, 5, 8])):
+            one = {**pull, "digest": f"sha256:{r.getrandbits(256):064x}", "at": pull["at"] - 40 * layer}
+            if layer and outcome != "streamed":
+                one.update(outcome="done", running=0)
+            if one["outcome"] in ("done", "left", "failed"):
+                one.update(bytes=size, ms=max(3, size // 90000), source=source,
+                           heard=one["at"] + max(3, size // 90000))
+            doc["pulls"].append(one)
+    doc["pulls"] = doc["pulls"][:96]
     return doc
 
 
