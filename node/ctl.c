@@ -75,12 +75,16 @@ static const char *value_of(const char *name, const char *word, const char *next
 
 static int unknown(const struct command *c, const char *word)
 {
-    static const char *const known[] = {"--json", "--socket", "--config",  "--help",
-                                        "--for",  "--region", "--platform"};
+    static const struct {
+        const char *flag, *of; /* NULL: of all */
+    } known[] = {{"--json", NULL},          {"--socket", NULL}, {"--config", NULL},
+                 {"--help", NULL},          {"--for", "purge"}, {"--region", "prefetch"},
+                 {"--platform", "prefetch"}};
     struct suggest s;
     suggest_init(&s, word);
     for (size_t i = 0; i < countof(known); i++)
-        suggest_offer(&s, known[i]);
+        if (!known[i].of || strcmp(known[i].of, c->name) == 0)
+            suggest_offer(&s, known[i].flag);
     if (s.best && strcmp(s.best, word) == 0)
         fprintf(stderr, "dray-node %s: %s needs a value\n", c->name, word);
     else if (s.best)
