@@ -1,7 +1,8 @@
 /* fill_ask.c - pieces from peers: one GET by Range for a row of pieces, over kept connections;
  * claims of what they must hash to come with them; see fill_swarm.h.
  *
- *   Dray-Chain (request)   what the asker holds: "<signer, 64 hex>:<states>", up to three, by comma;
+ *   Dray-Chain (request)   what the asker holds: "<signer, 64 hex>:<states>", up to three, by
+ * comma;
  *                          "-" for none. It marks a request of a swarm
  *   Dray-Chain (answer)    base64url of claims, one after the other (proto/chain.h), as many states
  *                          as fit CHAIN_FIELD_MAX

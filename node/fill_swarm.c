@@ -128,8 +128,9 @@ bool swarm_open(struct fill *f)
         without(f);
         return false;
     }
-    history_note(f->set->opt.history, &f->digest, "swarm", "joined for %" PRIu32 " pieces of %" PRIu64
-                 " bytes, repository %s", f->swarm->n, piece_size(f->claimed), f->right.repository);
+    history_note(f->set->opt.history, &f->digest, "swarm",
+                 "joined for %" PRIu32 " pieces of %" PRIu64 " bytes, repository %s", f->swarm->n,
+                 piece_size(f->claimed), f->right.repository);
     judge_there(f);
     peers_kick(f->set->opt.peers);
     return true;
@@ -221,8 +222,9 @@ void swarm_give_up(struct fill *f, const char *why)
 {
     if (f->swarm->leaving || f->state > FILL_STREAMING)
         return;
-    history_note(f->set->opt.history, &f->digest, "swarm", "left with %" PRIu32 " of %" PRIu32
-                 " pieces: %s", f->swarm->held, f->swarm->n, why);
+    history_note(f->set->opt.history, &f->digest, "swarm",
+                 "left with %" PRIu32 " of %" PRIu32 " pieces: %s", f->swarm->held, f->swarm->n,
+                 why);
     swarm_close(f);
     if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
         fill_fail(f, ERR_UNREACHABLE, why);
@@ -271,7 +273,8 @@ static void fetch_step(struct fills *s, struct fill *f, const struct swarm_step 
     if (!f)
         f = for_region(s, step);
     if (!f || !f->swarm) {
-        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0, peers_now_ns(s->opt.peers));
+        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0,
+                            peers_now_ns(s->opt.peers));
         return;
     }
     history_note(s->opt.history, &f->digest, "appointed",

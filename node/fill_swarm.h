@@ -70,7 +70,7 @@ struct fill_swarm {
     u8 *state;          /* enum piece_state of each */
     struct piece_request requests[LIMIT_SWARM_REQUESTS];
     unsigned jobs, reading_back;
-    bool leaving;      /* to go on without the swarm, when the jobs are done */
+    bool leaving; /* to go on without the swarm, when the jobs are done */
     const char *leave_why;
     bool closed;
     u64 peer_pieces, origin_pieces;
@@ -79,10 +79,10 @@ struct fill_swarm {
 
     /* appointed to read from the registry */
     bool appointed, yielding;
-    u32 from;            /* FETCH said so */
-    u32 at, end;         /* the piece being received; where this request ends */
-    u64 skip;            /* bytes of a 200 before it */
-    struct piece *piece; /* being received */
+    u32 from;                         /* FETCH said so */
+    u32 at, end;                      /* the piece being received; where this request ends */
+    u64 skip;                         /* bytes of a 200 before it */
+    struct piece *piece;              /* being received */
     struct piece *queue, **queue_end; /* read, to be hashed in order */
     bool hashing, call_paused;
     unsigned failures;
@@ -102,10 +102,10 @@ u64 swarm_now(const struct fill *f);
 /* fill_judge.c */
 struct piece *piece_new(struct fill *f, u32 number, enum piece_from from); /* NULL: no memory */
 void piece_del(struct piece *p);
-void judge_piece(struct piece *p);         /* takes it: whole, from a peer */
-void judge_read(struct piece *p);          /* takes it: whole, from the registry, in order */
-void judge_there(struct fill *f);          /* chains grew: what is on the disk may be judged */
-void judge_doubt(struct fill *f);          /* looks whether chains must be held against the registry */
+void judge_piece(struct piece *p); /* takes it: whole, from a peer */
+void judge_read(struct piece *p);  /* takes it: whole, from the registry, in order */
+void judge_there(struct fill *f);  /* chains grew: what is on the disk may be judged */
+void judge_doubt(struct fill *f);  /* looks whether chains must be held against the registry */
 
 /* fill_ask.c */
 void ask_step(struct fill *f, const struct swarm_step *step);
