@@ -41,6 +41,14 @@ unsigned ask_running(const struct fill *f)
     return n;
 }
 
+const char *ask_name(const struct fill *f)
+{
+    for (size_t i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (f->swarm->requests[i].transfer)
+            return f->swarm->requests[i].name;
+    return NULL;
+}
+
 static u64 expected(const struct piece_request *r)
 {
     u64 bytes = 0;

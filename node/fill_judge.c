@@ -105,6 +105,14 @@ static void close_layer(struct fill *f)
     sink_pump(f);
 }
 
+static void set_front(struct fill *f, u32 front)
+{
+    f->swarm->front = front;
+    f->received = front < f->swarm->n ? piece_first(f->claimed, front) : f->claimed;
+    f->written = f->received;
+    f->ring.first = f->ring.end = f->received;
+}
+
 /* Before the first piece that is not held, everything can be shown. */
 static void move_front(struct fill *f, bool from_peer)
 {
@@ -114,10 +122,7 @@ static void move_front(struct fill *f, bool from_peer)
         front++;
     if (front == s->front)
         return;
-    s->front = front;
-    f->received = front < s->n ? piece_first(f->claimed, front) : f->claimed;
-    f->written = f->received;
-    f->ring.first = f->ring.end = f->received;
+    set_front(f, front);
     f->from_peer = from_peer;
     mesh_swarm_position(swarm_mesh(f), &f->digest,
                         f->n_bodies > 0 && front < s->n ? front : SWARM_NO_PIECE);
@@ -134,18 +139,9 @@ static void recheck(struct fill *f)
     for (u32 i = 0; i < s->n; i++) {
         if (s->state[i] != PIECE_HELD || chains_has_fit(s->chains, i))
             continue;
-        if (i < s->front && f->n_bodies > 0) {
-            wrong_layer(f, "a chain that clients were served by was forged");
-            return;
-        }
-        s->state[i] = PIECE_THERE;
+        s->state[i] = PIECE_THERE; /* what was shown of it stays shown: the last byte waits */
         s->held--;
         mesh_swarm_lost(swarm_mesh(f), &f->digest, i, swarm_now(f));
-        if (i < s->front) {
-            s->front = i;
-            f->received = f->written = piece_first(f->claimed, i);
-            f->ring.first = f->ring.end = f->received;
-        }
     }
     judge_there(f);
 }
@@ -167,6 +163,7 @@ static void is_held(struct piece *p)
     u64 now = swarm_now(f);
     s->state[p->number] = PIECE_HELD;
     s->held++;
+    s->progress_ns = now;
     s->peer_pieces += from_peer;
     s->origin_pieces += p->from == PIECE_OF_REGISTRY;
     if (p->request && ask_find(f, p->request))
@@ -296,6 +293,10 @@ static void mismatch(struct piece *p)
     struct fill_swarm *s = f->swarm;
     if (p->from == PIECE_OF_DISK) {
         forget(f, p->number);
+        if (p->number < s->front && f->n_bodies > 0)
+            wrong_layer(f, "a chain that clients were served by was forged");
+        else if (p->number < s->front)
+            set_front(f, p->number);
         return;
     }
     s->state[p->number] = PIECE_MISSING;

