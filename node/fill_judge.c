@@ -5,6 +5,7 @@
  * ended: that makes the chain that others verify by. */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,39 @@ static void wrong_layer(struct fill *f, const char *why)
         fill_fail(f, ERR_CORRUPT, why);
 }
 
+static void count_source(const struct piece *p)
+{
+    struct fill_swarm *s = p->fill->swarm;
+    size_t i = 0;
+    s->origin_pieces += p->from == PIECE_OF_REGISTRY;
+    s->disk_pieces += p->from == PIECE_OF_DISK;
+    if (p->from != PIECE_OF_PEER)
+        return;
+    while (i < SWARM_FROM_MAX - 1 && s->from[i].pieces > 0 &&
+           !node_key_equal(&s->from[i].key, &p->peer))
+        i++;
+    s->from[i].key = p->peer;
+    s->from[i].pieces++;
+}
+
+/* Whose pieces they were, in the history. */
+static void note_sources(const struct fill *f)
+{
+    const struct fill_swarm *s = f->swarm;
+    char text[160], name[MEMBER_TEXT_MAX + 1];
+    size_t len = 0;
+    for (size_t i = 0; i < SWARM_FROM_MAX && s->from[i].pieces > 0 && len < sizeof(text) - 1; i++) {
+        peers_name(f->set->opt.peers, &s->from[i].key, name);
+        int more = snprintf(text + len, sizeof(text) - len, ", %" PRIu32 " of %.20s%s",
+                            s->from[i].pieces, name, i == SWARM_FROM_MAX - 1 ? " and others" : "");
+        len += more > 0 ? (size_t)more : 0;
+    }
+    text[len < sizeof(text) ? len : sizeof(text) - 1] = '\0';
+    history_note(f->set->opt.history, &f->digest, "pieces",
+                 "%" PRIu32 " of the registry, %" PRIu32 " were here%s", s->origin_pieces,
+                 s->disk_pieces, text);
+}
+
 static void close_layer(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
@@ -99,6 +133,7 @@ static void close_layer(struct fill *f)
     ask_close(f);
     origin_close(f);
     s->closed = true;
+    note_sources(f);
     store_ingest_close_cut(f->ingest);
     f->size = f->claimed;
     sink_sound(f);
@@ -164,8 +199,7 @@ static void is_held(struct piece *p)
     s->state[p->number] = PIECE_HELD;
     s->held++;
     s->progress_ns = now;
-    s->peer_pieces += from_peer;
-    s->origin_pieces += p->from == PIECE_OF_REGISTRY;
+    count_source(p);
     if (p->request && ask_find(f, p->request))
         ask_judged(f, p->request, p->number, true);
     else
