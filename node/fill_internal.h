@@ -1,7 +1,8 @@
 /* fill_internal.h - what the files of fill share: fill.c begins and ends them,
- * fill_waiters.c knows who waits, fill_swarm.c and others take part in a swarm (fill_swarm.h), fill_fetch.c asks the registry and receives, fill_tracker.c asks
- * a tracker in its place, fill_peers.c asks other nodes, fill_sink.c hashes, writes and commits,
- * fill_body.c feeds readers. */
+ * fill_waiters.c knows who waits, fill_swarm.c and others take part in a swarm (fill_swarm.h),
+ * fill_fetch.c asks the registry and receives, fill_tracker.c asks a tracker in its place,
+ * fill_peers.c asks other nodes, fill_sink.c hashes, writes and commits, fill_body.c feeds readers.
+ */
 #pragma once
 
 #include <uv.h>

@@ -64,18 +64,30 @@ static void take_evidence(struct fill *f)
         peers_convict_chain(f->set->opt.peers, &f->digest, &e);
 }
 
+/* Trusted bytes of a piece, begun at `in`, gave `out`: who sent others is proved to have. */
+static void convict_by(struct fill *f, u32 number, const u8 *in, const u8 *out)
+{
+    struct fill_swarm *s = f->swarm;
+    for (size_t i = 0; i < s->n_bad;) {
+        struct bad_piece b = s->bad[i];
+        if (b.number != number || memcmp(b.in, in, CHAIN_STATE_MAX) != 0 ||
+            memcmp(b.out, out, CHAIN_STATE_MAX) == 0) {
+            i++;
+            continue;
+        }
+        s->bad[i] = s->bad[--s->n_bad];
+        peers_convict_piece(f->set->opt.peers, &b.peer, &f->digest, b.number);
+    }
+}
+
 /* Who sent a piece that is now known to be wrong. */
 static void convict_bad(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     struct chain_step steps[CHAINS_MAX];
-    for (size_t i = 0; i < s->n_bad; i++) {
-        const struct bad_piece *b = &s->bad[i];
-        if (chains_steps(s->chains, b->number, steps) == 1 &&
-            memcmp(steps[0].in, b->in, CHAIN_STATE_MAX) == 0 &&
-            memcmp(steps[0].out, b->out, CHAIN_STATE_MAX) != 0)
-            peers_convict_piece(f->set->opt.peers, &b->peer, &f->digest, b->number);
-    }
+    for (u32 i = 0; i < s->n && s->n_bad > 0; i++)
+        if (chains_steps(s->chains, i, steps) == 1)
+            convict_by(f, i, steps[0].in, steps[0].out);
 }
 
 /* All that is here is not the layer, or was shown and is not. Once more, from the registry. */
@@ -343,6 +355,8 @@ static void mismatch(struct piece *p)
         memcpy(b->in, p->steps[p->n_steps - 1].in, CHAIN_STATE_MAX);
         memcpy(b->out, p->out, CHAIN_STATE_MAX);
     }
+    if (s->n == 1) /* between the first state and the digest nobody need be believed */
+        convict_by(f, 0, p->steps[0].in, p->steps[0].out);
     if (p->request)
         ask_judged(f, p->request, p->number, false);
     judge_doubt(f);
@@ -452,8 +466,10 @@ static void on_chained(struct job *j)
                         : chains_own(s->chains, self_of(f), p->number + 1, p->out,
                                      p->from == PIECE_OF_REGISTRY);
     memcpy(step->out, p->out, CHAIN_STATE_MAX);
-    if (p->from == PIECE_OF_REGISTRY)
+    if (p->from == PIECE_OF_REGISTRY) {
         chains_trusted(s->chains, p->number, step->in, p->out);
+        convict_by(f, p->number, step->in, p->out);
+    }
     chains_fits(s->chains, p->number, step);
     p->fit = 0;
     recheck(f);
@@ -547,6 +563,7 @@ static void on_decided(struct job *j)
     f->swarm->deciding = SWARM_NO_PIECE;
     if (!is_over(f)) {
         chains_trusted(f->swarm->chains, p->number, p->steps[0].in, p->out);
+        convict_by(f, p->number, p->steps[0].in, p->out);
         recheck(f);
     }
     if (!is_over(f)) {

@@ -101,9 +101,9 @@ static void head(struct fill *f, const struct http_response *r)
     }
     s->skip = r->status == 200 ? first : 0;
     const char *value = http_response_field(r, "Content-Range");
-    bool fits = r->status == 200 ||
-                (value && !range_parse_content(value, strlen(value), &range, &total) &&
-                 range.first == first);
+    bool fits =
+        r->status == 200 || (value && !range_parse_content(value, strlen(value), &range, &total) &&
+                             range.first == first);
     if (!fits || (total != UINT64_MAX && total != f->claimed)) {
         fetch_leave(f);
         resign(f, SWARM_REGISTRY_REFUSED, "the registry says another size or range");

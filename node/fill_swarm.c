@@ -126,8 +126,9 @@ bool swarm_open(struct fill *f)
         without(f);
         return false;
     }
-    history_note(f->set->opt.history, &f->digest, "swarm", "joined for %" PRIu32 " pieces of %" PRIu64
-                 " bytes, repository %s", f->swarm->n, piece_size(f->claimed), f->right.repository);
+    history_note(f->set->opt.history, &f->digest, "swarm",
+                 "joined for %" PRIu32 " pieces of %" PRIu64 " bytes, repository %s", f->swarm->n,
+                 piece_size(f->claimed), f->right.repository);
     judge_there(f);
     peers_kick(f->set->opt.peers);
     return true;
@@ -220,8 +221,9 @@ void swarm_give_up(struct fill *f, const char *why)
 {
     if (f->swarm->leaving || f->state > FILL_STREAMING)
         return;
-    history_note(f->set->opt.history, &f->digest, "swarm", "left with %" PRIu32 " of %" PRIu32
-                 " pieces: %s", f->swarm->held, f->swarm->n, why);
+    history_note(f->set->opt.history, &f->digest, "swarm",
+                 "left with %" PRIu32 " of %" PRIu32 " pieces: %s", f->swarm->held, f->swarm->n,
+                 why);
     swarm_close(f);
     if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
         fill_fail(f, ERR_UNREACHABLE, why);
@@ -243,9 +245,15 @@ void swarm_tick(struct fill *f)
     }
     u64 now = swarm_now(f), waited = now - s->progress_ns;
     (void)swarm_look(mesh_swarm(m), &f->digest, &v, now);
-    if (v.backoff_ns > 0)
+    if (v.backoff_ns > 0) {
         s->progress_ns = now;
-    else if (waited > (v.fetcher_known ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS))
+        return;
+    }
+    u64 patience = v.fetcher_known ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS;
+    if (s->n_bad > 0 && !s->looked_at_bad && waited > patience / 2) {
+        s->looked_at_bad = true; /* who lied, the chain or the piece? */
+        origin_decide(f, s->bad[0].number);
+    } else if (waited > patience)
         swarm_give_up(f, "nothing came for too long");
 }
 
@@ -290,7 +298,8 @@ static void fetch_step(struct fills *s, struct fill *f, const struct swarm_step 
     if (!f)
         f = for_region(s, step);
     if (!f || !f->swarm) {
-        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0, peers_now_ns(s->opt.peers));
+        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0,
+                            peers_now_ns(s->opt.peers));
         return;
     }
     history_note(s->opt.history, &f->digest, "appointed",

@@ -24,7 +24,7 @@ struct node;
 struct piece_serving;
 
 struct peer_serving {
-    struct piece_serving *pieces; /* requests of swarms: held, or being answered */
+    struct piece_serving *pieces;  /* requests of swarms: held, or being answered */
     unsigned streams, streams_max; /* answers with a body that run; at most */
     u64 *sent_bytes, *busy;
     u64 *denied, *plain;

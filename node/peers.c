@@ -12,7 +12,8 @@
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    3000   /* sourcing.h leaves sooner; this is for who is asked beside it */
 #define STALL_TIMEOUT_MS   600000 /* stalls are sourcing's affair: pauses of ours may be long */
-/* A request for pieces may be held until its turn has come; the swarm itself asks elsewhere sooner. */
+/* A request for pieces may be held until its turn has come; the swarm itself asks elsewhere sooner.
+ */
 #define PIECE_HEAD_TIMEOUT_MS  12000
 #define PIECE_STALL_TIMEOUT_MS 10000
 /* A tracker asks the registry first, which may ask its storage. */

@@ -209,7 +209,7 @@ class Wrong(BadPeers):
         nodes = self.region(2, behind=[1])
         data, digest, path = self.layer(size)
         self.hold(digest, data, nodes[1:])
-        self.fronts[1].add(proxy.corrupt(size // 2), path=digest)
+        self.fronts[1].add(proxy.corrupt(50_000), path=digest)  # in every answer
         return nodes[0], data, digest, path
 
     def convicted(self, node):
@@ -217,13 +217,9 @@ class Wrong(BadPeers):
         self.assertEqual(list(rows.values()), [1.0], rows)
 
     def test_a_large_layer(self):
-        """The answer ends short, whoever comes again gets the layer, and the liar is left alone."""
+        """No piece counts before it is verified: nobody notices, and the liar is left alone."""
         node, data, digest, path = self.begin(4 * MIB)
-        reader = Reader(node, path).finish()
-        self.assertEqual((reader.status, reader.ended), (200, "fin"), reader)
-        self.assertLess(reader.received, len(data))
-        again = Reader(node, path)
-        self.check(again, digest, fetches=1)
+        self.check(Reader(node, path), digest, fetches=None)
         self.convicted(node)
         asked = len(self.fronts[1].requests(path="/mesh/v1/blobs/"))
         _, other, _ = self.layer(MIB, "other")

@@ -1,6 +1,6 @@
 /* node_fill_swarm.c - tests of fills that take part in a swarm: what its steps ask for is done, and
- * only pieces that fit a chain count. The swarm's core is the test itself (mesh_double.h); peers and
- * the registry are scripted servers. */
+ * only pieces that fit a chain count. The swarm's core is the test itself (mesh_double.h); peers
+ * and the registry are scripted servers. */
 #include "fill_peers_fixture.h"
 
 #include <sodium.h>
@@ -166,7 +166,8 @@ static u64 bad_pieces(size_t peer)
     return rig_counter(&rig, "dray_bad_pieces_total", labels);
 }
 
-/* --- pieces of many ---------------------------------------------------------------------------- */
+/* --- pieces of many ----------------------------------------------------------------------------
+ */
 
 static void test_pieces_in_any_order(void **state)
 {
@@ -256,7 +257,8 @@ static void test_answers_that_are_none(void **state)
     end_swarm();
 }
 
-/* --- liars ------------------------------------------------------------------------------------- */
+/* --- liars -------------------------------------------------------------------------------------
+ */
 
 static void test_a_wrong_piece_is_asked_elsewhere(void **state)
 {
@@ -338,7 +340,8 @@ static void test_a_consistent_forgery(void **state)
     end_swarm();
 }
 
-/* --- leaving, and coming back ------------------------------------------------------------------ */
+/* --- leaving, and coming back ------------------------------------------------------------------
+ */
 
 static void test_going_on_alone(void **state)
 {
