@@ -7,6 +7,7 @@
 
 #include "node/config.h"
 #include "node/ctl_table.h"
+#include "proto/member.h"
 #include "runtime/check.h"
 
 /* --- warnings -------------------------------------------------------------------------------- */
@@ -71,10 +72,19 @@ static bool warn_passwords(const struct node_config *c, char *text)
     return false;
 }
 
+static bool warn_serves(const struct node_config *c, char text[CONF_WHY_MAX])
+{
+    if (c->n_serves <= MEMBER_SERVES_MAX)
+        return false;
+    snprintf(text, CONF_WHY_MAX, "serves: only the first %d networks are told to trackers",
+             MEMBER_SERVES_MAX);
+    return true;
+}
+
 bool config_warning(const struct node_config *c, size_t i, char text[CONF_WHY_MAX])
 {
     static bool (*const all[])(const struct node_config *, char *) = {
-        warn_listen, warn_tracker, warn_tls_ca, warn_capacity, warn_passwords,
+        warn_listen, warn_tracker, warn_tls_ca, warn_capacity, warn_passwords, warn_serves,
     };
     for (size_t k = 0; k < countof(all); k++)
         if (all[k](c, text) && i-- == 0)

@@ -151,12 +151,18 @@ void fill_fail(struct fill *f, int err, const char *why)
     fill_release(f);
 }
 
+/* What is verified lacks the disk alone, which does not keep us long. */
 void fills_stop(struct fills *s)
 {
     s->stopping = true;
     for (struct fill *f = s->first, *next; f; f = next) {
         next = f->next;
-        fill_fail(f, ERR_CANCELED, "the node is stopping");
+        fill_hold(f);
+        if (f->state != FILL_SOUND)
+            fill_fail(f, ERR_CANCELED, "the node is stopping");
+        fetch_leave(f);
+        sources_close(f);
+        fill_release(f);
     }
 }
 

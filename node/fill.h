@@ -21,7 +21,7 @@
  *   - wrong bytes of which peers sent any: thrown away, and fetched once more from the registry
  * alone; a peer is blamed only when it sent all of them
  *   - who has a ticket is read for with the node's own credentials, and where there are none, or
- * they do not do, through the tracker that issued it (node/fill_tracker.c)
+ * they do not do, through the tracker that issued it, or another of its name (node/fill_tracker.c)
  *   - no room or a failing disk: *serve-through*, nothing kept, at the pace of the slowest reader
  *   - memory is bounded per fill (LIMIT_FILL_LAG_BYTES), whatever upstream, disk and readers do
  *
@@ -63,8 +63,8 @@ struct fills_options {
 };
 
 must_use int fills_new(struct fills **out, const struct fills_options *opt);
-/* Ends every fill (waiters fail, partials are kept), for shutdown. Jobs may still run: the pools
- * must be drained, then fills_del(). */
+/* Ends every fill (waiters fail, partials are kept), for shutdown; what is verified is still
+ * stored. Jobs may still run: wait until none is left (fills_running()), then fills_del(). */
 void fills_stop(struct fills *s);
 void fills_del(struct fills *s); /* none may be left */
 size_t fills_running(const struct fills *s);

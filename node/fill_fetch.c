@@ -14,6 +14,9 @@
 #define ATTEMPTS_MAX   6   /* upstream failures in a row without one byte between them */
 #define RETRY_FIRST_MS 100 /* doubled each time, to at most */
 #define RETRY_MAX_MS   5000
+/* Who issued a ticket is in the region, or was a moment ago: word of it may still be under way. */
+#define SIGHT_EVERY_MS 100
+#define SIGHT_LOOKS    50
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
@@ -483,6 +486,12 @@ void fetch_registry(struct fill *f)
         return;
     }
     int rc = tracker_is_next(&f->right) ? tracker_ask(f) : registry_ask(f);
+    if (rc == ERR_NOTFOUND && f->state == FILL_ASKING && f->looks < SIGHT_LOOKS) {
+        f->looks++;
+        uv_timer_start(&f->retry, on_retry, SIGHT_EVERY_MS, 0);
+        return;
+    }
+    f->looks = 0;
     if (rc)
         fetch_ended(f, rc, rc == ERR_NOTFOUND ? "its tracker is not in sight" : err_text(rc));
 }

@@ -13,6 +13,7 @@
 #include "store/hash.h"
 
 #define FILL_ALTERNATES 4         /* rights kept for a resume, beside the one in use */
+#define FILL_TRACKERS   4         /* asked in turn to be read through */
 #define SPAN_IOVS       16        /* blocks one job takes at most: 4 MiB */
 #define FILL_WINDOW     (2 * MIB) /* recent bytes kept for followers, beyond what jobs still need */
 /* From peers, a layer up to this is answered when it is verified: nobody sees a lie about it. */
@@ -83,13 +84,17 @@ struct fill {
     struct fill_right alternates[FILL_ALTERNATES];
     size_t n_alternates;
     struct upstream_call *call;
-    struct http_transfer *reading;        /* in its place: the tracker's */
-    bool reading_answered, reading_again; /* its head came; it was asked once more */
-    bool refusing;                        /* the running answer is a refusal, being collected */
+    struct http_transfer *reading;          /* in its place: the tracker's */
+    bool reading_answered, reading_again;   /* its head came; it was asked once more */
+    bool reading_elsewhere;                 /* it cannot, or will not: another may */
+    struct node_key read_at[FILL_TRACKERS]; /* asked for this stretch; the last is being asked */
+    size_t n_read_at;
+    bool refusing; /* the running answer is a refusal, being collected */
     bool redirected;
     struct answer refusal;
     u64 skip;          /* bytes of a 200 that a resume did not want */
     unsigned attempts; /* without progress */
+    unsigned looks;    /* for a tracker that is not in sight */
     uv_timer_t retry;
 
     /* taking part in a swarm: fill_swarm.h */
@@ -207,7 +212,8 @@ static inline bool tracker_is_next(const struct fill_right *r) /* not the regist
 {
     return r->ticket && !r->own;
 }
-/* Asks the tracker that issued the ticket in use. ERR_NOTFOUND: it is not to be seen in the region;
+/* Asks the tracker that issued the ticket in use, and others behind the same name where that one
+ * is gone or knows the login no more. ERR_NOTFOUND: none of them is to be seen in the region;
  * ERR_UNREACHABLE: there is no region; ERR_NOMEM, ERR_INVAL. */
 must_use int tracker_ask(struct fill *f);
 

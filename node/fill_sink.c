@@ -14,6 +14,8 @@
 static void not_kept(struct fill *f, int rc)
 {
     f->frozen = true;
+    if (f->state == FILL_SOUND) /* nothing is waited for any more */
+        fill_unlist(f);
     *f->set->unkept += 1;
     log_with(LOG_WARN, "layer is served through, not kept", LOG_STR("digest", f->text),
              LOG_STR("why", err_text(rc)));

@@ -19,6 +19,8 @@ struct region_config holdings_config(const struct node_config *c)
         .tls = c->tls.cert != NULL,
         .peer_plain = c->peer_plain,
         .can_fetch = c->n_upstreams > 0,
+        .serves = c->serves,
+        .n_serves = c->n_serves,
     };
 }
 

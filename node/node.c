@@ -205,6 +205,21 @@ static int open_upstreams(struct node *n, char why[CONF_WHY_MAX])
     return 0;
 }
 
+/* For trackers: what this node has done so far. */
+static void totals(void *arg, struct outcome_totals *out)
+{
+    struct node *n = arg;
+    struct store_stats st;
+    store_stats(n->store, &st);
+    *out = (struct outcome_totals){.from_peers = *peers_fetched_bytes(n->peers),
+                                   .from_origin = fills_fetched_bytes(n->fills),
+                                   .held_bytes = st.used_bytes,
+                                   .held_blobs = st.blobs,
+                                   .capacity_bytes = st.capacity_bytes,
+                                   .serving = n->layers_now};
+    memcpy(out->served, n->layers, sizeof(out->served));
+}
+
 /* Everything that needs no network of ours. */
 static struct upstream *upstream_named(void *arg, const char *name)
 {
@@ -249,11 +264,13 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
     struct peers_options peers = {
         .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
     struct outcomes_options outcomes = {
-        .loop = n->loop, .client = n->client, .metrics = n->metrics};
+        .loop = n->loop, .client = n->client, .metrics = n->metrics, .totals = totals, .arg = n};
     if (!rc)
         rc = peers_new(&n->peers, &peers);
     if (!rc)
         rc = tickets_new(&n->tickets, c->tracker_key, n->metrics, why);
+    if (rc == 0)
+        rc = revoked_new(&n->revoked, c->store.path, n->disk, n->tickets);
     if (!rc)
         rc = outcomes_new(&n->outcomes, &outcomes);
     if (rc)
@@ -574,6 +591,7 @@ void node_del(struct node *n)
     seeds_del(n->seeds);
     peers_del(n->peers);
     outcomes_del(n->outcomes);
+    revoked_del(n->revoked);
     tickets_del(n->tickets);
     if (n->store)
         store_ask_last(n->store, NULL, NULL);

@@ -18,11 +18,13 @@
 #define PIECE_STALL_TIMEOUT_MS 10000
 /* A tracker asks the registry first, which may ask its storage. */
 #define ORIGIN_HEAD_TIMEOUT_MS 30000
-#define ORIGIN_PATH            (OCI_NAME_MAX + DIGEST_TEXT_SIZE + TICKET_TEXT_SIZE + 64)
-#define CONVICTED              64
-#define CONVICTED_NS           (600 * 1000000000ull)
-#define DISTRUSTED             64
-#define DISTRUSTED_NS          (300 * 1000000000ull)
+/* It may be far, but where it is gone another is asked while the client waits. */
+#define ORIGIN_CONNECT_TIMEOUT_MS 3000
+#define ORIGIN_PATH               (OCI_NAME_MAX + DIGEST_TEXT_SIZE + TICKET_TEXT_SIZE + 64)
+#define CONVICTED                 64
+#define CONVICTED_NS              (600 * 1000000000ull)
+#define DISTRUSTED                64
+#define DISTRUSTED_NS             (300 * 1000000000ull)
 
 struct peers {
     struct peers_options opt;
@@ -203,6 +205,29 @@ int peers_get_pieces(struct peers *p, const struct sourcing_peer *peer, const st
     return get(p, peer, d, lines, bytes, &opt, out);
 }
 
+static bool is_among(const struct node_key *list, size_t n, const struct node_key *k)
+{
+    for (size_t i = 0; i < n; i++)
+        if (node_key_equal(&list[i], k))
+            return true;
+    return false;
+}
+
+bool peers_other_tracker(struct peers *p, const struct node_key *tried, size_t n,
+                         struct node_key *found)
+{
+    struct mesh *m = mesh(p);
+    struct member_view v;
+    size_t at = 0;
+    while (m && member_each(mesh_member(m), &at, &v))
+        if (v.record->role == MEMBER_TRACKER && v.state <= MEMBER_SUSPECT &&
+            !is_among(tried, n, &v.record->key)) {
+            *found = v.record->key;
+            return true;
+        }
+    return false;
+}
+
 int peers_get_origin(struct peers *p, const struct peers_origin *o,
                      const struct http_transfer_events *on, void *arg, struct http_transfer **out)
 {
@@ -236,6 +261,7 @@ int peers_get_origin(struct peers *p, const struct peers_origin *o,
         .n_fields = o->first > 0 ? 2 : 1,
         .ca_file = ca,
         .any_name = ca != NULL,
+        .connect_timeout_ms = ORIGIN_CONNECT_TIMEOUT_MS,
         .head_timeout_ms = ORIGIN_HEAD_TIMEOUT_MS,
         .on = *on,
         .arg = arg,
@@ -282,7 +308,12 @@ void peers_ended(struct peers *p, const struct peers_result *r)
 
 void peers_ended_piece(struct peers *p, const struct peers_result *r)
 {
+<<<<<<< HEAD
     bool usual = r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT;
+=======
+    bool usual =
+        r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT || r->outcome == SOURCING_BUSY;
+>>>>>>> swarm
     ended(p, r, !usual);
 }
 

@@ -67,9 +67,12 @@ struct peers_origin {
     const struct node_key *tracker;
     const char *repository;
     const struct digest *digest;
-    const char *ticket; /* which that tracker issued */
+    const char *ticket; /* which that tracker issued, or one behind the same name */
     u64 first;          /* byte */
 };
+/* A living tracker of the region that is not among `tried`; false: there is none. */
+bool peers_other_tracker(struct peers *p, const struct node_key *tried, size_t n,
+                         struct node_key *found);
 /* GET of a layer from `first` on, by way of the tracker. ERR_NOTFOUND: no such tracker lives in the
  * region; else as peers_get(). Nothing is announced: it is no peer. */
 must_use int peers_get_origin(struct peers *p, const struct peers_origin *o,

@@ -101,6 +101,7 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
     }
     add_fields(p, source);
     p->layer = !p->head;
+    n->layers_now += p->layer;
     p->expected = end == UINT64_MAX ? 0 : end - first;
     if (kind == RANGE_PART)
         http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first,

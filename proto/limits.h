@@ -58,7 +58,7 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 
 /* Swarms. */
 #define LIMIT_SWARMS           512   /* layers at once: wanted, seeded, or that we are home of */
-#define LIMIT_SWARM_NEIGHBOURS 32    /* of one layer; SWARM_NEIGHBOURS are sought */
+#define LIMIT_SWARM_NEIGHBOURS 40    /* of one layer; SWARM_NEIGHBOURS are sought */
 #define LIMIT_SWARM_REQUESTS   32    /* of one layer, under way at once */
 #define LIMIT_SWARM_SERVES     96    /* given or held at once, of all layers together */
 #define LIMIT_SWARM_GUESTS     65536 /* askers that a home remembers, of all layers together */

@@ -83,8 +83,13 @@ static int self_make(struct peer **out, const struct member_record *r, const cha
     h.rec.region = region;
     h.rec.rack = text_or_empty(r->rack);
     h.rec.public_url = text_or_empty(r->public_url);
-    if (!is_record(&h.rec))
+    u8 extra[EXTRA_MAX];
+    if (!is_record(&h.rec) || r->n_serves > MEMBER_SERVES_MAX)
         return ERR_INVAL;
+    h.extra = extra;
+    h.extra_len = serves_pack(r->serves, r->n_serves, extra);
+    h.rec.serves = NULL; /* the caller's */
+    h.rec.n_serves = 0;
     return peer_make(out, &h, region);
 }
 
@@ -382,7 +387,8 @@ bool member_write(struct member *m, struct addr *to, struct wire_out *w, u64 now
     while (m->n_sends > 0) {
         struct send s = m->sends[m->sends_at];
         m->sends_at = (m->sends_at + 1) % SENDS_MAX;
-        m->n_sends--;
+        if (--m->n_sends == 0)
+            m->sends_at = 0; /* the same place again, which is at hand */
         if (!write_one(m, &s, &part))
             continue;
         *to = s.to;
@@ -465,6 +471,8 @@ static void view(const struct member *m, const struct peer *p, struct member_vie
         .barred = p->barred_until_ns > m->now_ns,
         .heard_ns = p->heard_ns,
         .key_ids = {p->key_ids[0], p->key_ids[1]},
+        .extra = (const u8 *)p->rec.public_url + strlen(p->rec.public_url) + 1,
+        .extra_len = p->extra_len,
     };
 }
 
@@ -482,6 +490,12 @@ bool member_find_sender(const struct member *m, const u8 sender[8], struct membe
     if (p)
         view(m, p, out);
     return p != NULL;
+}
+
+const struct node_key *member_key_of(const struct member *m, const u8 sender[8])
+{
+    const struct peer *p = peer_by_word(m, word_of(sender));
+    return p ? &p->rec.key : NULL;
 }
 
 bool member_each(const struct member *m, size_t *at, struct member_view *out)

@@ -46,11 +46,19 @@ const char *member_state_name(enum member_state s);
 
 enum member_role { MEMBER_NODE = 1, MEMBER_TRACKER = 2 };
 
+/* Networks of users that a node says it is near to. */
+#define MEMBER_SERVES_MAX 7 /* they fit in a record's last field */
+
+struct member_network {
+    u8 ip[16]; /* as in struct addr */
+    u8 bits;   /* 0 to 128: IPv4's count from 96 on */
+};
+bool member_network_has(const struct member_network *n, const struct addr *a);
+
 /* What a node says about itself. Signed as a whole. Texts are borrowed: from the caller in what is
  * handed in (copied there), from the member list in a view. Printable, without control characters.
  */
 struct member_record {
-    struct node_key key;
     u64 epoch;       /* boot epoch: greater at each start */
     u64 incarnation; /* raised to refute, and when anything here changes */
     struct addr addr;
@@ -58,8 +66,11 @@ struct member_record {
     u8 version_min, version_max; /* wire versions it understands */
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
+    struct node_key key;
     const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
     const char *public_url;           /* at most MEMBER_URL_MAX */
+    const struct member_network *serves; /* in what is handed in; see member_serves(). NULL: none */
+    size_t n_serves;                     /* at most MEMBER_SERVES_MAX */
 };
 
 /* Times; zero means the default in brackets. Probing slows down with the node's own health score.
@@ -171,13 +182,20 @@ struct member_view {
     u64 since_ns; /* in this state */
     u64 rtt_ns;   /* smoothed; 0: never measured */
     struct coord coord;
-    u8 load;        /* as it last said, 0 to 255 */
-    bool barred;    /* quarantined here */
-    u64 heard_ns;   /* last sign of life to us */
-    u32 key_ids[2]; /* mesh keys it holds: sealing with, and another */
+    u8 load;         /* as it last said, 0 to 255 */
+    bool barred;     /* quarantined here */
+    u64 heard_ns;    /* last sign of life to us */
+    u32 key_ids[2];  /* mesh keys it holds: sealing with, and another */
+    const u8 *extra; /* borrowed as the record is: member_serves() reads it */
+    size_t extra_len;
 };
+/* The networks of users that it says it is near to. Returns how many. */
+size_t member_serves(const struct member_view *v, struct member_network out[MEMBER_SERVES_MAX]);
 bool member_find(const struct member *m, const struct node_key *k, struct member_view *out);
 bool member_find_sender(const struct member *m, const u8 sender[8], struct member_view *out);
+/* The whole key of one of them, or our own; borrowed until the next call that drives. NULL: nobody
+ * known. */
+const struct node_key *member_key_of(const struct member *m, const u8 sender[8]);
 /* Iterates over everybody but ourselves: `*at` starts at 0. False at the end. */
 bool member_each(const struct member *m, size_t *at, struct member_view *out);
 const struct member_record *member_self(const struct member *m);

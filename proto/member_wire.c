@@ -212,7 +212,7 @@ void self_sign(struct member *m)
 {
     u8 packed[RECORD_PACKED_MAX];
     struct peer *p = m->self;
-    size_t n = record_pack(&p->rec, NULL, 0, packed);
+    size_t n = record_pack(&p->rec, extra_of(p), p->extra_len, packed);
     sign(m, IDENTITY_ALIVE, packed, n, &p->sig);
 }
 
@@ -278,6 +278,8 @@ int get_accusation(struct wire_in *r, struct accusing *a)
 void put_doubts(struct wire_out *w, const struct peer *p)
 {
     size_t mark = wire_mark(w);
+    if (!p->doubted)
+        return;
     if (p->verdict)
         put_accusation(w, p, p->verdict->by, true, &p->verdict->sig);
     for (unsigned i = 0; p->suspicion && i < p->suspicion->n && !wire_full(w); i++) {

@@ -44,6 +44,11 @@ static int take_self(struct mesh *m, const struct mesh_options *opt)
     m->self.public_url = take_text(&at, from->public_url);
     m->version_min = from->version_min ? from->version_min : WIRE_VERSION_MIN;
     m->version_max = from->version_max ? from->version_max : WIRE_VERSION;
+    if (from->n_serves > MEMBER_SERVES_MAX)
+        return ERR_INVAL;
+    if (from->n_serves > 0)
+        memcpy(m->serves, from->serves, from->n_serves * sizeof(*m->serves));
+    m->self.serves = m->serves;
     m->self.version_min = m->version_min;
     m->self.version_max = m->version_max;
     m->self.key = m->key;

@@ -165,6 +165,8 @@ void mesh_swarm_leave(struct mesh *m, const struct digest *d, u64 now_ns);
 must_use int mesh_swarm_seed(struct mesh *m, const struct digest *d, u64 size, u64 now_ns);
 void mesh_swarm_have(struct mesh *m, const struct digest *d, u32 piece, u64 now_ns);
 void mesh_swarm_lost(struct mesh *m, const struct digest *d, u32 piece, u64 now_ns);
+void mesh_swarm_forged(struct mesh *m, const struct digest *d, const struct node_key *k,
+                       u64 now_ns);
 /* Besides, mesh_hold(), as for any layer that the store keeps. */
 void mesh_swarm_complete(struct mesh *m, const struct digest *d, u64 now_ns);
 void mesh_swarm_position(struct mesh *m, const struct digest *d, u32 piece);

@@ -65,7 +65,8 @@ struct mesh_event_ring {
 struct mesh {
     struct node_key key;
     struct node_secret secret;
-    struct member_record self; /* its texts are in `texts` */
+    struct member_record self; /* its texts are in `texts`, its networks in `serves` */
+    struct member_network serves[MEMBER_SERVES_MAX];
     char *texts;
     struct member *member;
     struct inventory *inventory;

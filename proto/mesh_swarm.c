@@ -27,6 +27,11 @@ void mesh_swarm_lost(struct mesh *m, const struct digest *d, u32 piece, u64 now_
     swarm_lost(m->swarm, d, piece, now_ns);
 }
 
+void mesh_swarm_forged(struct mesh *m, const struct digest *d, const struct node_key *k, u64 now_ns)
+{
+    swarm_forged(m->swarm, d, k, now_ns);
+}
+
 void mesh_swarm_complete(struct mesh *m, const struct digest *d, u64 now_ns)
 {
     swarm_complete(m->swarm, d, now_ns);

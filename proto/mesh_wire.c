@@ -32,10 +32,10 @@ bool mesh_split(struct wire_in *r, unsigned *number, struct wire_in *body)
 
 bool mesh_sender_key(const struct mesh *m, const u8 sender[8], struct node_key *out)
 {
-    struct member_view v;
-    if (!member_find_sender(m->member, sender, &v))
+    const struct node_key *k = member_key_of(m->member, sender);
+    if (!k)
         return false;
-    *out = v.record->key;
+    *out = *k;
     return true;
 }
 

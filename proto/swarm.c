@@ -372,6 +372,31 @@ void swarm_lost(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns)
     swarm_new_session(s, l, now_ns);
 }
 
+bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k)
+{
+    for (u32 i = 0; i < l->n_forgers && i < SWARM_FETCHERS; i++)
+        if (node_key_equal(&l->forgers[i], k))
+            return true;
+    return false;
+}
+
+void swarm_forged(struct swarm *s, const struct digest *d, const struct node_key *k, u64 now_ns)
+{
+    struct swarm_layer *l = swarm_find(s, d);
+    if (!l || swarm_is_forger(l, k))
+        return;
+    l->forgers[l->n_forgers++ % SWARM_FETCHERS] = *k;
+    struct swarm_peer *p = swarm_peer_find(l, k);
+    if (p)
+        swarm_peer_drop(s, l, p, BYE_GONE, now_ns);
+    for (u32 i = 0; i < l->n_fetchers && i < SWARM_FETCHERS; i++)
+        if (node_key_equal(&l->fetchers[i], k) && l->n_fetchers <= SWARM_FETCHERS)
+            l->fetchers[i--] = l->fetchers[--l->n_fetchers];
+    l->ranks_ns = 0; /* it is no home any more, for us */
+    l->join_ns = now_ns;
+    swarm_wake(l, now_ns);
+}
+
 void swarm_complete(struct swarm *s, const struct digest *d, u64 now_ns)
 {
     struct swarm_layer *l = swarm_find(s, d);

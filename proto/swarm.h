@@ -72,9 +72,9 @@
 #define SWARM_MS          1000000ull
 #define SWARM_LEASE_NS    (250 * SWARM_MS)  /* told so often */
 #define SWARM_VOID_NS     (1000 * SWARM_MS) /* of silence end it */
-#define SWARM_UPLOADS     2                 /* pieces given at once, of all layers together */
+#define SWARM_UPLOADS     4                 /* pieces given at once, of all layers together */
 #define SWARM_UPLOADS_ONE 4                 /* of a layer that is one piece */
-#define SWARM_WAITING     24                /* requests held until there is room */
+#define SWARM_WAITING     2                 /* requests held until there is room */
 #define SWARM_NEIGHBOURS  20                /* sought */
 #define SWARM_NEAR        15                /* of these */
 
@@ -111,6 +111,9 @@ must_use int swarm_seed(struct swarm *s, const struct digest *d, u64 size, u64 n
 void swarm_have(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns);
 /* It is not, after all: its chain was forged. Everybody is told. */
 void swarm_lost(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns);
+/* `k` signed a chain that the digest disproves: neither asked nor believed again for this layer,
+ * nor thought of as its home. What came by that chain: swarm_lost(), piece by piece. */
+void swarm_forged(struct swarm *s, const struct digest *d, const struct node_key *k, u64 now_ns);
 /* The layer is closed on its digest and kept: from now on we seed, until nobody asks any more. */
 void swarm_complete(struct swarm *s, const struct digest *d, u64 now_ns);
 /* The first piece that a client waits for; SWARM_NO_PIECE: nobody waits. */

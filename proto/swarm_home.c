@@ -19,7 +19,8 @@
 #define APPOINT_AGAIN_NS (100 * SWARM_MS)
 #define REFUSED_NS       (300000 * SWARM_MS)
 #define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
-#define CUTS_MAX         3                 /* in a row: the registry is away for everybody */
+#define DISTRUST         3
+#define CUTS_MAX         3 /* in a row: the registry is away for everybody */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
@@ -52,7 +53,8 @@ static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetc
         rank_one(l, scores, &s->self);
     for (size_t at = 0; member_each(s->member, &at, &v);)
         if (v.record->role == MEMBER_NODE && (v.record->can_fetch || !can_fetch) &&
-            (v.state == MEMBER_ALIVE || v.state == MEMBER_SUSPECT))
+            (v.state == MEMBER_ALIVE || v.state == MEMBER_SUSPECT) &&
+            !swarm_is_forger(l, &v.record->key))
             rank_one(l, scores, &v.record->key);
 }
 
@@ -174,6 +176,7 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
     g->can_fetch = j->can_fetch;
     g->complete = j->complete;
     g->stuck = j->stuck;
+    g->distrusts = j->distrusts;
     swarm_wake(l, now_ns);
     if (!node_key_equal(k, &s->self))
         swarm_order(s, &(struct swarm_out){
@@ -217,12 +220,19 @@ bool swarm_lease_lives(const struct swarm *s, const struct swarm_lease *l, u64 n
 bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l)
 {
     const struct swarm_home *h = l->home;
-    if (l->complete || inventory_holders(s->inventory, &l->digest, NULL, 0) > 0)
+    struct node_key holders[SWARM_FETCHERS + 1];
+    size_t n = inventory_holders(s->inventory, &l->digest, holders, countof(holders));
+    for (size_t i = 0; i < n && i < countof(holders); i++)
+        if (!swarm_is_forger(l, &holders[i]))
+            return true;
+    if (l->complete)
         return true;
-    if (h && h->lease.state == LEASE_DONE && swarm_alive(s, &h->lease.fetcher))
+    if (h && h->lease.state == LEASE_DONE && swarm_alive(s, &h->lease.fetcher) &&
+        !swarm_is_forger(l, &h->lease.fetcher))
         return true;
     for (u32 i = 0; h && i < h->n; i++)
-        if (h->guests[i].complete && swarm_alive(s, &h->guests[i].key))
+        if (h->guests[i].complete && swarm_alive(s, &h->guests[i].key) &&
+            !swarm_is_forger(l, &h->guests[i].key))
             return true;
     return false;
 }
@@ -327,8 +337,8 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
     }
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];
-        if (!g->can_fetch || g->not_before_ns > now_ns || node_key_equal(&g->key, &s->self) ||
-            !swarm_alive(s, &g->key))
+        if (!g->can_fetch || swarm_is_forger(l, &g->key) || g->not_before_ns > now_ns ||
+            node_key_equal(&g->key, &s->self) || !swarm_alive(s, &g->key))
             continue;
         if (rng_below(&s->rng, ++n) == 0)
             *out = g->key;
@@ -400,6 +410,12 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return true;
     if (mine == SWARM_RANKS)
         return l->alone;
+    /* Several say that those above forge: a lie of theirs costs one more copy. */
+    u32 distrust = 0;
+    for (u32 i = 0; i < h->n; i++)
+        distrust += h->guests[i].distrusts;
+    if (distrust >= DISTRUST || (distrust > 0 && distrust == h->n))
+        return true;
     if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS && h->above_heard_ns > 0) {
         h->above_ns = 0;
         h->relays = true;

@@ -20,13 +20,17 @@
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
-#define SWARM_NONE       UINT32_MAX
+/* Pieces given at once by who has what nobody else has: two, or more when they pile up. */
+#define SWARM_OFFERING  8
+#define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
+#define SWARM_GIVEN_FEW 2
+#define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
 #define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
 #define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
-#define SWARM_AGAIN_NS     (300 * SWARM_MS) /* not acknowledged: once more */
+#define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
 #define SWARM_ALIVE_NS     (1000 * SWARM_MS)
 #define SWARM_SILENT_NS    (4000 * SWARM_MS) /* a neighbour that says nothing is left */
 #define SWARM_HELLO_NS     (200 * SWARM_MS)
@@ -81,7 +85,7 @@ struct swarm_guest { /* of a home */
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u64 group;                   /* rack or subnet, hashed */
     u32 have;
-    bool can_fetch, complete, stuck;
+    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
 };
 
 struct swarm_home {
@@ -117,6 +121,8 @@ struct swarm_peer { /* a neighbour */
     bool ack_due;
     u32 asked; /* requests under way at it */
     u64 busy_ns;
+    u32 told_load;
+    u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
     u32 strikes;   /* wrong or missing pieces */
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
@@ -164,9 +170,11 @@ struct swarm_layer {
     u32 joins;
     struct node_key fetchers[SWARM_FETCHERS];
     u32 n_fetchers;
+    struct node_key forgers[SWARM_FETCHERS]; /* convicted here, of this layer */
+    u32 n_forgers;
     bool nobody; /* can fetch, as the home says */
     bool alone;  /* no rank can be reached: we act for ourselves */
-    u64 give_up_ns, seeds_ns, backoff_ns;
+    u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
 
     /* the fetcher */
     struct swarm_lease lease; /* ours; state NONE: we do not fetch */
@@ -181,6 +189,7 @@ struct swarm_layer {
     u8 *avail, *asked;
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
+    u32 offer_room;             /* how many may be at once */
     u32 offer_at;
     u64 piece_ns;  /* how long one takes, from its first byte on */
     u64 upload_ns; /* likewise, to a peer */
@@ -194,7 +203,7 @@ struct swarm_layer {
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
-    u32 n_requests;
+    u32 n_requests, n_started;
     u32 uploads;
 };
 
@@ -244,6 +253,7 @@ u64 swarm_word(const struct digest *d);
 void swarm_order(struct swarm *s, const struct swarm_out *o);
 struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l,
                                   enum swarm_do what); /* NULL: full */
+bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k);
 bool swarm_alive(const struct swarm *s, const struct node_key *k);
 void swarm_wake(struct swarm_layer *l, u64 at_ns);
 u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
@@ -255,7 +265,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
 struct swarm_join_message {
     u64 size;
-    bool can_fetch, leaves, complete, stuck;
+    bool can_fetch, leaves, complete, stuck, distrusts;
     u32 have, rank;
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,

@@ -33,6 +33,7 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
                                          .can_fetch = l->can_fetch,
                                          .complete = l->complete,
                                          .stuck = swarm_is_stuck(l, now_ns),
+                                         .distrusts = l->n_forgers > 0,
                                          .have = l->map.have};
     u64 names[SWARM_NAMES];
     swarm_guest(s, l, &s->self, &j, now_ns);

@@ -13,6 +13,7 @@
 
 #define RETRY_NAME_NS (3000 * SWARM_MS) /* a candidate that had no room */
 #define HELLOS_MAX    6
+#define SEEK_NS       (100 * SWARM_MS) /* between two rounds of trying */
 #define SEEDS_MAX     6
 #define SEEDS_NS      (1000 * SWARM_MS)
 
@@ -28,13 +29,22 @@ struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key 
 
 void swarm_candidate_add(struct swarm *s, struct swarm_layer *l, const struct node_key *k)
 {
-    if (node_key_equal(k, &s->self))
+    if (node_key_equal(k, &s->self) || swarm_is_forger(l, k))
         return;
     for (u32 i = 0; i < l->n_candidates; i++)
         if (node_key_equal(&l->candidates[i].key, k))
             return;
-    u32 at = l->n_candidates < SWARM_CANDIDATES ? l->n_candidates++
-                                                : l->next_candidate++ % SWARM_CANDIDATES;
+    u32 at = l->n_candidates;
+    if (at == SWARM_CANDIDATES) { /* one that was tried makes room, and not the last of these */
+        for (u32 i = 0; i < SWARM_CANDIDATES && at == SWARM_CANDIDATES; i++) {
+            u32 next = l->next_candidate++ % SWARM_CANDIDATES;
+            at = l->candidates[next].tried_ns ? next : at;
+        }
+        if (at == SWARM_CANDIDATES)
+            return;
+    } else {
+        l->n_candidates++;
+    }
     l->candidates[at] = (struct swarm_candidate){.key = *k};
 }
 
@@ -103,7 +113,10 @@ static void seek(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         near += l->peers[i].used && l->peers[i].near;
         chosen += l->peers[i].used && l->peers[i].chosen;
     }
-    while (l->n_peers < SWARM_NEIGHBOURS) {
+    if (now_ns < l->seek_ns)
+        return;
+    u32 tries = SWARM_NEIGHBOURS / 2;
+    for (; l->n_peers < SWARM_NEIGHBOURS && tries > 0; tries--) {
         bool wants_near = near < SWARM_NEAR && 4 * near <= 3 * chosen;
         struct swarm_candidate *c =
             wants_near ? pick_near(s, l, now_ns) : pick_random(s, l, now_ns);
@@ -118,6 +131,7 @@ static void seek(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         near += wants_near;
         chosen++;
         swarm_say_hello(s, l, p, now_ns);
+        l->seek_ns = now_ns + SEEK_NS;
     }
 }
 
@@ -134,7 +148,7 @@ static void seek_seeds(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         size_t at = i < SEEDS_MAX / 2 ? i : i + rng_below(&s->rng, n - i);
         const struct node_key k = all[at];
         all[at] = all[i];
-        if (swarm_peer_find(l, &k) || !swarm_alive(s, &k))
+        if (swarm_peer_find(l, &k) || !swarm_alive(s, &k) || swarm_is_forger(l, &k))
             continue;
         struct swarm_peer *p = swarm_peer_new(s, l, &k, now_ns);
         if (!p)
@@ -266,10 +280,12 @@ static bool lacks_any(const struct swarm_layer *l, const struct swarm_peer *p, u
 }
 
 /* When this one is to hear from us again. */
-static u64 due_of(const struct swarm_layer *l, const struct swarm_peer *p)
+static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const struct swarm_peer *p)
 {
     u32 n = log_told(l);
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
+    if (!p->complete && p->told_load >= SWARM_UPLOADS && s->n_serves < SWARM_UPLOADS)
+        due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
         due = p->sent_ns + (!p->complete && lacks_any(l, p, n) ? SWARM_NEWS_NS : SWARM_LAZY_NS);
     if (p->told < p->sent && p->sent_ns + SWARM_AGAIN_NS < due)
@@ -285,7 +301,7 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         struct swarm_peer *p = &l->peers[i];
         if (!p->used || !p->met || !p->acked_hello || p->queued)
             continue;
-        u64 due = due_of(l, p);
+        u64 due = due_of(s, l, p);
         if (due > now_ns) {
             swarm_wake(l, due);
             continue;

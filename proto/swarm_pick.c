@@ -13,12 +13,15 @@
 #define DEPTH_LEAST 4
 #define LAST_PIECES 3 /* asked of up to three */
 #define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
+#define WIDER       4 /* more at once while fewer than STARTED are being answered */
+#define STARTED     2
+#define BUSY_MS     20
 #define PER_PEER    2 /* while others can be asked */
 
-static bool is_usable(const struct swarm_peer *p, u64 now_ns, bool last_resort)
+static bool is_usable(const struct swarm_peer *p, u64 now_ns, u32 load, bool last_resort)
 {
-    return p->used && p->met && !p->barred && p->busy_ns <= now_ns && p->map.have > 0 &&
-           (last_resort || p->strikes < STRIKES);
+    return p->used && (p->super || p->load < load) && p->met && !p->barred &&
+           p->busy_ns <= now_ns && p->map.have > 0 && (last_resort || p->strikes < STRIKES);
 }
 
 /* As many at once as keep the line full: what it brings in the time that a request takes to be
@@ -47,18 +50,18 @@ static bool asked_of(const struct swarm_layer *l, u32 piece, u32 peer)
 
 /* Whom to ask for it: the one at which the fewest requests stand; SWARM_NONE: nobody can be. */
 static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece, u32 per_peer,
-                     bool last_resort, u64 now_ns)
+                     u32 load, bool last_resort, u64 now_ns)
 {
     u32 best = SWARM_NONE, ties = 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        if (!is_usable(p, now_ns, last_resort) || p->asked >= per_peer ||
+        if (!is_usable(p, now_ns, load, last_resort) || p->asked >= per_peer ||
             !piece_map_has(&p->map, piece) || (l->asked[piece] > 0 && asked_of(l, piece, i)))
             continue;
-        if (best == SWARM_NONE || p->asked < l->peers[best].asked) {
+        if (best == SWARM_NONE || p->load < l->peers[best].load) {
             best = i;
             ties = 1;
-        } else if (p->asked == l->peers[best].asked && rng_below(&s->rng, ++ties) == 0) {
+        } else if (p->load == l->peers[best].load && rng_below(&s->rng, ++ties) == 0) {
             best = i;
         }
     }
@@ -66,15 +69,15 @@ static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece, u3
 }
 
 /* Marks what the usable ones have. */
-static bool usable_map(const struct swarm_layer *l, u32 per_peer, bool last_resort, u64 now_ns,
-                       u64 map[LIMIT_PIECES / 64])
+static bool usable_map(const struct swarm_layer *l, u32 per_peer, u32 load, bool last_resort,
+                       u64 now_ns, u64 map[LIMIT_PIECES / 64])
 {
     u32 words = (l->n + 63) / 64;
     bool any = false;
     memset(map, 0, words * sizeof(*map));
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        if (!is_usable(p, now_ns, last_resort) || p->asked >= per_peer)
+        if (!is_usable(p, now_ns, load, last_resort) || p->asked >= per_peer)
             continue;
         any = true;
         for (u32 w = 0; w < words; w++)
@@ -138,6 +141,7 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
     l->n_requests++;
     l->asked[piece]++;
     l->peers[peer].asked++;
+    l->peers[peer].load++;
     s->stats.asked++;
     step->id = r->id;
     step->first = piece;
@@ -160,7 +164,7 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             continue;
         if (r->started_ns && missing > LAST_PIECES)
             continue;
-        u32 other = pick_peer(s, l, r->first, PER_PEER, false, now_ns);
+        u32 other = pick_peer(s, l, r->first, PER_PEER, 2, false, now_ns);
         if (other == SWARM_NONE)
             continue;
         oldest = r;
@@ -170,11 +174,11 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 }
 
 /* The first pass leaves out those with strikes, the second asks them too. */
-static bool pick_one(struct swarm *s, struct swarm_layer *l, u32 per_peer, bool last_resort,
-                     u64 now_ns)
+static bool pick_one(struct swarm *s, struct swarm_layer *l, u32 per_peer, u32 load,
+                     bool last_resort, u64 now_ns)
 {
     u64 map[LIMIT_PIECES / 64];
-    if (!usable_map(l, per_peer, last_resort, now_ns, map))
+    if (!usable_map(l, per_peer, load, last_resort, now_ns, map))
         return false;
     u32 piece = pick_window(l, map);
     bool window = piece != SWARM_NONE;
@@ -182,7 +186,7 @@ static bool pick_one(struct swarm *s, struct swarm_layer *l, u32 per_peer, bool 
         piece = pick_rarest(s, l, map);
     if (piece == SWARM_NONE)
         return false;
-    u32 peer = pick_peer(s, l, piece, per_peer, last_resort, now_ns);
+    u32 peer = pick_peer(s, l, piece, per_peer, load, last_resort, now_ns);
     return peer != SWARM_NONE && ask(s, l, piece, peer, window, now_ns);
 }
 
@@ -191,12 +195,14 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->wanted || l->n == 0 || l->map.have == l->n)
         return;
     u32 depth = depth_of(l);
-    while (l->n_requests < depth) {
-        if (pick_one(s, l, PER_PEER, false, now_ns))
+    while (l->n_requests < depth + (l->n_started < STARTED ? WIDER : 0)) {
+        if (pick_one(s, l, PER_PEER, SWARM_UPLOADS, false, now_ns))
             continue;
-        if (pick_one(s, l, depth, l->n_requests == 0, now_ns))
+        /* Nobody is idle: two stand in line all the same. */
+        if (l->n_requests < STARTED &&
+            pick_one(s, l, depth, UINT32_MAX, l->n_requests == 0, now_ns))
             continue;
-        if (!ask_twice(s, l, now_ns))
+        if (l->n_requests >= depth || !ask_twice(s, l, now_ns))
             return;
     }
 }
@@ -219,6 +225,10 @@ static void request_end(struct swarm_layer *l, struct swarm_request *r)
     l->asked[r->first]--;
     p->asked--;
     l->n_requests--;
+    if (r->started_ns)
+        l->n_started--;
+    if (p->load > 0)
+        p->load--;
     r->id = 0;
 }
 
@@ -256,6 +266,7 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
     if (!r || r->started_ns)
         return;
     r->started_ns = now_ns;
+    l->n_started++;
     /* The least of late: the others stood in line. */
     u64 wait = now_ns - r->asked_ns;
     l->wait_ns = wait < l->wait_ns || l->wait_ns == 0 ? wait : l->wait_ns + l->wait_ns / 32;
@@ -312,7 +323,8 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         break;
     case SWARM_BUSY:
         s->stats.busy++;
-        p->busy_ns = now_ns + SWARM_BUSY_NS + rng_below(&s->rng, SWARM_BUSY_NS);
+        p->busy_ns = now_ns + BUSY_MS * SWARM_MS + rng_below(&s->rng, BUSY_MS * SWARM_MS + 1);
+        p->load = SWARM_UPLOADS - 1;
         break;
     case SWARM_FAILED:
     case SWARM_DENIED:

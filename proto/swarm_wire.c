@@ -2,7 +2,7 @@
  * digest as a number; it names a layer that both know. *name*: the first 8 bytes of a node key.
  *
  *   JOIN     [80, digest, size, flags, have, rank, origin]   1 can fetch, 2 leaves, 4 complete,
- *                                                            8 stuck
+ *                                                            8 stuck, 16 has convicted a fetcher
  *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names]   1 nobody can fetch
  *   QUERY    [82, digest]
  *   LEASE    [83, digest, state, home, fetcher, number, have, age in ms, wait in ms]
@@ -10,7 +10,7 @@
  *   STOP     [85, word]
  *   HELLO    [86, digest, size, session, flags, your session, of your log, of mine, map...]
  *                                                            1 complete, 2 offers singly
- *   NEWS     [87, word, session, from, pieces, your session, of your log]
+ *   NEWS     [87, word, session, from, pieces, your session, of your log, load]
  *   OFFER    [88, word, session, pieces]
  *   BYE      [89, word, reason, names] */
 #include <assert.h>
@@ -55,7 +55,8 @@ static void put_join(const struct swarm_layer *l, struct wire_out *w, u64 now_ns
     wire_put_u64(w, MSG_JOIN);
     put_digest(w, &l->digest);
     wire_put_u64(w, l->size);
-    wire_put_u64(w, (l->can_fetch ? 1u : 0) | (l->complete ? 4u : 0) | (stuck ? 8u : 0));
+    wire_put_u64(w, (l->can_fetch ? 1u : 0) | (l->complete ? 4u : 0) | (stuck ? 8u : 0) |
+                        (l->n_forgers ? 16u : 0));
     wire_put_u64(w, l->map.have);
     wire_put_u64(w, l->rank);
     wire_put_text(w, l->origin ? l->origin : "");
@@ -129,7 +130,8 @@ static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_o
         p->sent = n;
 }
 
-static void put_news(struct swarm_layer *l, struct swarm_peer *p, struct wire_out *w, u64 now_ns)
+static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_peer *p,
+                     struct wire_out *w, u64 now_ns)
 {
     u8 bin[2 * NEWS_MOST];
     u32 end = l->offers ? 0 : l->n_log, from = p->sent < end ? p->sent : end;
@@ -138,7 +140,7 @@ static void put_news(struct swarm_layer *l, struct swarm_peer *p, struct wire_ou
         bin[2 * i] = (u8)(l->log[from + i] >> 8);
         bin[2 * i + 1] = (u8)l->log[from + i];
     }
-    wire_put_array(w, 7);
+    wire_put_array(w, 8);
     wire_put_u64(w, MSG_NEWS);
     wire_put_u64(w, l->word);
     wire_put_u64(w, l->session);
@@ -146,6 +148,8 @@ static void put_news(struct swarm_layer *l, struct swarm_peer *p, struct wire_ou
     wire_put_bin(w, bin, 2 * (size_t)n);
     wire_put_u64(w, p->session);
     wire_put_u64(w, p->seen);
+    wire_put_u64(w, s->n_serves);
+    p->told_load = s->n_serves;
     p->sent = from + n;
     p->sent_ns = now_ns;
     p->ack_due = false;
@@ -217,7 +221,7 @@ static bool put(struct swarm *s, const struct swarm_out *o, struct wire_out *w, 
     case MSG_NEWS:
         if (neighbour) {
             p->queued = false;
-            put_news(l, p, w, now_ns);
+            put_news(s, l, p, w, now_ns);
         }
         return neighbour;
     case MSG_OFFER:
@@ -300,6 +304,7 @@ static int read_join(struct swarm *s, const struct node_key *from, struct wire_i
     j.leaves = flags & 2;
     j.complete = flags & 4;
     j.stuck = flags & 8;
+    j.distrusts = flags & 16;
     struct swarm_layer *l = j.leaves ? swarm_find(s, &d) : layer_for(s, &d, now_ns);
     if (!l)
         return 0;
@@ -464,6 +469,8 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
         return 0;
     }
     struct swarm_peer *p = swarm_peer_find(l, from);
+    if (swarm_is_forger(l, from))
+        return 0;
     if (size != l->size) { /* ours is from a registry or a ticket */
         s->stats.malformed++;
         return 0;
@@ -524,6 +531,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     const u8 *bin = wire_get_bin(r, 2 * LIMIT_PIECES, &len);
     u64 yours = wire_get_u64(r);
     u32 seen = (u32)wire_get_max(r, LIMIT_PIECES);
+    u32 load = (u32)wire_get_max(r, LIMIT_SWARM_SERVES);
     if (!wire_ok(r) || len % 2)
         return ERR_PROTO;
     struct swarm_layer *l = swarm_find_word(s, word);
@@ -531,6 +539,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     if (!p)
         return 0;
     p->heard_ns = now_ns;
+    p->load = load;
     if (!p->met || p->session != session) { /* its HELLO was lost */
         p->met = false;
         p->acked_hello = false;
@@ -542,6 +551,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     if (n > 0)
         p->ack_due = true;
     if (n == 0 || first > p->seen || first + n <= p->seen) {
+        swarm_pick(s, l, now_ns);
         swarm_news_due(s, l, now_ns);
         return 0;
     }

@@ -305,7 +305,8 @@ static int setup_curl(struct http_client *c, const struct http_client_options *o
     curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
     curl_multi_setopt(c->multi, CURLMOPT_MAX_HOST_CONNECTIONS, per_host);
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS,
+                      opt->kept ? (long)opt->kept : (long)CONNECTIONS_KEPT);
     return 0;
 }
 

@@ -76,6 +76,7 @@ struct http_client_options {
     uv_loop_t *loop;
     const char *user_agent; /* copied */
     unsigned max_per_host;  /* connections; 0: 64 */
+    unsigned kept;          /* connections kept for the next request, in all; 0: 256 */
 };
 
 must_use int http_client_new(struct http_client **out, const struct http_client_options *opt);

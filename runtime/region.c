@@ -140,6 +140,7 @@ static void member_changed(struct region *r, const struct member_event *e)
 {
     char address[ADDR_TEXT_SIZE];
     addr_format(&e->addr, address);
+    r->version++;
     switch (e->kind) {
     case MEMBER_EVENT_UP:
         log_member(r, e, "mesh: member is up");
@@ -246,6 +247,11 @@ struct mesh *region_mesh(struct region *r)
     return r ? r->mesh : NULL;
 }
 
+u64 region_version(const struct region *r)
+{
+    return r ? r->version : 0;
+}
+
 /* --- what others need ------------------------------------------------------------------------ */
 
 static bool peers_use_tls(const struct region *r)
@@ -279,11 +285,11 @@ void region_drop(struct region *r, const struct digest *d)
     region_kick(r);
 }
 
-int region_purge(struct region *r, const struct digest *d, u64 until_ms)
+int region_purge(struct region *r, const struct digest *d, u64 unix_ms, u64 until_ms)
 {
     if (!r->mesh)
         return ERR_AGAIN;
-    int rc = mesh_purge(r->mesh, d, wall_ms(), until_ms, region_in(r));
+    int rc = mesh_purge(r->mesh, d, unix_ms, until_ms, region_in(r));
     region_drive(r);
     return rc;
 }
@@ -298,7 +304,14 @@ static struct member_record own_record(struct region *r)
     else
         snprintf(r->public_url, sizeof(r->public_url), "%s://%s", c->tls ? "https" : "http",
                  r->address_text);
+    r->n_serves = c->n_serves < MEMBER_SERVES_MAX ? c->n_serves : MEMBER_SERVES_MAX;
+    for (size_t i = 0; i < r->n_serves; i++) {
+        memcpy(r->serves[i].ip, c->serves[i].bytes, sizeof(r->serves[i].ip));
+        r->serves[i].bits = c->serves[i].bits;
+    }
     return (struct member_record){
+        .serves = r->serves,
+        .n_serves = r->n_serves,
         .addr = r->address,
         .role = (u8)c->role,
         .can_fetch = c->can_fetch,

@@ -41,6 +41,9 @@ struct region_config {
     const char *ca; /* of peers; unused without tls */
     bool tls;       /* we listen with it */
     bool peer_plain, can_fetch;
+    const struct cidr
+        *serves; /* users it is near to; what is beyond MEMBER_SERVES_MAX is not told */
+    size_t n_serves;
 };
 
 struct region_options {
@@ -74,6 +77,8 @@ void region_del(struct region *r);
 /* --- for the rooms next door ----------------------------------------------------------------- */
 
 struct mesh *region_mesh(struct region *r); /* NULL: see above */
+/* Grows whenever a member came, went, was doubted, or changed what it says of itself. */
+u64 region_version(const struct region *r);
 /* The mesh's time: monotonic. */
 u64 region_now_ns(const struct region *r);
 /* What we hold changed. */
@@ -87,9 +92,9 @@ const char *region_scheme(const struct region *r);
 const char *region_ca(const struct region *r);
 /* POST /mesh/v1/talk. Answers it. Returns the status. */
 int region_talk(struct region *r, struct http_exchange *x);
-/* Orders a purge; `purged` is called from inside. ERR_AGAIN: there is no mesh yet; else as
- * mesh_purge(). */
-must_use int region_purge(struct region *r, const struct digest *d, u64 until_ms);
+/* Orders a purge, given at `unix_ms`; `purged` is called from inside. ERR_AGAIN: there is no mesh
+ * yet; else as mesh_purge(). */
+must_use int region_purge(struct region *r, const struct digest *d, u64 unix_ms, u64 until_ms);
 
 /* --- looking on ------------------------------------------------------------------------------ */
 

@@ -71,6 +71,8 @@ struct region {
 
     struct addr address; /* ours, to peers; unset: not known yet */
     char address_text[ADDR_TEXT_SIZE], public_url[MEMBER_URL_MAX + 1];
+    struct member_network serves[MEMBER_SERVES_MAX];
+    size_t n_serves;
     struct region_name advertise; /* text NULL: derived */
     struct region_name names[LIMIT_SEEDS];
     size_t n_names;
@@ -85,6 +87,7 @@ struct region {
     struct region_talk_out talks[REGION_TALKS_MAX];
     char *talk_buffer; /* LIMIT_TALK_BYTES, for requests and answers as they are made */
 
+    u64 version; /* of what is known of members */
     bool joined;
     char trouble[REGION_WHY]; /* a clone, a taken name, another region */
     u64 trouble_ms;

@@ -12,6 +12,7 @@
 #include "sim/fetch.h"
 #include "sim/host.h"
 #include "sim/mem.h"
+#include "sim/tracker.h"
 
 static const struct {
     const char *text;
@@ -105,17 +106,23 @@ static u64 amount_of(struct rng *r, enum fault_kind kind)
 
 static u64 length_of(struct rng *r, enum fault_kind kind)
 {
-    if (kind == FAULT_PAUSE || kind == FAULT_CLOG)
+    if (kind == FAULT_PAUSE || kind == FAULT_CLOG || kind == FAULT_TRACKER_PAUSE)
         return rng_below(r, 12 * SIM_S);
     return 2 * SIM_S + rng_below(r, 58 * SIM_S);
 }
 
+static u32 whom(const struct world *w, enum fault_kind kind)
+{
+    if (kind >= FAULT_TRACKER_CRASH)
+        return (u32)w->k.trackers;
+    return kind == FAULT_OFFICE_CUT ? (u32)w->topology.n_offices : w->n;
+}
+
 /* Kinds from `first` until before `end`. */
-static void draw_mixed(struct world *w, const char *stream, double per_100, int first, int end)
+static void draw_mixed(struct world *w, const char *stream, double rate, int first, int end)
 {
     u64 from = w->k.warm, to = w->k.warm + w->k.duration;
     struct rng r = engine_rng(&w->engine, stream);
-    double rate = per_100 * w->n / 100;
     if (rate <= 0)
         return;
     /* Swarm testing (Groce et al., ISSTA 2012): a run leaves some kinds out altogether. */
@@ -130,7 +137,7 @@ static void draw_mixed(struct world *w, const char *stream, double per_100, int 
         struct fault f = {.at_ns = at, .kind = (enum fault_kind)kind};
         f.for_ns = length_of(&r, f.kind);
         f.amount = amount_of(&r, f.kind);
-        f.node = (u32)rng_below(&r, f.kind == FAULT_OFFICE_CUT ? w->topology.n_offices : w->n);
+        f.node = (u32)rng_below(&r, whom(w, f.kind));
         fault_add(&w->faults, f);
     }
 }
@@ -141,8 +148,10 @@ void fault_draw(struct world *w)
     draw_crashes(w, from, to, FAULT_CRASH, w->k.crashes);
     draw_crashes(w, from, to, FAULT_LEAVE, w->k.leaves);
     draw_pauses(w, from, to);
-    draw_mixed(w, "chaos", w->k.chaos, 0, FAULT_POWER_LOSS);
-    draw_mixed(w, "upsets", w->k.upsets, FAULT_POWER_LOSS, FAULT_KIND_COUNT);
+    draw_mixed(w, "chaos", w->k.chaos * w->n / 100, 0, FAULT_POWER_LOSS);
+    draw_mixed(w, "upsets", w->k.upsets * w->n / 100, FAULT_POWER_LOSS, FAULT_TRACKER_CRASH);
+    if (w->k.trackers)
+        draw_mixed(w, "trackers", w->k.tracker_faults, FAULT_TRACKER_CRASH, FAULT_KIND_COUNT);
 }
 
 void fault_schedule(struct world *w)
@@ -159,9 +168,10 @@ static void split(struct world *w, const struct fault *f)
     struct rng r = engine_rng_n(&w->engine, "split", f->node);
     bool by_office = w->topology.n_offices > 1 && rng_chance(&r, .5);
     u64 salt = rng_u64(&r);
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         struct rng one;
-        rng_seed(&one, salt ^ (by_office ? w->hosts[i].place.office : i));
+        u32 at = i < w->n ? i : w->n + w->hosts[i].place.rack; /* a tracker is in one place */
+        rng_seed(&one, salt ^ (by_office ? w->hosts[i].place.office : at));
         w->net.nodes[i].group = rng_below(&one, 1000) < f->amount;
     }
     w->net.blocked[0] = 1u << 1;
@@ -279,6 +289,9 @@ void fault_begins(struct world *w, u32 index)
     case FAULT_UPGRADE:
     case FAULT_FORGE:
     case FAULT_COLLUDE: fault_upset_begins(w, f); break;
+    case FAULT_TRACKER_CRASH:
+    case FAULT_TRACKER_DARK:
+    case FAULT_TRACKER_PAUSE: fault_tracker_begins(w, f); break;
     case FAULT_KIND_COUNT: break;
     }
     u64 for_ns = f->kind == FAULT_LEAVE ? SIM_S : f->for_ns; /* time to be heard, then it goes */
@@ -321,6 +334,9 @@ void fault_ends(struct world *w, u32 index)
     case FAULT_UPGRADE:
     case FAULT_FORGE:
     case FAULT_COLLUDE: fault_upset_ends(w, f); break;
+    case FAULT_TRACKER_CRASH:
+    case FAULT_TRACKER_DARK:
+    case FAULT_TRACKER_PAUSE: fault_tracker_ends(w, f); break;
     case FAULT_PAUSE: /* ends by its own event */
     case FAULT_CLOG:
     case FAULT_CLOCK_JUMP:
@@ -338,7 +354,7 @@ void fault_heal(struct world *w)
 {
     net_heal(&w->net);
     w->registry.mood = REGISTRY_WELL;
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         struct host *h = &w->hosts[i];
         h->disk_full = false;
         host_lie(w, i, HOST_HONEST);
@@ -348,9 +364,11 @@ void fault_heal(struct world *w)
             host_resume(w, i);
         if (h->leaving)
             host_crash(w, i, false);
-        if (h->state == HOST_OFF)
+        if (h->state == HOST_OFF && i < w->n)
             host_boot(w, i);
     }
+    for (u32 i = 0; i < w->k.trackers; i++)
+        tracker_boot(w, i);
     fetch_reachability_changed(w);
 }
 
@@ -361,6 +379,7 @@ void fault_print(const struct fault *f, char out[120])
         snprintf(amount, sizeof(amount), " %s", registry_mood_name((enum registry_mood)f->amount));
     else if (f->amount)
         snprintf(amount, sizeof(amount), " (%" PRId64 ")", (i64)f->amount);
-    snprintf(out, 120, "%.3f s: %s%s, node %u, for %.3f s", (double)f->at_ns / 1e9,
-             fault_name(f->kind), amount, f->node, (double)f->for_ns / 1e9);
+    snprintf(out, 120, "%.3f s: %s%s, %s %u, for %.3f s", (double)f->at_ns / 1e9,
+             fault_name(f->kind), amount, f->kind < FAULT_TRACKER_CRASH ? "node" : "tracker",
+             f->node, (double)f->for_ns / 1e9);
 }

@@ -10,7 +10,8 @@
 
 struct world;
 
-/*  name, weight, text for people; from POWER_LOSS on drawn by `upsets`, those before by `chaos` */
+/*  name, weight, text for people; those before POWER_LOSS are drawn by `chaos`, those before
+    TRACKER_CRASH by `upsets`, the rest by `tracker_faults` */
 #define FAULTS(X)                                                                                  \
     X(CRASH, 8, "crash")                                                                           \
     X(CRASH_DARK, 6, "power cut")                                                                  \
@@ -38,7 +39,10 @@ struct world;
     X(OLD_KEY, 4, "seals with a removed key")                                                      \
     X(UPGRADE, 2, "rolling upgrade")                                                               \
     X(FORGE, 4, "forged inventory")                                                                \
-    X(COLLUDE, 2, "collusion")
+    X(COLLUDE, 2, "collusion")                                                                     \
+    X(TRACKER_CRASH, 4, "tracker crash")                                                           \
+    X(TRACKER_DARK, 3, "tracker power cut")                                                        \
+    X(TRACKER_PAUSE, 3, "tracker pause")
 
 enum fault_kind {
 #define X(name, weight, text) FAULT_##name,
@@ -51,7 +55,7 @@ const char *fault_name(enum fault_kind k);
 struct fault {
     u64 at_ns, for_ns;
     enum fault_kind kind;
-    u32 node;   /* whom; of SPLIT and COLLUDE a salt; of OFFICE_CUT the office */
+    u32 node; /* whom; of SPLIT and COLLUDE a salt; of OFFICE_CUT the office; of TRACKER_* which */
     u64 amount; /* SLOW: ns; LOSSY, SPLIT, WEATHER: parts per thousand; CLOCK_JUMP: ms, as i64;
                    CLOCK_DRIFT: ppm; REPLAY: datagrams; ORIGIN: enum registry_mood; OLD_KEY: 1: and
                    opens nothing else; UPGRADE: 0: to the next wire version, 1: back; COLLUDE:

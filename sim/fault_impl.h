@@ -5,3 +5,5 @@
 
 void fault_upset_begins(struct world *w, const struct fault *f);
 void fault_upset_ends(struct world *w, const struct fault *f);
+void fault_tracker_begins(struct world *w, const struct fault *f);
+void fault_tracker_ends(struct world *w, const struct fault *f);

@@ -1,10 +1,12 @@
 /* fault_upset.c - faults of what nodes are, rather than of what carries them: writes that a power
- * cut undoes, keys that were taken away, versions that change, inventories that lie. */
+ * cut undoes, keys that were taken away, versions that change, inventories that lie. And those of
+ * trackers. */
 #include <assert.h>
 
 #include "sim/fault_impl.h"
 #include "sim/fetch.h"
 #include "sim/host.h"
+#include "sim/tracker.h"
 
 #define UNSYNCED_MS                                                                                \
     5000 /* Linux writes what is dirty after some seconds: dirty_writeback_centisecs */
@@ -102,4 +104,22 @@ void fault_upset_ends(struct world *w, const struct fault *f)
     case FAULT_UPGRADE: break; /* what it restarted runs on */
     default: assert(!"a fault of this file");
     }
+}
+
+/* --- trackers -------------------------------------------------------------------------------- */
+
+void fault_tracker_begins(struct world *w, const struct fault *f)
+{
+    if (f->node >= w->k.trackers)
+        return; /* of a list made for another run */
+    if (f->kind == FAULT_TRACKER_PAUSE)
+        tracker_pause(w, f->node, f->for_ns);
+    else
+        tracker_crash(w, f->node, f->kind == FAULT_TRACKER_DARK);
+}
+
+void fault_tracker_ends(struct world *w, const struct fault *f)
+{
+    if (f->node < w->k.trackers && f->kind != FAULT_TRACKER_PAUSE)
+        tracker_boot(w, f->node); /* a pause ends by its own event */
 }

@@ -9,9 +9,11 @@
 #include "sim/carry.h"
 #include "sim/fetch.h"
 #include "sim/mem.h"
+#include "sim/user.h"
 
 #define WALL_ZERO_MS     1767225600000u /* 2026-01-01: any date will do */
 #define PORT             5000
+#define OFFICE_BITS      112   /* of an IPv4 address as IPv6 has it: 10.x/16 */
 #define DRIVE_MAX        20000 /* outputs of one drive: beyond, the mesh does not come to an end */
 #define SAME_INSTANT_MAX 1000  /* timers without time passing: likewise */
 
@@ -32,27 +34,37 @@ void host_init(struct world *w, u32 index)
     struct rng r = engine_rng_n(&w->engine, "host", index);
     h->index = index;
     h->place = w->net.nodes[index].place;
+    struct rng nets = engine_rng_n(&w->engine, "user networks", h->place.office);
+    h->serves = w->members > w->n && index < w->n && rng_chance(&nets, w->k.subnets);
     rng_bytes(&r, h->seed, sizeof(h->seed));
     struct node_secret secret;
     identity_from_seed(h->seed, &h->key, &secret);
     h->addr =
         addr_v4(10, (u8)(h->place.office + 1), (u8)(h->place.index >> 8), (u8)h->place.index, PORT);
-    snprintf(h->name, sizeof(h->name), "node-%u", index);
-    snprintf(h->rack, sizeof(h->rack), "rack-%u-%u", h->place.office, h->place.rack);
+    if (index < w->n) {
+        snprintf(h->name, sizeof(h->name), "node-%u", index);
+        snprintf(h->rack, sizeof(h->rack), "rack-%u-%u", h->place.office, h->place.rack);
+    } else {
+        snprintf(h->name, sizeof(h->name), "tracker-%u", h->place.rack);
+    }
     sim_clock_init(&h->clock, rng_below(&r, 1000000 * SIM_S), WALL_ZERO_MS);
     if (w->k.drift > 0)
         sim_clock_set_drift(&h->clock, 0,
                             (i64)rng_below(&r, 2000 * w->k.drift + 1) - (i64)(1000 * w->k.drift));
     h->timer_ns = UINT64_MAX;
     shelf_init(&h->shelf, w->k.capacity);
-    h->layers_n = (u32)(w->k.layers < w->k.catalog ? w->k.layers : w->k.catalog);
+    if (index < w->n)
+        h->layers_n = (u32)(w->k.layers < w->k.catalog ? w->k.layers : w->k.catalog);
     h->layers_from = (u32)rng_below(&r, w->k.catalog);
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
-    if (rng_chance(&r, w->k.liars))
+    struct rng spoils = engine_rng_n(&w->engine, "spoilers", index);
+    if (index < w->n && rng_chance(&spoils, w->k.spoilers))
+        host_lie(w, index, HOST_SPOILS);
+    if (index < w->n && rng_chance(&r, w->k.liars))
         host_lie(w, index, HOST_LIES);
     struct rng together = engine_rng_n(&w->engine, "colluders", index);
-    if (rng_chance(&together, w->k.colluders))
+    if (index < w->n && rng_chance(&together, w->k.colluders))
         host_lie(w, index, HOST_COLLUDES);
 }
 
@@ -63,6 +75,7 @@ void host_fini(struct host *h)
     shelf_fini(&h->shelf);
     free(h->inbox);
     free(h->claims);
+    free(h->held);
 }
 
 /* --- its store ------------------------------------------------------------------------------- */
@@ -127,7 +140,7 @@ void host_lie(struct world *w, u32 index, enum host_lies lies)
     free(h->claims);
     h->claims = NULL;
     h->lies = lies;
-    if (lies == HOST_HONEST || (lies == HOST_LIES && index % 4 != 3))
+    if (lies == HOST_HONEST || lies == HOST_SPOILS || (lies == HOST_LIES && index % 4 != 3))
         return;
     h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));
     for (u32 i = 0; i < HOST_CLAIMS; i++) {
@@ -211,10 +224,9 @@ static bool boot(struct world *w, u32 index)
     struct seal_key keys[2];
     struct mesh_options opt = {
         .self = {.addr = h->addr,
-                 .role = MEMBER_NODE,
+                 .role = index < w->n ? MEMBER_NODE : MEMBER_TRACKER,
                  .version_min = WIRE_VERSION,
                  .version_max = (u8)(WIRE_VERSION + h->newer),
-                 .can_fetch = true,
                  .name = h->name,
                  .region = w->topology.regions[h->place.region],
                  .rack = h->rack,
@@ -229,6 +241,17 @@ static bool boot(struct world *w, u32 index)
         .now_ns = host_now(w, h),
     };
     memcpy(opt.seed, h->seed, sizeof(h->seed));
+    opt.self.can_fetch = index < w->n;
+    char url[64];
+    snprintf(url, sizeof(url), "https://%s.caches.example.net", h->name);
+    struct member_network serves = {.bits = OFFICE_BITS, .ip = {0}};
+    memcpy(serves.ip, h->addr.ip, OFFICE_BITS / 8);
+    if (w->members > w->n) /* for trackers to see */
+        opt.self.public_url = url;
+    if (h->serves) {
+        opt.self.serves = &serves;
+        opt.self.n_serves = 1;
+    }
     int rc = mesh_new(&h->mesh, &opt);
     if (rc) {
         measure_break(w, "boot", "mesh_new: %s", err_name(rc));
@@ -236,6 +259,7 @@ static bool boot(struct world *w, u32 index)
     }
     assert(node_key_equal(mesh_key(h->mesh), &h->key));
     h->state = HOST_UP;
+    h->member_events++;
     h->dark = h->leaving = false;
     h->since_ns = world_now(w);
     h->timer_ns = UINT64_MAX;
@@ -297,6 +321,37 @@ void host_stats(const struct host *h, struct mesh_stats *out)
     }
 }
 
+/* What waited for a process that was stopped, and is there again, or never will be. */
+static void take_kept(struct world *w, const struct event *ev)
+{
+    bool up = w->hosts[ev->node].state == HOST_UP;
+    switch ((enum event_kind)ev->kind) {
+    case EV_USER_AT: user_event(w, ev); break;
+    case EV_TOLD: tracker_told(w, ev); break;
+    case EV_ASKED:
+        if (up)
+            fetch_asked(w, ev);
+        break;
+    case EV_ANSWERED:
+        if (up)
+            fetch_answered(w, ev);
+        break;
+    case EV_ARRIVED:
+        if (up)
+            fetch_arrived(w, ev);
+        break;
+    case EV_REFUSE:
+        if (up)
+            fetch_refused(w, ev);
+        break;
+    default:
+        if (up)
+            carry_deliver(w, ev);
+        else
+            carry_forget(w, ev);
+    }
+}
+
 void host_crash(struct world *w, u32 index, bool dark)
 {
     struct host *h = &w->hosts[index];
@@ -306,6 +361,7 @@ void host_crash(struct world *w, u32 index, bool dark)
     struct mesh_stats all;
     host_stats(h, &all);
     h->past = all;
+    fetch_mesh_ends(w, h->mesh);
     mesh_del(h->mesh);
     h->mesh = NULL;
     h->state = HOST_OFF;
@@ -313,10 +369,10 @@ void host_crash(struct world *w, u32 index, bool dark)
     h->since_ns = world_now(w);
     h->timer_ns = UINT64_MAX;
     for (size_t i = 0; i < h->n_inbox; i++)
-        if (h->inbox[i].kind != EV_ASKED)
-            carry_forget(w, &h->inbox[i]);
-    h->n_inbox = 0;
+        take_kept(w, &h->inbox[i]);
+    h->n_inbox = h->n_held = 0;
     fetch_host_died(w, index);
+    user_host_died(w, index);
     fetch_reachability_changed(w);
 }
 
@@ -377,10 +433,7 @@ void host_resume(struct world *w, u32 index)
     h->inbox = NULL; /* whatever it causes to wait again goes to a new one */
     h->n_inbox = h->inbox_cap = 0;
     for (size_t i = 0; i < n; i++)
-        if (inbox[i].kind == EV_ASKED)
-            fetch_asked(w, &inbox[i]);
-        else
-            carry_deliver(w, &inbox[i]);
+        take_kept(w, &inbox[i]);
     free(inbox);
     mesh_expire(h->mesh, host_now(w, h));
     fetch_reachability_changed(w);
@@ -429,8 +482,10 @@ static void take_event(struct world *w, struct host *h, const struct mesh_event 
 {
     if (ev->kind == MESH_EVENT_EPOCH && ev->epoch > h->inventory_epoch)
         h->inventory_epoch = ev->epoch;
-    if (ev->kind == MESH_EVENT_MEMBER)
+    if (ev->kind == MESH_EVENT_MEMBER) {
+        h->member_events++;
         measure_member(w, h->index, &ev->member);
+    }
 }
 
 void host_drive(struct world *w, u32 index)
@@ -452,5 +507,10 @@ void host_drive(struct world *w, u32 index)
     if (outputs == DRIVE_MAX)
         measure_break(w, "queues", "node %u puts out more than %d things at once", index,
                       DRIVE_MAX);
-    set_timer(w, h);
+    fetch_steps(w, index);
+    /* What the steps led to may want to be sent; then they drive again, each after the other. */
+    while (outputs < DRIVE_MAX && h->state == HOST_UP && carry_write(w, index, now))
+        outputs++;
+    if (h->mesh)
+        set_timer(w, h);
 }

@@ -11,6 +11,8 @@
 #define KNOBS(X)                                                                                   \
     X(nodes, COUNT, 100, 1, 20000, "nodes in all")                                                 \
     X(offices, COUNT, 0, 0, 200, "offices they are dealt over; 0: one for each 100")               \
+    X(regions, COUNT, 0, 0, 200,                                                                   \
+      "regions they are dealt over, each a mesh; 0: as few as hold them")                          \
     X(duration, TIME, 60e9, 0, 400e12, "how long faults and work go on, after the warm-up")        \
     X(warm, TIME, 20e9, 1e9, 4e12, "time to form the mesh before anything is measured")            \
     X(heal, TIME, 60e9, 1e9, 4e12, "bound: after healing, all must agree within this")             \
@@ -33,6 +35,7 @@
     X(pause_part, CHANCE, .01, 0, 1, "part of the nodes that such a round stops")                  \
     X(pause_for, TIME, 5e9, 0, 4e12, "for how long")                                               \
     X(pulls, RATE, 0, 0, 1e6, "images pulled per second, in all")                                  \
+    X(crowd, TIME, 1e9, 1, 4e12, "a crowd: all its pulls begin within this")                       \
     X(images, COUNT, 200, 1, 100000, "images there are; popularity is Zipf's")                     \
     X(image_bytes, BYTES, 0, 0, 16e9, "of one image; 0: sizes as published for registries")        \
     X(image_layers, COUNT, 0, 0, 64, "layers of one image; 0: as published")                       \
@@ -46,10 +49,18 @@
     X(registry_slots, COUNT, 10000, 1, 1000000, "connections it serves at once; beyond: 429")      \
     X(peer_slots, COUNT, 64, 1, 10000, "peers a node serves at once; beyond: busy")                \
     X(liars, CHANCE, 0, 0, 1, "part of the nodes that lie")                                        \
+    X(spoilers, CHANCE, 0, 0, 1, "part of the nodes that send wrong bytes, as fetchers too")       \
     X(colluders, CHANCE, 0, 0, 1, "part of the nodes that lie together")                           \
     X(chaos, RATE, 0, 0, 1e6, "random faults per hour and 100 nodes (swarm draws this)")           \
     X(upsets, RATE, 0, 0, 1e6, "the same of keys, versions, lost writes, forgers, colluders")      \
     X(memory, BYTES, 0, 0, 1e12, "budget of a node's mesh; 0: 32 MiB and 64 kB a node")            \
+    X(trackers, COUNT, 0, 0, 8, "trackers behind one name; 0: users ask a node of their office")   \
+    X(tracker_faults, RATE, 0, 0, 1e6, "crashes, pauses of trackers per hour, in all")             \
+    X(users, COUNT, 20, 1, 10000, "users for each node, where the topology does not say")          \
+    X(profiles, CHANCE, .5, 0, 1, "part of the users whose profile names a cache of their region") \
+    X(subnets, CHANCE, .3, 0, 1, "part of the offices whose nodes say which users they serve")     \
+    X(grace, TIME, 0, 0, 400e12, "how long a tracker's decisions hold when the registry is away")  \
+    X(user_down, BYTES, 125e6, 1e3, 1e12, "each user's line, downwards")                           \
     X(lookups, COUNT, 20, 0, 100000, "look-ups per second whose answers are judged")               \
     X(second, SWITCH, 1, 0, 1, "write a row for each second to events.jsonl")
 

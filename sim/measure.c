@@ -45,13 +45,13 @@ void measure_init(struct world *w)
 {
     struct measure *m = &w->measure;
     struct rng r = engine_rng(&w->engine, "observers");
-    m->false_ns = mem_new(w->n, sizeof(*m->false_ns));
-    m->seen = mem_new((size_t)MEASURE_OBSERVERS * w->n, sizeof(*m->seen));
-    m->n_observers = w->n < MEASURE_OBSERVERS ? w->n : MEASURE_OBSERVERS;
+    m->false_ns = mem_new(w->members, sizeof(*m->false_ns));
+    m->seen = mem_new((size_t)MEASURE_OBSERVERS * w->members, sizeof(*m->seen));
+    m->n_observers = w->members < MEASURE_OBSERVERS ? w->members : MEASURE_OBSERVERS;
     for (size_t i = 0; i < m->n_observers; i++)
-        m->observers[i] = (u32)rng_below(&r, w->n);
+        m->observers[i] = (u32)rng_below(&r, w->members);
     for (size_t i = 0; i < MEASURE_CHANGES; i++)
-        m->changes[i].knows = mem_new(w->n, 1);
+        m->changes[i].knows = mem_new(w->members, 1);
 }
 
 void measure_fini(struct world *w)
@@ -172,8 +172,8 @@ void measure_down(struct world *w, u32 node)
     m->deaths = mem_grow(m->deaths, &m->deaths_cap, m->n_deaths + 1, sizeof(*m->deaths));
     struct measure_death *d = &m->deaths[m->n_deaths++];
     *d = (struct measure_death){.node = node, .at_ns = world_now(w), .open = true};
-    d->knows = mem_new(w->n, 1);
-    for (u32 i = 0; i < w->n; i++)
+    d->knows = mem_new(w->members, 1);
+    for (u32 i = 0; i < w->members; i++)
         if (i != node && w->hosts[i].state != HOST_OFF && measure_sees_alive(w, i, node))
             d->needed++;
         else
@@ -202,7 +202,7 @@ static bool is_cut(const struct world *w)
     for (int g = 0; g < NET_GROUPS_MAX; g++)
         if (w->net.blocked[g])
             return true;
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         const struct net_node *n = &w->net.nodes[i];
         if (n->deaf || n->mute || n->clogged_ns > w->engine.now_ns || n->loss > .2 ||
             w->hosts[i].ring != HOST_RING_NOW)
@@ -285,7 +285,7 @@ void measure_changed(struct world *w, u32 node, u32 layer)
     u8 *knows = c->knows;
     *c = (struct measure_change){
         .node = node, .layer = layer, .at_ns = world_now(w), .knows = knows};
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         bool asked = i != node && w->hosts[i].state != HOST_OFF &&
                      w->hosts[i].place.region == w->hosts[node].place.region;
         knows[i] = asked ? 0 : 2;
@@ -326,6 +326,13 @@ void measure_convicted(struct world *w, u32 node, u32 peer)
 {
     if (!w->hosts[peer].served_wrong)
         measure_break(w, "convicted", "node %u convicts node %u, which is honest", node, peer);
+}
+
+/* Two may meet after a cut or a death; more than two never. */
+void measure_fetchers(struct world *w, u32 layer, u32 n)
+{
+    if (n > 2 && !is_cut(w) && w->measure.cut_ns < world_now(w) && w->phase == PHASE_FAULTS)
+        measure_break(w, "fetchers", "%u nodes fetch layer %u from the registry at once", n, layer);
 }
 
 void measure_stray(struct world *w)

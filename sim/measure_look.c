@@ -25,7 +25,7 @@ static bool look_at_change(struct world *w, struct measure_change *c)
     if (w->hosts[c->node].state == HOST_OFF || !host_holds(w, c->node, c->layer))
         return true;
     catalog_digest(&w->catalog, c->layer, &d);
-    for (u32 i = 0; i < w->n; i++)
+    for (u32 i = 0; i < w->members; i++)
         if (!c->knows[i] && w->hosts[i].state == HOST_UP &&
             inventory_is_held_by(mesh_inventory(w->hosts[i].mesh), &d, &w->hosts[c->node].key)) {
             c->knows[i] = 1;
@@ -57,8 +57,8 @@ void measure_sample(struct world *w)
 static void look_up(struct world *w, struct rng *r)
 {
     struct measure *m = &w->measure;
-    const struct host *h = &w->hosts[rng_below(r, w->n)];
-    const struct host *of = &w->hosts[rng_below(r, w->n)];
+    const struct host *h = &w->hosts[rng_below(r, w->members)];
+    const struct host *of = &w->hosts[rng_below(r, w->members)];
     if (h->state != HOST_UP || of->layers_n == 0)
         return;
     /* One that a node of the region holds: what somebody without it would look for. */
@@ -79,7 +79,7 @@ static void look_up(struct world *w, struct rng *r)
 
 static struct measure_seen *seen_of(struct world *w, size_t observer, u32 node)
 {
-    return &w->measure.seen[observer * w->n + node];
+    return &w->measure.seen[observer * w->members + node];
 }
 
 static void judge_growth(struct world *w, size_t o)
@@ -89,7 +89,7 @@ static void judge_growth(struct world *w, size_t o)
     if (h->state != HOST_UP)
         return;
     if (m->observers_life[o] != h->life) { /* it has forgotten: so do we */
-        memset(seen_of(w, o, 0), 0, w->n * sizeof(struct measure_seen));
+        memset(seen_of(w, o, 0), 0, w->members * sizeof(struct measure_seen));
         m->observers_life[o] = h->life;
     }
     size_t at = 0;
@@ -123,7 +123,7 @@ static void judge_growth(struct world *w, size_t o)
 
 static void judge_memory(struct world *w, const struct host *h)
 {
-    u64 budget = w->k.memory ? w->k.memory : 32 * MIB + 64000ull * w->n;
+    u64 budget = w->k.memory ? w->k.memory : 32 * MIB + 64000ull * w->members;
     u64 bytes = h->mesh ? mesh_bytes(h->mesh) : 0;
     if (bytes > budget)
         measure_break(w, "memory", "the mesh of node %u holds %ju bytes; its budget is %ju",
@@ -142,7 +142,7 @@ static void judge_detection(struct world *w)
         u64 since = d->at_ns > m->cut_ns ? d->at_ns : m->cut_ns;
         if (!d->open || since > world_now(w) || world_now(w) - since < DETECTION_BOUND_NS)
             continue;
-        for (u32 k = 0; k < w->n; k++)
+        for (u32 k = 0; k < w->members; k++)
             if (!d->knows[k] && measure_sees_alive(w, k, d->node) && w->hosts[k].state == HOST_UP &&
                 !w->hosts[k].leaving && world_now(w) - w->hosts[k].since_ns > DETECTION_BOUND_NS) {
                 measure_break(w, "detection", "node %u does not know that node %u died at %.3f s",
@@ -158,7 +158,7 @@ static u64 mesh_bytes_sent(const struct world *w, u64 *talk, u64 *datagrams)
 {
     u64 sum = 0;
     *talk = *datagrams = 0;
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         struct mesh_stats s;
         host_stats(&w->hosts[i], &s);
         sum += s.bytes_out + s.talk_bytes_out;
@@ -172,7 +172,7 @@ static void count_views(const struct world *w, struct record_second *s)
 {
     u64 sum = 0;
     s->least_alive = UINT32_MAX;
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         const struct host *h = &w->hosts[i];
         s->paused += h->state == HOST_PAUSED;
         if (h->state != HOST_UP)
@@ -219,7 +219,7 @@ void measure_second(struct world *w)
     for (size_t o = 0; o < m->n_observers; o++)
         if ((m->seconds + o) % 4 == 0)
             judge_growth(w, o);
-    judge_memory(w, &w->hosts[m->seconds % w->n]);
+    judge_memory(w, &w->hosts[m->seconds % w->members]);
     judge_detection(w);
     if (w->k.second && w->record)
         write_row(w);
@@ -258,7 +258,7 @@ static void say_difference(const struct world *w, const struct host *a, const st
                            char why[200])
 {
     int n = snprintf(why, 200, "the inventories of node %u and node %u differ", a->index, b->index);
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         struct inventory_origin x = {0}, y = {0};
         bool here = find_origin(a, &w->hosts[i].key, &x),
              there = find_origin(b, &w->hosts[i].key, &y);
@@ -282,7 +282,7 @@ static bool views_agree(const struct world *w, char why[200])
         live[i] = world_live(w, i);
         first[i] = UINT32_MAX;
     }
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         const struct host *h = &w->hosts[i];
         u32 region = h->place.region;
         if (h->state != HOST_UP || h->leaving) {
@@ -311,8 +311,8 @@ void measure_truth(struct world *w)
 {
     struct rng r = engine_rng(&w->engine, "truth");
     for (int i = 0; i < 200; i++) {
-        const struct host *h = &w->hosts[rng_below(&r, w->n)];
-        const struct host *of = &w->hosts[rng_below(&r, w->n)];
+        const struct host *h = &w->hosts[rng_below(&r, w->members)];
+        const struct host *of = &w->hosts[rng_below(&r, w->members)];
         u32 at = SHELF_NONE;
         const struct shelf_entry *e = i % 2 ? shelf_each(&of->shelf, &at) : NULL;
         if ((!e && of->layers_n == 0) || of == h || of->place.region != h->place.region)
@@ -321,7 +321,7 @@ void measure_truth(struct world *w)
             e ? e->layer : (u32)((of->layers_from + rng_below(&r, of->layers_n)) % w->k.catalog);
         struct digest d;
         catalog_digest(&w->catalog, layer, &d);
-        for (u32 k = 0; k < w->n; k++) {
+        for (u32 k = 0; k < w->members; k++) {
             if (k == h->index || w->hosts[k].place.region != h->place.region)
                 continue;
             bool says = inventory_is_held_by(mesh_inventory(h->mesh), &d, &w->hosts[k].key);

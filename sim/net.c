@@ -18,7 +18,7 @@ void net_init(struct net *n, const struct topology *t, const struct rng *rng)
 {
     memset(n, 0, sizeof(*n));
     n->topology = t;
-    n->n = t->nodes;
+    n->n = topology_members(t);
     n->rng = *rng;
     n->nodes = mem_new(n->n, sizeof(*n->nodes));
     for (u32 i = 0; i < n->n; i++)
@@ -36,16 +36,39 @@ static bool happens(struct net *n, double probability)
     return probability > 0 && rng_chance(&n->rng, probability);
 }
 
-static const struct topology_path *path(const struct net *n, u32 from, u32 to)
+/* Between two places, either of which may be the centre. */
+static struct topology_path path_of(const struct topology *t, const struct topology_place *a,
+                                    const struct topology_place *b)
 {
-    return &n->topology->path[topology_reach(&n->nodes[from].place, &n->nodes[to].place)];
+    struct topology_path p = t->path[topology_reach(a, b)];
+    const struct topology_place *away = a->office == TOPOLOGY_CENTRE ? b : a;
+    if (a->office == b->office || (a->office != TOPOLOGY_CENTRE && b->office != TOPOLOGY_CENTRE))
+        return p;
+    p = t->path[REACH_WORLD];
+    p.delay_ns = t->offices[away->office].registry_rtt_ns / 2;
+    return p;
+}
+
+static struct topology_path path(const struct net *n, u32 from, u32 to)
+{
+    return path_of(n->topology, &n->nodes[from].place, &n->nodes[to].place);
+}
+
+static u64 with_jitter(struct net *n, const struct topology_path *p)
+{
+    return p->jitter_ns ? p->delay_ns + rng_below(&n->rng, p->jitter_ns) : p->delay_ns;
 }
 
 static u64 one_way(struct net *n, u32 from, u32 to)
 {
-    const struct topology_path *p = path(n, from, to);
-    u64 delay = p->delay_ns + n->nodes[from].slow_ns + n->nodes[to].slow_ns;
-    return p->jitter_ns ? delay + rng_below(&n->rng, p->jitter_ns) : delay;
+    struct topology_path p = path(n, from, to);
+    return with_jitter(n, &p) + n->nodes[from].slow_ns + n->nodes[to].slow_ns;
+}
+
+u64 net_rtt(const struct net *n, u32 a, u32 b)
+{
+    struct topology_path p = path(n, a, b);
+    return 2 * p.delay_ns + p.jitter_ns + 2 * (n->nodes[a].slow_ns + n->nodes[b].slow_ns);
 }
 
 /* When what is sent at `now_ns` leaves: after the clog, one behind the other by chance. */
@@ -84,7 +107,7 @@ void net_send(struct net *n, u32 from, u32 to, size_t len, u64 now_ns, struct ne
     for (int i = 0; i < fate->copies; i++) {
         fate->at_ns[i] = leaves(n, from, now_ns) + one_way(n, from, to);
         if (happens(n, w->reorder)) {
-            u64 jitter = path(n, from, to)->jitter_ns;
+            u64 jitter = path(n, from, to).jitter_ns;
             fate->at_ns[i] += rng_below(&n->rng, jitter ? REORDER_JITTERS * jitter : SIM_MS);
         }
         fate->corrupt[i] = happens(n, w->corrupt);
@@ -106,6 +129,31 @@ u64 net_stream_delay(struct net *n, u32 from, u32 to, u64 now_ns)
     for (int i = 0; i < STREAM_RESEND_MAX && happens(n, loss); i++, resend *= 2)
         at += resend;
     return at - now_ns;
+}
+
+/* --- users ----------------------------------------------------------------------------------- */
+
+/* Who stands for an office's own network: its first node, whatever ails that one alone. */
+static const struct net_node *network_of(const struct net *n, u32 office)
+{
+    return &n->nodes[n->topology->offices[office].first];
+}
+
+bool net_user_reaches(const struct net *n, u32 office, u32 node)
+{
+    const struct net_node *a = network_of(n, office), *b = &n->nodes[node];
+    if (b->mute || b->deaf)
+        return false;
+    return b->place.office == office ||
+           (!(n->blocked[a->group] >> b->group & 1) && !(n->blocked[b->group] >> a->group & 1));
+}
+
+u64 net_user_delay(struct net *n, u32 office, u32 node)
+{
+    const struct topology_place *place = &n->nodes[node].place;
+    struct topology_place user = {n->topology->offices[office].region, office, UINT32_MAX, 0};
+    struct topology_path p = path_of(n->topology, &user, place);
+    return with_jitter(n, &p) + n->nodes[node].slow_ns;
 }
 
 void net_unpartition(struct net *n)

@@ -55,6 +55,14 @@ bool net_passes(const struct net *n, u32 from, u32 to);
 /* One way of a stream's handshake or of its first byte: TCP mends loss, at a cost in time. */
 u64 net_stream_delay(struct net *n, u32 from, u32 to, u64 now_ns);
 
+/* The round trip between two as their lines are, with the mean of the jitter: the truth that
+ * estimates are held against. */
+u64 net_rtt(const struct net *n, u32 a, u32 b);
+
+/* A user somewhere in an office: both ways open to this node or tracker? One way's time. */
+bool net_user_reaches(const struct net *n, u32 office, u32 node);
+u64 net_user_delay(struct net *n, u32 office, u32 node);
+
 /* All in one group, nothing cut, clogged or slow, no weather. */
 void net_heal(struct net *n);
 void net_unpartition(struct net *n);

@@ -7,6 +7,7 @@
 #include "sim/fetch.h"
 #include "sim/host.h"
 #include "sim/mem.h"
+#include "sim/user.h"
 
 void pull_init(struct world *w)
 {
@@ -43,20 +44,33 @@ static u32 want_new(struct pulls *s)
     return (u32)s->n_wants++;
 }
 
+void pull_counts_begin(struct world *w, u32 layers)
+{
+    if (w->pulls->first_ns == UINT64_MAX)
+        w->pulls->first_ns = world_now(w);
+    w->pulls->requests += layers;
+}
+
+void pull_counts_end(struct world *w, u64 took_ns, u32 failed)
+{
+    struct pulls *s = w->pulls;
+    s->last_ns = world_now(w);
+    if (failed) {
+        s->pulls_failed++;
+    } else {
+        s->pulled++;
+        s->took_ns = mem_grow(s->took_ns, &s->took_cap, s->n_took + 1, sizeof(*s->took_ns));
+        s->took_ns[s->n_took++] = took_ns;
+    }
+}
+
 static void pull_ends(struct world *w, u32 id)
 {
     struct pulls *s = w->pulls;
     struct pull *p = &s->v[id];
     u64 took = world_now(w) - p->begun_ns;
     record_pull_ends(w->record, world_now(w), p->node, p->image, took, p->failed);
-    s->last_ns = world_now(w);
-    if (p->failed) {
-        s->pulls_failed++;
-    } else {
-        s->pulled++;
-        s->took_ns = mem_grow(s->took_ns, &s->took_cap, s->n_took + 1, sizeof(*s->took_ns));
-        s->took_ns[s->n_took++] = took;
-    }
+    pull_counts_end(w, took, p->failed);
     p->used = false;
     s->active--;
     s->free = mem_grow(s->free, &s->free_cap, s->n_free + 1, sizeof(*s->free));
@@ -131,8 +145,7 @@ void pull_begin(struct world *w, u32 node, u32 image)
         image = catalog_draw(&w->catalog, &w->rng_work);
     struct catalog_image i = w->catalog.images[image];
     u32 id = pull_new(s);
-    if (s->first_ns == UINT64_MAX)
-        s->first_ns = world_now(w);
+    pull_counts_begin(w, i.n);
     s->v[id] = (struct pull){
         .used = true, .node = node, .image = image, .left = i.n, .begun_ns = world_now(w)};
     s->active++;
@@ -148,7 +161,6 @@ void pull_begin(struct world *w, u32 node, u32 image)
                                                 .begun_ns = world_now(w),
                                                 .bytes = catalog_bytes(&w->catalog, layer)};
     }
-    s->requests += i.n;
     for (u32 k = 0; k < i.n; k++)
         ask(w, wants[k]);
 }
@@ -172,6 +184,7 @@ void pull_fetch_ended(struct world *w, u64 fetch, u32 node, int err, bool wrong)
             else
                 want_ends(w, i, true);
         }
+    user_fetch_ended(w, fetch, err, wrong);
 }
 
 void pull_check(struct world *w)

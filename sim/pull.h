@@ -46,6 +46,9 @@ void pull_init(struct world *w);
 void pull_fini(struct world *w);
 /* EV_PULL; image PULL_ANY: by popularity. */
 void pull_begin(struct world *w, u32 node, u32 image);
+/* The same counts for pulls that go another way (user.h). */
+void pull_counts_begin(struct world *w, u32 layers);
+void pull_counts_end(struct world *w, u64 took_ns, u32 failed);
 void pull_retry(struct world *w, u32 want);
 void pull_fetch_ended(struct world *w, u64 fetch, u32 node, int err, bool wrong);
 /* Breaks "requests" if one has been waiting beyond all reason. */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "sim/mem.h"
+#include "sim/user.h"
 
 int record_new(struct record **out, const char *dir, char why[256])
 {
@@ -118,6 +119,28 @@ void record_pull_ends(struct record *r, u64 now_ns, u32 node, u32 image, u64 too
     line(r, now_ns, "pull", ",\"node\":%u,\"image\":%u,\"took\":%.6f,\"failed\":%u", node, image,
          (double)took_ns / 1e9, failed);
     paged_pull_ends(r, now_ns, took_ns);
+}
+
+void record_user_pull(struct record *r, u64 now_ns, const struct user_pull *p, u64 took_ns)
+{
+    line(r, now_ns, "pull", ",\"user\":%u,\"office\":%u,\"image\":%u,\"took\":%.6f,\"failed\":%u",
+         p->user, p->office, p->image, (double)took_ns / 1e9, p->failed);
+    paged_pull_ends(r, now_ns, took_ns);
+}
+
+void record_served(struct record *r, u64 now_ns, const struct user_pull *p,
+                   const struct user_want *v, bool worked)
+{
+    if (!r)
+        return;
+    bool centre = v->member >= r->world->n;
+    line(r, now_ns, "served",
+         ",\"user\":%u,\"office\":%u,\"layer\":%u,\"by\":%" PRId64
+         ",\"tracker\":%u,\"why\":\"%s\",\"since\":%.6f,\"bytes\":%" PRIu64
+         ",\"tries\":%u,\"outcome\":\"%s\"",
+         p->user, p->office, v->layer, centre ? (i64)-1 : (i64)v->member, v->tracker,
+         v->answer.by ? v->answer.by : "", (double)v->begun_ns / 1e9, v->bytes, v->tries,
+         worked ? "worked" : "failed");
 }
 
 void record_known(struct record *r, u64 now_ns, u32 node, u64 most_ns, u64 all_ns)

@@ -11,6 +11,8 @@ struct page;
 struct fault;
 struct fetch;
 struct fetch_request;
+struct user_pull;
+struct user_want;
 struct world;
 
 /* DIR/events.jsonl; makes DIR. ERR_IO, and `why`. */
@@ -29,6 +31,10 @@ void record_fetch_ends(struct record *r, u64 now_ns, const struct fetch *f, int 
 void record_request(struct record *r, u64 now_ns, const struct fetch *f,
                     const struct fetch_request *q, const char *outcome);
 void record_pull_ends(struct record *r, u64 now_ns, u32 node, u32 image, u64 took_ns, u32 failed);
+/* The same of a user who pulls through a tracker; and each layer of it that came, or did not. */
+void record_user_pull(struct record *r, u64 now_ns, const struct user_pull *p, u64 took_ns);
+void record_served(struct record *r, u64 now_ns, const struct user_pull *p,
+                   const struct user_want *v, bool worked);
 /* A new layer is known to all; how long that took, and for 99 % of the nodes. */
 void record_known(struct record *r, u64 now_ns, u32 node, u64 most_ns, u64 all_ns);
 void record_death_known(struct record *r, u64 now_ns, u32 node, u64 took_ns);

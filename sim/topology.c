@@ -25,6 +25,7 @@ static void set_paths(struct topology *t)
 void topology_begin(struct topology *t)
 {
     memset(t, 0, sizeof(*t));
+    t->trackers = -1;
     set_paths(t);
 }
 
@@ -100,7 +101,7 @@ static bool deal_regions(struct topology *t, size_t regions)
     return largest <= LIMIT_MEMBERS;
 }
 
-void topology_default(struct topology *t, u32 nodes, u32 offices)
+void topology_default(struct topology *t, u32 nodes, u32 offices, u32 regions)
 {
     assert(nodes > 0);
     topology_begin(t);
@@ -115,7 +116,8 @@ void topology_default(struct topology *t, u32 nodes, u32 offices)
     int rc = topology_deal(t, nodes, why);
     assert(rc == 0);
     (void)rc;
-    for (size_t regions = 1; regions <= n && !deal_regions(t, regions); regions++) {
+    size_t least = regions == 0 ? 1 : regions < n ? regions : n;
+    for (size_t r = least; r <= n && !deal_regions(t, r); r++) {
     }
 }
 
@@ -125,9 +127,23 @@ void topology_fini(struct topology *t)
     memset(t, 0, sizeof(*t));
 }
 
+static u32 trackers(const struct topology *t)
+{
+    return t->trackers > 0 ? (u32)t->trackers : 0;
+}
+
+u32 topology_members(const struct topology *t)
+{
+    return t->nodes + trackers(t) * (u32)t->n_regions;
+}
+
 struct topology_place topology_place(const struct topology *t, u32 node)
 {
-    assert(node < t->nodes);
+    assert(node < topology_members(t));
+    if (node >= t->nodes) {
+        u32 at = node - t->nodes, regions = (u32)t->n_regions;
+        return (struct topology_place){at % regions, TOPOLOGY_CENTRE, at / regions, at};
+    }
     size_t low = 0, high = t->n_offices;
     while (high - low > 1) {
         size_t mid = (low + high) / 2;

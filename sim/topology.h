@@ -1,21 +1,26 @@
-/* topology.h - where the nodes of a run stand: regions of offices, offices of racks, and the lines
- * between them.
+/* topology.h - where the nodes of a run and their users stand: regions of offices, offices of
+ * racks, and the lines between them; and how many trackers there are.
  *
  * Why: near and far, thin and thick are what a cache is for; a person should state them in a few
  * lines. A topology is a small YAML file (docs/simulator.md has an example) or the built-in one: a
  * region, an office per hundred nodes, a rack per node.
  * One region is one mesh; its offices are joined by their WAN lines, through which the registry is
- * reached as well. Rates are bytes per second, written "1Gbit", "300MB"; times "150ms".
+ * reached as well. Trackers stand beside the registry, at the *centre*; each is a member of every
+ * region, by one node number for each behind those of the nodes.
+ * Rates are bytes per second, written "1Gbit", "300MB"; times "150ms".
  * Guarantee: whatever the file says, the result is bounded, or an error names the line. */
 #pragma once
 
 #include "proto/err.h"
 
-#define TOPOLOGY_NAME_MAX    31
-#define TOPOLOGY_OFFICES_MAX 200   /* one byte of an address */
-#define TOPOLOGY_NODES_MAX   65000 /* two bytes of an address, in an office */
-#define TOPOLOGY_FILE_BYTES  (256 * 1024)
-#define TOPOLOGY_WHY_MAX     256
+#define TOPOLOGY_NAME_MAX     31
+#define TOPOLOGY_OFFICES_MAX  200   /* one byte of an address */
+#define TOPOLOGY_NODES_MAX    65000 /* two bytes of an address, in an office */
+#define TOPOLOGY_FILE_BYTES   (256 * 1024)
+#define TOPOLOGY_TRACKERS_MAX 8
+#define TOPOLOGY_USERS_MAX    50000 /* of an office */
+#define TOPOLOGY_CENTRE       254   /* in place of an office: 10.255 of the addresses */
+#define TOPOLOGY_WHY_MAX      256
 
 /* A way that a datagram takes: one-way delay, and what is added to it at random, evenly. */
 struct topology_path {
@@ -33,6 +38,9 @@ struct topology_office {
     u64 wan_up_bps, wan_down_bps;
     u64 registry_rtt_ns;
     i64 utc_offset_min; /* when its day begins */
+    u32 users;          /* 0: not said */
+    char
+        cache[TOPOLOGY_NAME_MAX + 1]; /* in its users' profiles: a region or a node; "": not said */
 };
 
 struct topology {
@@ -42,7 +50,8 @@ struct topology {
     size_t n_offices;
     struct topology_path path[REACH_COUNT];
     u64 node_up_bps, node_down_bps;
-    u32 nodes; /* in all */
+    u32 nodes;    /* in all */
+    i64 trackers; /* < 0: not said */
 };
 
 struct topology_place {
@@ -50,16 +59,18 @@ struct topology_place {
     u32 index;                /* within its office */
 };
 
-/* The built-in one, for `nodes` nodes in all, in as few regions as hold them. `offices` 0: one for
- * each hundred. */
-void topology_default(struct topology *t, u32 nodes, u32 offices);
+/* The built-in one, for `nodes` nodes in all. `offices` 0: one for each hundred. `regions` 0: as
+ * few as hold them; never more than offices. */
+void topology_default(struct topology *t, u32 nodes, u32 offices, u32 regions);
 /* Reads a file's text. `nodes` 0: as many as the file says; else its offices share that many in the
  * file's proportions. ERR_INVAL, with a sentence that begins with the line. */
 must_use int topology_read(struct topology *t, const char *text, size_t len, u32 nodes,
                            char why[TOPOLOGY_WHY_MAX]);
 void topology_fini(struct topology *t);
 
-struct topology_place topology_place(const struct topology *t, u32 node);
+/* Nodes, and behind them the trackers: of each one for each region. */
+u32 topology_members(const struct topology *t);
+struct topology_place topology_place(const struct topology *t, u32 member);
 enum topology_reach topology_reach(const struct topology_place *a, const struct topology_place *b);
 
 /* "150ms", "2s", "0": nanoseconds. "1Gbit", "300MB", "64KiB": bytes (per second). ERR_INVAL. */

@@ -8,7 +8,8 @@
  *       world: {delay: 70ms, jitter: 10ms}
  *     offices:
  *       - {name: tokyo, region: asia, nodes: 300, racks: 30, up: 1Gbit, down: 1Gbit,
- *          registry_rtt: 150ms, utc_offset: 540}
+ *          registry_rtt: 150ms, utc_offset: 540, users: 2000, cache: asia}
+ *     trackers: 2
  *
  * libyaml's document is walked by hand: it has the line of each node, and every key that is not
  * known is an error. Aliases are harmless, since only these three levels are ever looked at. */
@@ -126,6 +127,13 @@ static int office_key(struct reading *r, const char *key, const yaml_node_t *val
         *(*key == 'n' ? &o->nodes : &o->racks) = (u32)n;
         return rc;
     }
+    if (strcmp(key, "users") == 0) {
+        rc = take_number(r, value, 1, TOPOLOGY_USERS_MAX, &n);
+        o->users = (u32)n;
+        return rc;
+    }
+    if (strcmp(key, "cache") == 0)
+        return take_name(r, value, o->cache);
     if (strcmp(key, "utc_offset") == 0)
         return take_number(r, value, -14 * 60, 14 * 60, &o->utc_offset_min);
     if (strcmp(key, "up") == 0)
@@ -136,7 +144,7 @@ static int office_key(struct reading *r, const char *key, const yaml_node_t *val
         return take_time(r, value, &o->registry_rtt_ns);
     return complain(r, value,
                     "%.40s: unknown; an office has name, region, nodes, racks, up, down, "
-                    "registry_rtt, utc_offset (minutes)",
+                    "registry_rtt, utc_offset (minutes), users, cache (of their profiles)",
                     key);
 }
 
@@ -197,7 +205,9 @@ static int top_key(struct reading *r, const char *key, const yaml_node_t *value)
         return each_key(r, value, paths_key);
     if (strcmp(key, "node") == 0)
         return each_key(r, value, node_key);
-    return complain(r, value, "%.40s: unknown; there are node, paths and offices", key);
+    if (strcmp(key, "trackers") == 0)
+        return take_number(r, value, 0, TOPOLOGY_TRACKERS_MAX, &r->t->trackers);
+    return complain(r, value, "%.40s: unknown; there are node, paths, offices and trackers", key);
 }
 
 int topology_read(struct topology *t, const char *text, size_t len, u32 nodes,

@@ -11,6 +11,7 @@
 #include "sim/host.h"
 #include "sim/mem.h"
 #include "sim/pull.h"
+#include "sim/user.h"
 
 #define SAMPLE_NS (50 * SIM_MS)
 #define TOLD_AFTER_NS                                                                              \
@@ -32,10 +33,10 @@ void world_at(struct world *w, u64 at_ns, enum event_kind kind, u32 node, u64 ar
 static void index_keys(struct world *w)
 {
     w->by_key_size = 64;
-    while (w->by_key_size < 4 * (size_t)w->n)
+    while (w->by_key_size < 4 * (size_t)w->members)
         w->by_key_size *= 2;
     w->by_key = mem_new(w->by_key_size, sizeof(*w->by_key));
-    for (u32 i = 0; i < w->n; i++) {
+    for (u32 i = 0; i < w->members; i++) {
         size_t at = node_key_word(&w->hosts[i].key) & (w->by_key_size - 1);
         while (w->by_key[at])
             at = (at + 1) & (w->by_key_size - 1);
@@ -54,18 +55,21 @@ u32 world_by_key(const struct world *w, const struct node_key *k)
 
 u32 world_by_addr(const struct world *w, const struct addr *a)
 {
-    u32 office = a->ip[13], index = (u32)a->ip[14] << 8 | a->ip[15];
-    if (!addr_is_v4(a) || office == 0 || office > w->topology.n_offices ||
-        index >= w->topology.offices[office - 1].nodes)
+    u32 office = a->ip[13], index = (u32)a->ip[14] << 8 | a->ip[15], member = w->n + index;
+    if (!addr_is_v4(a) || office == 0)
         return UINT32_MAX;
-    u32 node = w->topology.offices[office - 1].first + index;
-    return addr_equal(&w->hosts[node].addr, a) ? node : UINT32_MAX;
+    if (office != TOPOLOGY_CENTRE + 1) {
+        if (office > w->topology.n_offices || index >= w->topology.offices[office - 1].nodes)
+            return UINT32_MAX;
+        member = w->topology.offices[office - 1].first + index;
+    }
+    return member < w->members && addr_equal(&w->hosts[member].addr, a) ? member : UINT32_MAX;
 }
 
 u32 world_live(const struct world *w, u32 region)
 {
     u32 n = 0;
-    for (u32 i = 0; i < w->n; i++)
+    for (u32 i = 0; i < w->members; i++)
         n += w->hosts[i].place.region == region && w->hosts[i].state != HOST_OFF &&
              !w->hosts[i].leaving;
     return n;
@@ -81,16 +85,21 @@ static int place_nodes(struct world *w, const struct world_options *opt, char wh
             return rc;
         w->k.nodes = w->topology.nodes;
     } else {
-        topology_default(&w->topology, (u32)w->k.nodes, (u32)w->k.offices);
+        topology_default(&w->topology, (u32)w->k.nodes, (u32)w->k.offices, (u32)w->k.regions);
     }
+    if (w->topology.trackers < 0)
+        w->topology.trackers = (i64)w->k.trackers;
+    w->k.trackers = (u64)w->topology.trackers;
     w->n = w->topology.nodes;
+    w->members = topology_members(&w->topology);
     u32 sizes[TOPOLOGY_OFFICES_MAX] = {0};
     for (size_t i = 0; i < w->topology.n_offices; i++)
         sizes[w->topology.offices[i].region] += w->topology.offices[i].nodes;
     for (size_t i = 0; i < w->topology.n_regions; i++)
-        if (sizes[i] > LIMIT_MEMBERS) {
-            snprintf(why, 256, "region %s has %u nodes; a region has at most %d",
-                     w->topology.regions[i], sizes[i], LIMIT_MEMBERS);
+        if (sizes[i] + w->k.trackers > LIMIT_MEMBERS) {
+            snprintf(why, 256,
+                     "region %s has %u nodes and %u trackers; a region has at most %d of both",
+                     w->topology.regions[i], sizes[i], (u32)w->k.trackers, LIMIT_MEMBERS);
             topology_fini(&w->topology);
             return ERR_INVAL;
         }
@@ -130,8 +139,8 @@ static void lay_lines(struct world *w)
 
 static void populate(struct world *w)
 {
-    w->hosts = mem_new(w->n, sizeof(*w->hosts));
-    for (u32 i = 0; i < w->n; i++)
+    w->hosts = mem_new(w->members, sizeof(*w->hosts));
+    for (u32 i = 0; i < w->members; i++)
         host_init(w, i);
     index_keys(w);
     w->pools = mem_new(w->topology.n_regions, sizeof(*w->pools));
@@ -159,6 +168,8 @@ static void schedule(struct world *w)
     }
     if (w->k.settled)
         world_at(w, 0, EV_SETTLED, 0, 0);
+    for (u32 i = w->n; i < w->members; i++)
+        world_at(w, SIM_S, EV_BOOT, i, 0);
     if (w->k.pulls > 0)
         world_at(w, w->k.warm + 1, EV_PULL, PULL_ANY, PULL_ANY);
     world_at(w, SAMPLE_NS, EV_SAMPLE, 0, 0);
@@ -196,6 +207,8 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     fetch_init(w);
     pull_init(w);
     populate(w);
+    tracker_init(w);
+    user_init(w);
     measure_init(w);
     w->phase = PHASE_WARM;
     w->flows_at_ns = w->healed_ns = w->agreed_ns = UINT64_MAX;
@@ -218,11 +231,13 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
 
 void world_del(struct world *w)
 {
-    for (u32 i = 0; i < w->n; i++)
+    for (u32 i = 0; i < w->members; i++)
         host_fini(&w->hosts[i]);
     for (size_t i = 0; i < w->topology.n_regions; i++)
         inventory_pool_del(w->pools[i]);
     measure_fini(w);
+    user_fini(w);
+    tracker_fini(w);
     pull_fini(w);
     fetch_fini(w);
     carry_fini(w);
@@ -259,7 +274,10 @@ static void flows_tick(struct world *w, const struct event *ev)
         return;
     w->flows_at_ns = UINT64_MAX;
     for (u32 flow; (flow = flow_tick(&w->flows, world_now(w))) != FLOW_NONE;)
-        fetch_flow_done(w, flow);
+        if (w->flows.flows[flow].tag & USER_FLOW)
+            user_flow_done(w, flow);
+        else
+            fetch_flow_done(w, flow);
     world_flows_changed(w);
 }
 
@@ -294,7 +312,8 @@ static void turn(struct world *w)
     /* What is still on its way may take as long as it takes, within pull.h's bound; then there is
      * time for everybody to hear of the last layer. */
     w->end_ns = world_now(w) + SIM_S;
-    if (w->pulls->active == 0 && world_now(w) >= w->store_changed_ns + TOLD_AFTER_NS) {
+    if (w->pulls->active == 0 && w->users->active == 0 &&
+        world_now(w) >= w->store_changed_ns + TOLD_AFTER_NS) {
         measure_truth(w);
         w->end_ns = world_now(w);
     }
@@ -325,7 +344,10 @@ static void pulled(struct world *w, const struct event *ev)
         u64 gap = (u64)(2e9 * rng_unit(&w->rng_work) / w->k.pulls);
         world_at(w, world_now(w) + 1 + gap, EV_PULL, PULL_ANY, PULL_ANY);
     }
-    pull_begin(w, node, (u32)ev->arg);
+    if (w->k.trackers)
+        user_begin(w, w->hosts[node].place.office, (u32)ev->arg);
+    else
+        pull_begin(w, node, (u32)ev->arg);
 }
 
 /* --- one event ------------------------------------------------------------------------------- */
@@ -351,8 +373,18 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_RETRY: pull_retry(w, (u32)ev->arg); break;
     case EV_ASKED: fetch_asked(w, ev); break;
     case EV_ANSWERED: fetch_answered(w, ev); break;
+    case EV_ARRIVED: fetch_arrived(w, ev); break;
     case EV_REFUSE: fetch_refused(w, ev); break;
     case EV_POLL: fetch_poll(w); break;
+    case EV_USER:
+    case EV_USER_AT:
+    case EV_USER_LATE: user_event(w, ev); break;
+    case EV_TOLD:
+        if (w->hosts[ev->node].state == HOST_PAUSED)
+            host_keep(w, ev);
+        else
+            tracker_told(w, ev);
+        break;
     case EV_SAMPLE:
         turn(w);
         measure_sample(w);
@@ -361,6 +393,8 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_SECOND:
         measure_second(w);
         pull_check(w);
+        if (w->k.trackers)
+            user_look(w);
         world_at(w, world_now(w) + SIM_S, EV_SECOND, 0, 0);
         break;
     case EV_SCENARIO:

@@ -1,12 +1,14 @@
 /* world.h - a run: its nodes, the network between them, and what happens to both.
  *
  * The nodes are real: each is a struct mesh, the object that dray-node links, with a modelled
- * network, store and registry around it. Who drives whom:
+ * network, store and registry around it; so are the trackers, one struct mesh in each region. Who
+ * drives whom:
  *
  *     engine ──> world_step() ──> carry    datagrams and talks between meshes
  *                             ──> host     a process: boots, is paused, dies; its clocks and timer
- *                             ──> fetch    layers on their way, by proto/sourcing.h
- *                             ──> pull     users and what they want
+ *                             ──> fetch    layers on their way, by proto/swarm.h
+ *                             ──> pull     users and what they want, of a node near them
+ *                             ──> user     users who pull through a tracker (tracker.h)
  *                             ──> fault    what goes wrong, and when it ends
  *                             ──> measure  what is looked at, judged and counted
  *
@@ -44,12 +46,17 @@ enum event_kind {
     EV_RETRY,      /* arg: pull */
     EV_ASKED,      /* arg: request that reaches its server */
     EV_ANSWERED,   /* arg: request whose answer reaches its node */
+    EV_ARRIVED,    /* arg: request whose last byte does */
     EV_POLL,       /* looks at all fetches */
     EV_SAMPLE,     /* measurements of every 20 ms */
     EV_SECOND,
-    EV_UPGRADE,  /* node; arg: see fault.h */
-    EV_SCENARIO, /* node and arg as the scenario says */
-    EV_SETTLED,  /* the start of all, where they have run for long */
+    EV_UPGRADE,   /* node; arg: see fault.h */
+    EV_SCENARIO,  /* node and arg as the scenario says */
+    EV_USER,      /* arg: a user's request, of which the user hears */
+    EV_USER_AT,   /* node: where it arrives; arg: likewise */
+    EV_USER_LATE, /* arg: likewise: nothing came in time */
+    EV_TOLD,      /* node: a tracker; arg: a report that reaches it */
+    EV_SETTLED,   /* the start of all, where they have run for long */
     EV_KIND_COUNT
 };
 
@@ -58,6 +65,7 @@ enum host_state { HOST_OFF, HOST_UP, HOST_PAUSED };
 enum host_lies {
     HOST_HONEST,
     HOST_LIES,     /* one by one, each in its way: fetch_request.c */
+    HOST_SPOILS,   /* sends wrong bytes, and forges the chain of what it fetches */
     HOST_FORGES,   /* its inventory: it claims layers that it does not hold */
     HOST_COLLUDES, /* claims and serves what the others of it do */
 };
@@ -75,6 +83,7 @@ struct host {
     bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
     bool leaving; /* has said goodbye */
     bool disk_full;
+    bool serves; /* says in the mesh that it serves its office's users */
     enum host_lies lies;
     enum host_ring ring;
     bool newer;        /* runs the next wire version */
@@ -90,6 +99,7 @@ struct host {
     struct mesh *mesh; /* NULL when off */
     u64 timer_ns;      /* of the timer event that counts; UINT64_MAX: none */
     u64 inventory_epoch;
+    u64 member_events;   /* that its meshes told of */
     struct event *inbox; /* what waits while it is paused */
     size_t n_inbox, inbox_cap;
     u32 same_instant; /* timers in a row without time passing */
@@ -98,9 +108,11 @@ struct host {
     struct shelf shelf;
     u32 layers_from, layers_n; /* of the catalogue, held from the start: a window that moves on */
     u32 up, down;              /* flow lines */
-    u32 serving;               /* peers, just now */
-    u64 lost_writes;           /* layers that power cuts undid */
-    struct mesh_stats past;    /* of earlier lives */
+    u32 *held; /* requests that it holds: the core's number and the request's, in turns; owned */
+    size_t n_held, held_cap;
+    bool wan_cut;           /* the registry cannot be reached from here */
+    u64 lost_writes;        /* layers that power cuts undid */
+    struct mesh_stats past; /* of earlier lives */
     char name[24], rack[24];
 };
 
@@ -133,9 +145,10 @@ struct world {
     struct registry registry;
     u32 registry_line;
     u32 *wan_up, *wan_down; /* flow lines by office */
-    struct host *hosts;
-    u32 n;
-    u32 *by_key; /* open addressing: index + 1 */
+    struct host *hosts;     /* nodes, and behind them the trackers', topology_members() */
+    u32 n;                  /* nodes */
+    u32 members;            /* with the trackers */
+    u32 *by_key;            /* open addressing: index + 1 */
     size_t by_key_size;
     struct inventory_pool **pools; /* by region */
     struct seal_key mesh_key, removed_key;
@@ -150,8 +163,10 @@ struct world {
     size_t n_talks_free, talks_free_cap;
     u8 *talk_buffer; /* LIMIT_TALK_BYTES */
 
-    struct fetches *fetches; /* fetch.h */
-    struct pulls *pulls;     /* pull.h */
+    struct fetches *fetches;   /* fetch.h */
+    struct pulls *pulls;       /* pull.h */
+    struct trackers *trackers; /* tracker.h */
+    struct users *users;       /* user.h */
     struct fault_plan faults;
     struct measure measure;
     struct record *record;

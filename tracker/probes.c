@@ -1,75 +1,70 @@
-/* probes.c - see probes.h. What was heard stands in a row of places chosen by the node's key. */
+/* probes.c - see probes.h. */
 #include "tracker/probes.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define PLACES             1024
+#include "runtime/clock.h"
+
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    2000
-
-struct heard {
-    struct node_key node;
-    u64 at_ms; /* 0: nothing */
-    bool up;
-};
 
 struct probes {
     uv_loop_t *loop;
     struct http_client *client;
-    struct heard heard[PLACES];
+    struct pulse *pulse;
+    struct probe *alone; /* those that nobody waits for */
 };
 
 struct probe {
     struct probes *set;
+    struct probe *next, **at; /* among `alone` */
     struct http_transfer *transfer;
     struct node_key node;
     void (*done)(void *arg, bool up);
     void *arg;
     bool up;
+    i64 off_ms; /* its clock; INT64_MAX: it did not say */
 };
 
 int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client)
 {
-    *out = calloc(1, sizeof(**out));
-    if (!*out)
+    struct probes *p = *out = calloc(1, sizeof(*p));
+    if (!p)
         return ERR_NOMEM;
-    (*out)->loop = loop;
-    (*out)->client = client;
-    return 0;
+    p->loop = loop;
+    p->client = client;
+    return pulse_new(&p->pulse);
 }
 
 void probes_del(struct probes *p)
 {
+    if (!p)
+        return;
+    while (p->alone) {
+        struct probe *k = p->alone;
+        p->alone = k->next;
+        free(k);
+    }
+    pulse_del(p->pulse);
     free(p);
 }
 
-static struct heard *place_of(const struct probes *p, const struct node_key *node)
+struct pulse *probes_pulse(struct probes *p)
 {
-    return (struct heard *)&p->heard[node_key_word(node) % PLACES];
-}
-
-static bool heard_within(const struct probes *p, const struct node_key *node, bool up, u64 ms)
-{
-    const struct heard *h = place_of(p, node);
-    return h->at_ms && h->up == up && node_key_equal(&h->node, node) &&
-           uv_now(p->loop) - h->at_ms < ms;
-}
-
-bool probes_is_fresh(const struct probes *p, const struct node_key *node)
-{
-    return heard_within(p, node, true, PROBES_FRESH_MS);
-}
-
-bool probes_is_down(const struct probes *p, const struct node_key *node)
-{
-    return heard_within(p, node, false, PROBES_DOWN_MS);
+    return p->pulse;
 }
 
 static void on_head(void *arg, const struct http_response *r)
 {
     struct probe *k = arg;
+    const char *date = http_response_field(r, "Date");
+    struct tm tm = {.tm_year = 0};
     k->up = r->status == 200;
+    if (!date || !strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        return;
+    k->off_ms = (i64)timegm(&tm) * 1000 - (i64)wall_ms();
 }
 
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
@@ -83,14 +78,23 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
 static void on_end(void *arg, int err, const char *why)
 {
     struct probe *k = arg;
-    struct heard *h = place_of(k->set, &k->node);
     bool up = err == 0 && k->up;
     (void)why;
-    *h = (struct heard){.node = k->node, .at_ms = uv_now(k->set->loop), .up = up};
+    u64 now = uv_now(k->set->loop);
+    if (up)
+        pulse_answered(k->set->pulse, &k->node, k->off_ms, now);
+    else
+        pulse_silent(k->set->pulse, &k->node, now);
+    if (k->at) {
+        *k->at = k->next;
+        if (k->next)
+            k->next->at = k->at;
+    }
     void (*done)(void *arg, bool up) = k->done;
     void *done_arg = k->arg;
     free(k);
-    done(done_arg, up);
+    if (done)
+        done(done_arg, up);
 }
 
 int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
@@ -98,8 +102,10 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
     struct probe *k = calloc(1, sizeof(*k));
     if (!k)
         return ERR_NOMEM;
+    pulse_asks(p->pulse, w->node, !w->done, uv_now(p->loop));
     k->set = p;
     k->node = *w->node;
+    k->off_ms = INT64_MAX;
     k->done = w->done;
     k->arg = w->arg;
     struct http_transfer_options opt = {
@@ -117,7 +123,15 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         free(k);
         return rc;
     }
-    *out = k;
+    if (w->done) {
+        *out = k;
+        return 0;
+    }
+    k->at = &p->alone;
+    k->next = p->alone;
+    if (k->next)
+        k->next->at = &k->next;
+    p->alone = k;
     return 0;
 }
 

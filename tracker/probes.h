@@ -1,26 +1,18 @@
-/* probes.h - does this node still answer?
- *
- * Why: the mesh needs a second or two to notice a death, and some clients (containerd) try an
- * address once. So a node is asked (/healthz, at its mesh address) before users are sent to it.
- * What was heard holds for PROBES_FRESH_MS for everybody: a busy node is asked four times a second,
- * and a user waits for one round trip at most. Who did not answer is not chosen for PROBES_DOWN_MS,
- * by when the mesh knows. Loop thread only. */
+/* probes.h - asks nodes whether they still answer, before users are sent to them (proto/pulse.h
+ * says why, and for how long an answer holds): /healthz, at the node's mesh address. The answer's
+ * Date tells its clock. Loop thread only. */
 #pragma once
 
-#include "proto/identity.h"
+#include "proto/pulse.h"
 #include "runtime/http_client.h"
-
-#define PROBES_FRESH_MS 250
-#define PROBES_DOWN_MS  5000
 
 struct probes;
 struct probe;
 
 must_use int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client);
 void probes_del(struct probes *p); /* none may run */
-
-bool probes_is_fresh(const struct probes *p, const struct node_key *node);
-bool probes_is_down(const struct probes *p, const struct node_key *node);
+/* What was heard so far: borrowed while `p` lives. By uv_now(). */
+struct pulse *probes_pulse(struct probes *p);
 
 struct probe_wish {
     const struct node_key *node;
@@ -29,5 +21,6 @@ struct probe_wish {
     void (*done)(void *arg, bool up); /* from the loop */
     void *arg;
 };
+/* `done` NULL: nobody waits, and there is nothing to cancel; one such question runs for a node. */
 must_use int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out);
 void probe_cancel(struct probe *k);

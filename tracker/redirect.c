@@ -14,17 +14,12 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/away.h"
+#include "tracker/config_schema.h"
 #include "tracker/front.h"
+#include "tracker/unfit.h"
 
-#define STICK_MS    120000 /* an image's layers are asked for within that */
-#define STICKS      8192
 #define STREAMS_MAX 512 /* layers streamed from the registry because nodes failed */
-
-struct redirect_stick {
-    u8 key[16]; /* of (user, repository) */
-    struct node_key node;
-    u64 until_ms; /* 0: empty */
-};
 
 /* Who asks for what. */
 struct request {
@@ -38,114 +33,32 @@ struct request {
     u64 size;     /* UINT64_MAX: not known */
     bool unknown; /* the repository is: only who holds the layer can help */
     bool trusted; /* sent here by the registry itself */
+    u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
 };
 
-/* --- candidates ------------------------------------------------------------------------------ */
-
-struct crowd {
-    struct pick_candidate list[PICK_MAX];
-    struct pick_line lines[PICK_MAX];
-    size_t n, usable;
-};
-
-static void add_region(struct tracker *t, size_t i, const u8 user[TICKET_USER_BYTES],
-                       const struct addr *prefix, const struct digest *d, struct crowd *c)
+/* The roster as the meshes are now. */
+static void look_around(struct tracker *t)
 {
-    struct mesh *m = region_mesh(regions_at(t->regions, i));
-    struct member_view v;
-    size_t at = 0;
-    u64 now_ms = uv_now(t->loop);
-    while (m && c->n < PICK_MAX && member_each(mesh_member(m), &at, &v)) {
-        const struct member_record *r = v.record;
-        if (r->role != MEMBER_NODE || v.state == MEMBER_DEAD || v.state == MEMBER_LEFT)
-            continue;
-        c->list[c->n++] = (struct pick_candidate){
-            .key = r->key,
-            .addr = r->addr,
-            .name = r->name,
-            .region = r->region,
-            .url = r->public_url,
-            .region_index = i,
-            .rtt_ns = prefix ? rtts_ns(t->rtts, prefix, &r->key, now_ms) : 0,
-            .load = v.load,
-            .healthy = v.state == MEMBER_ALIVE,
-            .barred = v.barred || probes_is_down(t->probes, &r->key),
-            .struck = user && strikes_is_struck(t->strikes, user, &r->key, now_ms),
-            .holds = d && inventory_is_held_by(mesh_inventory(m), d, &r->key),
-            .unfit = pick_is_unfit(r->public_url, t->config->public_url),
-        };
+    struct roster_region regions[CONFIG_REGIONS_MAX] = {{.mesh = NULL}};
+    for (size_t i = 0; i < regions_count(t->regions); i++) {
+        struct region *r = regions_at(t->regions, i);
+        regions[i] = (struct roster_region){region_mesh(r), region_version(r)};
     }
+    roster_refresh(t->roster, regions, uv_now(t->loop));
+    for (u16 n; (n = roster_unjudged(t->roster)) != ROSTER_NONE;)
+        roster_judge(t->roster, n, unfit_url(roster_at(t->roster, n)->url, t->config->public_url));
 }
 
-/* Borrowed until the next call. */
-static struct crowd *gather(struct tracker *t, const u8 user[TICKET_USER_BYTES],
-                            const struct addr *from, const char *profile, const struct digest *d,
-                            u64 bytes)
+static struct chooser_wish wish_of(const struct request *r)
 {
-    static struct crowd c; /* one thread: too large for a stack */
-    struct addr prefix;
-    if (from && addr_is_set(from))
-        prefix = outcome_prefix(from);
-    c.n = 0;
-    for (size_t i = 0; i < regions_count(t->regions); i++)
-        add_region(t, i, user, from && addr_is_set(from) ? &prefix : NULL, d, &c);
-    struct pick_user u = {.profile = profile};
-    if (from)
-        u.addr = *from;
-    c.usable = pick_order(c.list, c.n, &u, bytes == UINT64_MAX ? 0 : bytes, &t->rng, c.lines);
-    return &c;
-}
-
-/* --- one node for an image ------------------------------------------------------------------- */
-
-static struct redirect_stick *stick_of(const struct request *r)
-{
-    struct tracker *t = r->t;
-    crypto_generichash_state st;
-    u8 key[16];
-    u32 bits;
-    if (!t->sticks && !(t->sticks = calloc(STICKS, sizeof(*t->sticks))))
-        return NULL;
-    crypto_generichash_init(&st, t->stick_key, sizeof(t->stick_key), 16);
-    crypto_generichash_update(&st, r->user, sizeof(r->user));
-    crypto_generichash_update(&st, r->from.ip, sizeof(r->from.ip));
-    crypto_generichash_update(&st, (const u8 *)r->oci->name, strlen(r->oci->name));
-    crypto_generichash_final(&st, key, 16);
-    memcpy(&bits, key, sizeof(bits));
-    struct redirect_stick *s = &t->sticks[bits % STICKS];
-    if (memcmp(s->key, key, sizeof(key)) != 0) {
-        memset(s, 0, sizeof(*s));
-        memcpy(s->key, key, sizeof(key));
-    }
-    return s;
-}
-
-/* The node to send to: the one that the image's other layers went to, if it is still as near as
- * any; else the best. NULL: none is fit. */
-static const struct pick_candidate *decide(const struct request *r, const char **reason)
-{
-    const char *profile = users_cache(r->t->users, r->name);
-    struct crowd *c = gather(r->t, r->user, &r->from, profile, &r->oci->digest, r->size);
-    struct redirect_stick *s = stick_of(r);
-    u64 now_ms = uv_now(r->t->loop);
-    if (c->usable == 0)
-        return NULL;
-    size_t chosen = 0;
-    while (r->unknown && chosen < c->usable && !c->list[c->lines[chosen].index].holds)
-        chosen++;
-    if (chosen == c->usable)
-        return NULL;
-    for (size_t i = 0; s && !r->unknown && now_ms < s->until_ms && i < c->usable; i++)
-        if (c->lines[i].class == c->lines[0].class &&
-            node_key_equal(&c->list[c->lines[i].index].key, &s->node))
-            chosen = i;
-    const struct pick_candidate *found = &c->list[c->lines[chosen].index];
-    if (s) {
-        s->node = found->key;
-        s->until_ms = now_ms + STICK_MS;
-    }
-    *reason = pick_class_name(c->lines[chosen].class);
-    return found;
+    return (struct chooser_wish){.user = r->user,
+                                 .from = r->from,
+                                 .profile = users_cache(r->t->users, r->name),
+                                 .repository = r->oci->name,
+                                 .digest = &r->oci->digest,
+                                 .size = r->size,
+                                 .holders_only = r->unknown || away_is(r->t),
+                                 .now_ms = uv_now(r->t->loop)};
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -158,10 +71,26 @@ static void count(struct tracker *t, const char *reason)
                      "Layers' requests of permitted users, by what decided.") += 1;
 }
 
+/* For who looks on; `c` NULL: it is streamed. */
+static void show(const struct request *r, const struct pick_candidate *c, const char *reason)
+{
+    struct overview_sent s = {.reason = reason,
+                              .user = r->user,
+                              .from = &r->from,
+                              .node = c ? &c->key : NULL,
+                              .node_name = c ? c->name : "",
+                              .region = c ? c->region : "",
+                              .repository = r->oci->name,
+                              .digest = &r->oci->digest,
+                              .size = r->size};
+    overview_sent(r->t->overview, &s, wall_ms());
+}
+
 static void stream(const struct request *r, const char *reason)
 {
     char digest[DIGEST_TEXT_SIZE], path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32];
     count(r->t, reason);
+    show(r, NULL, reason);
     digest_format(&r->oci->digest, digest);
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", r->oci->name, digest);
     if (r->unknown)
@@ -176,9 +105,11 @@ static void stream(const struct request *r, const char *reason)
                                          .path = r->trusted ? path : NULL});
 }
 
-static void send_away(const struct request *r, const struct pick_candidate *c, const char *reason)
+static void send_away(const struct request *r, const struct chooser_wish *w,
+                      const struct chooser_choice *choice)
 {
     struct tracker *t = r->t;
+    const struct pick_candidate *c = &roster_at(t->roster, choice->number)->of;
     struct mesh *m = region_mesh(regions_at(t->regions, c->region_index));
     char digest[DIGEST_TEXT_SIZE];
     struct ticket ticket = {
@@ -187,8 +118,11 @@ static void send_away(const struct request *r, const struct pick_candidate *c, c
     snprintf(ticket.upstream, sizeof(ticket.upstream), "%s", t->config->registry.name);
     snprintf(ticket.repository, sizeof(ticket.repository), "%s", r->oci->name);
     const char *text = grants_ticket(t->grants, &ticket, wall_ms());
-    grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop));
+    if (grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop)))
+        circle_login(t->circle, r->user, r->oci->name, r->authorization ? r->authorization : "",
+                     wall_ms() + t->config->authz.ttl_ms);
     strikes_offered(t->strikes, r->user, &r->oci->digest, &r->from, &c->key, uv_now(t->loop));
+    chooser_sent(t->chooser, w, choice->number);
     digest_format(&r->oci->digest, digest);
     int rc = http_add(r->x, "Location", "%s/v2/%s/blobs/%s?ticket=%s", c->url, r->oci->name, digest,
                       text);
@@ -199,28 +133,39 @@ static void send_away(const struct request *r, const struct pick_candidate *c, c
     http_add(r->x, "Cache-Control", "no-store");
     http_add(r->x, "Docker-Content-Digest", "%s", digest);
     http_add(r->x, "X-Dray-Node", "%s", c->name);
-    count(t, reason);
+    count(t, choice->by);
+    show(r, c, choice->by);
     log_with(LOG_DEBUG, "sent", LOG_STR("node", c->name), LOG_STR("digest", digest),
-             LOG_STR("why", reason));
+             LOG_STR("why", choice->by));
     tracker_count(t, ROUTE_BLOB, 307);
     http_reply(r->x, 307, NULL, 0);
 }
 
 static bool probe_first(const struct request *r, const struct pick_candidate *c);
+static void probe_ahead(const struct request *r, const struct pick_candidate *c);
 
 /* The user may have it. */
 static void permitted(const struct request *r)
 {
     struct tracker *t = r->t;
-    const char *reason = NULL;
+    struct chooser_choice choice;
     unsigned strikes =
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
-    const struct pick_candidate *c =
-        strikes >= STRIKES_MAX && t->passages < STREAMS_MAX ? NULL : decide(r, &reason);
-    if (!c)
+    struct chooser_wish w = wish_of(r);
+    look_around(t);
+    if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
+        !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
-    else if (probes_is_fresh(t->probes, &c->key) || !probe_first(r, c))
-        send_away(r, c, reason);
+        return;
+    }
+    const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
+    const struct pulse *pulse = probes_pulse(t->probes);
+    u64 now_ms = uv_now(t->loop);
+    bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
+    if (fresh && pulse_is_due(pulse, &c->key, now_ms))
+        probe_ahead(r, c);
+    if (fresh || !probe_first(r, c))
+        send_away(r, &w, &choice);
 }
 
 /* --- waiting -------------------------------------------------------------------------------- */
@@ -279,22 +224,36 @@ static void on_probed(void *arg, bool up)
     asking_free(a);
 }
 
-static bool probe_first(const struct request *r, const struct pick_candidate *c)
+static bool probe(const struct request *r, const struct pick_candidate *c, struct asking *a)
 {
     struct region *region = regions_at(r->t->regions, c->region_index);
-    struct asking *a = asking_new(r);
+    struct probe *alone;
     char url[ADDR_TEXT_SIZE + 24], at[ADDR_TEXT_SIZE];
     addr_format(&c->addr, at);
     snprintf(url, sizeof(url), "%s://%s/healthz", region_scheme(region), at);
-    struct probe_wish w = {
-        .node = &c->key, .url = url, .ca = region_ca(region), .done = on_probed, .arg = a};
-    if (a && probes_ask(r->t->probes, &w, &a->probe) == 0)
+    struct probe_wish w = {.node = &c->key, .url = url, .ca = region_ca(region), .arg = a};
+    if (a)
+        w.done = on_probed;
+    return probes_ask(r->t->probes, &w, a ? &a->probe : &alone) == 0;
+}
+
+static bool probe_first(const struct request *r, const struct pick_candidate *c)
+{
+    struct asking *a = asking_new(r);
+    if (a && probe(r, c, a))
         return true;
     if (a) {
         http_on_end(r->x, NULL, NULL);
         asking_free(a);
     }
     return false;
+}
+
+/* Nobody waits: whoever comes next finds a fresh answer. */
+static void probe_ahead(const struct request *r, const struct pick_candidate *c)
+{
+    if (!probe(r, c, NULL))
+        log_debug("out of memory: a node is not asked ahead");
 }
 
 /* --- the registry's word --------------------------------------------------------------------- */
@@ -307,6 +266,24 @@ static void note(const struct asking *a, u64 size)
     authz_grant_right(t->authz, &a->user, up, a->oci.name, now);
     authz_note_member(t->authz, up, a->oci.name, &a->oci.digest, now);
     authz_note_size(t->authz, up, a->oci.name, &a->oci.digest, size);
+}
+
+/* Granted lately: that counts while it is away. The anonymous are told how to log in. */
+static void without_registry(const struct request *r, const struct authz_user *user,
+                             const char *why)
+{
+    struct tracker *t = r->t;
+    const struct answer *challenge = r->authorization ? NULL : away_challenge(t, r->oci->name);
+    if (authz_check(t->authz, user, upstream_name(t->registry), r->oci->name, &r->oci->digest,
+                    wall_ms()) != AUTHZ_UNKNOWN) {
+        *metrics_counter(t->metrics, "dray_authz_total", "result=\"grace\"",
+                         "Requests by who decided about them.") += 1;
+        permitted(r);
+    } else if (challenge) {
+        front_relay(t, r->x, ROUTE_BLOB, challenge);
+    } else {
+        front_unavailable(t, r->x, ROUTE_BLOB, why);
+    }
 }
 
 static void on_answered(struct question_waiter *w, const struct answer *answer)
@@ -331,13 +308,7 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
         else
             front_relay(t, a->r.x, ROUTE_BLOB, answer);
         break;
-    case VERDICT_AWAY:
-        if (authz_check(t->authz, &a->user, upstream_name(t->registry), a->oci.name, &a->oci.digest,
-                        wall_ms()) != AUTHZ_UNKNOWN)
-            permitted(&a->r);
-        else
-            front_unavailable(t, a->r.x, ROUTE_BLOB, answer_away_text(answer));
-        break;
+    case VERDICT_AWAY: without_registry(&a->r, &a->user, answer_away_text(answer)); break;
     }
     asking_free(a);
 }
@@ -345,6 +316,12 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
 static void ask(const struct request *r, const struct authz_user *user)
 {
     struct tracker *t = r->t;
+    bool known = authz_check(t->authz, user, upstream_name(t->registry), r->oci->name,
+                             &r->oci->digest, wall_ms()) != AUTHZ_UNKNOWN;
+    if (away_is(t) && (known || !r->authorization)) {
+        without_registry(r, user, "it did not answer a moment ago");
+        return;
+    }
     struct asking *a = asking_new(r);
     if (!a) {
         front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
@@ -356,7 +333,8 @@ static void ask(const struct request *r, const struct authz_user *user)
                               .repository = a->oci.name,
                               .authorization = a->authorization,
                               .user = *user,
-                              .digest = a->oci.digest};
+                              .digest = a->oci.digest,
+                              .patience_ms = known ? AWAY_PATIENCE_MS : 0};
     if (question_ask(t->questions, &q, &a->waiter) == 0)
         return;
     http_on_end(r->x, NULL, NULL);
@@ -364,11 +342,20 @@ static void ask(const struct request *r, const struct authz_user *user)
     front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
 }
 
+/* A request for the rest of a layer: what came before was cut, maybe, by a node that died. */
+static u64 cut_at(const struct tracker *t, const struct http_request *q)
+{
+    static const char whole[] = "bytes=0-";
+    const struct http_slice *f = http_field(q, "Range");
+    bool rest = f && !(f->n >= sizeof(whole) - 1 && memcmp(f->p, whole, sizeof(whole) - 1) == 0);
+    return rest ? uv_now(t->loop) : 0;
+}
+
 void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci)
 {
     const struct http_request *q = http_request(x);
     const struct http_slice *auth = http_field(q, "Authorization");
-    struct request r = {.t = t, .x = x, .oci = oci};
+    struct request r = {.t = t, .x = x, .oci = oci, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     struct authz_user user;
     char value[16384] = "";
@@ -446,7 +433,8 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 {
     const struct http_request *q = http_request(x);
     struct oci_route oci = {.kind = OCI_ROUTE_BLOB, .name = "unknown/unknown"};
-    struct request r = {.t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true};
+    struct request r = {
+        .t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     bool trusted = false;
     if ((q->method != HTTP_GET && q->method != HTTP_HEAD) ||
@@ -504,34 +492,59 @@ void redirect_learn(struct tracker *t, const struct oci_route *oci, const char *
 
 static json_t *line(const struct pick_candidate *c, const struct pick_line *l, size_t rank)
 {
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:f, s:f}", "rank",
+    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:i, s:f, s:f, s:f}", "rank",
                      (json_int_t)(l->usable ? rank + 1 : 0), "node", c->name, "region", c->region,
                      "url", c->url, "class", pick_class_name(l->class), "reason", l->reason,
-                     "usable", (int)l->usable, "holds", (int)c->holds, "load", (int)c->load,
-                     "rtt_ms", (double)c->rtt_ns / 1e6, "expected_ms",
-                     (double)l->expected_ns / 1e6);
+                     "usable", (int)l->usable, "holds", (int)c->holds, "fetching",
+                     (int)(c->fetching_ns > 0), "load", (int)c->load, "rtt_ms",
+                     (double)c->rtt_ns / 1e6, "sent_mb", (double)c->inflight_bytes / 1e6,
+                     "expected_ms", (double)l->expected_ns / 1e6);
+}
+
+struct crowd {
+    struct pick_candidate list[PICK_MAX];
+    struct pick_line lines[PICK_MAX];
+    size_t n, usable;
+};
+
+/* Borrowed until the next call. */
+static struct crowd *gather(struct tracker *t, const struct chooser_wish *w)
+{
+    static struct crowd c; /* one thread: too large for a stack */
+    look_around(t);
+    c.n = chooser_all(t->chooser, w, c.list, c.lines, &c.usable);
+    return &c;
 }
 
 json_t *redirect_why(struct tracker *t, const char *user, const struct addr *from,
                      const struct digest *d)
 {
     u8 id[TICKET_USER_BYTES];
-    const char *profile = user ? users_cache(t->users, user) : NULL;
-    if (user)
+    struct chooser_wish w = {.profile = user ? users_cache(t->users, user) : NULL,
+                             .digest = d,
+                             .size = UINT64_MAX,
+                             .now_ms = uv_now(t->loop)};
+    if (from)
+        w.from = *from;
+    if (user) {
         grants_user_of_name(t->grants, user, id);
-    struct crowd *c = gather(t, user ? id : NULL, from, profile, d, 0);
+        w.user = id;
+    }
+    struct crowd *c = gather(t, &w);
     json_t *all = json_array();
     for (size_t i = 0; i < c->n; i++)
         json_array_append_new(all, line(&c->list[c->lines[i].index], &c->lines[i], i));
-    return json_pack(
-        "{s:s, s:s, s:s, s:o}", "user", user ? user : "", "profile", profile ? profile : "",
-        "decided", c->usable ? pick_class_name(c->lines[0].class) : "no node is fit: the registry",
-        "candidates", all);
+    const struct pick_line *first = c->usable ? &c->lines[0] : NULL;
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
+                     w.profile ? w.profile : "", "decided",
+                     first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
+                     first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
 }
 
 json_t *redirect_caches(struct tracker *t)
 {
-    struct crowd *c = gather(t, NULL, NULL, NULL, NULL, 0);
+    struct chooser_wish w = {.size = UINT64_MAX, .now_ms = uv_now(t->loop)};
+    struct crowd *c = gather(t, &w);
     json_t *all = json_array();
     for (size_t i = 0; i < c->n; i++)
         json_array_append_new(all,

@@ -7,7 +7,7 @@
  * streamed from the registry itself. */
 #pragma once
 
-#include "tracker/pick.h"
+#include "proto/pick.h"
 #include "tracker/tracker_internal.h"
 
 /* Somebody at an address of trusted_redirects, sent here by the registry itself (distribution's

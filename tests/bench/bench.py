@@ -19,6 +19,7 @@ import tempfile
 sys.dont_write_bytecode = True
 
 import measure  # noqa: E402
+import redirects  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
 import servers  # noqa: E402
@@ -38,6 +39,8 @@ def arguments():
     p.add_argument("--node", help="dray-node; without it only the rivals are measured")
     p.add_argument("--load", required=True, help="dray-load")
     p.add_argument("--fill", help="dray-fill-store; default: beside dray-load")
+    p.add_argument("--tracker", help="dray-tracker; default: beside dray-node")
+    p.add_argument("--crowd", help="dray-crowd; default: beside dray-load")
     p.add_argument("--out", help="where the document goes")
     p.add_argument("--json", default="build/bench.json", help="raw samples (default %(default)s)")
     p.add_argument("--only", action="append", choices=list(rows.ROWS), metavar="ROW",
@@ -63,13 +66,19 @@ def prepare(a):
     a.load = os.path.abspath(a.load)
     a.fill = os.path.abspath(a.fill or os.path.join(os.path.dirname(a.load), "dray-fill-store"))
     a.node = os.path.abspath(a.node) if a.node else None
-    for program in [a.load] + ([a.node, a.fill] if a.node else []):
+    a.crowd = os.path.abspath(a.crowd or os.path.join(os.path.dirname(a.load), "dray-crowd"))
+    if a.node:
+        a.tracker = os.path.abspath(
+            a.tracker or os.path.join(os.path.dirname(a.node), "dray-tracker"))
+    for program in [a.load] + ([a.node, a.fill, a.tracker, a.crowd] if a.node else []):
         if not os.access(program, os.X_OK):
             refuse(f"{program} is not there: build it first")
     if not a.quick and shutil.disk_usage(a.dir).free < FREE_BYTES:
         refuse(f"{a.dir}: less than {FREE_BYTES >> 30} GiB free; name another place with --dir")
     measure.Tools.load, measure.Tools.fill = a.load, a.fill
     servers.Dray.node = a.node
+    redirects.Tracker.node, redirects.Tracker.program = a.node, a.tracker
+    redirects.Crowd.program = a.crowd
 
 
 def write_file(path, text):

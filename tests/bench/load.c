@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #define MAX_CONNECTIONS 8192
-#define MAX_URLS        4096
+#define MAX_URLS        262144
 #define MAX_HEADERS     4096        /* bytes of --header lines together */
 #define MAX_REQUEST     8192        /* bytes of one request: fits any empty socket buffer */
 #define HEAD_BYTES      (16 * 1024) /* a response head, and what came along with it */
@@ -78,11 +78,13 @@ struct load {
     /* what was asked */
     unsigned connections;
     uint64_t requests, range_step, rate;
+    unsigned long status; /* expected; 0: 200, or 206 of a range */
     double seconds, timeout;
-    bool once, discard;
+    bool once, discard, in_turn;
     struct sockaddr_in server;
     char host[64];
     const char *paths[MAX_URLS];
+    const char *lines[MAX_URLS]; /* a header line of this request alone; "" */
     unsigned n_urls;
     char headers[MAX_HEADERS];
     /* what happened */
@@ -204,8 +206,9 @@ static void conn_send(struct load *l, struct conn *c)
     if (l->range_step)
         snprintf(range, sizeof(range), "Range: bytes=%llu-\r\n",
                  (unsigned long long)l->range_step * c->id);
-    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n",
-                     l->paths[c->url], l->host, l->headers, range);
+    const char *own = l->lines[c->url] ? l->lines[c->url] : "";
+    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s\r\n",
+                     l->paths[c->url], l->host, l->headers, range, own, *own ? "\r\n" : "");
     if (n < 0 || (size_t)n >= sizeof(request))
         die("request too long: %s", l->paths[c->url]);
     c->head_len = 0;
@@ -229,7 +232,10 @@ static void conn_next(struct load *l, struct conn *c)
         conn_close(l, c);
         return;
     }
-    c->url = (unsigned)((l->once ? c->asked : c->asked + c->id) % l->n_urls);
+    c->url = (unsigned)((l->once      ? c->asked
+                         : l->in_turn ? l->begun
+                                      : c->asked + c->id) %
+                        l->n_urls);
     c->asked++;
     l->begun++;
     conn_send(l, c);
@@ -286,7 +292,7 @@ static const char *head_field(const char *head, const char *name)
 static bool conn_head(struct load *l, struct conn *c, size_t end)
 {
     c->head[end - 2] = '\0'; /* the blank line's CR LF ends the text */
-    unsigned long status = 0, expected = l->range_step ? 206 : 200;
+    unsigned long status = 0, expected = l->status ? l->status : l->range_step ? 206 : 200;
     if (strncmp(c->head, "HTTP/1.", 7) == 0 && strlen(c->head) > 9)
         status = strtoul(c->head + 9, NULL, 10);
     if (!status) {
@@ -497,6 +503,9 @@ static const char usage[] =
     "  --discard         let the kernel throw body bytes away uncopied\n"
     "  --rate B          each connection reads B bytes/s at most\n"
     "  --range-step B    connection i asks for 'bytes=i*B-' and expects 206\n"
+    "  --status N        the status expected of each answer\n"
+    "  --list FILE       more URLs, a line each, perhaps with a tab and a header line behind it; all\n"
+    "                    URLs are then asked for in turn, whichever connection comes next\n"
     "  --timeout S       silence of all connections that is an error; default 120\n"
     "exit: 0, 1 when anything failed, 2 for a wrong command line or an unreachable server\n";
 
@@ -522,6 +531,27 @@ static void load_url(struct load *l, const char *url)
     l->server.sin_port = htons((uint16_t)port);
     if (port == 0 || port > 65535 || inet_pton(AF_INET, host, &l->server.sin_addr) != 1)
         die("not an IPv4 address and port: %s", url);
+}
+
+/* The whole file, kept: URLs and lines point into it. */
+static void load_list(struct load *l, const char *path)
+{
+    FILE *f = fopen(path, "r");
+    if (!f)
+        die("--list %s: %s", path, strerror(errno));
+    char *text = NULL, *at = NULL;
+    size_t cap = 0;
+    if (getdelim(&text, &cap, 0, f) <= 0)
+        die("--list %s: empty", path);
+    fclose(f);
+    for (char *line = strtok_r(text, "\n", &at); line; line = strtok_r(NULL, "\n", &at)) {
+        char *tab = strchr(line, '\t');
+        if (tab)
+            *tab = '\0';
+        load_url(l, line);
+        l->lines[l->n_urls - 1] = tab ? tab + 1 : NULL;
+    }
+    l->in_turn = true;
 }
 
 static double number(const char *what, const char *text, double min, double max)
@@ -553,6 +583,8 @@ static void load_options(struct load *l, int argc, char **argv)
                                             {"discard", no_argument, NULL, 'd'},
                                             {"rate", required_argument, NULL, 'r'},
                                             {"range-step", required_argument, NULL, 'R'},
+                                            {"status", required_argument, NULL, 'S'},
+                                            {"list", required_argument, NULL, 'l'},
                                             {"timeout", required_argument, NULL, 't'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -569,6 +601,8 @@ static void load_options(struct load *l, int argc, char **argv)
         case 'd': l->discard = true; break;
         case 'r': l->rate = (uint64_t)number("rate", optarg, 1000, 1e12); break;
         case 'R': l->range_step = (uint64_t)number("range-step", optarg, 1, 1e12); break;
+        case 'S': l->status = (unsigned long)number("status", optarg, 200, 599); break;
+        case 'l': load_list(l, optarg); break;
         case 't': l->timeout = number("timeout", optarg, 0.1, 86400); break;
         case 'h': fputs(usage, stdout); exit(0);
         default: fputs(usage, stderr); exit(2);

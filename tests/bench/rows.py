@@ -14,6 +14,7 @@ import sys
 import time
 
 import measure
+import redirects
 import servers
 from servers import BenchError, blob_path, manifest_path
 
@@ -38,12 +39,17 @@ class Sizes:
     stream_rate: int = 64_000
     stream_seconds: float = 5
     idle_seconds: float = 2
+    region: int = 1000
+    layers: int = 24_000
+    redirect_seconds: float = 4
+    front_requests: int = 2000
 
 
 FULL = Sizes()
 QUICK = Sizes(hot_bytes=64 * MIB, hot_seconds=0.5, manifest_seconds=0.5, cold_bytes=10_000_000,
               small_blobs=4, big_blobs=1, ingest_bytes=64 * MIB, indexed=2_000, streams=100,
-              stream_seconds=1, idle_seconds=0.5)
+              stream_seconds=1, idle_seconds=0.5, region=50, layers=2_000, redirect_seconds=0.5,
+              front_requests=200)
 
 
 @dataclasses.dataclass
@@ -510,6 +516,79 @@ def _fill(dray, count):
         raise BenchError(f"dray-fill-store: code {out.returncode}: {out.stdout}{out.stderr.strip()}")
 
 
+def redirect_speed(run):
+    s = run.sizes
+    row = Row(
+        "redirects", f"Redirect decisions, plain HTTP, {redirects.CONNECTIONS} connections, "
+        f"{s.region:,} nodes in the mesh",
+        f"A real dray-tracker before a registry of files, and a region of {s.region:,} members that all "
+        "run in one other process (`tests/bench/crowd.c`): sealed datagrams, talks, `/healthz` and "
+        "inventories are the real ones to the tracker, each layer is held by two; among themselves they "
+        f"probe and gossip at a tenth of the usual rate. {s.layers:,} layers of {redirects.REPOSITORIES} "
+        "repositories, whose permission is fresh (their manifests were relayed before), so that no "
+        f"decision asks the registry. Each round, {s.redirect_seconds:g} s each: *repeating*, 64 layers "
+        "over and over for 8 users; *distinct*, no request like another: each next one is of another "
+        f"layer and from another address out of {redirects.NETWORKS} networks, so that each is a choice "
+        "among the region and a new signature. The tracker has one thread, so these are of one core; the "
+        "other core of the machine has client and region. nginx (one worker) answers the same requests "
+        "with `return 307` and decides nothing.",
+        [Metric("repeating", "repeating", "1/s"), Metric("distinct", "distinct", "1/s"),
+         Metric("repeating_cpu", "repeating, per CPU second", "1/s"),
+         Metric("distinct_cpu", "distinct, per CPU second", "1/s"),
+         Metric("p99_s", "distinct, latency p99", "ms")],
+        [Goal("repeating", None, ">=", 30_000), Goal("distinct", None, ">=", 12_000)])
+    nginx = redirects.NginxReturn(run.site).start()
+    run.enter(row, nginx.name)
+    contenders, office, made = [nginx], None, [0]
+    if run.with_dray:
+        office = redirects.Office(run.site, s.region, s.layers)
+        contenders.append(office.tracker)
+        run.enter(row, office.tracker.name)
+    requests = office.requests if office else redirects.Requests(
+        run.site, redirects.made_layers(s.layers))
+
+    def sample(c, _):
+        if c is not nginx:
+            office.permit()
+        a = redirects.load(c, requests.write(c, "repeating", 0), s.redirect_seconds)
+        b = redirects.load(c, requests.write(c, "distinct", made[0]), s.redirect_seconds)
+        made[0] += b["requests"]
+        return {"repeating": a["requests_per_s"], "distinct": b["requests_per_s"],
+                "repeating_cpu": a["requests"] / a["cpu_s"], "distinct_cpu": b["requests"] / b["cpu_s"],
+                "p99_s": b["latency_p99_s"]}
+
+    run.paired(row, contenders, sample)
+    _end(*([office] if office else []), nginx)
+    return row
+
+
+def manifest_front(run):
+    s = run.sizes
+    row = Row(
+        "manifest-front", "Manifests through the tracker: added time",
+        f"A kept connection to docker-registry, another to dray-tracker before it; {s.front_requests} GETs "
+        "of one manifest by digest on each, one after the other, which of them first alternating. Shown "
+        "is the difference of the two distributions at p50 and p99.",
+        [Metric("p50_s", "added at p50", "ms"), Metric("p99_s", "added at p99", "ms"),
+         Metric("direct_s", "the registry itself, p50, for scale", "ms")],
+        [Goal("p50_s", None, "<=", 0.0005), Goal("p99_s", None, "<=", 0.003)])
+    origin = run.origin()
+    layers = [(origin.push_blob(1000 + i), 1000 + i) for i in range(8)]
+    path = manifest_path(origin.push_manifest(layers)[0])
+    front = redirects.Tracker(run.site, origin, region=False)
+    run.enter(row, front.name)
+    run.attempt(row, front, front.start)
+
+    def sample(c, _):
+        p50, p99, direct = redirects.added(origin, c, path, s.front_requests)
+        return {"p50_s": p50, "p99_s": p99, "direct_s": direct}
+
+    run.paired(row, [front], sample)
+    _end(front, origin)
+    return row
+
+
 ROWS = {"hot-blob": hot_blob, "hot-manifest": hot_manifest, "cold-crowd": cold_crowd,
         "cold-ttfb": cold_first_byte, "ingest": ingest, "peer-fetch": peer_fetch,
-        "peer-fetch-tls": peer_fetch_tls, "memory": memory}
+        "peer-fetch-tls": peer_fetch_tls, "memory": memory, "redirects": redirect_speed,
+        "manifest-front": manifest_front}

@@ -19,7 +19,7 @@ static int up(void **state)
     static struct rig g;
     struct rng r;
     rng_seed(&r, 1);
-    topology_default(&g.t, 300, 0);
+    topology_default(&g.t, 300, 0, 0);
     net_init(&g.n, &g.t, &r);
     *state = &g;
     return 0;

@@ -14,7 +14,7 @@ static void the_built_in_one_has_an_office_per_hundred(void **state)
 {
     (void)state;
     struct topology t;
-    topology_default(&t, 1000, 0);
+    topology_default(&t, 1000, 0, 0);
     assert_int_equal(t.n_offices, 10);
     u32 seen[10] = {0};
     for (u32 i = 0; i < 1000; i++)
@@ -22,7 +22,7 @@ static void the_built_in_one_has_an_office_per_hundred(void **state)
     for (int i = 0; i < 10; i++)
         assert_int_equal(seen[i], 100);
     topology_fini(&t);
-    topology_default(&t, 1, 0);
+    topology_default(&t, 1, 0, 0);
     assert_int_equal(topology_place(&t, 0).office, 0);
     topology_fini(&t);
 }
@@ -37,7 +37,7 @@ static void the_built_in_one_has_regions_that_a_mesh_can_hold(void **state)
                 {5000, 2, 2}, {8192, 3, 3}, {20000, 0, 5}, {20000, 7, 7}};
     for (size_t i = 0; i < countof(rows); i++) {
         struct topology t;
-        topology_default(&t, rows[i].nodes, rows[i].offices);
+        topology_default(&t, rows[i].nodes, rows[i].offices, 0);
         u32 sizes[TOPOLOGY_OFFICES_MAX] = {0};
         for (size_t k = 0; k < t.n_offices; k++) {
             sizes[t.offices[k].region] += t.offices[k].nodes;

@@ -135,7 +135,7 @@ static void a_user_is_always_the_same_node(void **state)
 {
     (void)state;
     struct topology places;
-    topology_default(&places, 100, 4);
+    topology_default(&places, 100, 4, 0);
     struct trace_pull p = {.user = 0x123456789abcdef0}, q = p;
     assert_int_equal(scenario_trace_node(&places, &p), scenario_trace_node(&places, &q));
     snprintf(p.office, sizeof(p.office), "office-3");

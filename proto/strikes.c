@@ -1,6 +1,7 @@
 /* strikes.c - see strikes.h. */
-#include "tracker/strikes.h"
+#include "proto/strikes.h"
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,18 +24,18 @@ struct struck {
 };
 
 struct strikes {
-    u8 hash_key[32];
+    u8 hash_key[STRIKES_KEY_BYTES];
     u64 total;
     struct offer offers[BUCKETS * BUCKET];
     struct struck struck[BUCKETS * BUCKET];
 };
 
-int strikes_new(struct strikes **out)
+int strikes_new(struct strikes **out, const u8 hash_key[STRIKES_KEY_BYTES])
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return ERR_NOMEM;
-    randombytes_buf((*out)->hash_key, sizeof((*out)->hash_key));
+    memcpy((*out)->hash_key, hash_key, sizeof((*out)->hash_key));
     return 0;
 }
 
@@ -46,11 +47,11 @@ void strikes_del(struct strikes *s)
 static void key_of(const struct strikes *s, const u8 user[TICKET_USER_BYTES], const void *what,
                    size_t n, u8 out[16])
 {
-    crypto_generichash_state st;
-    crypto_generichash_init(&st, s->hash_key, sizeof(s->hash_key), 16);
-    crypto_generichash_update(&st, user, TICKET_USER_BYTES);
-    crypto_generichash_update(&st, what, n);
-    crypto_generichash_final(&st, out, 16);
+    u8 both[TICKET_USER_BYTES + DIGEST_BYTES_MAX];
+    assert(n <= DIGEST_BYTES_MAX);
+    memcpy(both, user, TICKET_USER_BYTES);
+    memcpy(both + TICKET_USER_BYTES, what, n);
+    crypto_shorthash_siphashx24(out, both, TICKET_USER_BYTES + n, s->hash_key);
 }
 
 static size_t bucket_of(const u8 key[16])

@@ -1,4 +1,4 @@
-/* tracker_strikes.c - tests of tracker/strikes.h and tracker/rtts.h: a strike is an outcome, not a
+/* proto_strikes.c - tests of proto/strikes.h and proto/rtts.h: a strike is an outcome, not a
  * repetition. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,9 +9,11 @@
 #include <cmocka.h>
 #include <sodium.h>
 
-#include "tracker/rtts.h"
-#include "tracker/strikes.h"
+#include "proto/rtts.h"
+#include "proto/strikes.h"
 
+static const u8 hash_key[STRIKES_KEY_BYTES] = {1};
+static_assert(STRIKES_KEY_BYTES == RTTS_KEY_BYTES, "one key for both");
 static struct strikes *s;
 static const u8 alice[TICKET_USER_BYTES] = {1}, bob[TICKET_USER_BYTES] = {2};
 static struct digest layer = {.alg = DIGEST_SHA256, .bytes = {9}};
@@ -25,7 +27,7 @@ static int begin(void **state)
     now = 1000;
     here = addr_v4(10, 0, 0, 1, 0);
     there = addr_v4(10, 0, 0, 2, 0);
-    return sodium_init() < 0 || strikes_new(&s);
+    return sodium_init() < 0 || strikes_new(&s, hash_key);
 }
 
 static int end(void **state)
@@ -125,7 +127,7 @@ static void round_trips(void **state)
     struct rtts *t;
     struct addr prefix = outcome_prefix(&here), other = addr_v4(10, 1, 0, 0, 0);
     (void)state;
-    assert_int_equal(rtts_new(&t), 0);
+    assert_int_equal(rtts_new(&t, hash_key), 0);
     assert_true(rtts_ns(t, &prefix, &one, now) == 0);
     rtts_told(t, &prefix, &one, 4000, now);
     assert_true(rtts_ns(t, &prefix, &one, now) == 4000000);

@@ -1,12 +1,13 @@
 /* rtts.c - see rtts.h. */
-#include "tracker/rtts.h"
+#include "proto/rtts.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKET  4
-#define BUCKETS 16384
+#define BUCKET   4
+#define BUCKETS  16384
+#define NETWORKS 65536
 
 struct entry {
     u8 key[16];
@@ -15,16 +16,17 @@ struct entry {
 };
 
 struct rtts {
-    u8 hash_key[32];
+    u8 hash_key[RTTS_KEY_BYTES];
+    u8 known[NETWORKS / 8]; /* a bit for each network told of, and whatever falls together */
     struct entry entries[BUCKETS * BUCKET];
 };
 
-int rtts_new(struct rtts **out)
+int rtts_new(struct rtts **out, const u8 hash_key[RTTS_KEY_BYTES])
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
         return ERR_NOMEM;
-    randombytes_buf((*out)->hash_key, sizeof((*out)->hash_key));
+    memcpy((*out)->hash_key, hash_key, sizeof((*out)->hash_key));
     return 0;
 }
 
@@ -36,20 +38,34 @@ void rtts_del(struct rtts *t)
 static const struct entry *bucket_of(const struct rtts *t, const struct addr *prefix,
                                      const struct node_key *node, u8 key[16])
 {
-    crypto_generichash_state st;
+    u8 both[sizeof(prefix->ip) + sizeof(node->bytes)];
     u32 bits;
-    crypto_generichash_init(&st, t->hash_key, sizeof(t->hash_key), 16);
-    crypto_generichash_update(&st, prefix->ip, sizeof(prefix->ip));
-    crypto_generichash_update(&st, node->bytes, sizeof(node->bytes));
-    crypto_generichash_final(&st, key, 16);
+    memcpy(both, prefix->ip, sizeof(prefix->ip));
+    memcpy(both + sizeof(prefix->ip), node->bytes, sizeof(node->bytes));
+    crypto_shorthash_siphashx24(key, both, sizeof(both), t->hash_key);
     memcpy(&bits, key, sizeof(bits));
     return &t->entries[bits % BUCKETS * BUCKET];
+}
+
+static u32 network_of(const struct rtts *t, const struct addr *prefix)
+{
+    u64 h;
+    crypto_shorthash((u8 *)&h, prefix->ip, sizeof(prefix->ip), t->hash_key);
+    return h % NETWORKS;
+}
+
+bool rtts_knows(const struct rtts *t, const struct addr *prefix)
+{
+    u32 bit = network_of(t, prefix);
+    return t->known[bit / 8] >> bit % 8 & 1;
 }
 
 void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
                u64 now_ms)
 {
     u8 key[16];
+    u32 bit = network_of(t, prefix);
+    t->known[bit / 8] |= (u8)(1u << bit % 8);
     struct entry *at = (struct entry *)bucket_of(t, prefix, node, key), *victim = at;
     for (int i = 0; i < BUCKET; i++) {
         if (at[i].at_ms && memcmp(at[i].key, key, sizeof(key)) == 0) {

@@ -1,4 +1,4 @@
-/* tracker_pick.c - tests of tracker/pick.h: what is said goes before what is near, and who cannot
+/* proto_pick.c - tests of proto/pick.h: what is said goes before what is near, and who cannot
  * serve is never picked. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tracker/pick.h"
+#include "proto/pick.h"
 
 #define N 6
 
@@ -103,20 +103,6 @@ static void who_cannot_serve(void **state)
     assert_int_equal(pick_order(nodes, 0, &(struct pick_user){0}, 0, &rng, lines), 0);
 }
 
-static void names_that_passwords_would_go_to(void **state)
-{
-    static const char own[] = "https://dray.example.org";
-    (void)state;
-    assert_true(pick_is_unfit("https://dray.example.org:5000", own));
-    assert_true(pick_is_unfit("https://n1.DRAY.example.org", own));
-    assert_true(pick_is_unfit("", own));
-    assert_true(pick_is_unfit(NULL, own));
-    assert_true(pick_is_unfit("ftp://x", own));
-    assert_false(pick_is_unfit("https://n1.caches.example.org", own));
-    assert_false(pick_is_unfit("https://xdray.example.org", own));
-    assert_false(pick_is_unfit("https://example.org", own));
-}
-
 #define TEST(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -126,7 +112,6 @@ int main(void)
         TEST(then_the_subnet_then_what_was_measured),
         TEST(a_holder_before_others),
         TEST(who_cannot_serve),
-        TEST(names_that_passwords_would_go_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

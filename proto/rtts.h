@@ -7,15 +7,19 @@
 #include "proto/addr.h"
 #include "proto/identity.h"
 
-#define RTTS_KEEP_MS (24ull * 3600 * 1000)
+#define RTTS_KEY_BYTES 32
+#define RTTS_KEEP_MS   (24ull * 3600 * 1000)
 
 struct rtts;
 
-must_use int rtts_new(struct rtts **out);
+/* `hash_key`: random and nobody else's, so that nobody can aim at a bucket. ERR_NOMEM. */
+must_use int rtts_new(struct rtts **out, const u8 hash_key[RTTS_KEY_BYTES]);
 void rtts_del(struct rtts *t);
 /* `prefix` as outcome_prefix() makes it. */
 void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
                u64 now_ms);
+/* Was anything told of this network, perhaps? False: every rtts_ns() of it is 0. */
+bool rtts_knows(const struct rtts *t, const struct addr *prefix);
 /* 0: not known. */
 u64 rtts_ns(const struct rtts *t, const struct addr *prefix, const struct node_key *node,
             u64 now_ms);

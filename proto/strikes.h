@@ -12,14 +12,16 @@
 #include "proto/addr.h"
 #include "proto/outcome.h"
 
-#define STRIKES_WAIT_MS 5000
-#define STRIKES_MS      60000
-#define STRIKES_MAX     2
-#define STRIKES_KEEP_MS 600000 /* what is not asked for again is forgotten */
+#define STRIKES_WAIT_MS   5000
+#define STRIKES_MS        60000
+#define STRIKES_MAX       2
+#define STRIKES_KEY_BYTES 32
+#define STRIKES_KEEP_MS   600000 /* what is not asked for again is forgotten */
 
 struct strikes;
 
-must_use int strikes_new(struct strikes **out);
+/* `hash_key`: random and nobody else's, so that nobody can aim at a bucket. ERR_NOMEM. */
+must_use int strikes_new(struct strikes **out, const u8 hash_key[STRIKES_KEY_BYTES]);
 void strikes_del(struct strikes *s);
 
 /* The user asks for this layer (again): judges the offer before. How many strikes it has. */
