@@ -233,8 +233,36 @@ void measure_start(struct world *w)
     w->measure.bytes_from_ns = world_now(w);
 }
 
+#define PAIRS      20000
+#define SETTLED_NS (60 * SIM_S) /* a process so old has found its place */
+
+/* How far round trips are from what coordinates say of them (proto/coord.h), between any two that
+ * have been up for a while: as a node asks that has not measured the other itself. */
+static void measure_coordinates(struct world *w)
+{
+    struct measure *m = &w->measure;
+    struct rng r = engine_rng(&w->engine, "pairs");
+    for (int i = 0; i < PAIRS; i++) {
+        u32 a = (u32)rng_below(&r, w->n), b = (u32)rng_below(&r, w->n);
+        const struct host *x = &w->hosts[a], *y = &w->hosts[b];
+        struct member_view v;
+        u64 now = world_now(w);
+        if (a == b || x->place.region != y->place.region || x->state != HOST_UP ||
+            y->state != HOST_UP || now - x->since_ns < SETTLED_NS ||
+            now - y->since_ns < SETTLED_NS || !member_find(mesh_member(x->mesh), &y->key, &v))
+            continue;
+        u64 is = net_rtt(&w->net, a, b);
+        u64 said = coord_distance_ns(member_coord(mesh_member(x->mesh)), &v.coord);
+        u64 error = (said > is ? said - is : is - said) * 1000000 / (is ? is : 1);
+        samples_add(&m->rtt_error, error);
+        if (x->place.office != y->place.office)
+            samples_add(&m->rtt_error_offices, error);
+    }
+}
+
 void measure_stop(struct world *w)
 {
+    measure_coordinates(w);
     u64 talk, datagrams;
     w->measure.bytes_to = mesh_bytes_sent(w, &talk, &datagrams);
     w->measure.talk_bytes = talk - w->measure.talk_bytes;

@@ -68,6 +68,27 @@ static void then_the_subnet_then_what_was_measured(void **state)
     assert_int_equal(lines[0].class, PICK_NEAR);
 }
 
+/* A region has many offices: within the one that the profile names, the nearest serve. */
+static void within_a_profiles_region_the_near_ones(void **state)
+{
+    size_t usable;
+    (void)state;
+    struct addr here = addr_v4(10, 0, 5, 77, 1); /* beside n5 */
+    nodes[3].holds = true;
+    nodes[3].rtt_ns = 30000000;
+    assert_string_equal(first("east", here, &usable)->name, "n5");
+    assert_int_equal(lines[0].class, PICK_REGION_SUBNET);
+    assert_string_equal(first("west", here, &usable)->region, "west");
+    assert_int_equal(lines[0].class, PICK_REGION);
+    nodes[4].rtt_ns = 400000; /* another network, of which a distance is known */
+    nodes[0].rtt_ns = 300000;
+    assert_string_equal(first("east", addr_v4(10, 9, 9, 9, 1), &usable)->name, "n4");
+    assert_int_equal(lines[0].class, PICK_REGION_NEAR);
+    nodes[4].healthy = false; /* then whoever is soonest there */
+    assert_string_equal(first("east", addr_v4(10, 9, 9, 9, 1), &usable)->region, "east");
+    assert_int_equal(lines[0].class, PICK_REGION);
+}
+
 static void a_holder_before_others(void **state)
 {
     size_t usable, held = 0;
@@ -110,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_profile_decides),
         TEST(then_the_subnet_then_what_was_measured),
+        TEST(within_a_profiles_region_the_near_ones),
         TEST(a_holder_before_others),
         TEST(who_cannot_serve),
     };
