@@ -4,6 +4,7 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 LAB     ?=
+DEMO    ?=
 JOBS    ?= $(shell nproc)
 
 FUZZ_SECONDS ?= 20
@@ -19,7 +20,7 @@ next = build/next
 help:
 	@echo "dray: a peer-to-peer cache for container image layers"
 	@echo
-	@echo "  make demo      a real registry far away, three racks, a real client: what the region saves"
+	@echo "  make demo      a registry far away, a tracker, two offices, people who pull  (DEMO=--stay: look on)"
 	@echo "  make test      builds and tests everything: units, faults, real clients, sanitizers"
 	@echo
 	@echo "  make build     dray-node, dray-tracker and dray-sim, in $(build)"
@@ -47,7 +48,7 @@ build:
 
 demo: build
 	@.ci/deps demo
-	@/usr/bin/python3 -B tests/demo/demo.py --node $(build)/dray-node
+	@/usr/bin/python3 -B tests/demo/demo.py --node $(build)/dray-node --tracker $(build)/dray-tracker $(DEMO)
 
 test:
 	@.ci/deps build test

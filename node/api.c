@@ -164,7 +164,7 @@ static void purge(struct node *n, struct http_exchange *x)
     u64 until_ms = at_ms + (for_ms ? for_ms : 1); /* an order has an end */
     bool was_held = store_lookup(n->store, &d, &held) == 0;
     if (n->region)
-        rc = region_purge(n->region, &d, until_ms);
+        rc = region_purge(n->region, &d, at_ms, until_ms);
     else
         rc = node_purge(n, &d, until_ms, "command");
     bool removed = was_held && store_lookup(n->store, &d, &now) == ERR_NOTFOUND;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "node/fill_internal.h"
+#include "node/fill_swarm.h"
 #include "runtime/log.h"
 
 #define PROGRESS_LOG_MS 10000
@@ -105,11 +105,12 @@ void fill_maybe_free(struct fill *f)
 {
     bool over = f->state == FILL_FAILED || (f->state == FILL_SOUND && !f->listed);
     if (!over || f->holds || f->closing || fetch_is_called(f) || f->waiters || f->bodies ||
-        f->again || !sink_idle(f) || !sources_idle(f))
+        f->again || !sink_idle(f) || !sources_idle(f) || ask_running(f) > 0)
         return;
     f->closing = true;
     sources_close(f);
     sources_free(f);
+    swarm_free(f);
     pace_leave(&f->pace);
     fill_unlist(f);
     if (f->ingest)
@@ -133,6 +134,7 @@ void fill_fail(struct fill *f, int err, const char *why)
     pace_leave(&f->pace);
     fetch_leave(f);
     sources_close(f);
+    swarm_close(f);
     if (began)
         history_note(f->set->opt.history, &f->digest, "given up", "%s", why);
     if (began && err != ERR_CORRUPT)
@@ -149,12 +151,18 @@ void fill_fail(struct fill *f, int err, const char *why)
     fill_release(f);
 }
 
+/* What is verified lacks the disk alone, which does not keep us long. */
 void fills_stop(struct fills *s)
 {
     s->stopping = true;
     for (struct fill *f = s->first, *next; f; f = next) {
         next = f->next;
-        fill_fail(f, ERR_CANCELED, "the node is stopping");
+        fill_hold(f);
+        if (f->state != FILL_SOUND)
+            fill_fail(f, ERR_CANCELED, "the node is stopping");
+        fetch_leave(f);
+        sources_close(f);
+        fill_release(f);
     }
 }
 
@@ -215,8 +223,8 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
     if (f) {
         int rc = waiter_link(f, src, w);
         /* An unproven right may share only the very question that is being asked. */
-        bool same = f->state == FILL_ASKING && !f->right.own && !sources_are_asked(f) && rc == 0 &&
-                    waiter_has_right(w, &f->right);
+        bool same = f->state == FILL_ASKING && !f->right.own && !sources_are_asked(f) &&
+                    !f->swarm && rc == 0 && waiter_has_right(w, &f->right);
         if (rc == 0 && !src->proven && !same) {
             waiter_unlink(w);
             return ERR_AGAIN;
@@ -240,6 +248,24 @@ int fill_join(struct fills *s, const struct digest *d, const struct fill_source 
         fetch_start(f);
     fill_release(f);
     return rc;
+}
+
+struct fill *fill_for_region(struct fills *s, const struct digest *d, const struct fill_source *src,
+                             u64 size)
+{
+    struct fill *f = fills_find(s, d) ? NULL : fill_new(s, d);
+    if (!f)
+        return NULL;
+    fill_hold(f);
+    f->for_region = true;
+    f->claimed = size;
+    bool joined = right_set(&f->right, src) == 0 && swarm_open(f);
+    if (!joined)
+        fill_fail(f, ERR_FULL, "no room to read it for the region");
+    f->holds--;
+    if (!joined)
+        fill_maybe_free(f);
+    return joined ? f : NULL;
 }
 
 void fill_refetch(const struct fill *old)
@@ -325,6 +351,7 @@ void fills_each(const struct fills *s, void (*each)(void *arg, const struct fill
             .clients = f->n_bodies,
             .kept = !f->frozen,
         };
+        swarm_status(f, &st);
         each(arg, &st);
     }
 }

@@ -16,10 +16,12 @@
  *   - where the asker's right is established and the size is known, peers that hold it are asked
  * first (proto/sourcing.h); who is slow, dead, full or lying is left, and the next one goes on at
  * the same byte; the registry last
+ *   - where others live in the region, it takes part in the layer's swarm (fill_swarm.h): pieces in
+ * any order, from many, each verified before it counts; one node alone reads from the registry
  *   - wrong bytes of which peers sent any: thrown away, and fetched once more from the registry
  * alone; a peer is blamed only when it sent all of them
  *   - who has a ticket is read for with the node's own credentials, and where there are none, or
- * they do not do, through the tracker that issued it (node/fill_tracker.c)
+ * they do not do, through the tracker that issued it, or another of its name (node/fill_tracker.c)
  *   - no room or a failing disk: *serve-through*, nothing kept, at the pace of the slowest reader
  *   - memory is bounded per fill (LIMIT_FILL_LAG_BYTES), whatever upstream, disk and readers do
  *
@@ -53,11 +55,16 @@ struct fills_options {
     struct pace *pace;   /* of what comes in */
     struct pace *wan;    /* of what comes from registries, beside that; NULL: no such limit */
     struct peers *peers; /* NULL: there are none */
+    /* With the region's swarms (all may be NULL): the upstream of this name; a layer that closed,
+     * and its chain (taken). */
+    struct upstream *(*upstream)(void *arg, const char *name);
+    void (*closed)(void *arg, const struct digest *d, u64 size, struct chains *c);
+    void *arg;
 };
 
 must_use int fills_new(struct fills **out, const struct fills_options *opt);
-/* Ends every fill (waiters fail, partials are kept), for shutdown. Jobs may still run: the pools
- * must be drained, then fills_del(). */
+/* Ends every fill (waiters fail, partials are kept), for shutdown; what is verified is still
+ * stored. Jobs may still run: wait until none is left (fills_running()), then fills_del(). */
 void fills_stop(struct fills *s);
 void fills_del(struct fills *s); /* none may be left */
 size_t fills_running(const struct fills *s);
@@ -125,6 +132,16 @@ bool fill_was_redirected(const struct fill *f);
  * within `ready`, or at once after fill_with_byte(). NULL: out of memory. */
 struct body *fill_body(struct fill *f, u64 first, u64 end, void (*wake)(void *arg), void *arg);
 
+/* What a swarm wants done for a layer here: FETCH, YIELD, ASK, CANCEL, GIVE_UP (proto/swarm.h). */
+void fills_step(struct fills *s, const struct swarm_step *step);
+/* The chains of a layer on its way by a swarm. Borrowed for the loop's turn; NULL: none. */
+struct chains *fill_chains(const struct fills *s, const struct digest *d);
+/* How long such a layer is; 0: it is on its way by no swarm. */
+u64 fill_pieces_size(const struct fills *s, const struct digest *d);
+/* A descriptor in which bytes [first, end) of such a layer stand, all in pieces that are held.
+ * Borrowed for the call; -1: no. `*size`: of the layer. */
+int fill_pieces_fd(const struct fills *s, const struct digest *d, u64 first, u64 end, u64 *size);
+
 /* Bytes fetched from registries since the start. */
 u64 fills_fetched_bytes(const struct fills *s);
 
@@ -134,6 +151,8 @@ struct fill_status {
     const char *repository, *upstream, *state; /* borrowed */
     const char *peer;                          /* who is asked right now; NULL: none. Borrowed */
     u64 received, size, bytes_per_s, age_ms;
+    u32 pieces, held, neighbours, requests; /* of a swarm; pieces 0: it takes part in none */
+    bool appointed;                         /* it reads for the region */
     unsigned clients;
     bool kept;
 };

@@ -14,6 +14,9 @@
 #define ATTEMPTS_MAX   6   /* upstream failures in a row without one byte between them */
 #define RETRY_FIRST_MS 100 /* doubled each time, to at most */
 #define RETRY_MAX_MS   5000
+/* Who issued a ticket is in the region, or was a moment ago: word of it may still be under way. */
+#define SIGHT_EVERY_MS 100
+#define SIGHT_LOOKS    50
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
@@ -75,6 +78,8 @@ void fetch_start_over(struct fill *f)
     f->ingest = NULL;
     sources_close(f);
     sources_free(f);
+    swarm_close(f);
+    swarm_free(f);
     f->state = FILL_ASKING;
     f->size = STORE_SIZE_UNKNOWN;
     f->frozen = f->held_back = f->from_peer = false;
@@ -189,15 +194,16 @@ void fetch_head(struct fill *f, const struct http_response *r, bool redirected)
 
 void fetch_resume(struct fill *f)
 {
-    if (f->call)
+    if (f->call && !f->swarm)
         upstream_call_resume(f->call);
-    if (f->reading)
+    if (f->reading && !f->swarm)
         http_transfer_resume(f->reading);
     sources_resume(f);
+    swarm_resume(f);
 }
 
 /* The limits on what comes in. False: fetch_resume() will be called. */
-static bool may_come(struct fill *f, bool from_peer)
+bool fetch_may_come(struct fill *f, bool from_peer)
 {
     struct pace *const paces[] = {f->set->opt.pace, from_peer ? NULL : f->set->opt.wan};
     for (size_t i = 0; i < countof(paces); i++)
@@ -208,13 +214,27 @@ static bool may_come(struct fill *f, bool from_peer)
     return true;
 }
 
+void fetch_came(struct fill *f, size_t len, bool from_peer)
+{
+    pace_take(f->set->opt.pace, len);
+    if (!from_peer && f->set->opt.wan)
+        pace_take(f->set->opt.wan, len);
+    *(from_peer ? peers_fetched_bytes(f->set->opt.peers) : f->set->fetched_bytes) += len;
+    if (f->reading && !from_peer)
+        *f->set->tracker_bytes += len;
+    if (from_peer) {
+        f->peer_bytes += len;
+        f->origin = FILL_FROM_SEVERAL;
+    }
+}
+
 int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer)
 {
     if (!sink_has_room(f, len)) {
         f->paused = true;
         return ERR_AGAIN;
     }
-    if (!may_come(f, from_peer))
+    if (!fetch_may_come(f, from_peer))
         return ERR_AGAIN;
     pace_take(f->set->opt.pace, len);
     if (!from_peer && f->set->opt.wan)
@@ -466,6 +486,12 @@ void fetch_registry(struct fill *f)
         return;
     }
     int rc = tracker_is_next(&f->right) ? tracker_ask(f) : registry_ask(f);
+    if (rc == ERR_NOTFOUND && f->state == FILL_ASKING && f->looks < SIGHT_LOOKS) {
+        f->looks++;
+        uv_timer_start(&f->retry, on_retry, SIGHT_EVERY_MS, 0);
+        return;
+    }
+    f->looks = 0;
     if (rc)
         fetch_ended(f, rc, rc == ERR_NOTFOUND ? "its tracker is not in sight" : err_text(rc));
 }
@@ -480,6 +506,8 @@ void fetch_start(struct fill *f)
     }
     if (rc)
         fill_fail(f, rc, err_text(rc));
+    else if (f->state == FILL_ASKING && swarm_open(f))
+        return; /* steps will come */
     else if (f->state == FILL_ASKING && sources_open(f))
         sources_drive(f);
     else

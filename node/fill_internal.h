@@ -1,5 +1,5 @@
 /* fill_internal.h - what the files of fill share: fill.c begins and ends them,
- * fill_waiters.c knows who waits, fill_fetch.c asks the registry and receives, fill_tracker.c asks
+ * fill_waiters.c knows who waits, fill_swarm.c and others take part in a swarm (fill_swarm.h), fill_fetch.c asks the registry and receives, fill_tracker.c asks
  * a tracker in its place, fill_peers.c asks other nodes, fill_sink.c hashes, writes and commits,
  * fill_body.c feeds readers. */
 #pragma once
@@ -12,6 +12,7 @@
 #include "store/hash.h"
 
 #define FILL_ALTERNATES 4         /* rights kept for a resume, beside the one in use */
+#define FILL_TRACKERS   4         /* asked in turn to be read through */
 #define SPAN_IOVS       16        /* blocks one job takes at most: 4 MiB */
 #define FILL_WINDOW     (2 * MIB) /* recent bytes kept for followers, beyond what jobs still need */
 /* From peers, a layer up to this is answered when it is verified: nobody sees a lie about it. */
@@ -62,6 +63,7 @@ struct fills {
     size_t n;
     bool stopping;
     struct ring_cache cache;
+    u64 piece_bytes; /* in memory, of all */
     u64 *fetched_bytes, *tracker_bytes, *corrupt, *resumed, *unkept;
     struct histogram *fetch_seconds[2]; /* from the registry alone; with bytes of peers */
 };
@@ -81,14 +83,24 @@ struct fill {
     struct fill_right alternates[FILL_ALTERNATES];
     size_t n_alternates;
     struct upstream_call *call;
-    struct http_transfer *reading;        /* in its place: the tracker's */
-    bool reading_answered, reading_again; /* its head came; it was asked once more */
-    bool refusing;                        /* the running answer is a refusal, being collected */
+    struct http_transfer *reading;          /* in its place: the tracker's */
+    bool reading_answered, reading_again;   /* its head came; it was asked once more */
+    bool reading_elsewhere;                 /* it cannot, or will not: another may */
+    struct node_key read_at[FILL_TRACKERS]; /* asked for this stretch; the last is being asked */
+    size_t n_read_at;
+    bool refusing; /* the running answer is a refusal, being collected */
     bool redirected;
     struct answer refusal;
     u64 skip;          /* bytes of a 200 that a resume did not want */
     unsigned attempts; /* without progress */
+    unsigned looks;    /* for a tracker that is not in sight */
     uv_timer_t retry;
+
+    /* taking part in a swarm: fill_swarm.h */
+    struct fill_swarm *swarm; /* NULL: it does not */
+    bool no_swarm;            /* not any more */
+    bool for_region;          /* begun for others: we were appointed */
+    u64 piece_bytes;          /* in memory */
 
     /* asking peers */
     u64 claimed;              /* the size that a manifest or a question gave */
@@ -140,6 +152,9 @@ struct fill {
 void fill_fail(struct fill *f, int err, const char *why);
 void fill_unlist(struct fill *f);
 void fill_maybe_free(struct fill *f);
+/* One that nobody here waits for, in a swarm. NULL: it cannot be. */
+struct fill *fill_for_region(struct fills *s, const struct digest *d, const struct fill_source *src,
+                             u64 size);
 void fill_refetch(const struct fill *f); /* the same again by another fill, for nobody yet */
 static inline void fill_hold(struct fill *f)
 {
@@ -173,6 +188,10 @@ void fetch_start_over(struct fill *f); /* from the first byte, nothing is kept o
 /* Takes bytes that follow. ERR_AGAIN: not now, fetch_resume() will be called; ERR_NOMEM. */
 must_use int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer);
 void fetch_resume(struct fill *f);
+/* Do the limits let something in now? False: fetch_resume() will be called. */
+bool fetch_may_come(struct fill *f, bool from_peer);
+/* Counts what came in for a swarm. */
+void fetch_came(struct fill *f, size_t len, bool from_peer);
 /* The answer of whoever is asked, registry or tracker: as in upstream_events. */
 void fetch_head(struct fill *f, const struct http_response *r, bool redirected);
 enum http_data_verdict fetch_data(struct fill *f, const void *data, size_t len);
@@ -190,7 +209,8 @@ static inline bool tracker_is_next(const struct fill_right *r) /* not the regist
 {
     return r->ticket && !r->own;
 }
-/* Asks the tracker that issued the ticket in use. ERR_NOTFOUND: it is not to be seen in the region;
+/* Asks the tracker that issued the ticket in use, and others behind the same name where that one
+ * is gone or knows the login no more. ERR_NOTFOUND: none of them is to be seen in the region;
  * ERR_UNREACHABLE: there is no region; ERR_NOMEM, ERR_INVAL. */
 must_use int tracker_ask(struct fill *f);
 
@@ -215,6 +235,7 @@ void sink_reserve(struct fill *f, size_t len); /* sizes unknown: before appendin
 void sink_pump(struct fill *f);                /* after anything changed */
 void sink_pace(struct fill *f); /* readers moved on: drop, and let the upstream go on */
 bool sink_idle(const struct fill *f);
+void sink_sound(struct fill *f); /* all of it is here, and right */
 u64 sink_lag_max(const struct fill *f);
 
 /* fill_body.c */
@@ -222,3 +243,13 @@ void bodies_wake(struct fill *f);
 void bodies_tick(struct fill *f);         /* now and then */
 u64 bodies_slowest(const struct fill *f); /* the ring offset that some reader still needs */
 bool body_can_start(const struct fill *f, u64 first);
+
+/* fill_swarm.c */
+bool swarm_open(struct fill *f);
+void swarm_close(struct fill *f);
+void swarm_free(struct fill *f);
+bool swarm_idle(const struct fill *f);
+void swarm_resume(struct fill *f);
+unsigned ask_running(const struct fill *f);
+void swarm_status(const struct fill *f, struct fill_status *st);
+void swarm_stored(struct fill *f, bool kept); /* the store is done with it */

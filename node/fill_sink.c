@@ -14,6 +14,8 @@
 static void not_kept(struct fill *f, int rc)
 {
     f->frozen = true;
+    if (f->state == FILL_SOUND) /* nothing is waited for any more */
+        fill_unlist(f);
     *f->set->unkept += 1;
     log_with(LOG_WARN, "layer is served through, not kept", LOG_STR("digest", f->text),
              LOG_STR("why", err_text(rc)));
@@ -244,6 +246,7 @@ static void seal_done(struct job *j)
         if (rc && f->n_bodies > 0)
             fill_fail(f, rc, "the index failed");
     }
+    swarm_stored(f, f->seal_rc == 0);
     fill_unlist(f);
     fill_release(f);
 }
@@ -267,6 +270,24 @@ static void wrong(struct fill *f, int rc)
     fill_fail(f, rc, err_text(rc));
 }
 
+void sink_sound(struct fill *f)
+{
+    f->state = FILL_SOUND;
+    history_note(f->set->opt.history, &f->digest, "fetched", "%llu bytes in %llu ms, verified%s",
+                 (unsigned long long)f->received,
+                 (unsigned long long)(uv_now(f->set->opt.loop) - f->started_ms),
+                 keeps(f) ? "" : ", not kept");
+    histogram_observe(f->set->fetch_seconds[f->peer_bytes > 0],
+                      (double)(uv_now(f->set->opt.loop) - f->started_ms) / 1000);
+    if (!f->told) {
+        f->held_back = false;
+        waiters_ready(f);
+    }
+    bodies_wake(f);
+    if (!keeps(f))
+        fill_unlist(f);
+}
+
 static void check(struct fill *f)
 {
     struct digest found;
@@ -281,25 +302,12 @@ static void check(struct fill *f)
         wrong(f, rc);
         return;
     }
-    f->state = FILL_SOUND;
-    history_note(f->set->opt.history, &f->digest, "fetched", "%llu bytes in %llu ms, verified%s",
-                 (unsigned long long)f->received,
-                 (unsigned long long)(uv_now(f->set->opt.loop) - f->started_ms),
-                 keeps(f) ? "" : ", not kept");
-    histogram_observe(f->set->fetch_seconds[f->peer_bytes > 0],
-                      (double)(uv_now(f->set->opt.loop) - f->started_ms) / 1000);
-    if (f->held_back) {
-        f->held_back = false;
-        waiters_ready(f);
-    }
-    bodies_wake(f);
-    if (!keeps(f))
-        fill_unlist(f);
+    sink_sound(f);
 }
 
 bool sink_idle(const struct fill *f)
 {
-    return !f->hash.running && !f->write.running && !f->seal_running;
+    return !f->hash.running && !f->write.running && !f->seal_running && swarm_idle(f);
 }
 
 static void settle(struct fill *f)
@@ -330,7 +338,7 @@ void sink_pump(struct fill *f)
 {
     /* It froze on the way, after its last reader had gone: there is nobody to fetch the rest for.
      */
-    if (f->state == FILL_STREAMING && f->frozen && !f->waiters && f->n_bodies == 0) {
+    if (f->state == FILL_STREAMING && f->frozen && !f->waiters && f->n_bodies == 0 && !f->swarm) {
         fill_fail(f, ERR_FULL, "no room to keep it, and nobody to serve it to");
         return;
     }
@@ -338,7 +346,7 @@ void sink_pump(struct fill *f)
         f->held_back = false; /* nothing holds what came but its readers */
         waiters_ready(f);
     }
-    if (f->state != FILL_ASKING && f->state != FILL_FAILED && !f->again) {
+    if (f->state != FILL_ASKING && f->state != FILL_FAILED && !f->again && !f->swarm) {
         if (!f->hash.running)
             hash_start(f);
         if (keeps(f) && !f->write.running && f->written < f->received)
@@ -347,7 +355,7 @@ void sink_pump(struct fill *f)
             check(f);
     }
     /* A write that runs still reads its stretch, also when the file is frozen meanwhile. */
-    if (!f->write.running || keeps(f))
+    if (!f->swarm && (!f->write.running || keeps(f)))
         ring_drop(&f->ring, droppable(f));
     if (sink_idle(f))
         settle(f);

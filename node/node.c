@@ -205,7 +205,33 @@ static int open_upstreams(struct node *n, char why[CONF_WHY_MAX])
     return 0;
 }
 
+/* For trackers: what this node has done so far. */
+static void totals(void *arg, struct outcome_totals *out)
+{
+    struct node *n = arg;
+    struct store_stats st;
+    store_stats(n->store, &st);
+    *out = (struct outcome_totals){.from_peers = *peers_fetched_bytes(n->peers),
+                                   .from_origin = fills_fetched_bytes(n->fills),
+                                   .held_bytes = st.used_bytes,
+                                   .held_blobs = st.blobs,
+                                   .capacity_bytes = st.capacity_bytes,
+                                   .serving = n->layers_now};
+    memcpy(out->served, n->layers, sizeof(out->served));
+}
+
 /* Everything that needs no network of ours. */
+static struct upstream *upstream_named(void *arg, const char *name)
+{
+    return node_upstream(arg, name);
+}
+
+static void on_closed(void *arg, const struct digest *d, u64 size, struct chains *c)
+{
+    struct node *n = arg;
+    seeds_put(n->seeds, d, size, c);
+}
+
 static int make_parts(struct node *n, char why[CONF_WHY_MAX])
 {
     const struct node_config *c = n->config;
@@ -238,15 +264,18 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
     struct peers_options peers = {
         .region = n->region, .client = n->client, .metrics = n->metrics, .history = n->history};
     struct outcomes_options outcomes = {
-        .loop = n->loop, .client = n->client, .metrics = n->metrics};
+        .loop = n->loop, .client = n->client, .metrics = n->metrics, .totals = totals, .arg = n};
     if (!rc)
         rc = peers_new(&n->peers, &peers);
     if (!rc)
         rc = tickets_new(&n->tickets, c->tracker_key, n->metrics, why);
+    if (rc == 0)
+        rc = revoked_new(&n->revoked, c->store.path, n->disk, n->tickets);
     if (!rc)
         rc = outcomes_new(&n->outcomes, &outcomes);
     if (rc)
         return rc;
+    struct seeds_options seeds = {.store = n->store, .hash = n->hash, .peers = n->peers};
     struct fills_options fills = {
         .loop = n->loop,
         .store = n->store,
@@ -257,7 +286,12 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .pace = &n->download,
         .wan = &n->wan,
         .peers = n->peers,
+        .upstream = upstream_named,
+        .closed = on_closed,
+        .arg = n,
     };
+    if (!rc)
+        rc = seeds_new(&n->seeds, &seeds);
     if (!rc)
         rc = fills_new(&n->fills, &fills);
     if (!rc)
@@ -345,6 +379,21 @@ static bool is_last(void *arg, const struct digest *d)
     return last_copy(region_mesh(n->region), d);
 }
 
+static void on_swarm(void *arg, const struct swarm_step *step)
+{
+    struct node *n = arg;
+    switch (step->what) {
+    case SWARM_SERVE:
+    case SWARM_DROP: peer_serve_step(n, step); break;
+    case SWARM_SEED: seeds_ask(n->seeds, &step->digest); break;
+    case SWARM_FETCH:
+    case SWARM_YIELD:
+    case SWARM_ASK:
+    case SWARM_CANCEL:
+    case SWARM_GIVE_UP: fills_step(n->fills, step); break;
+    }
+}
+
 static int open_region(struct node *n, char why[CONF_WHY_MAX])
 {
     struct region_options opt = {
@@ -355,6 +404,7 @@ static int open_region(struct node *n, char why[CONF_WHY_MAX])
         .port = http_server_port(n->server),
         .opened = on_opened,
         .purged = on_purged,
+        .swarm = on_swarm,
         .arg = n,
     };
     int rc = n->config->mesh_key ? region_new(&n->region, &opt, why) : 0;
@@ -538,8 +588,10 @@ void node_del(struct node *n)
     scrub_del(n->scrub);
     keeper_del(n->keeper);
     fills_del(n->fills);
+    seeds_del(n->seeds);
     peers_del(n->peers);
     outcomes_del(n->outcomes);
+    revoked_del(n->revoked);
     tickets_del(n->tickets);
     if (n->store)
         store_ask_last(n->store, NULL, NULL);

@@ -10,7 +10,9 @@
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
+#include "node/revoked.h"
 #include "node/scrub.h"
+#include "node/seeds.h"
 #include "node/tickets.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
@@ -54,7 +56,9 @@ struct node {
     struct fills *fills;
     struct region *region; /* NULL: alone */
     struct peers *peers;
+    struct seeds *seeds;
     struct tickets *tickets;
+    struct revoked *revoked;
     struct outcomes *outcomes;
     struct memo *memo;
     struct keeper *keeper;
@@ -83,6 +87,8 @@ struct node {
     u64 goodbye_ms; /* when the region has heard that we leave */
 
     u64 served[SOURCE_COUNT];
+    u64 layers[SOURCE_COUNT]; /* of these, layers' */
+    u64 layers_now;           /* requests for layers that run */
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 *authz_count[4];            /* granted, asked, refused, grace */
     struct histogram *first_byte;

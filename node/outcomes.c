@@ -39,6 +39,11 @@ struct outcomes {
     size_t n;
     struct outcome_rtt networks[NETWORKS]; /* samples 0: free */
     size_t n_networks;
+    struct outcome_totals told; /* as they were last sent */
+    u64 told_ms;
+    struct node_key seen[OUTCOMES_TRACKERS]; /* who was there then, and since when */
+    u64 seen_epoch[OUTCOMES_TRACKERS];
+    size_t n_seen;
     struct sending sending[OUTCOMES_TRACKERS];
     struct outcome_report report; /* being made */
     u8 bytes[OUTCOME_BYTES_MAX];
@@ -71,9 +76,13 @@ int outcomes_new(struct outcomes **out, const struct outcomes_options *opt)
     return 0;
 }
 
+static void set_timer(struct outcomes *o, u64 in_ms);
+
 void outcomes_attach(struct outcomes *o, struct region *region)
 {
     o->region = region;
+    if (region && o->opt.totals)
+        set_timer(o, OUTCOMES_TOTALS_MS);
 }
 
 void outcomes_stop(struct outcomes *o)
@@ -199,8 +208,6 @@ static void drop_unseen(struct outcomes *o, const struct node_key *seen, size_t 
     o->n = kept;
 }
 
-static void set_timer(struct outcomes *o, u64 in_ms);
-
 static void take_networks(struct outcomes *o)
 {
     o->report.n_rtts = 0;
@@ -209,40 +216,82 @@ static void take_networks(struct outcomes *o)
             o->report.rtts[o->report.n_rtts++] = o->networks[i];
 }
 
+/* Is it time to tell totals to everybody? They are in the report then anyhow. */
+static bool take_totals(struct outcomes *o)
+{
+    u64 now = uv_now(o->opt.loop);
+    o->report.has_totals = o->opt.totals != NULL;
+    if (!o->report.has_totals)
+        return false;
+    o->opt.totals(o->opt.arg, &o->report.totals);
+    bool due = memcmp(&o->report.totals, &o->told, sizeof(o->told)) != 0 || o->told_ms == 0 ||
+               now - o->told_ms >= OUTCOMES_AGAIN_MS;
+    if (due) {
+        o->told = o->report.totals;
+        o->told_ms = now;
+    }
+    return due;
+}
+
+static bool was_seen(const struct outcomes *o, const struct member_record *r)
+{
+    for (size_t i = 0; i < o->n_seen; i++)
+        if (node_key_equal(&o->seen[i], &r->key) && o->seen_epoch[i] == r->epoch)
+            return true;
+    return false;
+}
+
+/* These trackers are there now; what was for others is dropped. */
+static void note_seen(struct outcomes *o, const struct node_key *seen, const u64 *epochs, size_t n)
+{
+    memcpy(o->seen, seen, n * sizeof(*seen));
+    memcpy(o->seen_epoch, epochs, n * sizeof(*epochs));
+    o->n_seen = n;
+    drop_unseen(o, seen, n);
+}
+
+static bool tell(struct outcomes *o, const struct member_record *r, bool totals)
+{
+    struct sending *s = place_for(o, &r->key);
+    if (!s)
+        return false;
+    take(o, &r->key);
+    if (o->report.n + o->report.n_rtts == 0 && !totals)
+        return false;
+    s->tracker = r->key;
+    if (send_report(o, s, &r->addr)) {
+        s->transfer = NULL;
+        *o->failed += 1;
+    }
+    return true;
+}
+
 static void flush(struct outcomes *o)
 {
     struct mesh *m = o->region ? region_mesh(o->region) : NULL;
-    struct node_key seen[OUTCOMES_TRACKERS];
+    struct node_key seen[OUTCOMES_TRACKERS] = {0};
+    u64 epochs[OUTCOMES_TRACKERS] = {0};
     struct member_view v;
     size_t n_seen = 0, at = 0;
-    bool told = false;
+    bool told = false, totals = take_totals(o);
     take_networks(o);
     while (m && n_seen < OUTCOMES_TRACKERS && member_each(mesh_member(m), &at, &v)) {
-        if (v.record->role != MEMBER_TRACKER || v.state > MEMBER_SUSPECT)
+        const struct member_record *r = v.record;
+        if (r->role != MEMBER_TRACKER || v.state > MEMBER_SUSPECT)
             continue;
-        seen[n_seen++] = v.record->key;
-        struct sending *s = place_for(o, &v.record->key);
-        if (!s)
-            continue;
-        take(o, &v.record->key);
-        if (o->report.n + o->report.n_rtts == 0)
-            continue;
-        s->tracker = v.record->key;
-        if (send_report(o, s, &v.record->addr)) {
-            s->transfer = NULL;
-            *o->failed += 1;
-        }
-        told = true;
+        seen[n_seen] = r->key;
+        epochs[n_seen++] = r->epoch;
+        told |= tell(o, r, totals || (o->report.has_totals && !was_seen(o, r)));
     }
-    drop_unseen(o, seen, n_seen);
+    note_seen(o, seen, epochs, n_seen);
     if (told || n_seen == 0) {
         memset(o->networks, 0, sizeof(o->networks));
         o->n_networks = 0;
     }
     if (o->n > 0)
         set_timer(o, OUTCOMES_FLUSH_MS);
-    else if (o->n_networks > 0)
-        set_timer(o, OUTCOMES_RTT_MS);
+    else if (o->n_networks > 0 || (o->region && o->opt.totals))
+        set_timer(o, OUTCOMES_TOTALS_MS);
 }
 
 static void on_timer(uv_timer_t *t)
@@ -302,5 +351,5 @@ void outcomes_note_rtt(struct outcomes *o, const struct addr *client, u32 rtt_us
     }
     o->n_networks += place->samples == 0;
     *place = (struct outcome_rtt){.prefix = prefix, .rtt_us = rtt_us, .samples = 1};
-    set_timer(o, OUTCOMES_RTT_MS);
+    set_timer(o, OUTCOMES_TOTALS_MS);
 }

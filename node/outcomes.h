@@ -1,10 +1,12 @@
-/* outcomes.h - tells trackers how their tickets ended and how far users are (proto/outcome.h).
+/* outcomes.h - tells trackers how their tickets ended, how far users are, and what this node has
+ * done (proto/outcome.h).
  *
  * What happens is queued and sent within OUTCOMES_FLUSH_MS to the tracker that issued the ticket;
- * round-trip times ride along to every tracker of the region, and go alone when they are
- * OUTCOMES_RTT_MS old. One report at a time for each tracker. Everything is bounded: what does not
- * fit, or whose tracker is not to be seen in the region, is dropped and counted, and nothing is
- * sent twice. Loop thread only. */
+ * round-trip times and totals ride along to every tracker of the region. Without an outcome they go
+ * every OUTCOMES_TOTALS_MS if there is something new, and totals after OUTCOMES_AGAIN_MS anyhow, so
+ * that a tracker that came later knows them. One report at a time for each tracker. Everything is
+ * bounded: what does not fit, or whose tracker is not to be seen in the region, is dropped and
+ * counted, and nothing is sent twice. Loop thread only. */
 #pragma once
 
 #include <uv.h>
@@ -14,10 +16,11 @@
 #include "runtime/metrics.h"
 #include "runtime/region.h"
 
-#define OUTCOMES_FLUSH_MS 200
-#define OUTCOMES_RTT_MS   10000
-#define OUTCOMES_QUEUE    4096
-#define OUTCOMES_TRACKERS 8
+#define OUTCOMES_FLUSH_MS  200
+#define OUTCOMES_TOTALS_MS 5000
+#define OUTCOMES_AGAIN_MS  60000
+#define OUTCOMES_QUEUE     4096
+#define OUTCOMES_TRACKERS  8
 
 struct outcomes;
 
@@ -25,6 +28,8 @@ struct outcomes_options {
     uv_loop_t *loop;
     struct http_client *client; /* borrowed, as are the others */
     struct metrics *metrics;
+    void (*totals)(void *arg, struct outcome_totals *out); /* of now; NULL: none are told */
+    void *arg;
 };
 must_use int outcomes_new(struct outcomes **out, const struct outcomes_options *opt);
 /* The region begins to be carried; without one everything is dropped. */

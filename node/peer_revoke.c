@@ -1,4 +1,6 @@
-/* peer_revoke.c - a tracker says that tickets of users count no more; see proto/revoke.h. */
+/* peer_revoke.c - a tracker says that tickets of users count no more; see proto/revoke.h. It counts
+ * at once, and is acknowledged when it is on the disk. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "node/node_internal.h"
@@ -15,7 +17,10 @@ bool peer_revoke_takes(struct http_slice target)
 static void refuse(struct node *n, struct http_exchange *x, int status, const char *message)
 {
     node_count(n, ROUTE_PEER, status);
-    http_reply_oci_status(x, status, status == 403 ? OCI_DENIED : OCI_UNSUPPORTED, message, NULL);
+    enum oci_code code = status == 403   ? OCI_DENIED
+                         : status == 503 ? OCI_UNAVAILABLE
+                                         : OCI_UNSUPPORTED;
+    http_reply_oci_status(x, status, code, message, NULL);
 }
 
 static bool is_tracker(const struct node *n, const struct node_key *key)
@@ -32,6 +37,49 @@ static void take(struct node *n, struct revoke *r)
     if (r->until_s > latest)
         r->until_s = latest;
     tickets_revoke(n->tickets, r);
+}
+
+struct revoking {
+    struct node *n;
+    struct http_exchange *x; /* NULL: the tracker left */
+};
+
+static void on_ended(void *arg, const struct http_ended *e)
+{
+    struct revoking *k = arg;
+    (void)e;
+    k->x = NULL;
+}
+
+static void on_kept(void *arg, int rc)
+{
+    struct revoking *k = arg;
+    if (k->x && rc) {
+        http_on_end(k->x, NULL, NULL);
+        refuse(k->n, k->x, 503, "it counts, and cannot be written: tell it again");
+    } else if (k->x) {
+        http_on_end(k->x, NULL, NULL);
+        node_count(k->n, ROUTE_PEER, 204);
+        http_reply(k->x, 204, NULL, 0);
+    }
+    free(k);
+}
+
+static void keep(struct node *n, struct http_exchange *x)
+{
+    struct revoking *k = calloc(1, sizeof(*k));
+    if (!k) {
+        refuse(n, x, 503, "out of memory");
+        return;
+    }
+    k->n = n;
+    k->x = x;
+    http_on_end(x, on_ended, k);
+    if (revoked_keep(n->revoked, on_kept, k) == 0)
+        return;
+    http_on_end(x, NULL, NULL);
+    free(k);
+    refuse(n, x, 503, "out of memory");
 }
 
 void peer_revoke(struct node *n, struct http_exchange *x)
@@ -58,6 +106,5 @@ void peer_revoke(struct node *n, struct http_exchange *x)
     for (size_t i = 0; i < count; i++)
         take(n, &all[i]);
     log_with(LOG_INFO, "tickets of users revoked", LOG_NUM("users", count));
-    node_count(n, ROUTE_PEER, 204);
-    http_reply(x, 204, NULL, 0);
+    keep(n, x);
 }

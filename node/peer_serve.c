@@ -203,6 +203,18 @@ static void serve(struct serving *s)
     }
 }
 
+/* From here on it is another's: peer_pieces.c */
+static void pieces(struct serving *s)
+{
+    struct node *n = s->node;
+    struct http_exchange *x = s->x;
+    struct digest d = s->digest;
+    struct node_key from = s->from;
+    http_on_end(x, NULL, NULL);
+    free(s);
+    peer_serve_pieces(n, x, &d, &from);
+}
+
 /* --- who asks -------------------------------------------------------------------------------- */
 
 static bool is_loopback(const struct sockaddr *a)
@@ -285,6 +297,8 @@ void peer_serve(struct node *n, struct http_exchange *x)
     } else if (peer_may_ask(n, x, s->head ? "HEAD" : "GET", &s->from)) {
         if (digest_parse(&s->digest, r->target.p + skip, r->target.n - skip))
             refuse(s, 404, "no such digest\n");
+        else if (!s->head && http_field(r, "Dray-Chain"))
+            pieces(s);
         else
             serve(s);
     }

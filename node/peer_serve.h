@@ -6,6 +6,10 @@
  * Answered from the store, or from a running fetch that already has the first byte asked for. A
  * peer never makes a fetch begin: what is neither held nor on its way is 404.
  *
+ * *Pieces*: a request with Dray-Chain is one of a swarm (node/fill_ask.c): whole pieces, which the
+ * swarm's core answers now, holds until it is their turn, or sends elsewhere; of a layer on its way
+ * they are served as soon as they are held. Claims that the asker lacks come with them.
+ *
  * *Busy*: over its limits the node answers 503 with Retry-After and "busy", and the asker goes to
  * another peer. The limits: streams at once (by cores and connections, and by what limits.upload
  * leaves a stream), and how late the loop is. Clients are never told so: they have three quarters
@@ -17,7 +21,10 @@
 
 struct node;
 
+struct piece_serving;
+
 struct peer_serving {
+    struct piece_serving *pieces; /* requests of swarms: held, or being answered */
     unsigned streams, streams_max; /* answers with a body that run; at most */
     u64 *sent_bytes, *busy;
     u64 *denied, *plain;
@@ -35,6 +42,12 @@ must_use bool peer_may_ask(struct node *n, struct http_exchange *x, const char *
 /* POST /mesh/v1/revocations (proto/revoke.h), by trackers alone. */
 bool peer_revoke_takes(struct http_slice target);
 void peer_revoke(struct node *n, struct http_exchange *x);
+/* SERVE, DROP (proto/swarm.h). */
+struct swarm_step;
+void peer_serve_step(struct node *n, const struct swarm_step *step);
+/* A request of a swarm, whose asker has shown who it is. */
+void peer_serve_pieces(struct node *n, struct http_exchange *x, const struct digest *d,
+                       const struct node_key *from);
 /* Once a second: tells the region how loaded we are. */
 void peer_serve_tick(struct node *n);
 

@@ -12,13 +12,19 @@
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    3000   /* sourcing.h leaves sooner; this is for who is asked beside it */
 #define STALL_TIMEOUT_MS   600000 /* stalls are sourcing's affair: pauses of ours may be long */
+/* A request for pieces may be held until its turn has come; the swarm itself asks elsewhere sooner.
+ */
+#define PIECE_HEAD_TIMEOUT_MS  12000
+#define PIECE_STALL_TIMEOUT_MS 10000
 /* A tracker asks the registry first, which may ask its storage. */
 #define ORIGIN_HEAD_TIMEOUT_MS 30000
-#define ORIGIN_PATH            (OCI_NAME_MAX + DIGEST_TEXT_SIZE + TICKET_TEXT_SIZE + 64)
-#define CONVICTED              64
-#define CONVICTED_NS           (600 * 1000000000ull)
-#define DISTRUSTED             64
-#define DISTRUSTED_NS          (300 * 1000000000ull)
+/* It may be far, but where it is gone another is asked while the client waits. */
+#define ORIGIN_CONNECT_TIMEOUT_MS 3000
+#define ORIGIN_PATH               (OCI_NAME_MAX + DIGEST_TEXT_SIZE + TICKET_TEXT_SIZE + 64)
+#define CONVICTED                 64
+#define CONVICTED_NS              (600 * 1000000000ull)
+#define DISTRUSTED                64
+#define DISTRUSTED_NS             (300 * 1000000000ull)
 
 struct peers {
     struct peers_options opt;
@@ -138,12 +144,13 @@ void peers_note_order(struct peers *p, const struct digest *d, const struct mesh
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct digest *d, u64 first,
-              u64 bytes, const struct http_transfer_events *on, void *arg,
-              struct http_transfer **out)
+/* A GET of a layer with these lines beside Dray-Peer. */
+static int get(struct peers *p, const struct sourcing_peer *peer, const struct digest *d,
+               const char *const lines[2], u64 bytes, struct http_transfer_options *opt,
+               struct http_transfer **out)
 {
     char path[DIGEST_TEXT_SIZE + 32], url[DIGEST_TEXT_SIZE + ADDR_TEXT_SIZE + 48];
-    char digest[DIGEST_TEXT_SIZE], at[ADDR_TEXT_SIZE], range[48];
+    char digest[DIGEST_TEXT_SIZE], at[ADDR_TEXT_SIZE];
     char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
     size_t skip = strlen(header);
     struct mesh *m = mesh(p);
@@ -153,28 +160,72 @@ int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct di
     addr_format(&peer->addr, at);
     snprintf(path, sizeof(path), "/mesh/v1/blobs/%s", digest);
     snprintf(url, sizeof(url), "%s://%s%s", region_scheme(p->opt.region), at, path);
-    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", first);
     int rc = mesh_peer_sign(m, &peer->key, "GET", path, header + skip);
     if (rc)
         return rc;
-    const char *fields[] = {header, range};
+    const char *fields[] = {header, lines[0], lines[1]};
     const char *ca = region_ca(p->opt.region);
-    struct http_transfer_options opt = {
-        .url = url,
-        .fields = fields,
-        .n_fields = first > 0 ? 2 : 1,
-        .ca_file = ca,
-        .any_name = ca != NULL,
-        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-        .head_timeout_ms = HEAD_TIMEOUT_MS,
-        .stall_timeout_ms = STALL_TIMEOUT_MS,
-        .on = *on,
-        .arg = arg,
-    };
-    rc = http_transfer_start(p->opt.client, &opt, out);
+    opt->url = url;
+    opt->fields = fields;
+    opt->n_fields = 1 + (lines[0] != NULL) + (lines[1] != NULL);
+    opt->ca_file = ca;
+    opt->any_name = ca != NULL;
+    opt->connect_timeout_ms = CONNECT_TIMEOUT_MS;
+    rc = http_transfer_start(p->opt.client, opt, out);
     if (rc == 0)
         mesh_fetch_started(m, &peer->key, bytes);
     return rc;
+}
+
+int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct digest *d, u64 first,
+              u64 bytes, const struct http_transfer_events *on, void *arg,
+              struct http_transfer **out)
+{
+    char range[48];
+    const char *lines[2] = {first > 0 ? range : NULL, NULL};
+    struct http_transfer_options opt = {.head_timeout_ms = HEAD_TIMEOUT_MS,
+                                        .stall_timeout_ms = STALL_TIMEOUT_MS,
+                                        .on = *on,
+                                        .arg = arg};
+    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", first);
+    return get(p, peer, d, lines, bytes, &opt, out);
+}
+
+int peers_get_pieces(struct peers *p, const struct sourcing_peer *peer, const struct digest *d,
+                     u64 first, u64 bytes, const char *chain, const struct http_transfer_events *on,
+                     void *arg, struct http_transfer **out)
+{
+    char range[64];
+    const char *lines[2] = {range, chain};
+    struct http_transfer_options opt = {.head_timeout_ms = PIECE_HEAD_TIMEOUT_MS,
+                                        .stall_timeout_ms = PIECE_STALL_TIMEOUT_MS,
+                                        .on = *on,
+                                        .arg = arg};
+    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, first, first + bytes - 1);
+    return get(p, peer, d, lines, bytes, &opt, out);
+}
+
+static bool is_among(const struct node_key *list, size_t n, const struct node_key *k)
+{
+    for (size_t i = 0; i < n; i++)
+        if (node_key_equal(&list[i], k))
+            return true;
+    return false;
+}
+
+bool peers_other_tracker(struct peers *p, const struct node_key *tried, size_t n,
+                         struct node_key *found)
+{
+    struct mesh *m = mesh(p);
+    struct member_view v;
+    size_t at = 0;
+    while (m && member_each(mesh_member(m), &at, &v))
+        if (v.record->role == MEMBER_TRACKER && v.state <= MEMBER_SUSPECT &&
+            !is_among(tried, n, &v.record->key)) {
+            *found = v.record->key;
+            return true;
+        }
+    return false;
 }
 
 int peers_get_origin(struct peers *p, const struct peers_origin *o,
@@ -210,6 +261,7 @@ int peers_get_origin(struct peers *p, const struct peers_origin *o,
         .n_fields = o->first > 0 ? 2 : 1,
         .ca_file = ca,
         .any_name = ca != NULL,
+        .connect_timeout_ms = ORIGIN_CONNECT_TIMEOUT_MS,
         .head_timeout_ms = ORIGIN_HEAD_TIMEOUT_MS,
         .on = *on,
         .arg = arg,
@@ -233,14 +285,15 @@ static enum mesh_outcome outcome_for_mesh(const struct peers_result *r)
     return MESH_FETCH_FAILED;
 }
 
-void peers_ended(struct peers *p, const struct peers_result *r)
+static void ended(struct peers *p, const struct peers_result *r, bool note)
 {
     struct mesh *m = mesh(p);
     *p->outcomes[r->outcome] += 1;
-    history_note(p->opt.history, r->digest, "peer",
-                 "%.40s %s: %" PRIu64 " bytes in %" PRIu64 " ms%s%s", r->name,
-                 sourcing_outcome_name(r->outcome), r->bytes, r->took_ns / 1000000,
-                 r->why[0] ? ", " : "", r->why);
+    if (note)
+        history_note(p->opt.history, r->digest, "peer",
+                     "%.40s %s: %" PRIu64 " bytes in %" PRIu64 " ms%s%s", r->name,
+                     sourcing_outcome_name(r->outcome), r->bytes, r->took_ns / 1000000,
+                     r->why[0] ? ", " : "", r->why);
     if (!m)
         return;
     mesh_fetch_ended(m, &r->peer->key, r->digest, outcome_for_mesh(r), r->bytes, r->expected,
@@ -248,14 +301,62 @@ void peers_ended(struct peers *p, const struct peers_result *r)
     region_kick(p->opt.region);
 }
 
+void peers_ended(struct peers *p, const struct peers_result *r)
+{
+    ended(p, r, true);
+}
+
+void peers_ended_piece(struct peers *p, const struct peers_result *r)
+{
+    bool usual =
+        r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT || r->outcome == SOURCING_BUSY;
+    ended(p, r, !usual);
+}
+
+/* --- swarms ---------------------------------------------------------------------------------- */
+
+struct mesh *peers_mesh(const struct peers *p)
+{
+    return p ? mesh(p) : NULL;
+}
+
+bool peers_swarm(const struct peers *p)
+{
+    const struct mesh *m = peers_mesh(p);
+    struct member_view v;
+    size_t at = 0;
+    while (m && member_each(mesh_member(m), &at, &v))
+        if (v.state <= MEMBER_SUSPECT && v.record->role != MEMBER_TRACKER &&
+            !node_key_equal(&v.record->key, mesh_key(m)))
+            return true;
+    return false;
+}
+
+void peers_kick(struct peers *p)
+{
+    region_kick(p->opt.region);
+}
+
+void peers_name(const struct peers *p, const struct node_key *k, char out[MEMBER_TEXT_MAX + 1])
+{
+    struct mesh *m = mesh(p);
+    struct member_view v;
+    if (m && member_find(mesh_member(m), k, &v))
+        snprintf(out, MEMBER_TEXT_MAX + 1, "%s", v.record->name);
+    else
+        node_key_format(k, out);
+    make_ascii(out);
+}
+
 /* --- what is remembered against somebody ------------------------------------------------------ */
 
-void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char *name,
-                   const struct digest *d)
+/* Barred from now on, counted, said, noted. */
+static void convict(struct peers *p, const struct node_key *k, const char *name,
+                    const struct digest *d, const char *why)
 {
     char labels[128], escaped[96], digest[DIGEST_TEXT_SIZE];
     size_t at = p->next_convicted++ % CONVICTED;
-    p->convicted[at].key = peer->key;
+    p->convicted[at].key = *k;
     p->convicted[at].until_ns = peers_now_ns(p) + CONVICTED_NS;
     metrics_label_escape(escaped, sizeof(escaped), name);
     snprintf(labels, sizeof(labels), "peer=\"%s\"", escaped);
@@ -263,10 +364,48 @@ void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char
                      "Bytes proved wrong, by the peer that sent them.") += 1;
     digest_format(d, digest);
     log_with(LOG_ERROR, "a peer sent wrong bytes: it is not asked for a while",
-             LOG_STR("peer", name), LOG_STR("digest", digest),
+             LOG_STR("peer", name), LOG_STR("digest", digest), LOG_STR("proof", why),
              LOG_NUM("seconds", CONVICTED_NS / 1000000000));
-    history_note(p->opt.history, d, "convicted", "%.64s sent all of it, and it was not the layer",
-                 name);
+    history_note(p->opt.history, d, "convicted", "%.48s %s", name, why);
+}
+
+void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char *name,
+                   const struct digest *d)
+{
+    convict(p, &peer->key, name, d, "sent all of it, and it was not the layer");
+}
+
+static void hex8(const u8 *bytes, char out[17])
+{
+    snprintf(out, 17, "%02x%02x%02x%02x%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3],
+             bytes[4], bytes[5], bytes[6], bytes[7]);
+}
+
+void peers_convict_chain(struct peers *p, const struct digest *d, const struct chain_evidence *e)
+{
+    char name[MEMBER_TEXT_MAX + 1], why[160], said[17], truth[17], signature[17];
+    peers_name(p, &e->signer, name);
+    hex8(e->claimed, said);
+    hex8(e->truth, truth);
+    hex8(e->signature.bytes, signature);
+    snprintf(why, sizeof(why),
+             "signed (%s..) that piece %" PRIu32 " gives %s.., it gives %s..: shown by %s",
+             signature, e->piece, said, truth, e->by_close ? "the layer" : "the registry");
+    convict(p, &e->signer, name, d, why);
+}
+
+void peers_convict_piece(struct peers *p, const struct node_key *k, const struct digest *d,
+                         u32 piece)
+{
+    char name[MEMBER_TEXT_MAX + 1], why[96];
+    peers_name(p, k, name);
+    snprintf(why, sizeof(why), "sent a piece %" PRIu32 " that is not the layer's", piece);
+    convict(p, k, name, d, why);
+}
+
+bool peers_is_convicted(const struct peers *p, const struct node_key *k)
+{
+    return is_convicted(p, k, peers_now_ns(p));
 }
 
 void peers_distrust(struct peers *p, const struct digest *d)

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "node/history.h"
+#include "proto/chain.h"
 #include "proto/sourcing.h"
 #include "runtime/http_client.h"
 #include "runtime/metrics.h"
@@ -45,14 +46,33 @@ must_use int peers_get(struct peers *p, const struct sourcing_peer *peer, const 
                        u64 first, u64 bytes, const struct http_transfer_events *on, void *arg,
                        struct http_transfer **out);
 
+/* --- swarms: node/fill_swarm.h --------------------------------------------------------------- */
+
+struct mesh *peers_mesh(const struct peers *p); /* NULL: none now */
+/* Does anybody else live in the region, with whom a layer could be shared? */
+bool peers_swarm(const struct peers *p);
+void peers_kick(struct peers *p);
+void peers_name(const struct peers *p, const struct node_key *k, char out[MEMBER_TEXT_MAX + 1]);
+
+#define CHAIN_HEADS_SIZE 288   /* "Dray-Chain: " and three signers */
+#define CHAIN_FIELD_MAX  10240 /* claims in an answer, in bytes before base64 */
+/* GET of bytes [first, first + bytes) with that line. As peers_get(). */
+must_use int peers_get_pieces(struct peers *p, const struct sourcing_peer *peer,
+                              const struct digest *d, u64 first, u64 bytes, const char *chain,
+                              const struct http_transfer_events *on, void *arg,
+                              struct http_transfer **out);
+
 /* What is read through a tracker; all borrowed for the call. */
 struct peers_origin {
     const struct node_key *tracker;
     const char *repository;
     const struct digest *digest;
-    const char *ticket; /* which that tracker issued */
+    const char *ticket; /* which that tracker issued, or one behind the same name */
     u64 first;          /* byte */
 };
+/* A living tracker of the region that is not among `tried`; false: there is none. */
+bool peers_other_tracker(struct peers *p, const struct node_key *tried, size_t n,
+                         struct node_key *found);
 /* GET of a layer from `first` on, by way of the tracker. ERR_NOTFOUND: no such tracker lives in the
  * region; else as peers_get(). Nothing is announced: it is no peer. */
 must_use int peers_get_origin(struct peers *p, const struct peers_origin *o,
@@ -69,6 +89,16 @@ struct peers_result {
 };
 /* It ended, or was left. Told to the mesh, counted, noted. */
 void peers_ended(struct peers *p, const struct peers_result *r);
+/* The same of a request for pieces; of these only what failed is noted. */
+void peers_ended_piece(struct peers *p, const struct peers_result *r);
+
+/* It signed a chain that is proved wrong; it sent a piece that does not fit the layer as it closed:
+ * barred here for a while, by key. */
+void peers_convict_chain(struct peers *p, const struct digest *d, const struct chain_evidence *e);
+void peers_convict_piece(struct peers *p, const struct node_key *k, const struct digest *d,
+                         u32 piece);
+/* Is it barred for what was proved? */
+bool peers_is_convicted(const struct peers *p, const struct node_key *k);
 
 /* All bytes of a layer came from this peer, and they were not the layer: it is barred here for a
  * while, by its key. */

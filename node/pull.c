@@ -308,6 +308,8 @@ static void on_ended(void *arg, const struct http_ended *e)
     struct pull *p = arg;
     p->node->served[p->source] += e->body_bytes;
     if (p->layer) {
+        p->node->layers[p->source] += e->body_bytes;
+        p->node->layers_now--;
         audit(p, e);
         note_rtt(p);
     }

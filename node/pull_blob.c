@@ -101,6 +101,7 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
     }
     add_fields(p, source);
     p->layer = !p->head;
+    n->layers_now += p->layer;
     p->expected = end == UINT64_MAX ? 0 : end - first;
     if (kind == RANGE_PART)
         http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first,
@@ -180,13 +181,18 @@ static bool serve_held(struct pull *p)
     return true;
 }
 
+/* Where others live, a layer is fetched once for all of them: its right and size come first. */
+static bool is_shared(const struct pull *p)
+{
+    return peers_swarm(p->node->peers) || peers_hold(p->node->peers, &p->route.digest);
+}
+
 /* Peers are asked for what is known to be so large; without peers the fetch itself tells. */
 static bool knows_size(struct pull *p)
 {
     if (p->size == UINT64_MAX)
         p->size = authz_size(p->node->authz, upstream_name(p->up), p->route.name, &p->route.digest);
-    return p->size != UINT64_MAX || p->asked_for_size ||
-           !peers_hold(p->node->peers, &p->route.digest);
+    return p->size != UINT64_MAX || p->asked_for_size || !is_shared(p);
 }
 
 /* Permitted. */
@@ -274,8 +280,7 @@ void pull_blob(struct pull *p)
     }
     bool cold = store_lookup(p->node->store, &p->route.digest, &held) != 0;
     if (cold && !p->head && !upstream_has_credentials(p->up) &&
-        !fill_is_streaming(p->node->fills, &p->route.digest) &&
-        !peers_hold(p->node->peers, &p->route.digest)) {
+        !fill_is_streaming(p->node->fills, &p->route.digest) && !is_shared(p)) {
         *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;
         fetch(p, false);
         return;

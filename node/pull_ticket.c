@@ -5,6 +5,7 @@
  * better place, so it is never answered 401, 404 or 429 (some clients would send a password, or
  * give up for good): a ticket that does not count gets 403, what cannot be served 503, and what
  * breaks off half way a short body, upon which clients go back to where they came from. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,11 @@ static struct upstream *upstream_of(struct node *n, const struct ticket *t)
     return named || n->n_upstreams > 1 ? named : n->upstreams[0];
 }
 
+static_assert((int)SOURCE_STORE == OUTCOME_STORE && (int)SOURCE_PEER == OUTCOME_PEER &&
+                  (int)SOURCE_ORIGIN == OUTCOME_ORIGIN && (int)SOURCE_STREAM == OUTCOME_STREAM &&
+                  (int)SOURCE_COUNT == OUTCOME_SOURCES,
+              "told as they are");
+
 static void report(const struct pull *p, enum outcome_event event, u64 bytes)
 {
     u64 ms = (uv_hrtime() - p->started_ns) / 1000000;
@@ -29,6 +35,7 @@ static void report(const struct pull *p, enum outcome_event event, u64 bytes)
         .iat_s = p->ticket->iat_s,
         .bytes = bytes,
         .took_ms = ms < UINT32_MAX ? (u32)ms : UINT32_MAX,
+        .source = (enum outcome_source)p->source,
     };
     memcpy(o.user, p->ticket->user, sizeof(o.user));
     outcomes_note(p->node->outcomes, &p->ticket->tracker, &o);

@@ -136,6 +136,17 @@ void tickets_revoke(struct tickets *t, const struct revoke *r)
     t->n_revoked += t->n_revoked < TICKETS_REVOKED;
 }
 
+size_t tickets_revoked(const struct tickets *t, u64 now_s, struct revoke out[REVOKE_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 1; i <= t->n_revoked && n < REVOKE_MAX; i++) {
+        size_t at = (t->next_revoked + TICKETS_REVOKED - i) % TICKETS_REVOKED;
+        if (now_s < t->revoked[at].until_s + TICKET_LIFE_S + 2 * TICKET_SLACK_S)
+            out[n++] = t->revoked[at];
+    }
+    return n;
+}
+
 static bool is_revoked(const struct tickets *t, const struct ticket *ticket)
 {
     for (size_t i = 0; i < t->n_revoked; i++)

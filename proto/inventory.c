@@ -37,6 +37,13 @@ static int seats_grow(struct inventory *v, u32 need)
         return ERR_NOMEM; /* the seats stay larger than they say, and are counted as what they say
                            */
     v->limbs = limbs;
+    for (unsigned i = 0; i < 2; i++) {
+        void *then = inventory_resize(&v->bytes, v->then[i], v->cap_seats, cap);
+        if (!then)
+            return ERR_NOMEM;
+        v->then[i] = then;
+        memset(v->then[i] + v->cap_seats, 0, cap - v->cap_seats);
+    }
     for (u32 i = v->cap_seats; i < cap; i++)
         v->seats[i] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
     memset(v->notes + v->cap_seats, 0, (cap - v->cap_seats) * sizeof(*v->notes));
@@ -46,10 +53,10 @@ static int seats_grow(struct inventory *v, u32 need)
 
 u16 inventory_find_key(const struct inventory *v, const struct node_key *k)
 {
-    u16 o = inventory_name_find(v->pool, inventory_place(v->pool, k));
+    u16 o = inventory_name_of(v->pool, k);
     if (o == INVENTORY_NONE || o >= v->cap_seats || !(v->seats[o].flags & INVENTORY_KNOWN))
         return INVENTORY_NONE;
-    return node_key_equal(&v->pool->names[o].key, k) ? o : (u16)INVENTORY_NONE;
+    return o;
 }
 
 static u64 seat_hash(const struct inventory *v, const struct inventory_seat *s)
@@ -81,9 +88,12 @@ void inventory_attach(struct inventory *v, u16 o, u16 table, u32 n)
     inventory_table_get(v->pool, table);
     inventory_detach(v, o);
     s->table = table;
+    s->tag = (u8)((inventory_table_at(v, table)->base & 0xffff) % INVENTORY_BYTES_MOD);
     s->n = n;
-    if (s->flags & INVENTORY_SELF)
+    if (s->flags & INVENTORY_SELF) {
         inventory_table_at(v, table)->owned = true;
+        v->own.epoch = inventory_table_at(v, table)->epoch;
+    }
     if (s->flags & INVENTORY_UP)
         v->hash += seat_hash(v, s);
 }
@@ -135,6 +145,7 @@ static void forget(struct inventory *v, u16 o)
     inventory_detach(v, o);
     v->seats[o] = (struct inventory_seat){.table = INVENTORY_NO_TABLE};
     v->notes[o] = (struct inventory_note){0};
+    v->then[0][o] = v->then[1][o] = 0;
     v->n_known--;
     inventory_name_put(v->pool, o);
 }
@@ -302,6 +313,8 @@ void inventory_del(struct inventory *v)
     free(v->seats);
     free(v->notes);
     free(v->limbs);
+    free(v->then[0]);
+    free(v->then[1]);
     free(v->order);
     free(v->log);
     free(v->pending);
@@ -407,6 +420,8 @@ void inventory_prime(struct inventory *v, const struct inventory *of)
         return;
     inventory_attach(v, o, s->table, s->n);
     v->notes[o].head_n = of->notes[o].head_n;
+    if (v->seats[o].flags & INVENTORY_WANTED)
+        inventory_wants_forget(v, o);
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */

@@ -82,6 +82,8 @@ size_t inventory_holders(const struct inventory *v, const struct digest *d, stru
 size_t inventory_copies(const struct inventory *v, const struct digest *d);
 bool inventory_is_held_by(const struct inventory *v, const struct digest *d,
                           const struct node_key *k);
+/* Do we hold it ourselves, as inventory_add() was told? */
+bool inventory_holds(const struct inventory *v, const struct digest *d);
 /* A holder said 404: not asked for this again until it writes that slot anew. */
 void inventory_wrong(struct inventory *v, const struct digest *d, const struct node_key *k);
 
@@ -104,8 +106,10 @@ void inventory_dialed(struct inventory *v, u32 id, int err, struct wire_in *answ
 must_use int inventory_answer(struct inventory *v, const struct node_key *from, unsigned number,
                               struct wire_in *request, struct wire_out *answer, u64 now_ns);
 
-/* For simulations that begin in a settled region: `v` believes of `of`'s table (same pool, up in
- * `v`) what `of` has written, as if it had been told. */
+/* For simulations that begin in a settled region. First what each was told of its own layers is
+ * written and signed at once; then `v` believes of `of`'s table (same pool, up in `v`) what `of`
+ * has written, as if it had been told. */
+void inventory_settle(struct inventory *v, u64 now_ns);
 void inventory_prime(struct inventory *v, const struct inventory *of);
 
 /* --- looking on ------------------------------------------------------------------------------ */

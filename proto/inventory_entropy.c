@@ -20,7 +20,7 @@
 
 #define GROUPS        16u
 #define GROUP_HEAD    4u
-#define BYTES_MOD     255u
+#define BYTES_MOD     INVENTORY_BYTES_MOD
 #define TALK_BEHIND   16u /* further behind than this: by stream, which brings all of it */
 #define WANTS_MESSAGE 56u /* of 20 bytes: one datagram */
 #define ANSWER_MAX    8u  /* datagrams that answer one WANT */
@@ -206,12 +206,12 @@ void inventory_wants_expire(struct inventory *v, u64 now_ns)
 
 /* --- comparing ------------------------------------------------------------------------------- */
 
-static u8 byte_now(const struct inventory *v, const struct inventory_seat *s)
+static u8 byte_now(const struct inventory_seat *s)
 {
+    u32 sum = s->n % BYTES_MOD + s->tag;
     if (s->table == INVENTORY_NO_TABLE)
         return 0;
-    u32 tag = (u32)inventory_table_at(v, s->table)->base & 0xffff;
-    return (u8)(1 + ((u64)s->n + tag) % BYTES_MOD);
+    return (u8)(1 + (sum < BYTES_MOD ? sum : sum - BYTES_MOD));
 }
 
 static unsigned group_of(const struct inventory *v, u32 at)
@@ -248,13 +248,24 @@ void inventory_ask_proof(struct inventory *v, u16 peer)
     row_send(v, &row);
 }
 
+/* What each seat was at in this round. Where nothing was written for two rounds, nothing is new. */
+static void note_bytes(struct inventory *v)
+{
+    if (v->hash != v->hash_then[0] || v->hash != v->hash_then[1])
+        for (u32 o = 0; o < v->cap_seats; o++) {
+            const struct inventory_seat *s = &v->seats[o];
+            if (!(s->flags & INVENTORY_UP))
+                continue;
+            v->then[1][o] = v->then[0][o];
+            v->then[0][o] = byte_now(s);
+        }
+    v->hash_then[1] = v->hash_then[0];
+    v->hash_then[0] = v->hash;
+}
+
 void inventory_entropy_expire(struct inventory *v, u64 now_ns)
 {
-    for (u32 i = 0; i < v->n_order; i++) {
-        struct inventory_note *note = &v->notes[v->order[i]];
-        note->byte[1] = note->byte[0];
-        note->byte[0] = byte_now(v, &v->seats[v->order[i]]);
-    }
+    note_bytes(v);
     v->entropy_due_ns = now_ns + v->entropy_ns;
     if (v->n_order < 2)
         return;
@@ -307,7 +318,7 @@ static int read_ask(struct inventory *v, u16 from, struct wire_in *msg)
         len += GROUP_HEAD;
         for (u32 k = 0; k < n; k++) {
             u16 o = v->order[at + k];
-            bytes[len++] = fresh ? byte_now(v, &v->seats[o]) : v->notes[o].byte[1];
+            bytes[len++] = fresh ? byte_now(&v->seats[o]) : v->then[1][o];
         }
         at = end;
     }
@@ -323,7 +334,7 @@ static bool compare(struct inventory *v, struct row *row, u32 at, const u8 *byte
     for (u32 k = 0; k < n; k++) {
         u16 o = v->order[at + k];
         const struct inventory_seat *s = &v->seats[o];
-        u8 mine = byte_now(v, s), theirs = bytes[k];
+        u8 mine = byte_now(s), theirs = bytes[k];
         same &= mine == theirs;
         if (mine == theirs || theirs == 0)
             continue;

@@ -43,6 +43,7 @@ enum inventory_message {
 #define INVENTORY_TYPICAL_BYTES 10
 #define INVENTORY_HEAD_BYTES    105
 #define INVENTORY_WANT_BYTES    20
+#define INVENTORY_BYTES_MOD     255u /* of a version, in anti-entropy */
 
 enum inventory_seat_flags {
     INVENTORY_UP = 1,
@@ -57,13 +58,13 @@ struct inventory_seat { /* what each op that comes looks at: eight bytes, so tha
     u32 n;
     u16 table;
     u8 flags;
+    u8 tag; /* of the table's epoch: where its byte of anti-entropy begins */
 };
 
 struct inventory_note { /* the rest of a seat */
     u32 head_n;         /* 1 + n of the newest head passed on; 0: none */
     u32 distance_us;
     u32 down_s; /* since when, in seconds of the clock given */
-    u8 byte[2]; /* as of the last round of anti-entropy, and the one before */
 };
 
 struct inventory_limb { /* a place in the tree, by origin */
@@ -85,14 +86,14 @@ struct inventory_sent {
 
 struct inventory_link {
     u16 peer;
+    u8 slot; /* its place among the links */
     bool tree;
     u16 instead_of; /* of this neighbour, which is silent; or INVENTORY_NONE */
     u64 keep_ns;    /* neither of these: until then */
     u64 ask_ns;     /* compare whole vectors with it then; UINT64_MAX: not */
     /* Outwards. */
     u32 session, seq, low; /* next to send; the oldest not acknowledged */
-    u64 cursor, oldest_ns; /* of the log; when the first waiting entry came */
-    u32 waiting;           /* log entries from `cursor` on that did not come from it */
+    u64 cursor;            /* of the log */
     u64 last_ns;           /* data last sent */
     u64 srtt_ns, rttvar_ns, heard_ns;
     bool silent;
@@ -139,7 +140,8 @@ struct inventory_dial {
 };
 
 struct inventory_own {
-    u64 *set; /* open addressing of digest hashes; 0: free */
+    u64 epoch; /* of our table */
+    u64 *set;  /* open addressing of digest hashes; 0: free */
     u32 set_cap, set_len;
     u64 *add, *take; /* staged, INVENTORY_STAGED_MAX in all */
     u32 n_add, n_take, staged_cap;
@@ -166,6 +168,8 @@ struct inventory {
     struct inventory_seat *seats;
     struct inventory_note *notes;
     struct inventory_limb *limbs;
+    u8 *then[2];      /* a byte a seat: as of the last round of anti-entropy, and the one before */
+    u64 hash_then[2]; /* ours in these rounds */
     u32 cap_seats, n_known;
     u16 root;
     u16 *order; /* who is up, ourselves included, by place */
@@ -174,8 +178,12 @@ struct inventory {
     struct inventory_logged *log;
     u32 log_cap;
     u64 log_head, log_floor; /* entries below the floor are gone */
+    /* What each look at the links needs stands here, by slot, so that most looks touch none. */
+    u32 n_links, outward; /* outward: a bit for each that is given what is new */
+    u16 link_peer[INVENTORY_LINKS];
+    u32 waiting[INVENTORY_LINKS];  /* log entries from its cursor on that did not come from it */
+    u64 link_due[INVENTORY_LINKS]; /* not before this has it anything to do */
     struct inventory_link *links[INVENTORY_LINKS];
-    u32 n_links;
 
     struct inventory_pending *pending;
     u32 n_pending, cap_pending;
@@ -259,7 +267,7 @@ void inventory_pending_retry(struct inventory *v, u16 o, u64 now_ns);
 void inventory_pending_drop(struct inventory *v, u16 o);
 
 /* inventory_link.c */
-void inventory_log(struct inventory *v, u16 table, u32 n, u16 via, u64 now_ns);
+void inventory_log(struct inventory *v, u16 table, u32 n, u16 via);
 void inventory_links_fit(struct inventory *v, u64 now_ns); /* after the tree or silence changed */
 must_use int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns);
 bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64 now_ns);

@@ -213,7 +213,7 @@ static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
     v->hash += t->step;
     v->stats.ops_received++;
     if (!from->quiet)
-        inventory_log(v, i, s->n, from->from, now_ns);
+        inventory_log(v, i, s->n, from->from);
     return true;
 }
 
@@ -358,8 +358,7 @@ static void head_own(struct inventory *v, u64 epoch, const struct inventory_head
         inventory_own_renew(v, epoch);
 }
 
-static void head_known(struct inventory *v, u16 o, const struct inventory_head *h, u16 from,
-                       u64 now_ns)
+static void head_known(struct inventory *v, u16 o, const struct inventory_head *h, u16 from)
 {
     struct inventory_seat *s = &v->seats[o];
     struct inventory_table *t = inventory_table_at(v, s->table);
@@ -367,7 +366,7 @@ static void head_known(struct inventory *v, u16 o, const struct inventory_head *
     if (h->n + 1 <= v->notes[o].head_n)
         return;
     v->notes[o].head_n = h->n + 1;
-    inventory_log(v, s->table, h->n, (u16)(from | INVENTORY_LOG_HEAD), now_ns);
+    inventory_log(v, s->table, h->n, (u16)(from | INVENTORY_LOG_HEAD));
 }
 
 /* Of the epoch that we follow. */
@@ -390,7 +389,7 @@ static void head_same(struct inventory *v, u16 o, const struct inventory_head *h
         return; /* too old to be held against anything */
     struct inventory_sum sum = inventory_table_sum(v->pool, t, h->n);
     if (inventory_sum_equal(&sum, &h->sum)) {
-        head_known(v, o, h, from, now_ns);
+        head_known(v, o, h, from);
         return;
     }
     doubt(v, o, now_ns);
@@ -440,7 +439,7 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
     }
     inventory_attach(v, o, i, h->n);
     s->flags &= (u8)~INVENTORY_DOUBT;
-    head_known(v, o, h, from, now_ns);
+    head_known(v, o, h, from);
 }
 
 /* --- a row of items -------------------------------------------------------------------------- */

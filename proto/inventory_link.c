@@ -45,6 +45,65 @@ static bool outward(const struct inventory_link *l)
     return l->tree || l->instead_of != INVENTORY_NONE;
 }
 
+/* --- when ------------------------------------------------------------------------------------ */
+
+static u64 timeout(const struct inventory_link *l)
+{
+    u64 t = l->srtt_ns ? l->srtt_ns + 4 * l->rttvar_ns : RTO_FIRST;
+    return inventory_min(inventory_max(t, RTO_MIN), RTO_MAX);
+}
+
+static u32 item_room(const struct inventory *v)
+{
+    return (u32)v->datagram_max - INVENTORY_FRAME_BYTES;
+}
+
+/* Entries that fill a datagram, about. */
+static u32 full_batch(const struct inventory *v)
+{
+    return item_room(v) / INVENTORY_TYPICAL_BYTES;
+}
+
+/* When the oldest that is not acknowledged should go again; or one that was seen missing. */
+static u64 resend_due(const struct inventory_link *l, u32 *seq)
+{
+    if (l->low == l->seq)
+        return UINT64_MAX;
+    for (u32 q = l->low; q != l->seq; q++)
+        if (l->sent[q % INVENTORY_WINDOW].resend) {
+            *seq = q;
+            return 0;
+        }
+    const struct inventory_sent *s = &l->sent[l->low % INVENTORY_WINDOW];
+    *seq = l->low;
+    return s->sent_ns + (timeout(l) << (s->tries ? s->tries - 1 : 0));
+}
+
+static u64 data_due(const struct inventory *v, const struct inventory_link *l)
+{
+    u32 waiting = v->waiting[l->slot];
+    if (!outward(l) || waiting == 0 || l->seq - l->low >= INVENTORY_WINDOW)
+        return UINT64_MAX;
+    if (waiting >= full_batch(v))
+        return 0;
+    return l->last_ns ? l->last_ns + v->batch_ns : 0;
+}
+
+static u64 link_due(const struct inventory *v, const struct inventory_link *l)
+{
+    u32 seq;
+    u64 t = inventory_min(resend_due(l, &seq), l->ack_ns);
+    return inventory_min(t, data_due(v, l));
+}
+
+/* After anything about it changed: when it has something to do. */
+static void link_note(struct inventory *v, const struct inventory_link *l)
+{
+    u64 t = inventory_min(link_due(v, l), l->ask_ns);
+    v->link_due[l->slot] = outward(l) ? t : inventory_min(t, l->keep_ns);
+    v->outward = (v->outward & ~(1u << l->slot)) | (u32)outward(l) << l->slot;
+}
+
 /* --- the log --------------------------------------------------------------------------------- */
 
 static u64 log_tail(const struct inventory *v)
@@ -84,16 +143,16 @@ static bool log_room(struct inventory *v)
     return true;
 }
 
-void inventory_log(struct inventory *v, u16 table, u32 n, u16 via, u64 now_ns)
+void inventory_log(struct inventory *v, u16 table, u32 n, u16 via)
 {
     u16 peer = via & (INVENTORY_LOG_HEAD - 1);
     bool any = false;
     for (u32 i = 0; i < v->n_links; i++) {
-        struct inventory_link *l = v->links[i];
-        if (!outward(l) || l->peer == peer)
+        if (!(v->outward >> i & 1) || v->link_peer[i] == peer)
             continue;
-        if (l->waiting++ == 0)
-            l->oldest_ns = now_ns;
+        u32 waiting = ++v->waiting[i];
+        if (waiting == 1 || waiting == full_batch(v))
+            link_note(v, v->links[i]);
         any = true;
     }
     /* A leaf's only link has no use for what came by it. */
@@ -116,7 +175,7 @@ static u32 count_waiting(const struct inventory *v, const struct inventory_link 
 static struct inventory_link *link_find(const struct inventory *v, u16 peer)
 {
     for (u32 i = 0; i < v->n_links; i++)
-        if (v->links[i]->peer == peer)
+        if (v->link_peer[i] == peer)
             return v->links[i];
     return NULL;
 }
@@ -125,7 +184,15 @@ static void link_del(struct inventory *v, u32 i)
 {
     free(v->links[i]);
     v->bytes -= sizeof(*v->links[i]);
-    v->links[i] = v->links[--v->n_links];
+    u32 last = --v->n_links;
+    v->links[i] = v->links[last];
+    if (i < last)
+        v->links[i]->slot = (u8)i;
+    v->link_peer[i] = v->link_peer[last];
+    v->waiting[i] = v->waiting[last];
+    v->link_due[i] = v->link_due[last];
+    u32 moved = v->outward >> last & 1;
+    v->outward = (v->outward & ~(1u << i) & ~(1u << last)) | (i < last ? moved << i : 0);
 }
 
 static void link_reset(struct inventory *v, struct inventory_link *l)
@@ -133,7 +200,7 @@ static void link_reset(struct inventory *v, struct inventory_link *l)
     l->session = (u32)rng_u64(&v->rng);
     l->seq = l->low = 1;
     l->cursor = v->log_head;
-    l->waiting = 0;
+    v->waiting[l->slot] = 0;
 }
 
 static struct inventory_link *link_new(struct inventory *v, u16 peer, u64 now_ns)
@@ -146,18 +213,21 @@ static struct inventory_link *link_new(struct inventory *v, u16 peer, u64 now_ns
         return NULL;
     v->bytes += sizeof(*l);
     l->peer = peer;
+    l->slot = (u8)v->n_links++;
     l->instead_of = INVENTORY_NONE;
     l->keep_ns = now_ns + KEEP_NS;
     l->ask_ns = l->ack_ns = UINT64_MAX;
+    v->links[l->slot] = l;
+    v->link_peer[l->slot] = peer;
     link_reset(v, l);
-    v->links[v->n_links++] = l;
+    link_note(v, l);
     return l;
 }
 
 void inventory_links_drop(struct inventory *v, u16 peer)
 {
     for (u32 i = v->n_links; i > 0; i--)
-        if (v->links[i - 1]->peer == peer)
+        if (v->link_peer[i - 1] == peer)
             link_del(v, i - 1);
 }
 
@@ -179,7 +249,7 @@ static void fit_tree(struct inventory *v, u16 peer, u64 now_ns)
         return;
     if (!outward(l)) {
         l->cursor = v->log_head;
-        l->waiting = 0;
+        v->waiting[l->slot] = 0;
         l->ask_ns = now_ns + ASK_NS;
     }
     l->tree = true;
@@ -197,8 +267,7 @@ static void fit_instead(struct inventory *v, u16 peer, struct inventory_link *si
         return;
     l->instead_of = silent->peer;
     l->cursor = link_needs(silent);
-    l->waiting = count_waiting(v, l);
-    l->oldest_ns = now_ns;
+    v->waiting[l->slot] = count_waiting(v, l);
 }
 
 static bool is_neighbour(const struct inventory *v, u16 a, u16 b)
@@ -223,7 +292,7 @@ void inventory_links_fit(struct inventory *v, u64 now_ns)
         if (!silent || !silent->silent || !is_neighbour(v, silent->peer, l->peer))
             l->instead_of = INVENTORY_NONE;
         if (!outward(l)) {
-            l->waiting = 0;
+            v->waiting[l->slot] = 0;
             l->keep_ns = now_ns + KEEP_NS;
         }
     }
@@ -238,6 +307,8 @@ void inventory_links_fit(struct inventory *v, u64 now_ns)
         for (unsigned k = 0; k < INVENTORY_KIDS; k++)
             fit_instead(v, v->limbs[l->peer].kid[k], l, now_ns);
     }
+    for (u32 i = 0; i < v->n_links; i++)
+        link_note(v, v->links[i]);
 }
 
 /* --- receiving ------------------------------------------------------------------------------- */
@@ -252,12 +323,6 @@ static void measure(struct inventory_link *l, u64 rtt_ns)
     u64 off = rtt_ns > l->srtt_ns ? rtt_ns - l->srtt_ns : l->srtt_ns - rtt_ns;
     l->rttvar_ns = (3 * l->rttvar_ns + off) / 4;
     l->srtt_ns = (7 * l->srtt_ns + rtt_ns) / 8;
-}
-
-static u64 timeout(const struct inventory_link *l)
-{
-    u64 t = l->srtt_ns ? l->srtt_ns + 4 * l->rttvar_ns : RTO_FIRST;
-    return inventory_min(inventory_max(t, RTO_MIN), RTO_MAX);
 }
 
 /* True: it was silent, and is not any more. */
@@ -350,6 +415,7 @@ int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64
             back = acked(l, ack, mask, now_ns);
         if (seq > 0 && !number_take(v, l, session, seq, now_ns))
             items.len = 0; /* read before */
+        link_note(v, l);
     }
     if (back) /* `l` may go */
         inventory_links_fit(v, now_ns);
@@ -357,11 +423,6 @@ int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
-
-static u32 item_room(const struct inventory *v)
-{
-    return (u32)v->datagram_max - INVENTORY_FRAME_BYTES;
-}
 
 /* The bytes of one log entry, or 0 when there is nothing (any more) to say. */
 static size_t encode_one(const struct inventory *v, const struct inventory_link *l, u64 at,
@@ -414,46 +475,11 @@ static void put_batch(struct inventory_link *l, u32 seq, const u8 *items, size_t
     l->ack_ns = UINT64_MAX;
 }
 
-/* When the oldest that is not acknowledged should go again; or one that was seen missing. */
-static u64 resend_due(const struct inventory_link *l, u32 *seq)
-{
-    if (l->low == l->seq)
-        return UINT64_MAX;
-    for (u32 q = l->low; q != l->seq; q++)
-        if (l->sent[q % INVENTORY_WINDOW].resend) {
-            *seq = q;
-            return 0;
-        }
-    const struct inventory_sent *s = &l->sent[l->low % INVENTORY_WINDOW];
-    *seq = l->low;
-    return s->sent_ns + (timeout(l) << (s->tries ? s->tries - 1 : 0));
-}
-
-static u64 data_due(const struct inventory *v, const struct inventory_link *l)
-{
-    if (!outward(l) || l->waiting == 0 || l->seq - l->low >= INVENTORY_WINDOW)
-        return UINT64_MAX;
-    if (l->waiting >= item_room(v) / INVENTORY_TYPICAL_BYTES)
-        return 0;
-    return l->last_ns ? l->last_ns + v->batch_ns : 0;
-}
-
-static u64 link_due(const struct inventory *v, const struct inventory_link *l)
-{
-    u32 seq;
-    u64 t = inventory_min(resend_due(l, &seq), l->ack_ns);
-    return inventory_min(t, data_due(v, l));
-}
-
 u64 inventory_links_due(const struct inventory *v)
 {
     u64 t = UINT64_MAX;
-    for (u32 i = 0; i < v->n_links; i++) {
-        const struct inventory_link *l = v->links[i];
-        t = inventory_min(t, inventory_min(link_due(v, l), l->ask_ns));
-        if (!outward(l))
-            t = inventory_min(t, l->keep_ns);
-    }
+    for (u32 i = 0; i < v->n_links; i++)
+        t = inventory_min(t, v->link_due[i]);
     return t;
 }
 
@@ -488,7 +514,7 @@ static bool send_new(struct inventory *v, struct inventory_link *l, struct wire_
     u32 passed;
     u64 from = l->cursor;
     l->cursor = encode(v, l, from, v->log_head, items, &len, &passed);
-    l->waiting = l->cursor == v->log_head ? 0 : l->waiting - passed;
+    v->waiting[l->slot] = l->cursor == v->log_head ? 0 : v->waiting[l->slot] - passed;
     if (len == 0)
         return false; /* all of it is out of date */
     *sent_at(l, l->seq) = (struct inventory_sent){.from = from, .to = l->cursor, .sent_ns = now_ns};
@@ -515,10 +541,13 @@ static bool link_write(struct inventory *v, struct inventory_link *l, struct wir
 bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64 now_ns)
 {
     for (u32 i = 0; i < v->n_links; i++) {
+        if (v->link_due[i] > now_ns)
+            continue;
         struct inventory_link *l = v->links[i];
-        u16 peer = l->peer;
-        if (link_due(v, l) <= now_ns && link_write(v, l, w, now_ns)) {
-            *to = peer;
+        bool wrote = link_due(v, l) <= now_ns && link_write(v, l, w, now_ns);
+        link_note(v, l);
+        if (wrote) {
+            *to = l->peer;
             return true;
         }
     }
@@ -529,10 +558,13 @@ void inventory_links_expire(struct inventory *v, u64 now_ns)
 {
     for (u32 i = v->n_links; i > 0; i--) {
         struct inventory_link *l = v->links[i - 1];
+        if (v->link_due[i - 1] > now_ns)
+            continue;
         if (now_ns >= l->ask_ns) {
             l->ask_ns = UINT64_MAX;
             if (outward(l))
                 inventory_ask(v, l->peer, true);
+            link_note(v, l);
         }
         if (!outward(l) && now_ns >= l->keep_ns)
             link_del(v, i - 1);

@@ -46,7 +46,7 @@ void inventory_own_fini(struct inventory *v)
 
 u64 inventory_epoch(const struct inventory *v)
 {
-    return own_table(v)->epoch;
+    return v->own.epoch;
 }
 
 /* --- the set of what we hold ----------------------------------------------------------------- */
@@ -62,6 +62,12 @@ static u64 *set_cell(const struct inventory_own *w, u64 hash)
 static bool set_has(const struct inventory_own *w, u64 hash)
 {
     return w->set_cap && *set_cell(w, hash);
+}
+
+bool inventory_holds(const struct inventory *v, const struct digest *d)
+{
+    u64 hash = inventory_digest_hash(v->pool, d);
+    return set_has(&v->own, hash ? hash : 1);
 }
 
 static int set_room(struct inventory *v)
@@ -165,7 +171,7 @@ static int rewrite(struct inventory *v)
     return 0;
 }
 
-static int own_append(struct inventory *v, struct inventory_op *op, u64 now_ns)
+static int own_append(struct inventory *v, struct inventory_op *op)
 {
     struct inventory_seat *s = &v->seats[v->me];
     struct inventory_table *t = own_table(v);
@@ -174,12 +180,12 @@ static int own_append(struct inventory *v, struct inventory_op *op, u64 now_ns)
         return err;
     s->n++;
     v->hash += t->step;
-    inventory_log(v, s->table, s->n, INVENTORY_NONE, now_ns);
+    inventory_log(v, s->table, s->n, INVENTORY_NONE);
     return 0;
 }
 
 /* One op for an addition and a removal, as far as there are both. */
-static int write_one(struct inventory *v, u64 now_ns)
+static int write_one(struct inventory *v)
 {
     struct inventory_own *w = &v->own;
     const struct inventory_table *t = own_table(v);
@@ -190,7 +196,7 @@ static int write_one(struct inventory *v, u64 now_ns)
     }
     if (w->n_add > 0)
         op.new_fp = inventory_fingerprint(w->add[w->n_add - 1]);
-    int err = own_append(v, &op, now_ns);
+    int err = own_append(v, &op);
     if (err)
         return err;
     w->n_take -= w->n_take > 0;
@@ -207,7 +213,7 @@ static void commit(struct inventory *v, u64 now_ns)
     if (w->n_add + w->n_take > REWRITE)
         err = rewrite(v);
     while (!err && w->n_add + w->n_take > 0)
-        err = write_one(v, now_ns);
+        err = write_one(v);
     w->last_commit_ns = now_ns;
     w->commit_ns = err ? now_ns + v->batch_ns : UINT64_MAX; /* out of memory: later */
     if (own_table(v)->n == w->head_n || w->head_due)
@@ -298,7 +304,7 @@ static void sign(struct inventory *v, u64 now_ns)
     w->head_share =
         (w->head_signed ? 750 : 250) + (u32)rng_below(&v->rng, w->head_signed ? 500 : 1000);
     w->head_signed = true;
-    inventory_log(v, s->table, h.n, INVENTORY_NONE | INVENTORY_LOG_HEAD, now_ns);
+    inventory_log(v, s->table, h.n, INVENTORY_NONE | INVENTORY_LOG_HEAD);
 }
 
 u64 inventory_own_due(const struct inventory *v)
@@ -317,12 +323,20 @@ void inventory_own_run(struct inventory *v, u64 now_ns)
         commit(v, now_ns);
     if (w->accused && now_ns >= w->accused_ns) {
         struct inventory_op op = {.rank_kind = INVENTORY_NOP};
-        w->accused = own_append(v, &op, now_ns) != 0;
+        w->accused = own_append(v, &op) != 0;
         w->accused_ns = now_ns + NOP_NS; /* out of memory: later */
         w->head_due = true;
     }
     /* What a store begins with comes before the first head. */
     if ((w->head_due && w->commit_ns == UINT64_MAX) || now_ns >= w->head_ns)
+        sign(v, now_ns);
+}
+
+void inventory_settle(struct inventory *v, u64 now_ns)
+{
+    if (v->own.n_add + v->own.n_take > 0)
+        commit(v, now_ns);
+    if (v->own.head_due && v->own.commit_ns == UINT64_MAX)
         sign(v, now_ns);
 }
 

@@ -62,6 +62,7 @@ int inventory_pool_new(struct inventory_pool **out, u64 salt)
     p->salt[8] ^= 0x5a; /* the halves differ */
     p->bytes = sizeof(*p);
     memset(p->ref_heads, 0xff, sizeof(p->ref_heads));
+    memset(p->recent, 0xff, sizeof(p->recent));
     int err = inventory_index_init(&p->now, &p->bytes);
     if (err) {
         free(p);
@@ -134,6 +135,19 @@ u16 inventory_name_find(const struct inventory_pool *p, u64 place)
 {
     u32 cell = p->name_map_cap ? *map_cell(p, place) : 0;
     return cell ? (u16)(cell - 1) : (u16)INVENTORY_NONE;
+}
+
+u16 inventory_name_of(struct inventory_pool *p, const struct node_key *k)
+{
+    u16 *recent = &p->recent[(k->bytes[0] << 8 | k->bytes[1]) % INVENTORY_RECENT];
+    u16 o = *recent;
+    if (o < p->n_names && p->names[o].users > 0 && node_key_equal(&p->names[o].key, k))
+        return o;
+    o = inventory_name_find(p, inventory_place(p, k));
+    if (o == INVENTORY_NONE || !node_key_equal(&p->names[o].key, k))
+        return INVENTORY_NONE;
+    *recent = o;
+    return o;
 }
 
 static int map_grow(struct inventory_pool *p, u32 cap)

@@ -28,6 +28,7 @@
 #define INVENTORY_HEADS     4u          /* signed heads kept of each table */
 #define INVENTORY_N_MAX     0xfffffff0u /* versions of one epoch */
 #define INVENTORY_REF_HEADS 4096u
+#define INVENTORY_RECENT    4096u
 
 static_assert(LIMIT_MEMBERS < INVENTORY_NONE, "origins are numbered in 15 bits");
 
@@ -96,6 +97,7 @@ struct inventory_pool {
     u32 n_names, cap_names;
     u32 *name_map, name_map_cap; /* open addressing by place: index + 1 */
     u16 ref_heads[INVENTORY_REF_HEADS];
+    u16 recent[INVENTORY_RECENT]; /* by the key's first bits: who was looked up last */
     u32 views, stamp;
 };
 
@@ -114,6 +116,8 @@ void inventory_index_fini(struct inventory_index *ix, u64 *bytes);
  * place. */
 must_use int inventory_name_get(struct inventory_pool *p, const struct node_key *k, u16 *out);
 u16 inventory_name_find(const struct inventory_pool *p, u64 place); /* or INVENTORY_NONE */
+/* The same by key, without hashing it each time. */
+u16 inventory_name_of(struct inventory_pool *p, const struct node_key *k);
 void inventory_name_put(struct inventory_pool *p, u16 origin);
 u64 inventory_place(const struct inventory_pool *p, const struct node_key *k);
 

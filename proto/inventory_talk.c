@@ -325,7 +325,7 @@ static int take_snapshot(struct inventory *v, const struct snapshot *s, u64 now_
     inventory_head_keep(inventory_table_at(v, i), &s->head);
     if (v->notes[s->origin].head_n < s->head.n + 1) {
         v->notes[s->origin].head_n = s->head.n + 1;
-        inventory_log(v, i, s->head.n, (u16)(s->from | INVENTORY_LOG_HEAD), now_ns);
+        inventory_log(v, i, s->head.n, (u16)(s->from | INVENTORY_LOG_HEAD));
     }
     return 0;
 }

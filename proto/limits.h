@@ -30,6 +30,7 @@
 #define LIMIT_FILL_BLOCK_BYTES (256 * KIB) /* one buffer of received bytes */
 #define LIMIT_FILL_LAG_BYTES   (8 * MIB)   /* received, not yet written and hashed */
 #define LIMIT_FILLS            256         /* layers being fetched at once */
+#define LIMIT_PIECES           16384u /* of one layer: 64 GiB; larger ones come in one stream */
 
 /* Configuration. */
 #define LIMIT_CONFIG_BYTES  (256 * KIB)
@@ -54,6 +55,13 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 #define LIMIT_PURGE_MS        (400ull * 86400000) /* how long one may keep a blob out */
 #define LIMIT_PURGE_AHEAD_MS  86400000ull         /* how far ahead an issuer's clock may be */
 #define LIMIT_PURGE_VERIFY    64 /* signatures looked at per message: 5 ms at the worst */
+
+/* Swarms. */
+#define LIMIT_SWARMS           512   /* layers at once: wanted, seeded, or that we are home of */
+#define LIMIT_SWARM_NEIGHBOURS 40    /* of one layer; SWARM_NEIGHBOURS are sought */
+#define LIMIT_SWARM_REQUESTS   32    /* of one layer, under way at once */
+#define LIMIT_SWARM_SERVES     96    /* given or held at once, of all layers together */
+#define LIMIT_SWARM_GUESTS     65536 /* askers that a home remembers, of all layers together */
 
 static_assert(LIMIT_FILL_LAG_BYTES >= 4 * LIMIT_FILL_BLOCK_BYTES, "a lag window of several blocks");
 static_assert(LIMIT_HTTP_TARGET_BYTES < LIMIT_HTTP_HEAD_BYTES, "a target fits in a head");

@@ -236,7 +236,7 @@ u64 member_next_expiry(const struct member *m)
 
 /* Every call that tells the time comes through here. What lies beyond the moment at which we
  * wanted to be called is a pause of ours, and does not count. */
-static void tick(struct member *m, u64 now_ns)
+void member_tick(struct member *m, u64 now_ns)
 {
     if (now_ns <= m->now_ns)
         return;
@@ -255,7 +255,7 @@ static void tick(struct member *m, u64 now_ns)
 
 void member_lag(struct member *m, u64 lag_ns, u64 now_ns)
 {
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     if (lag_ns <= LATE_NS || m->own_ns < m->lag_counted_ns)
         return;
     m->lag_counted_ns = m->own_ns + m->timing.probe_interval_ns;
@@ -276,7 +276,7 @@ static void reap(struct member *m)
 
 void member_expire(struct member *m, u64 now_ns)
 {
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     probe_expire(m);
     belief_expire(m);
     talk_expire(m);
@@ -335,7 +335,7 @@ int member_read(struct member *m, const struct addr *from, const u8 sender[8], u
                 struct wire_in *msg, u64 now_ns)
 {
     u64 word = word_of(sender);
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     if (word == self_word(m))
         return ERR_DENIED;
     int err = read_message(m, from, word, number, msg);
@@ -348,7 +348,7 @@ int member_answer(struct member *m, const struct addr *from, const u8 sender[8],
 {
     u64 word = word_of(sender);
     (void)from; /* a stream's port says nothing: the caller's record does */
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     if (word == self_word(m))
         return ERR_DENIED;
     int err = talk_answer(m, word, number, request, answer);
@@ -358,7 +358,7 @@ int member_answer(struct member *m, const struct addr *from, const u8 sender[8],
 
 void member_dialed(struct member *m, u32 id, int err, struct wire_in *answer, u64 now_ns)
 {
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     m->stats.malformed += talk_dialed(m, id, err, answer) == ERR_PROTO;
 }
 
@@ -380,14 +380,15 @@ static bool write_one(struct member *m, const struct send *s, struct wire_out *w
 
 bool member_write(struct member *m, struct addr *to, struct wire_out *w, u64 now_ns)
 {
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     struct wire_out part = *w;
     if (part.cap - part.len > m->datagram_max)
         part.cap = part.len + m->datagram_max;
     while (m->n_sends > 0) {
         struct send s = m->sends[m->sends_at];
         m->sends_at = (m->sends_at + 1) % SENDS_MAX;
-        m->n_sends--;
+        if (--m->n_sends == 0)
+            m->sends_at = 0; /* the same place again, which is at hand */
         if (!write_one(m, &s, &part))
             continue;
         *to = s.to;
@@ -399,7 +400,7 @@ bool member_write(struct member *m, struct addr *to, struct wire_out *w, u64 now
 
 void member_own(struct member *m, const struct addr *from, u64 now_ns)
 {
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     if (addr_equal(from, &m->self->rec.addr))
         return;
     if (m->cloned_ns && m->own_ns - m->cloned_ns < 10 * SECOND_NS)
@@ -413,7 +414,7 @@ void member_own(struct member *m, const struct addr *from, u64 now_ns)
 void member_change(struct member *m, const struct member_record *self, u64 now_ns)
 {
     struct peer *next, *old = m->self;
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     struct member_record r = *self;
     r.key = old->rec.key;
     r.epoch = old->rec.epoch;
@@ -436,7 +437,7 @@ void member_change(struct member *m, const struct member_record *self, u64 now_n
 
 void member_leave(struct member *m, u64 now_ns)
 {
-    tick(m, now_ns);
+    member_tick(m, now_ns);
     if (m->leaving)
         return;
     m->leaving = true;
@@ -489,6 +490,12 @@ bool member_find_sender(const struct member *m, const u8 sender[8], struct membe
     if (p)
         view(m, p, out);
     return p != NULL;
+}
+
+const struct node_key *member_key_of(const struct member *m, const u8 sender[8])
+{
+    const struct peer *p = peer_by_word(m, word_of(sender));
+    return p ? &p->rec.key : NULL;
 }
 
 bool member_each(const struct member *m, size_t *at, struct member_view *out)

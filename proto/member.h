@@ -59,7 +59,6 @@ bool member_network_has(const struct member_network *n, const struct addr *a);
  * handed in (copied there), from the member list in a view. Printable, without control characters.
  */
 struct member_record {
-    struct node_key key;
     u64 epoch;       /* boot epoch: greater at each start */
     u64 incarnation; /* raised to refute, and when anything here changes */
     struct addr addr;
@@ -67,6 +66,7 @@ struct member_record {
     u8 version_min, version_max; /* wire versions it understands */
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
+    struct node_key key;
     const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
     const char *public_url;           /* at most MEMBER_URL_MAX */
     const struct member_network *serves; /* in what is handed in; see member_serves(). NULL: none */
@@ -168,6 +168,10 @@ struct member_event {
     enum member_state state;
     struct addr addr; /* of whom it is about */
 };
+/* For simulations that begin in a settled region: `m` believes what `of` signed of itself, as if it
+ * had come in a list. ERR_FULL, ERR_NOMEM. */
+must_use int member_prime(struct member *m, const struct member *of, u64 now_ns);
+
 bool member_next_event(struct member *m, struct member_event *ev);
 
 /* --- looking on ------------------------------------------------------------------------------ */
@@ -189,6 +193,9 @@ struct member_view {
 size_t member_serves(const struct member_view *v, struct member_network out[MEMBER_SERVES_MAX]);
 bool member_find(const struct member *m, const struct node_key *k, struct member_view *out);
 bool member_find_sender(const struct member *m, const u8 sender[8], struct member_view *out);
+/* The whole key of one of them, or our own; borrowed until the next call that drives. NULL: nobody
+ * known. */
+const struct node_key *member_key_of(const struct member *m, const u8 sender[8]);
 /* Iterates over everybody but ourselves: `*at` starts at 0. False at the end. */
 bool member_each(const struct member *m, size_t *at, struct member_view *out);
 const struct member_record *member_self(const struct member *m);

@@ -104,6 +104,7 @@ static void suspicion_end(struct member *m, struct peer *p)
     }
     free(s);
     p->suspicion = NULL;
+    p->doubted = p->verdict != NULL;
 }
 
 void belief_clear(struct member *m, struct peer *p)
@@ -113,6 +114,7 @@ void belief_clear(struct member *m, struct peer *p)
         news_drop(m, &p->news);
     free(p->verdict);
     p->verdict = NULL;
+    p->doubted = p->suspicion != NULL;
 }
 
 static struct suspicion *suspicion_start(struct member *m, struct peer *p)
@@ -130,6 +132,7 @@ static struct suspicion *suspicion_start(struct member *m, struct peer *p)
         return NULL;
     s->start_ns = m->own_ns;
     p->suspicion = s;
+    p->doubted = true;
     m->suspects[m->n_suspects++] = p;
     move(m, p, MEMBER_SUSPECT);
     member_tell(m, MEMBER_EVENT_SUSPECT, p);
@@ -167,9 +170,11 @@ static bool keep_verdict(struct peer *p, u64 by, const struct node_signature *si
 {
     if (!p->verdict)
         p->verdict = malloc(sizeof(*p->verdict));
-    if (p->verdict)
-        *p->verdict = (struct verdict){.by = by, .sig = *sig};
-    return p->verdict != NULL;
+    if (!p->verdict)
+        return false;
+    *p->verdict = (struct verdict){.by = by, .sig = *sig};
+    p->doubted = true;
+    return true;
 }
 
 static void die(struct member *m, struct peer *p, u64 by, const struct node_signature *sig)

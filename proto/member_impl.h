@@ -14,6 +14,8 @@
  * is accused for it. */
 #pragma once
 
+#include <stddef.h>
+
 #include "proto/member.h"
 
 #define SECOND_NS 1000000000ull
@@ -89,29 +91,36 @@ struct verdict {
     struct node_signature sig;
 };
 
-/* What each message from it looks at stands first, together. */
+/* What each message from it looks at stands in the first cache line, and what is told of it in the
+ * second: with a thousand members of a thousand nodes in one process, lines are what time goes
+ * into. */
+#define LINE_BYTES 64
 struct peer {
-    struct member_record rec; /* texts point into `text`; region to ourselves' */
+    _Alignas(LINE_BYTES) u64 word; /* of its key */
+    u64 heard_ns;                  /* as now_ns */
     struct coord coord;
-    u64 heard_ns; /* as now_ns */
     u32 key_ids[2];
     u32 rtt_us;
     u32 index;
-    u32 body; /* hash of the record but for incarnation and flags */
     u8 state, load, fetch_fails, probe_fails, bar_level, extra_len;
+    bool doubted;             /* there is a suspicion or a verdict */
+    struct member_record rec; /* texts point into `text`; region to ourselves' */
     struct suspicion *suspicion;
     struct verdict *verdict;
     struct item news;              /* its record, or the verdict on it */
+    u32 body;                      /* hash of the record but for incarnation and flags */
     u64 since_ns, barred_until_ns; /* as now_ns */
     u64 settled_ns;                /* from when its name is firmly its own */
     struct node_signature sig;
     char text[]; /* name, rack, url with their NULs, then extra */
 };
+static_assert(offsetof(struct peer, rec) == LINE_BYTES, "as the comment says");
 
 /* Open addressing, linear: value is index + 1, 0 free. */
 struct table {
     struct slot {
         u32 hash, value;
+        struct peer *peer;
     } * slot;
     u32 cap, n;
 };
@@ -167,66 +176,60 @@ struct dial {
     u64 pushed; /* buckets to push */
 };
 
+/* What each call looks at stands first, together. */
 struct member {
     struct peer *self;
     u64 word; /* ours */
-    char *region;
-    struct node_secret secret;
-    struct member_timing timing;
-    struct rng rng;
-    size_t datagram_max;
-    bool clear;
-
     u64 now_ns, own_ns, lost_ns;
-    unsigned health;
-    u64 lag_counted_ns;
-
+    /* When the next thing is due, of each kind, in own time; see next_own(). */
+    u64 gossip_due_ns, reap_due_ns;
+    u64 suspects_due_ns; /* no deadline is earlier */
+    u64 probe_due_ns;
+    u64 contact_due_ns; /* try one of the dead */
+    u64 probes_due_ns;  /* the first of those under way, relays among them; UINT64_MAX: none */
+    u64 sync_due_ns;
+    u64 seeds_due_ns; /* the first of them; UINT64_MAX: none */
+    struct table by_word;
+    u64 table_seed;
     struct peer **peers;
     u32 n_peers, cap_peers;
-    u64 table_seed;
-    struct table by_word, by_name;
-    u64 bucket[BUCKETS];
     size_t counts[MEMBER_STATE_COUNT];
-    u64 reap_due_ns;
+    size_t datagram_max;
+    unsigned health;
+    unsigned sends_at, n_sends;
+    unsigned n_probes, n_relays, n_pace, n_dials, n_seeds;
+    u32 n_news; /* pieces queued */
+    u32 stamp;
+    u32 events_at, n_events, cap_events;
+    u32 n_order, cap_order, order_at;
+    u32 next_dial;
+    u32 *order; /* this round's, of indices */
+    struct member_event *events;
+    bool clear, joined, leaving;
+    unsigned unsure;            /* exchanges to go until our list counts as complete */
+    u64 gossiped_ns, sync_word; /* sync_word: with whom; 0 anybody */
+    u64 joined_ns, learned;     /* learned: records taken in */
+    struct rng rng;
+    struct member_stats stats;
 
+    struct member_timing timing;
+    u64 lag_counted_ns;
+    struct table by_name;
+    u64 bucket[BUCKETS];
     struct peer **suspects; /* unordered */
     u32 n_suspects, cap_suspects;
-    u64 suspects_due_ns; /* no deadline is earlier */
-
-    struct item level[GOSSIP_LEVELS]; /* heads, by times sent */
-    u32 level_n[GOSSIP_LEVELS];
-    u32 stamp;
-    u64 gossip_due_ns, gossiped_ns;
-
-    u32 *order; /* this round's, of indices */
-    u32 n_order, cap_order, order_at;
-    u64 probe_due_ns;
-    struct probe probes[PROBES_MAX];
-    unsigned n_probes;
-    struct relay relays[RELAYS_MAX];
-    unsigned n_relays;
-    u32 pace_us[PACE_SAMPLES]; /* the last round trips, of anybody */
-    unsigned n_pace;
-    u64 contact_due_ns; /* try one of the dead */
 
     struct send sends[SENDS_MAX];
-    unsigned sends_at, n_sends;
-
+    struct probe probes[PROBES_MAX];
+    struct relay relays[RELAYS_MAX];
+    u32 pace_us[PACE_SAMPLES];        /* the last round trips, of anybody */
+    struct item level[GOSSIP_LEVELS]; /* heads, by times sent */
+    u32 level_n[GOSSIP_LEVELS];
     struct seed seeds[LIMIT_SEEDS];
-    unsigned n_seeds;
     struct dial dials[DIALS_MAX];
-    unsigned n_dials;
-    u32 next_dial;
-    u64 sync_due_ns, sync_word; /* with whom: 0 anybody */
-    unsigned unsure;            /* exchanges to go until our list counts as complete */
-
-    bool joined, leaving;
-    u64 joined_ns, learned; /* records taken in */
     u64 cloned_ns, blind_refuted_ns, rejected_ns;
-
-    struct member_event *events;
-    u32 events_at, n_events, cap_events;
-    struct member_stats stats;
+    char *region;
+    struct node_secret secret;
 };
 
 /* A record as it was heard, with where it came from. */
@@ -260,6 +263,7 @@ struct status { /* rides on pings and acks */
 void member_tell(struct member *m, enum member_event_kind kind, const struct peer *p);
 void member_tell_addr(struct member *m, enum member_event_kind kind, const struct node_key *k,
                       const struct addr *a);
+void member_tick(struct member *m, u64 now_ns);
 void member_worse(struct member *m, unsigned by);
 bool is_living(const struct peer *p);
 

@@ -31,6 +31,7 @@ static void link_in(struct member *m, struct item *i)
     head->next->prev = i;
     head->next = i;
     m->level_n[i->sends]++;
+    m->n_news++;
 }
 
 static void link_out(struct member *m, struct item *i)
@@ -40,6 +41,7 @@ static void link_out(struct member *m, struct item *i)
     i->next->prev = i->prev;
     i->prev = i->next = NULL;
     m->level_n[i->sends]--;
+    m->n_news--;
 }
 
 void news_drop(struct member *m, struct item *i)
@@ -116,8 +118,10 @@ static bool send_item(struct member *m, struct item *i, struct wire_out *w, unsi
 
 void news_fill(struct member *m, struct wire_out *w)
 {
-    unsigned max = sends_max(m), misfits = 0;
     m->stamp++;
+    if (m->n_news == 0)
+        return;
+    unsigned max = sends_max(m), misfits = 0;
     for (unsigned level = 0; level < GOSSIP_LEVELS; level++) {
         struct item *head = &m->level[level];
         for (struct item *i = head->next, *next; i != head; i = next) {

@@ -25,8 +25,28 @@
 #define BAR_MAX_NS     (60 * SECOND_NS)
 #define RTT_SMOOTH     4
 
+/* After any of those under way came, went, or was given more time. */
+static void probes_fit(struct member *m)
+{
+    u64 next = UINT64_MAX;
+    for (unsigned i = 0; i < m->n_probes; i++)
+        if (m->probes[i].due_ns < next)
+            next = m->probes[i].due_ns;
+    for (unsigned i = 0; i < m->n_relays; i++)
+        if (m->relays[i].due_ns < next)
+            next = m->relays[i].due_ns;
+    m->probes_due_ns = next;
+}
+
+static void relay_end(struct member *m, struct relay *y)
+{
+    *y = m->relays[--m->n_relays];
+    probes_fit(m);
+}
+
 void probe_init(struct member *m)
 {
+    m->probes_due_ns = UINT64_MAX;
     m->probe_due_ns = m->own_ns + rng_below(&m->rng, m->timing.probe_interval_ns);
     m->contact_due_ns = m->own_ns + CONTACT_NS + rng_below(&m->rng, CONTACT_NS);
 }
@@ -135,6 +155,7 @@ static struct probe *probe_start(struct member *m, struct peer *p, bool check)
     q->due_ns = m->own_ns + timeout;
     q->end_ns = m->own_ns + (whole < longest || timeout > longest / 2 ? whole : longest);
     q->check = check;
+    probes_fit(m);
     m->stats.probes++;
     send_add(m, SEND_PING, &p->rec.addr, q->word)->seq = q->seq;
     return q;
@@ -148,6 +169,7 @@ bool probe_check(struct member *m, struct peer *p)
 static void probe_end(struct member *m, struct probe *q)
 {
     *q = m->probes[--m->n_probes];
+    probes_fit(m);
 }
 
 void probe_forget(struct member *m, u64 word)
@@ -179,6 +201,7 @@ static void probe_indirect(struct member *m, struct probe *q)
         m->stats.indirect_probes++;
     }
     q->due_ns = q->end_ns;
+    probes_fit(m);
     if (!p)
         return;
     /* Once more ourselves: on a path that loses one in twenty, this saves nine of ten suspicions.
@@ -295,13 +318,7 @@ u64 probe_next(const struct member *m)
     u64 next = m->leaving ? UINT64_MAX : m->probe_due_ns;
     if (!m->leaving && m->contact_due_ns < next && m->counts[MEMBER_DEAD] > 0)
         next = m->contact_due_ns;
-    for (unsigned i = 0; i < m->n_probes; i++)
-        if (m->probes[i].due_ns < next)
-            next = m->probes[i].due_ns;
-    for (unsigned i = 0; i < m->n_relays; i++)
-        if (m->relays[i].due_ns < next)
-            next = m->relays[i].due_ns;
-    return next;
+    return m->probes_due_ns < next ? m->probes_due_ns : next;
 }
 
 static void relays_expire(struct member *m)
@@ -313,14 +330,16 @@ static void relays_expire(struct member *m)
             continue;
         }
         send_add(m, SEND_NACK, &y->asker, 0)->seq = y->their_seq;
-        *y = m->relays[--m->n_relays];
+        relay_end(m, y);
     }
 }
 
 void probe_expire(struct member *m)
 {
-    relays_expire(m);
-    for (unsigned i = 0; i < m->n_probes;) {
+    bool due = m->probes_due_ns <= m->own_ns;
+    if (due)
+        relays_expire(m);
+    for (unsigned i = 0; due && i < m->n_probes;) {
         struct probe *q = &m->probes[i];
         u64 seq = q->seq;
         if (q->due_ns > m->own_ns) {
@@ -400,7 +419,7 @@ static void read_ack(struct member *m, const struct addr *from, u64 sender, u64 
         status_heard(m, p, s);
         rtt_heard(m, p, y->sent_ns, y->lost_ns, s);
         send_add(m, SEND_RELAYED, &y->asker, 0)->seq = y->their_seq;
-        *y = m->relays[--m->n_relays];
+        relay_end(m, y);
         return;
     }
 }
@@ -420,6 +439,7 @@ static void read_ping_req(struct member *m, const struct addr *from, u64 seq, u6
     y->sent_ns = m->own_ns;
     y->lost_ns = m->lost_ns;
     y->due_ns = m->own_ns + ms * MS_NS * NACK_PERCENT / 100;
+    probes_fit(m);
     send_add(m, SEND_PING, &p->rec.addr, target)->seq = y->seq;
 }
 

@@ -6,7 +6,6 @@
 #include "proto/member_impl.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,13 +53,13 @@ static int table_reserve(struct table *t)
     return 2 * (t->n + 1) > t->cap ? table_size(t, 2 * t->cap) : 0;
 }
 
-static void table_put(struct table *t, u32 hash, u32 index)
+static void table_put(struct table *t, u32 hash, struct peer *p)
 {
     assert(t->n + 1 < t->cap);
     u32 at = hash & (t->cap - 1);
     while (t->slot[at].value != 0)
         at = (at + 1) & (t->cap - 1);
-    t->slot[at] = (struct slot){.hash = hash, .value = index + 1};
+    t->slot[at] = (struct slot){.hash = hash, .value = p->index + 1, .peer = p};
     t->n++;
 }
 
@@ -94,12 +93,9 @@ static void table_take(struct table *t, u32 hash, u32 index)
 
 /* --- finding --------------------------------------------------------------------------------- */
 
-/* node_key_word(), where it is asked for millions of times. */
 u64 peer_word(const struct peer *p)
 {
-    u64 word;
-    memcpy(&word, p->rec.key.bytes, sizeof(word));
-    return be64toh(word);
+    return p->word;
 }
 
 u64 self_word(const struct member *m)
@@ -129,9 +125,8 @@ struct peer *peer_by_word(const struct member *m, u64 word)
         return NULL;
     u32 hash = word_hash(m, word);
     for (u32 at = hash & (t->cap - 1); t->slot[at].value != 0; at = (at + 1) & (t->cap - 1)) {
-        struct peer *p = m->peers[t->slot[at].value - 1];
-        if (t->slot[at].hash == hash && peer_word(p) == word)
-            return p;
+        if (t->slot[at].hash == hash && t->slot[at].peer->word == word)
+            return t->slot[at].peer;
     }
     return NULL;
 }
@@ -149,9 +144,8 @@ struct peer *peer_by_name(const struct member *m, const char *name)
         return NULL;
     u32 hash = name_hash(m, name);
     for (u32 at = hash & (t->cap - 1); t->slot[at].value != 0; at = (at + 1) & (t->cap - 1)) {
-        struct peer *p = m->peers[t->slot[at].value - 1];
-        if (t->slot[at].hash == hash && strcmp(p->rec.name, name) == 0)
-            return p;
+        if (t->slot[at].hash == hash && strcmp(t->slot[at].peer->rec.name, name) == 0)
+            return t->slot[at].peer;
     }
     return NULL;
 }
@@ -171,9 +165,13 @@ int peer_make(struct peer **out, const struct heard *h, const char *region)
 {
     const struct member_record *r = &h->rec;
     size_t texts = strlen(r->name) + strlen(r->rack) + strlen(r->public_url) + 3;
-    struct peer *p = calloc(1, sizeof(*p) + texts + h->extra_len);
+    size_t size =
+        (sizeof(struct peer) + texts + h->extra_len + LINE_BYTES - 1) & ~(LINE_BYTES - 1ul);
+    struct peer *p = aligned_alloc(LINE_BYTES, size);
     if (!p)
         return ERR_NOMEM;
+    memset(p, 0, size);
+    p->word = node_key_word(&r->key);
     char *at = p->text;
     assert(h->extra_len <= EXTRA_MAX);
     p->rec = *r;
@@ -243,7 +241,7 @@ void peer_in(struct member *m, struct peer *p)
     if (!is_living(p))
         return;
     m->bucket[peer_bucket(&p->rec.key)] ^= peer_sum(p);
-    table_put(&m->by_name, name_hash(m, p->rec.name), p->index);
+    table_put(&m->by_name, name_hash(m, p->rec.name), p);
 }
 
 static int list_reserve(struct member *m)
@@ -290,7 +288,7 @@ int peer_add(struct member *m, struct peer *p)
         return err;
     p->index = m->n_peers++;
     m->peers[p->index] = p;
-    table_put(&m->by_word, word_hash(m, peer_word(p)), p->index);
+    table_put(&m->by_word, word_hash(m, peer_word(p)), p);
     peer_in(m, p);
     return 0;
 }
@@ -311,6 +309,7 @@ void peer_swap(struct member *m, struct peer *old, struct peer *new_one)
     new_one->bar_level = old->bar_level;
     memcpy(new_one->key_ids, old->key_ids, sizeof(old->key_ids));
     m->peers[new_one->index] = new_one;
+    m->by_word.slot[table_at(&m->by_word, word_hash(m, old->word), old->index)].peer = new_one;
     peer_in(m, new_one);
     peer_free(old);
 }

@@ -25,6 +25,7 @@
 void talk_init(struct member *m)
 {
     m->sync_due_ns = m->own_ns + rng_below(&m->rng, m->timing.sync_interval_ns + 1);
+    m->seeds_due_ns = UINT64_MAX;
 }
 
 /* --- sums and items -------------------------------------------------------------------------- */
@@ -362,6 +363,28 @@ int talk_dialed(struct member *m, u32 id, int err, struct wire_in *answer)
     return 0;
 }
 
+int member_prime(struct member *m, const struct member *of, u64 now_ns)
+{
+    const struct peer *p = of->self;
+    size_t texts = strlen(p->rec.name) + strlen(p->rec.rack) + strlen(p->rec.public_url) + 3;
+    struct heard h;
+    memset(&h, 0, offsetof(struct heard, text));
+    h.rec = p->rec;
+    h.extra = (const u8 *)p->text + texts;
+    h.extra_len = p->extra_len;
+    h.sig = p->sig;
+    h.from = p->rec.addr;
+    h.listed = true;
+    assert(m != of);
+    member_tick(m, now_ns);
+    int err = hear_record(m, &h);
+    if (!err && h.refused)
+        err = ERR_FULL;
+    if (!err)
+        seed_answered(m, &p->rec.addr, peer_word(p));
+    return err;
+}
+
 /* --- time ------------------------------------------------------------------------------------ */
 
 static unsigned sync_scale(const struct member *m)
@@ -373,6 +396,14 @@ static unsigned sync_scale(const struct member *m)
     return scale;
 }
 
+static void seeds_fit(struct member *m)
+{
+    m->seeds_due_ns = UINT64_MAX;
+    for (unsigned i = 0; i < m->n_seeds; i++)
+        if (m->seeds[i].due_ns < m->seeds_due_ns)
+            m->seeds_due_ns = m->seeds[i].due_ns;
+}
+
 int member_seed(struct member *m, const struct addr *a)
 {
     for (unsigned i = 0; i < m->n_seeds; i++)
@@ -381,12 +412,14 @@ int member_seed(struct member *m, const struct addr *a)
     if (m->n_seeds == LIMIT_SEEDS)
         return ERR_FULL;
     m->seeds[m->n_seeds++] = (struct seed){.addr = *a, .due_ns = m->own_ns};
+    seeds_fit(m);
     return 0;
 }
 
 void member_clear_seeds(struct member *m)
 {
     m->n_seeds = 0;
+    seeds_fit(m);
 }
 
 /* Is who answers at this seed among the living, or ourselves? */
@@ -408,6 +441,8 @@ static bool is_dialed(const struct member *m, const struct addr *a)
 
 static void seeds_expire(struct member *m)
 {
+    if (m->seeds_due_ns > m->own_ns)
+        return;
     u64 scale = m->joined && m->counts[MEMBER_ALIVE] > 0 ? sync_scale(m) : 1;
     for (unsigned i = 0; i < m->n_seeds; i++) {
         struct seed *s = &m->seeds[i];
@@ -417,6 +452,7 @@ static void seeds_expire(struct member *m)
         if (!seed_lives(m, s) && !is_dialed(m, &s->addr))
             (void)dial_add(m, DIAL_SYNC, &s->addr, 0);
     }
+    seeds_fit(m);
 }
 
 /* With `word`, or with anybody (0). */
@@ -439,13 +475,9 @@ void talk_unsure(struct member *m)
 
 u64 talk_next(const struct member *m)
 {
-    u64 next = m->sync_due_ns;
     if (m->leaving)
         return UINT64_MAX;
-    for (unsigned i = 0; i < m->n_seeds; i++)
-        if (m->seeds[i].due_ns < next)
-            next = m->seeds[i].due_ns;
-    return next;
+    return m->seeds_due_ns < m->sync_due_ns ? m->seeds_due_ns : m->sync_due_ns;
 }
 
 void talk_expire(struct member *m)

@@ -278,6 +278,8 @@ int get_accusation(struct wire_in *r, struct accusing *a)
 void put_doubts(struct wire_out *w, const struct peer *p)
 {
     size_t mark = wire_mark(w);
+    if (!p->doubted)
+        return;
     if (p->verdict)
         put_accusation(w, p, p->verdict->by, true, &p->verdict->sig);
     for (unsigned i = 0; p->suspicion && i < p->suspicion->n && !wire_full(w); i++) {

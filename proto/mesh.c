@@ -94,7 +94,17 @@ static int make_modules(struct mesh *m, const struct mesh_options *opt, const st
     int err = member_new(&m->member, &member);
     if (!err)
         err = inventory_new(&m->inventory, &inventory);
-    return err ? err : purge_new(&m->purge, &purge, opt->now_ns);
+    if (!err)
+        err = purge_new(&m->purge, &purge, opt->now_ns);
+    const struct swarm_options swarm = {
+        .self = m->key,
+        .member = m->member,
+        .inventory = m->inventory,
+        .rng = rng_split(rng, "swarm"),
+        .datagram_max = MESH_TEXT_BYTES,
+        .now_ns = opt->now_ns,
+    };
+    return err ? err : swarm_new(&m->swarm, &swarm);
 }
 
 static void tell_key_ids(struct mesh *m)
@@ -138,6 +148,7 @@ void mesh_del(struct mesh *m)
 {
     if (!m)
         return;
+    swarm_del(m->swarm);
     purge_del(m->purge);
     inventory_del(m->inventory);
     member_del(m->member);
@@ -232,12 +243,27 @@ int mesh_import_purge(struct mesh *m, const struct purge_order *order)
     return purge_import(m->purge, order);
 }
 
+void mesh_settle(struct mesh *m, u64 now_ns)
+{
+    inventory_settle(m->inventory, now_ns);
+}
+
+int mesh_prime(struct mesh *m, const struct mesh *of, u64 now_ns)
+{
+    int err = m == of ? 0 : member_prime(m->member, of->member, now_ns);
+    if (err || m == of)
+        return err;
+    mesh_pump(m, now_ns);
+    inventory_prime(m->inventory, of->inventory);
+    return 0;
+}
+
 /* --- time ------------------------------------------------------------------------------------ */
 
 u64 mesh_next_expiry(const struct mesh *m)
 {
     const u64 next[] = {member_next_expiry(m->member), inventory_next_expiry(m->inventory),
-                        purge_next_expiry(m->purge)};
+                        purge_next_expiry(m->purge), swarm_next_expiry(m->swarm)};
     u64 soonest = UINT64_MAX;
     for (size_t i = 0; i < countof(next); i++)
         soonest = next[i] < soonest ? next[i] : soonest;
@@ -253,6 +279,8 @@ void mesh_expire(struct mesh *m, u64 now_ns)
         inventory_expire(m->inventory, now_ns);
     if (purge_next_expiry(m->purge) <= now_ns)
         purge_expire(m->purge, now_ns);
+    if (swarm_next_expiry(m->swarm) <= now_ns)
+        swarm_expire(m->swarm, now_ns);
 }
 
 /* --- events ---------------------------------------------------------------------------------- */
@@ -261,6 +289,7 @@ static void note_down(struct mesh *m, const struct node_key *k, u64 now_ns)
 {
     mesh_peers_down(&m->peers, k);
     inventory_peer_down(m->inventory, k, now_ns);
+    swarm_peer_down(m->swarm, k, now_ns);
     purge_members(m->purge, m->peers.n_live);
 }
 
@@ -409,6 +438,6 @@ void mesh_stats(const struct mesh *m, struct mesh_stats *out)
 u64 mesh_bytes(const struct mesh *m)
 {
     return sizeof(*m) + member_bytes(m->member) + inventory_bytes(m->inventory) +
-           seal_bytes(m->seal) + purge_bytes(m->purge) + mesh_peers_bytes(&m->peers) +
-           m->events.room * sizeof(*m->events.events);
+           seal_bytes(m->seal) + purge_bytes(m->purge) + swarm_bytes(m->swarm) +
+           mesh_peers_bytes(&m->peers) + m->events.room * sizeof(*m->events.events);
 }

@@ -1,4 +1,4 @@
-/* mesh.h - one node of the mesh: the façade over member, inventory, choose, seal and purge.
+/* mesh.h - one node of the mesh: the façade over member, inventory, choose, seal, purge and swarm.
  *
  * A daemon gives it datagrams and stream talk, the time, and what its store holds; it says what to
  * send, whom to dial, who holds a layer and whom to ask. It sees no socket and no clock: the same
@@ -20,11 +20,13 @@
  * an answer has the version of its request. The program has called sodium_init(). */
 #pragma once
 
+#include "proto/chain.h"
 #include "proto/choose.h"
 #include "proto/inventory.h"
 #include "proto/member.h"
 #include "proto/purge.h"
 #include "proto/seal.h"
+#include "proto/swarm.h"
 
 struct mesh;
 
@@ -95,6 +97,12 @@ void mesh_clock(struct mesh *m, u64 unix_ms);
 bool mesh_each_purge(const struct mesh *m, size_t *at, struct purge_order *out);
 must_use int mesh_import_purge(struct mesh *m, const struct purge_order *order);
 
+/* For simulations that begin in a settled region: mesh_settle() each, once its store has told what
+ * it holds; then `m` believes of `of` what it says of itself and of its layers, as if it had heard
+ * it long ago. Both of one region and one pool. ERR_FULL, ERR_NOMEM. */
+void mesh_settle(struct mesh *m, u64 now_ns);
+must_use int mesh_prime(struct mesh *m, const struct mesh *of, u64 now_ns);
+
 /* --- fetching -------------------------------------------------------------------------------- */
 
 #define MESH_SOURCES_MAX 16
@@ -146,6 +154,36 @@ must_use int mesh_peer_sign(struct mesh *m, const struct node_key *to, const cha
  * is not a living member here. `*from` is who asks. ERR_NOMEM. */
 must_use int mesh_peer_check(struct mesh *m, const char *header, const char *method,
                              const char *path, struct node_key *from);
+
+/* --- swarms: swarm.h says what each does -------------------------------------------------------
+ */
+
+/* After each of these: mesh_swarm_next() until false, besides the order above. Times are part of
+ * mesh_next_expiry(); messages are part of mesh_read() and mesh_write(). */
+must_use int mesh_swarm_join(struct mesh *m, const struct swarm_want *want, u64 now_ns);
+void mesh_swarm_leave(struct mesh *m, const struct digest *d, u64 now_ns);
+must_use int mesh_swarm_seed(struct mesh *m, const struct digest *d, u64 size, u64 now_ns);
+void mesh_swarm_have(struct mesh *m, const struct digest *d, u32 piece, u64 now_ns);
+void mesh_swarm_lost(struct mesh *m, const struct digest *d, u32 piece, u64 now_ns);
+void mesh_swarm_forged(struct mesh *m, const struct digest *d, const struct node_key *k,
+                       u64 now_ns);
+/* Besides, mesh_hold(), as for any layer that the store keeps. */
+void mesh_swarm_complete(struct mesh *m, const struct digest *d, u64 now_ns);
+void mesh_swarm_position(struct mesh *m, const struct digest *d, u32 piece);
+void mesh_swarm_started(struct mesh *m, u32 request, u64 now_ns);
+void mesh_swarm_came(struct mesh *m, u32 request, u32 piece, bool right, u64 now_ns);
+void mesh_swarm_ended(struct mesh *m, u32 request, enum swarm_outcome outcome, u64 now_ns);
+void mesh_swarm_registry(struct mesh *m, const struct digest *d, enum swarm_registry what,
+                         u64 for_ns, u64 now_ns);
+enum swarm_answer mesh_swarm_serve(struct mesh *m, const struct node_key *peer,
+                                   const struct digest *d, u32 first, u32 count, u32 *id,
+                                   u64 now_ns);
+void mesh_swarm_served(struct mesh *m, u32 id, bool whole, u64 now_ns);
+bool mesh_swarm_next(struct mesh *m, struct swarm_step *out, u64 now_ns);
+const struct swarm *mesh_swarm(const struct mesh *m); /* borrowed, to look on */
+/* chains_write(), with our own key where the chain is ours. */
+u32 mesh_chain_write(const struct mesh *m, struct chains *c, const struct node_key *signer,
+                     u32 from, u32 max, struct wire_out *w);
 
 /* --- what happened, and looking on ----------------------------------------------------------- */
 

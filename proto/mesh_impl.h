@@ -5,7 +5,8 @@
  *   mesh_wire.c   datagrams in and out
  *   mesh_talk.c   streams in and out
  *   mesh_fetch.c  who should be asked for a layer, and how it went
- *   mesh_peer.c   Dray-Peer */
+ *   mesh_peer.c   Dray-Peer
+ *   mesh_swarm.c  the door to swarms */
 #pragma once
 
 #include "proto/mesh.h"
@@ -71,6 +72,7 @@ struct mesh {
     struct inventory *inventory;
     struct seal *seal;
     struct purge *purge;
+    struct swarm *swarm;
     struct mesh_peers peers;
     struct rng rng; /* choices of peers */
     u8 version_min, version_max;

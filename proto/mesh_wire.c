@@ -32,10 +32,10 @@ bool mesh_split(struct wire_in *r, unsigned *number, struct wire_in *body)
 
 bool mesh_sender_key(const struct mesh *m, const u8 sender[8], struct node_key *out)
 {
-    struct member_view v;
-    if (!member_find_sender(m->member, sender, &v))
+    const struct node_key *k = member_key_of(m->member, sender);
+    if (!k)
         return false;
-    *out = v.record->key;
+    *out = *k;
     return true;
 }
 
@@ -56,6 +56,8 @@ static bool take_message(struct mesh *m, const struct addr *from, const struct s
         err = inventory_read(m->inventory, &key, number, body, now_ns);
     } else if (number >= MSG_PURGE_FIRST && number <= MSG_PURGE_LAST) {
         err = purge_read(m->purge, &key, number, body);
+    } else if (number >= MSG_SWARM_FIRST && number <= MSG_SWARM_LAST) {
+        err = swarm_read(m->swarm, &key, number, body, now_ns);
     }
     m->stats.unknown += err == ERR_UNSUPPORTED;
     bool bad = err == ERR_PROTO || err == ERR_DENIED;
@@ -116,10 +118,26 @@ static bool inventory_wants(struct mesh *m, struct addr *to, struct wire_out *w,
     return false;
 }
 
+static bool swarm_wants(struct mesh *m, struct addr *to, struct wire_out *w, u64 now_ns)
+{
+    struct node_key key;
+    wire_rewind(w, 0);
+    while (swarm_write(m->swarm, &key, w, now_ns)) {
+        const struct mesh_peer *p = mesh_peers_find(&m->peers, &key);
+        if (p && p->live != MESH_NONE) {
+            *to = p->addr;
+            return true;
+        }
+        wire_rewind(w, 0); /* gone meanwhile */
+    }
+    return false;
+}
+
 /* The next thing that some module wants to say. */
 static bool produce(struct mesh *m, struct addr *to, struct wire_out *w, u64 now_ns)
 {
-    if (member_write(m->member, to, w, now_ns) || inventory_wants(m, to, w, now_ns))
+    if (member_write(m->member, to, w, now_ns) || inventory_wants(m, to, w, now_ns) ||
+        swarm_wants(m, to, w, now_ns))
         return true;
     wire_rewind(w, 0);
     if (!purge_wants(m->purge))

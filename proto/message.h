@@ -12,5 +12,7 @@ enum message {
     MSG_INVENTORY_LAST = 63,
     MSG_PURGE_FIRST = 64,
     MSG_PURGE_LAST = 71,
+    MSG_SWARM_FIRST = 80,
+    MSG_SWARM_LAST = 95,
     MSG_PEER = 72, /* `Dray-Peer`, never in a datagram or talk: mesh_peer.c */
 };

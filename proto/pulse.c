@@ -47,9 +47,10 @@ static bool heard_within(const struct pulse *p, const struct node_key *node, boo
     return h->at_ms && h->up == up && node_key_equal(&h->node, node) && now_ms - h->at_ms < ms;
 }
 
-bool pulse_is_fresh(const struct pulse *p, const struct node_key *node, u64 now_ms)
+bool pulse_is_fresh(const struct pulse *p, const struct node_key *node, u64 since_ms, u64 now_ms)
 {
-    return heard_within(p, node, true, p->fresh_ms, now_ms);
+    return heard_within(p, node, true, p->fresh_ms, now_ms) &&
+           p->heard[place_of(node)].at_ms >= since_ms;
 }
 
 bool pulse_is_due(const struct pulse *p, const struct node_key *node, u64 now_ms)

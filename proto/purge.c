@@ -248,10 +248,13 @@ int purge_issue(struct purge *p, const struct node_key *self, const struct node_
     u8 text[STATEMENT_BYTES];
     bool found;
     size_t at = position(p, d, &found);
-    if (found && o.unix_ms <= p->slots[at].order.unix_ms)
-        o.unix_ms = p->slots[at].order.unix_ms + 1;
     if (!is_sane(&o))
         return ERR_INVAL;
+    if (found && o.unix_ms <= p->slots[at].order.unix_ms) {
+        o.unix_ms = p->slots[at].order.unix_ms + 1;
+        if (o.until_ms <= o.unix_ms) /* theirs runs ahead: what is over by our clock still ends */
+            o.until_ms = o.unix_ms + 1;
+    }
     identity_sign(secret, IDENTITY_PURGE, text, statement(&o, text), &o.signature);
     return purge_accept(p, &o, true);
 }

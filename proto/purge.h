@@ -41,8 +41,9 @@ void purge_del(struct purge *p);
 /* The wall clock, told now and then. Until it was told, any date is believed. */
 void purge_clock(struct purge *p, u64 unix_ms);
 
-/* A new order by ourselves. Later than any known for this digest, whatever `unix_ms` says.
- * ERR_INVAL: dates; ERR_FULL: all others last longer. */
+/* A new order by ourselves. Later than any known for this digest, whatever `unix_ms` says; if
+ * `until_ms` is over by the clock that gave the other, it ends at once. ERR_INVAL: dates; ERR_FULL:
+ * all others last longer. */
 must_use int purge_issue(struct purge *p, const struct node_key *self,
                          const struct node_secret *secret, const struct digest *d, u64 unix_ms,
                          u64 until_ms);

@@ -2,7 +2,8 @@
  *
  * Why: a ticket is checked by the node alone, and good for a minute and a half. When an operator
  * revokes a user, nodes must not wait for that. Sent as POST /mesh/v1/revocations, with a
- * Dray-Peer, by a tracker to every node of its regions; it may be repeated. A body is one msgpack
+ * Dray-Peer, by a tracker to every node of its regions; it is repeated until it is acknowledged
+ * with 2xx, which a node does when it is on its disk. A body is one msgpack
  * array:
  *
  *     [version, [[user, until], ...]]

@@ -8,6 +8,7 @@
 #include "proto/seal_windows.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 
 #define NONE       UINT32_MAX
 #define FIRST_ROOM 16
+#define LINE       64 /* bytes of a cache line */
 #define WORDS      WINDOW_WORDS(SEAL_WINDOW_DATAGRAMS)
 #define TALK_WORDS WINDOW_WORDS(SEAL_WINDOW_TALKS)
 
@@ -30,15 +32,18 @@ struct session {
     u64 talk_top, talk_bits[TALK_WORDS];
 };
 
+/* What each datagram looks at is its first cache line, up to the newest word of its window. */
 struct entry {
-    u64 sender;
+    _Alignas(LINE) u64 sender;
+    u32 chain; /* the next of the same bucket */
     bool proven;
-    u32 chain;        /* the next of the same bucket */
     u32 older, newer; /* in the row of the claimed */
     u64 heard;        /* of a proven one: when, in messages of all senders */
     struct session now;
     struct session *claimed; /* newer than the proven one; usually none */
 };
+
+static_assert(offsetof(struct entry, now.bits) + 2 * sizeof(u64) <= LINE, "one line");
 
 struct seal_windows {
     u64 seed;
@@ -156,11 +161,14 @@ static bool grow(struct seal_windows *t)
     if (room > LIMIT_SEAL_SENDERS)
         return false;
     u32 *buckets = malloc(room * sizeof(*buckets));
-    struct entry *entries = buckets ? realloc(t->entries, room * sizeof(*entries)) : NULL;
+    struct entry *entries = buckets ? aligned_alloc(LINE, room * sizeof(*entries)) : NULL;
     if (!entries) {
         free(buckets);
         return false;
     }
+    if (t->n > 0)
+        memcpy(entries, t->entries, t->n * sizeof(*entries));
+    free(t->entries);
     free(t->buckets);
     t->buckets = buckets;
     t->entries = entries;

@@ -4,25 +4,14 @@
 #include <assert.h>
 #include <string.h>
 
-#include "proto/limits.h"
+#include "proto/pieces.h"
 
 #define NONE          SIZE_MAX
-#define PIECE_MIN     (256 * KIB)
-#define PIECE_MAX     (4 * MIB)
-#define PIECES        256 /* of a layer between these bounds */
 #define SLOW_FACTOR   4
 #define RETRY_MIN_NS  (250 * SOURCING_MS)
 #define RETRY_MAX_NS  (2000 * SOURCING_MS)
 #define CHANCES       2 /* of a peer that broke off after it had sent something */
 #define NS_PER_SECOND 1e9
-
-u64 sourcing_piece(u64 size)
-{
-    u64 piece = PIECE_MIN;
-    while (piece < PIECE_MAX && piece < size / PIECES)
-        piece *= 2;
-    return piece;
-}
 
 const char *sourcing_outcome_name(enum sourcing_outcome o)
 {
@@ -37,7 +26,7 @@ void sourcing_init(struct sourcing *s, const struct sourcing_options *opt)
     memset(s, 0, sizeof(*s));
     s->rng = opt->rng;
     s->size = opt->size;
-    s->piece = sourcing_piece(opt->size);
+    s->piece = piece_size(opt->size);
     s->registry = opt->registry;
 }
 

@@ -56,9 +56,6 @@
 #define SOURCING_BUSY_NS       (10000 * SOURCING_MS) /* in all: docker gives up after 15 s */
 #define SOURCING_LOOK_NS       (1000 * SOURCING_MS)  /* a list older than this is asked for anew */
 
-/* The piece size of a layer: a function of its size alone, 256 KiB to 4 MiB. */
-u64 sourcing_piece(u64 size);
-
 struct sourcing_peer {
     struct node_key key;
     struct addr addr;

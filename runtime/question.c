@@ -129,6 +129,7 @@ int question_ask(struct questions *s, const struct question_text *t, struct ques
             .authorization = t->authorization,
             .follow = true,
             .range = "bytes=0-0",
+            .head_timeout_ms = t->patience_ms,
         };
         int rc = upstream_ask(t->upstream, &r, LIMIT_RELAY_BYTES, true, on_answer, q, &q->ask);
         if (rc) {

@@ -30,6 +30,7 @@ struct question_text {
     const char *authorization; /* NULL: anonymous */
     struct authz_user user;    /* of it */
     struct digest digest;
+    u32 patience_ms; /* for its head; 0: as long as upstream.h has it */
 };
 
 must_use int question_ask(struct questions *q, const struct question_text *t,

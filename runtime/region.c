@@ -202,6 +202,15 @@ static void take_events(struct region *r)
 
 /* --- the drive ------------------------------------------------------------------------------- */
 
+/* Doing one may tell the mesh something that makes another. */
+static void take_steps(struct region *r, u64 now)
+{
+    struct swarm_step step;
+    while (r->mesh && !r->stopping && mesh_swarm_next(r->mesh, &step, now))
+        if (r->opt.swarm)
+            r->opt.swarm(r->opt.arg, &step);
+}
+
 void region_drive(struct region *r)
 {
     u8 buf[LIMIT_DATAGRAM_BYTES];
@@ -210,6 +219,9 @@ void region_drive(struct region *r)
     if (!r->mesh)
         return;
     u64 now = uv_hrtime();
+    take_steps(r, now);
+    if (!r->mesh)
+        return;
     while ((n = mesh_write(r->mesh, &to, buf, sizeof(buf), now)) > 0)
         datagram_send(r->udp, &to, buf, n);
     region_dial(r);
@@ -273,11 +285,11 @@ void region_drop(struct region *r, const struct digest *d)
     region_kick(r);
 }
 
-int region_purge(struct region *r, const struct digest *d, u64 until_ms)
+int region_purge(struct region *r, const struct digest *d, u64 unix_ms, u64 until_ms)
 {
     if (!r->mesh)
         return ERR_AGAIN;
-    int rc = mesh_purge(r->mesh, d, wall_ms(), until_ms, region_in(r));
+    int rc = mesh_purge(r->mesh, d, unix_ms, until_ms, region_in(r));
     region_drive(r);
     return rc;
 }

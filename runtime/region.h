@@ -56,6 +56,8 @@ struct region_options {
     void (*opened)(void *arg, struct region *r);
     /* The region wants this blob gone, and kept out until then (Unix ms). */
     void (*purged)(void *arg, const struct digest *d, u64 until_ms);
+    /* A swarm wants something done (proto/swarm.h). NULL: nothing is; trackers hold nothing. */
+    void (*swarm)(void *arg, const struct swarm_step *step);
     void *arg;
 };
 
@@ -90,9 +92,9 @@ const char *region_scheme(const struct region *r);
 const char *region_ca(const struct region *r);
 /* POST /mesh/v1/talk. Answers it. Returns the status. */
 int region_talk(struct region *r, struct http_exchange *x);
-/* Orders a purge; `purged` is called from inside. ERR_AGAIN: there is no mesh yet; else as
- * mesh_purge(). */
-must_use int region_purge(struct region *r, const struct digest *d, u64 until_ms);
+/* Orders a purge, given at `unix_ms`; `purged` is called from inside. ERR_AGAIN: there is no mesh
+ * yet; else as mesh_purge(). */
+must_use int region_purge(struct region *r, const struct digest *d, u64 unix_ms, u64 until_ms);
 
 /* --- looking on ------------------------------------------------------------------------------ */
 

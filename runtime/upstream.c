@@ -53,6 +53,7 @@ struct upstream_call {
     char url[URL_MAX]; /* where the running transfer goes */
     enum target_kind target;
     unsigned redirects;
+    u32 head_timeout_ms;
     bool logged_in;  /* our login was renewed once for this call */
     bool answered;   /* this transfer's head came */
     bool again;      /* it was sent a second time, on another connection */
@@ -151,6 +152,11 @@ static void set_state(struct upstream *u, enum upstream_state state, const char 
         log_with(LOG_INFO, "upstream answers again", LOG_STR("upstream", u->config->name));
     u->state = state;
     u->since_ms = uv_now(u->loop);
+}
+
+void upstream_told(struct upstream *u, bool up, const char *why)
+{
+    set_state(u, up ? UPSTREAM_OK : UPSTREAM_DOWN, why);
 }
 
 /* --- are its redirects a permission? --------------------------------------------------------- */
@@ -394,7 +400,7 @@ static int call_send(struct upstream_call *c)
         .fields = lines,
         .n_fields = n,
         .ca_file = c->up->config->ca,
-        .head_timeout_ms = HEAD_TIMEOUT_MS,
+        .head_timeout_ms = c->head_timeout_ms ? c->head_timeout_ms : HEAD_TIMEOUT_MS,
         .stall_timeout_ms = STALL_TIMEOUT_MS,
         .allow = c->target == TARGET_FOREIGN ? allow_public : NULL,
         .on = {on_head, on_data, on_end},
@@ -428,6 +434,7 @@ int upstream_call(struct upstream *u, const struct upstream_request *r,
     bool failed = false;
     c->up = u;
     c->on = *on;
+    c->head_timeout_ms = r->head_timeout_ms;
     c->arg = arg;
     c->own = r->own && login_present(u->login);
     c->follow = r->follow;

@@ -35,6 +35,8 @@ bool upstream_has_credentials(const struct upstream *u);
 enum upstream_state upstream_state(const struct upstream *u, const char **error, u64 *since_ms);
 /* It failed a moment ago (2 s): who has something in grace need not wait for it to fail again. */
 bool upstream_is_away(const struct upstream *u);
+/* Somebody asked it by another way, and it answered, or did not (`why` for people). */
+void upstream_told(struct upstream *u, bool up, const char *why);
 /* Does it redirect any blob request, even for digests that nobody holds? Then its 3xx are no
  * permission. False until it was tried; the first redirect seen starts the trial. */
 bool upstream_redirect_proves(const struct upstream *u);
@@ -47,6 +49,7 @@ struct upstream_request {
     bool own;                  /* with the node's credentials */
     bool follow;               /* redirects */
     const char *range;         /* "bytes=0-0"; NULL */
+    u32 head_timeout_ms;       /* 0: 20,000 */
     const char *const *fields; /* more lines, e.g. every Accept of the client */
     size_t n_fields;
 };

@@ -1,7 +1,9 @@
-/* fetch.c - see fetch.h. What a request meets stands in fetch_request.c. */
+/* fetch.c - see fetch.h. Requests stand in fetch_request.c, the registry's stream in
+ * fetch_registry.c. */
 #include "sim/fetch.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +12,17 @@
 #include "sim/mem.h"
 #include "sim/pull.h"
 
-#define POLL_NS           (20 * SIM_MS)
-#define REGISTRY_RETRIES  3
-#define REGISTRY_PAUSE_NS SIM_S
-#define REGISTRY_STALL_NS (15 * SIM_S)
-#define CONVICTED_NS      (600 * SIM_S) /* as in node/peers.c */
+#define POLL_NS      (5 * SIM_MS)
+#define CONVICTED_NS (600 * SIM_S) /* as in node/peers.c */
+#define STEPS_MAX    20000
 
 void fetch_init(struct world *w)
 {
     w->fetches = mem_new(1, sizeof(*w->fetches));
+    w->fetches->by_node_size = 1024;
+    w->fetches->by_node = mem_new(w->fetches->by_node_size, sizeof(u32));
+    w->fetches->names_size = 64;
+    w->fetches->names = mem_new(w->fetches->names_size, sizeof(u32));
     shelf_init(&w->fetches->distinct, UINT64_MAX);
 }
 
@@ -27,27 +31,129 @@ void fetch_fini(struct world *w)
     struct fetches *s = w->fetches;
     if (!s)
         return;
+    for (size_t i = 0; i < s->n; i++)
+        piece_map_fini(&s->v[i].map);
     free(s->v);
     free(s->free);
+    free(s->by_node);
+    free(s->names);
     free(s->requests);
     free(s->requests_free);
     free(s->convicted);
+    free(s->first_byte.v);
+    free(s->fetchers);
     shelf_fini(&s->distinct);
     free(s);
 }
 
-static u64 handle(const struct fetch *f, u32 id)
+u64 fetch_handle(const struct fetch *f, u32 id)
 {
     return (u64)f->gen << 32 | id;
 }
 
-u64 fetch_want(struct world *w, u32 node, u32 layer)
+/* --- which there are ------------------------------------------------------------------------- */
+
+static size_t cell_of(const struct fetches *s, u32 node, u32 layer)
+{
+    u64 h = ((u64)node << 32 | layer) * 0x9e3779b97f4a7c15u;
+    return (size_t)(h >> 32) & (s->by_node_size - 1);
+}
+
+u32 fetch_find(const struct world *w, u32 node, u32 layer)
+{
+    const struct fetches *s = w->fetches;
+    for (size_t at = cell_of(s, node, layer); s->by_node[at];
+         at = (at + 1) & (s->by_node_size - 1)) {
+        const struct fetch *f = &s->v[s->by_node[at] - 1];
+        if (f->node == node && f->layer == layer)
+            return s->by_node[at] - 1;
+    }
+    return FETCH_NONE;
+}
+
+static void index_put(struct fetches *s, u32 id)
+{
+    size_t at = cell_of(s, s->v[id].node, s->v[id].layer);
+    while (s->by_node[at])
+        at = (at + 1) & (s->by_node_size - 1);
+    s->by_node[at] = id + 1;
+}
+
+static void index_take(struct fetches *s, u32 id)
+{
+    size_t mask = s->by_node_size - 1, at = cell_of(s, s->v[id].node, s->v[id].layer);
+    while (s->by_node[at] != id + 1)
+        at = (at + 1) & mask;
+    size_t hole = at;
+    for (at = (at + 1) & mask; s->by_node[at]; at = (at + 1) & mask) {
+        const struct fetch *f = &s->v[s->by_node[at] - 1];
+        size_t home = cell_of(s, f->node, f->layer);
+        if (((at - home) & mask) >= ((at - hole) & mask)) {
+            s->by_node[hole] = s->by_node[at];
+            hole = at;
+        }
+    }
+    s->by_node[hole] = 0;
+}
+
+static void index_grow(struct fetches *s)
+{
+    if (2 * (s->active + 1) < s->by_node_size)
+        return;
+    free(s->by_node);
+    s->by_node_size *= 2;
+    s->by_node = mem_new(s->by_node_size, sizeof(u32));
+    for (u32 i = 0; i < s->n; i++)
+        if (s->v[i].used)
+            index_put(s, i);
+}
+
+/* --- which layer a digest names --------------------------------------------------------------- */
+
+static size_t name_cell(const struct world *w, const struct digest *d)
+{
+    const struct fetches *s = w->fetches;
+    size_t at = (size_t)digest_hash(d, 0) & (s->names_size - 1);
+    for (; s->names[at]; at = (at + 1) & (s->names_size - 1)) {
+        struct digest other;
+        catalog_digest(&w->catalog, s->names[at] - 1, &other);
+        if (digest_equal(&other, d))
+            return at;
+    }
+    return at;
+}
+
+u32 fetch_layer_of(const struct world *w, const struct digest *d)
+{
+    return w->fetches->names[name_cell(w, d)] - 1;
+}
+
+static void name(struct world *w, u32 layer)
 {
     struct fetches *s = w->fetches;
-    for (u32 i = 0; i < s->n; i++)
-        if (s->v[i].used && s->v[i].node == node && s->v[i].layer == layer)
-            return handle(&s->v[i], i);
+    struct digest d;
+    if (2 * (s->n_names + 1) > s->names_size) {
+        u32 *old = s->names;
+        size_t n = s->names_size;
+        s->names_size *= 2;
+        s->names = mem_new(s->names_size, sizeof(*s->names));
+        s->n_names = 0;
+        for (size_t i = 0; i < n; i++)
+            if (old[i])
+                name(w, old[i] - 1);
+        free(old);
+    }
+    catalog_digest(&w->catalog, layer, &d);
+    u32 *cell = &s->names[name_cell(w, &d)];
+    s->n_names += *cell == 0;
+    *cell = layer + 1;
+}
+
+static u32 fetch_new(struct world *w, u32 node, u32 layer)
+{
+    struct fetches *s = w->fetches;
     u32 id;
+    index_grow(s);
     if (s->n_free > 0) {
         id = s->free[--s->n_free];
     } else {
@@ -55,294 +161,339 @@ u64 fetch_want(struct world *w, u32 node, u32 layer)
         id = (u32)s->n++;
     }
     struct fetch *f = &s->v[id];
-    u32 gen = f->gen + 1;
     *f = (struct fetch){.used = true,
-                        .gen = gen,
+                        .gen = f->gen + 1,
                         .node = node,
                         .layer = layer,
                         .size = catalog_bytes(&w->catalog, layer),
-                        .slots = {FETCH_NONE, FETCH_NONE},
                         .registry = FETCH_NONE,
-                        .sole = FETCH_NONE,
                         .begun_ns = world_now(w)};
-    struct sourcing_options opt = {
-        .size = f->size, .registry = true, .rng = engine_rng_n(&w->engine, "sourcing", s->begun++)};
-    sourcing_init(&f->core, &opt);
+    if (piece_map_init(&f->map, piece_count(f->size)))
+        abort();
+    name(w, layer);
     s->active++;
+    s->begun++;
+    index_put(s, id);
     record_fetch_begins(w->record, world_now(w), node, layer, f->size);
-    u64 wanted = handle(f, id);
-    fetch_steps(w, id);
-    if (!s->polling && s->active > 0) {
+    if (!s->polling) {
         s->polling = true;
         world_at(w, world_now(w) + POLL_NS, EV_POLL, 0, 0);
     }
+    return id;
+}
+
+/* An asker names the layer to whoever is appointed. */
+static void join(struct world *w, u32 id)
+{
+    struct fetch *f = &w->fetches->v[id];
+    struct host *h = &w->hosts[f->node];
+    struct swarm_want want = {.size = f->size, .can_fetch = f->wanted};
+    catalog_digest(&w->catalog, f->layer, &want.digest);
+    snprintf(want.origin, sizeof(want.origin), "%u", f->layer);
+    int rc = mesh_swarm_join(h->mesh, &want, host_now(w, h));
+    if (rc)
+        measure_break(w, "swarm", "node %u cannot join: %s", f->node, err_name(rc));
+    if (f->wanted)
+        mesh_swarm_position(h->mesh, &want.digest, piece_map_next(&f->map, 0, false));
+}
+
+/* Appointed to fetch what nobody here wants, perhaps. */
+u32 fetch_for_others(struct world *w, u32 node, u32 layer)
+{
+    u32 id = fetch_find(w, node, layer);
+    if (id != FETCH_NONE)
+        return id;
+    id = fetch_new(w, node, layer);
+    join(w, id);
+    return id;
+}
+
+u64 fetch_want(struct world *w, u32 node, u32 layer)
+{
+    u32 id = fetch_find(w, node, layer);
+    if (id == FETCH_NONE)
+        id = fetch_new(w, node, layer);
+    struct fetch *f = &w->fetches->v[id];
+    if (!f->wanted) {
+        f->wanted = true;
+        join(w, id);
+    }
+    u64 wanted = fetch_handle(f, id);
+    host_drive(w, node);
     return wanted;
 }
 
 /* --- its end --------------------------------------------------------------------------------- */
 
-static void leave_all(struct world *w, struct fetch *f)
-{
-    for (unsigned i = 0; i < SOURCING_SLOTS; i++)
-        if (f->slots[i] != FETCH_NONE) {
-            fetch_request_end(w, f->slots[i], SOURCING_LEFT);
-            f->slots[i] = FETCH_NONE;
-        }
-    if (f->registry != FETCH_NONE) {
-        fetch_request_end(w, f->registry, SOURCING_LEFT);
-        f->registry = FETCH_NONE;
-    }
-}
-
-static void put(struct world *w, u32 id)
+void fetch_finish(struct world *w, u32 id, int err)
 {
     struct fetches *s = w->fetches;
-    s->v[id].used = false;
+    struct fetch *f = &s->v[id];
+    fetch_registry_end(w, f);
+    *(err ? &s->failed : &s->worked) += 1;
+    record_fetch_ends(w->record, world_now(w), f, err);
+    if (err == 0 && !shelf_find(&s->distinct, f->layer))
+        shelf_put(&s->distinct, f->layer, f->size, 0);
+    u64 was = fetch_handle(f, id);
+    u32 node = f->node;
+    bool wrong = f->content != CONTENT_RIGHT;
+    while (s->v[id].n_mine > 0)
+        fetch_request_del(w, s->v[id].mine[s->v[id].n_mine - 1]);
+    f = &s->v[id];
+    index_take(s, id);
+    piece_map_fini(&f->map);
+    f->used = false;
     s->active--;
     s->free = mem_grow(s->free, &s->free_cap, s->n_free + 1, sizeof(*s->free));
     s->free[s->n_free++] = id;
-}
-
-static void finish(struct world *w, u32 id, int err)
-{
-    struct fetch *f = &w->fetches->v[id];
-    leave_all(w, f);
-    *(err ? &w->fetches->failed : &w->fetches->worked) += 1;
-    record_fetch_ends(w->record, world_now(w), f, err);
-    if (err == 0 && !shelf_find(&w->fetches->distinct, f->layer))
-        shelf_put(&w->fetches->distinct, f->layer, f->size, 0);
-    u64 was = handle(f, id);
-    u32 node = f->node;
-    bool wrong = f->wrong;
-    put(w, id);
     pull_fetch_ended(w, was, node, err, wrong);
 }
 
 /* Kept where room can be made; then the region is told. */
-static void keep(struct world *w, const struct fetch *f)
+static bool keep(struct world *w, const struct fetch *f)
 {
     struct host *h = &w->hosts[f->node];
     u32 gone[256];
     size_t n = 0;
     if (h->disk_full || shelf_find(&h->shelf, f->layer))
-        return;
+        return false;
     int rc = shelf_make_room(&h->shelf, &w->catalog, f->size, gone, countof(gone), &n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        struct digest d;
+        catalog_digest(&w->catalog, gone[i], &d);
+        mesh_swarm_leave(h->mesh, &d, host_now(w, h));
         host_hold(w, f->node, gone[i], false);
-    if (rc == 0) {
-        shelf_put(&h->shelf, f->layer, f->size, host_unix_ms(w, h));
-        shelf_find(&h->shelf, f->layer)->stored_ms = world_now(w) / SIM_MS;
-        host_hold(w, f->node, f->layer, true);
     }
-    host_drive(w, f->node);
+    if (rc)
+        return false;
+    shelf_put(&h->shelf, f->layer, f->size, host_unix_ms(w, h));
+    shelf_find(&h->shelf, f->layer)->stored_ms = world_now(w) / SIM_MS;
+    host_hold(w, f->node, f->layer, true);
+    return true;
 }
 
-static void convict(struct world *w, u32 node, u32 peer)
+static void convict(struct world *w, u32 node, u32 peer, u32 layer)
 {
     struct fetches *s = w->fetches;
-    size_t i = 0;
-    while (i < s->n_convicted && s->convicted[i].until_ns > world_now(w))
-        i++;
-    s->convicted = mem_grow(s->convicted, &s->convicted_cap, i + 1, sizeof(*s->convicted));
-    s->convicted[i] = (struct fetch_conviction){node, peer, world_now(w) + CONVICTED_NS};
-    if (i == s->n_convicted)
-        s->n_convicted++;
+    s->convicted =
+        mem_grow(s->convicted, &s->convicted_cap, s->n_convicted + 1, sizeof(*s->convicted));
+    s->convicted[s->n_convicted++] =
+        (struct fetch_conviction){node, peer, layer, world_now(w) + CONVICTED_NS};
     measure_convicted(w, node, peer);
 }
 
-bool fetch_is_convicted(const struct world *w, u32 node, u32 peer)
+/* All pieces are here and fit one chain; its end does not fit the digest. */
+static void disprove(struct world *w, u32 id)
 {
-    const struct fetches *s = w->fetches;
-    for (size_t i = 0; i < s->n_convicted; i++)
-        if (s->convicted[i].node == node && s->convicted[i].peer == peer &&
-            s->convicted[i].until_ns > world_now(w))
-            return true;
-    return false;
-}
-
-/* All bytes are here: do they make the layer? */
-static bool is_right(const struct fetch *f)
-{
-    return !f->wrong;
+    struct fetch *f = &w->fetches->v[id];
+    struct host *h = &w->hosts[f->node];
+    struct digest d;
+    catalog_digest(&w->catalog, f->layer, &d);
+    w->fetches->wrong++;
+    w->fetches->wrong_bytes += f->size;
+    if (f->content > 0 && (u32)f->content - 1 != f->node) {
+        u32 liar = (u32)f->content - 1;
+        convict(w, f->node, liar, f->layer);
+        mesh_swarm_forged(h->mesh, &d, &w->hosts[liar].key, host_now(w, h));
+    } else if (f->content == CONTENT_REGISTRY || f->content == CONTENT_COLLUSION) {
+        struct swarm_view v;
+        if (swarm_look(mesh_swarm(h->mesh), &d, &v, host_now(w, h)) && v.fetcher_known &&
+            !node_key_equal(&v.fetcher, &h->key))
+            mesh_swarm_forged(h->mesh, &d, &v.fetcher, host_now(w, h));
+    }
+    for (u32 p = 0; p < f->map.n; p++)
+        if (piece_map_clear(&f->map, p))
+            mesh_swarm_lost(h->mesh, &d, p, host_now(w, h));
+    f->content = CONTENT_RIGHT;
+    if (f->fetches) {
+        f->stream_at = 0;
+        f->registry_from_ns = world_now(w) + SIM_S;
+    }
 }
 
 static void judge(struct world *w, u32 id)
 {
     struct fetch *f = &w->fetches->v[id];
-    assert(f->got == f->size);
-    if (is_right(f)) {
-        keep(w, f);
-        finish(w, id, 0);
-        return;
-    }
-    w->fetches->wrong++;
-    bool had_peers = f->peer_bytes > 0;
-    if (f->sole != FETCH_NONE && f->sole != FETCH_REGISTRY)
-        convict(w, f->node, f->sole);
-    leave_all(w, f);
-    if (!had_peers) {
-        finish(w, id, ERR_CORRUPT);
-        return;
-    }
-    f->got = f->peer_bytes = f->registry_bytes = 0;
-    f->wrong = false;
-    f->only_registry = f->wants_registry = true;
-    f->sole = FETCH_NONE;
-    fetch_steps(w, id);
-}
-
-/* --- its steps ------------------------------------------------------------------------------- */
-
-static void look(struct world *w, struct fetch *f)
-{
-    struct mesh_source all[MESH_SOURCES_MAX];
-    struct sourcing_peer peers[MESH_SOURCES_MAX];
-    struct digest d;
     struct host *h = &w->hosts[f->node];
+    struct digest d;
     catalog_digest(&w->catalog, f->layer, &d);
-    size_t n = mesh_sources(h->mesh, &d, f->size - f->got, all, host_now(w, h)), used = 0;
-    for (size_t i = 0; i < n; i++)
-        if (all[i].usable && !fetch_is_convicted(w, f->node, world_by_key(w, &all[i].key)))
-            peers[used++] = (struct sourcing_peer){
-                .key = all[i].key, .addr = all[i].addr, .expected_ns = all[i].expected_ns};
-    sourcing_sources(&f->core, peers, used, world_now(w));
-}
-
-static void to_registry(struct world *w, u32 id)
-{
-    struct fetch *f = &w->fetches->v[id];
-    if (world_now(w) < f->registry_from_ns)
-        return; /* fetch_poll() comes back */
-    f->wants_registry = false;
-    f->registry = fetch_request_new(w, id, FETCH_REGISTRY, 0);
-}
-
-void fetch_registry_failed(struct world *w, u32 id, bool progress)
-{
-    struct fetch *f = &w->fetches->v[id];
-    f->registry = FETCH_NONE;
-    f->registry_failures = progress ? 0 : f->registry_failures + 1;
-    f->registry_from_ns = world_now(w) + REGISTRY_PAUSE_NS;
-    if (f->registry_failures > REGISTRY_RETRIES) {
-        finish(w, id, ERR_UNREACHABLE);
+    /* Who lies serves what it likes afterwards; for itself it has the right bytes. */
+    if (f->content != CONTENT_RIGHT && f->content != (int)f->node + 1) {
+        disprove(w, id);
         return;
     }
-    if (f->only_registry)
-        f->wants_registry = true;
+    f->content = CONTENT_RIGHT;
+    if (keep(w, f))
+        mesh_swarm_complete(h->mesh, &d, host_now(w, h));
     else
-        sourcing_registry_ended(&f->core, world_now(w));
-    fetch_steps(w, id);
+        mesh_swarm_leave(h->mesh, &d, host_now(w, h));
+    u32 node = f->node;
+    fetch_finish(w, id, 0);
+    host_drive(w, node);
 }
 
-void fetch_steps(struct world *w, u32 id)
-{
-    bool stopped = w->hosts[w->fetches->v[id].node].state != HOST_UP;
-    w->fetches->v[id].behind = stopped;
-    if (stopped)
-        return; /* fetch_poll() comes back */
-    for (int i = 0; i < 1000; i++) {
-        struct fetch *f = &w->fetches->v[id];
-        if (f->wants_registry) {
-            to_registry(w, id);
-            return;
-        }
-        if (f->only_registry)
-            return;
-        struct sourcing_step step;
-        sourcing_next(&f->core, world_now(w), &step);
-        switch (step.what) {
-        case SOURCING_REST: return;
-        case SOURCING_LOOK: look(w, f); break;
-        case SOURCING_ASK: {
-            u32 r = fetch_request_new(w, id, world_by_key(w, &step.peer.key), step.slot);
-            w->fetches->v[id].slots[step.slot] = r;
-            break;
-        }
-        case SOURCING_LEAVE:
-            fetch_request_end(w, f->slots[step.slot], step.outcome);
-            f->slots[step.slot] = FETCH_NONE;
-            break;
-        case SOURCING_REGISTRY: f->wants_registry = true; break;
-        case SOURCING_GIVE_UP: finish(w, id, ERR_UNREACHABLE); return;
-        }
-    }
-    measure_break(w, "queues", "a fetch of node %u takes more than 1000 steps at once",
-                  w->fetches->v[id].node);
-}
-
-/* The request in this slot is over. */
-void fetch_peer_ended(struct world *w, u32 id, unsigned slot, enum sourcing_outcome outcome)
+void fetch_piece(struct world *w, u32 id, u32 piece)
 {
     struct fetch *f = &w->fetches->v[id];
-    fetch_request_end(w, f->slots[slot], outcome);
-    f->slots[slot] = FETCH_NONE;
-    sourcing_ended(&f->core, slot, outcome, outcome == SOURCING_BUSY ? SIM_S : 0, world_now(w));
-    fetch_steps(w, id);
+    struct host *h = &w->hosts[f->node];
+    if (!piece_map_set(&f->map, piece))
+        return;
+    if (piece == 0 && f->wanted && f->first_ns == 0) {
+        f->first_ns = world_now(w);
+        samples_add(&w->fetches->first_byte, world_now(w) - f->begun_ns);
+    }
+    if (piece_map_is_full(&f->map)) {
+        judge(w, id);
+    } else if (f->wanted && h->mesh) {
+        struct digest d;
+        catalog_digest(&w->catalog, f->layer, &d);
+        mesh_swarm_position(h->mesh, &d, piece_map_next(&f->map, 0, false));
+    }
 }
 
-/* `n` more bytes came by this request. True: all are here, and the fetch may be gone. */
-bool fetch_took(struct world *w, u32 request, u64 n)
+/* --- what bytes are -------------------------------------------------------------------------- */
+
+bool fetch_lies_in_bytes(const struct host *h)
 {
-    struct fetch_request *r = &w->fetches->requests[request];
-    u32 id = r->fetch, server = r->server;
-    struct fetch *f = &w->fetches->v[id];
-    if (n == 0)
-        return false;
-    assert(f->got + n <= f->size && r->taken + n <= r->length);
-    r->taken += n;
-    r->last_ns = world_now(w);
-    f->got += n;
-    f->wrong |= r->wrong;
-    *(server == FETCH_REGISTRY ? &f->registry_bytes : &f->peer_bytes) += n;
-    *(server == FETCH_REGISTRY ? &w->fetches->registry_bytes : &w->fetches->peer_bytes) += n;
-    if (f->sole == FETCH_NONE)
-        f->sole = server;
-    else if (f->sole != server)
-        f->sole = FETCH_REGISTRY;
-    if (server != FETCH_REGISTRY)
-        sourcing_bytes(&f->core, r->slot, n, world_now(w));
-    if (f->got < f->size)
-        return false;
-    unsigned slot = r->slot;
-    fetch_request_end(w, request, SOURCING_WORKED);
-    if (server == FETCH_REGISTRY) {
-        f->registry = FETCH_NONE;
-    } else {
-        f->slots[slot] = FETCH_NONE;
-        sourcing_ended(&f->core, slot, SOURCING_WORKED, 0, world_now(w));
+    return h->lies == HOST_COLLUDES || h->lies == HOST_SPOILS ||
+           (h->lies == HOST_LIES && h->index % 4 == 0);
+}
+
+static int lie_content(const struct host *h)
+{
+    return h->lies == HOST_COLLUDES ? CONTENT_COLLUSION : (int)h->index + 1;
+}
+
+int fetch_content(struct world *w, u32 server, u32 layer)
+{
+    struct host *s = &w->hosts[server];
+    const struct shelf_entry *e = shelf_find(&s->shelf, layer);
+    u32 id = fetch_find(w, server, layer);
+    if (fetch_lies_in_bytes(s)) {
+        s->served_wrong = true;
+        return lie_content(s);
     }
-    judge(w, id);
-    return true;
+    if (e && e->rotten) {
+        s->served_wrong = true;
+        return CONTENT_ROT;
+    }
+    return id != FETCH_NONE ? w->fetches->v[id].content : CONTENT_RIGHT;
+}
+
+static bool is_convicted(const struct world *w, u32 node, u32 peer, u32 layer)
+{
+    const struct fetches *s = w->fetches;
+    for (size_t i = 0; i < s->n_convicted; i++)
+        if (s->convicted[i].node == node && s->convicted[i].peer == peer &&
+            s->convicted[i].layer == layer)
+            return true;
+    return false;
+}
+
+/* The one of the fetcher that it knows of. Of whole holders it is proved from its end, and right.
+ */
+int fetch_chain(const struct world *w, const struct fetch *f)
+{
+    const struct host *h = &w->hosts[f->node];
+    struct digest d;
+    struct swarm_view v;
+    if (f->map.have > 0)
+        return f->content;
+    catalog_digest(&w->catalog, f->layer, &d);
+    if (!swarm_look(mesh_swarm(h->mesh), &d, &v, 0) || !v.fetcher_known)
+        return CONTENT_RIGHT;
+    u32 fetcher = world_by_key(w, &v.fetcher);
+    if (fetcher == UINT32_MAX || is_convicted(w, f->node, fetcher, f->layer))
+        return CONTENT_RIGHT;
+    const struct host *x = &w->hosts[fetcher];
+    if (fetch_lies_in_bytes(x))
+        return lie_content(x);
+    u32 its = fetch_find(w, fetcher, f->layer);
+    return its != FETCH_NONE ? w->fetches->v[its].content : CONTENT_RIGHT;
+}
+
+/* --- what the core wants --------------------------------------------------------------------- */
+
+static void seed(struct world *w, u32 node, u32 layer, const struct digest *d)
+{
+    struct host *h = &w->hosts[node];
+    if (host_holds(w, node, layer) || host_claims(h, layer)) {
+        int rc = mesh_swarm_seed(h->mesh, d, catalog_bytes(&w->catalog, layer), host_now(w, h));
+        if (rc && rc != ERR_FULL)
+            measure_break(w, "swarm", "node %u cannot seed: %s", node, err_name(rc));
+    }
+}
+
+static void step(struct world *w, u32 node, const struct swarm_step *st)
+{
+    u32 layer = fetch_layer_of(w, &st->digest), id;
+    if (layer == UINT32_MAX)
+        return;
+    switch (st->what) {
+    case SWARM_FETCH: fetch_appointed(w, node, st); break;
+    case SWARM_YIELD: fetch_yield(w, node, layer); break;
+    case SWARM_ASK: fetch_ask(w, node, st); break;
+    case SWARM_CANCEL: fetch_cancel(w, node, st); break;
+    case SWARM_SERVE: fetch_held(w, node, st, true); break;
+    case SWARM_DROP: fetch_held(w, node, st, false); break;
+    case SWARM_SEED: seed(w, node, layer, &st->digest); break;
+    case SWARM_GIVE_UP:
+        id = fetch_find(w, node, layer);
+        if (id != FETCH_NONE) {
+            mesh_swarm_leave(w->hosts[node].mesh, &st->digest, host_now(w, &w->hosts[node]));
+            fetch_finish(w, id, ERR_UNREACHABLE);
+        }
+        break;
+    }
+}
+
+void fetch_steps(struct world *w, u32 node)
+{
+    struct swarm_step st;
+    struct host *h = &w->hosts[node];
+    for (int i = 0; h->mesh && mesh_swarm_next(h->mesh, &st, host_now(w, h)); i++) {
+        step(w, node, &st);
+        if (i == STEPS_MAX) {
+            measure_break(w, "queues", "the swarms of node %u take more than %d steps at once",
+                          node, STEPS_MAX);
+            return;
+        }
+    }
 }
 
 void fetch_poll(struct world *w)
 {
     struct fetches *s = w->fetches;
-    for (u32 i = 0; i < s->n_requests; i++) {
-        struct fetch_request *r = &s->requests[i];
-        if (!r->used || r->state != REQUEST_STREAMING)
-            continue;
-        u64 n = flow_bytes(&w->flows, r->flow, world_now(w)) - r->taken;
-        if (n > 0 && w->hosts[s->v[r->fetch].node].state == HOST_UP && r->taken + n < r->length) {
-            u32 fetch = r->fetch;
-            if (!fetch_took(w, i, n))
-                fetch_steps(w, fetch);
-        } else if (r->server == FETCH_REGISTRY && world_now(w) - r->last_ns > REGISTRY_STALL_NS) {
-            u32 fetch = r->fetch;
-            bool progress = r->taken > 0;
-            fetch_request_end(w, i, SOURCING_FAILED);
-            fetch_registry_failed(w, fetch, progress);
-        }
-    }
-    for (u32 i = 0; i < s->n; i++) {
-        struct fetch *f = &s->v[i];
-        if (f->used && w->hosts[f->node].state == HOST_UP &&
-            (f->wants_registry || f->behind || sourcing_deadline(&f->core) <= world_now(w)))
-            fetch_steps(w, i);
-    }
+    for (u32 i = 0; i < s->n && s->streams > 0; i++)
+        if (s->v[i].used && s->v[i].fetches)
+            fetch_registry_poll(w, &s->v[i]);
     s->polling = s->active > 0;
     if (s->polling)
         world_at(w, world_now(w) + POLL_NS, EV_POLL, 0, 0);
+}
+
+/* --- looking on ------------------------------------------------------------------------------ */
+
+static void add_stats(struct swarm_stats *sum, const struct mesh *m)
+{
+    struct swarm_stats s;
+    u64 *to = (u64 *)sum, *from = (u64 *)&s; /* nothing but counters */
+    swarm_stats(mesh_swarm(m), &s);
+    for (size_t i = 0; i < sizeof(s) / sizeof(u64); i++)
+        to[i] += from[i];
+}
+
+void fetch_stats(const struct world *w, struct swarm_stats *out)
+{
+    *out = w->fetches->past;
+    for (u32 i = 0; i < w->n; i++)
+        if (w->hosts[i].mesh)
+            add_stats(out, w->hosts[i].mesh);
+}
+
+void fetch_mesh_ends(struct world *w, const struct mesh *m)
+{
+    add_stats(&w->fetches->past, m);
 }
 
 /* --- death ----------------------------------------------------------------------------------- */
@@ -352,8 +503,20 @@ void fetch_host_died(struct world *w, u32 node)
     struct fetches *s = w->fetches;
     for (u32 i = 0; i < s->n; i++)
         if (s->v[i].used && s->v[i].node == node)
-            finish(w, i, ERR_CANCELED);
-    for (u32 i = 0; i < s->n_requests; i++)
-        if (s->requests[i].used && s->requests[i].server == node)
-            fetch_request_server_died(w, i);
+            fetch_finish(w, i, ERR_CANCELED);
+    for (u32 i = 0; i < s->n_requests; i++) {
+        struct fetch_request *r = &s->requests[i];
+        if (!r->used || r->server != node)
+            continue;
+        r->serve = 0; /* nobody is left to be told */
+        u32 asks = s->v[r->fetch].node;
+        if (r->flow != FLOW_NONE) {
+            flow_end(&w->flows, r->flow, world_now(w));
+            r->flow = FLOW_NONE;
+            world_flows_changed(w);
+        }
+        r->state = REQUEST_ASKING;
+        if (!w->hosts[node].dark && net_passes(&w->net, node, asks))
+            fetch_later(w, i, net_stream_delay(&w->net, node, asks, world_now(w)), EV_REFUSE);
+    }
 }

@@ -1,26 +1,15 @@
-/* fetch_request.c - one request for a layer, as the network and its server treat it; see fetch.h.
+/* fetch_request.c - one request for a piece, as the network and its server treat it; see fetch.h.
  */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "sim/fetch_impl.h"
 #include "sim/host.h"
 #include "sim/mem.h"
 
-#define THINK_NS    (2 * SIM_MS) /* a peer's disk, until the first byte leaves */
+#define HASH_BPS    1500000000ull
 #define TRICKLE_BPS 1000
-
-enum lie { LIE_NONE, LIE_WRONG_BYTES, LIE_MISSING, LIE_TRICKLE, LIE_CLAIMS, LIE_TOGETHER };
-
-static enum lie lie_of(const struct host *h)
-{
-    switch (h->lies) {
-    case HOST_HONEST: return LIE_NONE;
-    case HOST_LIES: return (enum lie)(1 + h->index % 4);
-    case HOST_FORGES: return LIE_CLAIMS;
-    case HOST_COLLUDES: break;
-    }
-    return LIE_TOGETHER;
-}
+#define REFUSED_NS  (SIM_MS / 2)
 
 static struct fetch_request *at(struct world *w, u32 id)
 {
@@ -35,30 +24,14 @@ static struct fetch_request *spoken_of(struct world *w, const struct event *ev)
     return r->used && r->gen == ev->arg >> 32 ? r : NULL;
 }
 
-static void later(struct world *w, u32 id, u64 delay_ns, enum event_kind kind)
+void fetch_later(struct world *w, u32 id, u64 delay_ns, enum event_kind kind)
 {
     struct fetch_request *r = at(w, id);
     u32 node = kind == EV_ASKED ? r->server : w->fetches->v[r->fetch].node;
     world_at(w, world_now(w) + delay_ns, kind, node, (u64)r->gen << 32 | id);
 }
 
-static void ask_registry(struct world *w, u32 id)
-{
-    struct fetch_request *r = at(w, id);
-    struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
-    u64 rtt = w->topology.offices[h->place.office].registry_rtt_ns;
-    struct registry_answer a;
-    registry_ask(&w->registry, &a);
-    r->status = a.status;
-    r->serving = a.status == 200;
-    r->wrong = a.wrong;
-    r->broken = a.breaks < 1;
-    r->length = 1 + (u64)(a.breaks * (double)(r->wanted - 1));
-    /* A handshake, TLS, and the request itself: three round trips. */
-    later(w, id, 3 * rtt + a.think_ns, EV_ANSWERED);
-}
-
-u32 fetch_request_new(struct world *w, u32 fetch, u32 server, unsigned slot)
+struct fetch_request *fetch_request_new(struct world *w, u32 fetch, u32 server, u32 *number)
 {
     struct fetches *s = w->fetches;
     u32 id;
@@ -69,137 +42,257 @@ u32 fetch_request_new(struct world *w, u32 fetch, u32 server, unsigned slot)
             mem_grow(s->requests, &s->requests_cap, s->n_requests + 1, sizeof(*s->requests));
         id = (u32)s->n_requests++;
     }
-    struct fetch *f = &s->v[fetch];
     struct fetch_request *r = &s->requests[id];
     *r = (struct fetch_request){.used = true,
                                 .gen = r->gen + 1,
                                 .fetch = fetch,
                                 .server = server,
-                                .slot = slot,
                                 .asked_ns = world_now(w),
-                                .start = f->got,
-                                .wanted = f->size - f->got,
-                                .length = f->size - f->got,
                                 .flow = FLOW_NONE};
-    if (server == FETCH_REGISTRY) {
-        ask_registry(w, id);
-        return id;
+    *number = id;
+    struct fetch *f = &s->v[fetch];
+    if (server != FETCH_REGISTRY) {
+        assert(f->n_mine < FETCH_REQUESTS);
+        f->mine[f->n_mine++] = id;
     }
-    struct host *h = &w->hosts[f->node];
-    r->key = w->hosts[server].key;
-    mesh_fetch_started(h->mesh, &r->key, r->wanted);
-    measure_asks(w, f->node, server);
-    if (net_passes(&w->net, f->node, server) && net_passes(&w->net, server, f->node))
-        later(w, id,
-              net_stream_delay(&w->net, f->node, server, world_now(w)) +
-                  net_stream_delay(&w->net, server, f->node, world_now(w)) +
-                  net_stream_delay(&w->net, f->node, server, world_now(w)),
-              EV_ASKED);
-    return id;
+    return r;
 }
 
-static enum mesh_outcome for_mesh(enum sourcing_outcome o)
+static void held_add(struct host *s, u32 serve, u32 request)
 {
-    switch (o) {
-    case SOURCING_WORKED: return MESH_FETCH_WORKED;
-    case SOURCING_MISSING: return MESH_FETCH_MISSING;
-    case SOURCING_BUSY: return MESH_FETCH_BUSY;
-    case SOURCING_LEFT: return MESH_FETCH_LEFT;
-    case SOURCING_FAILED:
-    case SOURCING_LIED:
-    case SOURCING_DENIED: break;
-    }
-    return MESH_FETCH_FAILED;
+    s->held = mem_grow(s->held, &s->held_cap, s->n_held + 2, sizeof(*s->held));
+    s->held[s->n_held++] = serve;
+    s->held[s->n_held++] = request;
 }
 
-static void stop_serving(struct world *w, struct fetch_request *r, u64 bytes)
+/* The request behind a serve; FETCH_NONE: none waits under it. */
+static u32 held_take(struct host *s, u32 serve)
 {
-    if (!r->serving)
+    for (size_t i = 0; i < s->n_held; i += 2)
+        if (s->held[i] == serve) {
+            u32 request = s->held[i + 1];
+            s->held[i + 1] = s->held[--s->n_held];
+            s->held[i] = s->held[--s->n_held];
+            return request;
+        }
+    return FETCH_NONE;
+}
+
+/* Its server is told that it is over, if it was serving. */
+static void unserve(struct world *w, struct fetch_request *r, bool whole)
+{
+    if (r->serve == 0)
         return;
-    r->serving = false;
+    u32 serve = r->serve;
+    r->serve = 0;
     if (r->server == FETCH_REGISTRY) {
-        registry_done(&w->registry, bytes);
+        registry_done(&w->registry, r->taken);
         return;
     }
     struct host *s = &w->hosts[r->server];
-    assert(s->serving > 0);
-    s->serving--;
-    struct shelf_entry *e = shelf_find(&s->shelf, w->fetches->v[r->fetch].layer);
-    if (e && e->pins > 0)
-        e->pins--;
+    (void)held_take(s, serve);
+    if (!s->mesh)
+        return;
+    mesh_swarm_served(s->mesh, serve, whole, host_now(w, s));
+    if (s->state == HOST_UP)
+        host_drive(w, s->index);
 }
 
-void fetch_request_end(struct world *w, u32 id, enum sourcing_outcome outcome)
+void fetch_request_del(struct world *w, u32 id)
 {
     struct fetches *s = w->fetches;
     struct fetch_request *r = at(w, id);
-    struct fetch *f = &s->v[r->fetch];
-    struct host *h = &w->hosts[f->node];
-    u64 bytes = r->taken;
     if (r->flow != FLOW_NONE) {
+        if (r->server != FETCH_REGISTRY)
+            r->taken = flow_bytes(&w->flows, r->flow, world_now(w));
         flow_end(&w->flows, r->flow, world_now(w));
+        r->flow = FLOW_NONE;
         world_flows_changed(w);
     }
-    stop_serving(w, r, bytes);
-    if (r->server != FETCH_REGISTRY) {
-        struct digest d;
-        catalog_digest(&w->catalog, f->layer, &d);
-        measure_asked(w, f->node, r->server, r->asked_ns);
-        record_request(w->record, world_now(w), f, r, sourcing_outcome_name(outcome));
-        if (h->mesh) {
-            mesh_fetch_ended(h->mesh, &r->key, &d, for_mesh(outcome), bytes, r->wanted,
-                             world_now(w) - r->asked_ns, host_now(w, h));
-            host_drive(w, h->index);
-        }
-    } else {
-        record_request(w->record, world_now(w), f, r, sourcing_outcome_name(outcome));
-    }
-    at(w, id)->used = false;
+    r->used = false;
+    struct fetch *f = &s->v[r->fetch];
+    for (u32 i = 0; i < f->n_mine; i++)
+        if (f->mine[i] == id)
+            f->mine[i] = f->mine[--f->n_mine];
+    unserve(w, r, false);
     s->requests_free = mem_grow(s->requests_free, &s->requests_free_cap, s->n_requests_free + 1,
                                 sizeof(*s->requests_free));
     s->requests_free[s->n_requests_free++] = id;
 }
 
+/* --- asking ---------------------------------------------------------------------------------- */
+
+void fetch_ask(struct world *w, u32 node, const struct swarm_step *st)
+{
+    u32 layer = fetch_layer_of(w, &st->digest), server = world_by_key(w, &st->peer), id;
+    u32 fetch = fetch_find(w, node, layer);
+    struct host *h = &w->hosts[node];
+    if (fetch == FETCH_NONE || server == UINT32_MAX) {
+        mesh_swarm_ended(h->mesh, st->id, SWARM_FAILED, host_now(w, h));
+        return;
+    }
+    struct fetch_request *r = fetch_request_new(w, fetch, server, &id);
+    r->id = st->id;
+    r->first = st->first;
+    r->pieces = 1;
+    r->length = piece_bytes(w->fetches->v[fetch].size, st->first);
+    measure_asks(w, node, server);
+    if (net_passes(&w->net, node, server) && net_passes(&w->net, server, node))
+        fetch_later(w, id, net_stream_delay(&w->net, node, server, world_now(w)), EV_ASKED);
+}
+
+static u32 find_request(const struct world *w, u32 fetch, u32 core_id)
+{
+    const struct fetches *s = w->fetches;
+    for (u32 i = 0; i < s->v[fetch].n_mine; i++)
+        if (s->requests[s->v[fetch].mine[i]].id == core_id)
+            return s->v[fetch].mine[i];
+    return FETCH_NONE;
+}
+
+static void over(struct world *w, u32 id, const char *outcome)
+{
+    struct fetch_request *r = at(w, id);
+    const struct fetch *f = &w->fetches->v[r->fetch];
+    measure_asked(w, f->node, r->server, r->asked_ns);
+    record_request(w->record, world_now(w), f, r, outcome);
+    fetch_request_del(w, id);
+}
+
+void fetch_cancel(struct world *w, u32 node, const struct swarm_step *st)
+{
+    u32 fetch = fetch_find(w, node, fetch_layer_of(w, &st->digest));
+    u32 id = fetch == FETCH_NONE ? FETCH_NONE : find_request(w, fetch, st->id);
+    if (id != FETCH_NONE)
+        over(w, id, "left");
+}
+
+static void ended(struct world *w, u32 id, enum swarm_outcome outcome)
+{
+    struct fetch_request *r = at(w, id);
+    struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
+    u32 core_id = r->id;
+    over(w, id, swarm_outcome_name(outcome));
+    if (!h->mesh)
+        return;
+    mesh_swarm_ended(h->mesh, core_id, outcome, host_now(w, h));
+    host_drive(w, h->index);
+}
+
 /* --- at the server --------------------------------------------------------------------------- */
 
-/* Colluders have the same wrong bytes, and share each layer out among them, so that none can be
- * convicted alone: who is asked for the whole of it breaks off half-way. */
-static void serve_together(struct fetch_request *r, struct host *s)
+static bool same_office(const struct host *a, const struct host *b)
 {
-    r->wrong = s->served_wrong = true;
-    if (r->start == 0 && r->wanted > 1)
-        r->length = r->wanted / 2;
+    return a->place.region == b->place.region && a->place.office == b->place.office;
+}
+
+static bool stands_still(const struct world *w, const struct fetch_request *r)
+{
+    const struct fetch *f = &w->fetches->v[r->fetch];
+    if (w->hosts[f->node].state != HOST_UP)
+        return true;
+    if (r->server == FETCH_REGISTRY)
+        return w->registry.mood == REGISTRY_GONE || w->net.nodes[f->node].deaf ||
+               w->net.nodes[f->node].mute || w->hosts[f->node].wan_cut;
+    return w->hosts[r->server].state != HOST_UP || !net_passes(&w->net, r->server, f->node) ||
+           !net_passes(&w->net, f->node, r->server);
+}
+
+/* What it may have just now: what ails its server ends when that is mended. */
+static u64 cap_now(const struct world *w, const struct fetch_request *r)
+{
+    if (stands_still(w, r))
+        return 0;
+    u64 slow = UINT64_MAX;
+    if (r->server == FETCH_REGISTRY)
+        slow = registry_slowness(&w->registry);
+    else if (w->hosts[r->server].lies == HOST_LIES && r->server % 4 == 2)
+        slow = TRICKLE_BPS;
+    return slow < w->k.disk ? slow : w->k.disk;
+}
+
+void fetch_begin_flow(struct world *w, u32 id, u64 bytes)
+{
+    struct fetch_request *r = at(w, id);
+    struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
+    struct flow_spec spec = {
+        .lines = {h->down, FLOW_NONE, FLOW_NONE, FLOW_NONE}, .bytes = bytes, .tag = id};
+    if (r->server == FETCH_REGISTRY) {
+        spec.lines[1] = w->registry_line;
+        spec.lines[2] = w->wan_down[h->place.office];
+    } else {
+        struct host *s = &w->hosts[r->server];
+        spec.lines[1] = s->up;
+        if (!same_office(h, s)) {
+            spec.lines[2] = w->wan_up[s->place.office];
+            spec.lines[3] = w->wan_down[h->place.office];
+        }
+    }
+    r->cap_bps = cap_now(w, r);
+    spec.cap_bps = r->cap_bps ? r->cap_bps : 1;
+    r->state = REQUEST_STREAMING;
+    r->flow = flow_begin(&w->flows, &spec, world_now(w));
+    if (r->cap_bps == 0)
+        flow_cap(&w->flows, r->flow, 0, world_now(w));
+    world_flows_changed(w);
+}
+
+/* The server begins to send: the first byte is there a way later. */
+static void send(struct world *w, u32 id)
+{
+    struct fetch_request *r = at(w, id);
+    const struct fetch *f = &w->fetches->v[r->fetch];
+    r->status = 200;
+    r->content = fetch_content(w, r->server, f->layer);
+    fetch_begin_flow(w, id, r->length);
+    fetch_later(w, id, net_stream_delay(&w->net, r->server, f->node, world_now(w)), EV_ANSWERED);
+}
+
+static void answer(struct world *w, u32 id, int status)
+{
+    struct fetch_request *r = at(w, id);
+    u32 node = w->fetches->v[r->fetch].node;
+    r->status = status;
+    fetch_later(w, id, net_stream_delay(&w->net, r->server, node, world_now(w)), EV_ANSWERED);
 }
 
 static void serve(struct world *w, u32 id)
 {
     struct fetch_request *r = at(w, id);
     struct host *s = &w->hosts[r->server];
-    u32 layer = w->fetches->v[r->fetch].layer;
-    struct shelf_entry *e = shelf_find(&s->shelf, layer);
-    const struct host *asks = &w->hosts[w->fetches->v[r->fetch].node];
-    bool together = lie_of(s) == LIE_TOGETHER;
-    bool holds = host_holds(w, r->server, layer) || (together && host_claims(s, layer));
+    const struct fetch *f = &w->fetches->v[r->fetch];
+    const struct host *asks = &w->hosts[f->node];
+    struct digest d;
+    catalog_digest(&w->catalog, f->layer, &d);
     if (!host_opens(s, asks)) {
-        r->status = 403; /* its Dray-Peer is sealed with a key that is not known here */
-    } else if (!holds || lie_of(s) == LIE_MISSING) {
-        r->status = 404;
-        s->denied |= holds || s->claims; /* it may come to hold what it claimed */
-    } else if (s->serving >= w->k.peer_slots) {
-        r->status = 503;
-    } else {
-        r->status = 200;
-        r->serving = true;
-        r->wrong = lie_of(s) == LIE_WRONG_BYTES || (e && e->rotten);
-        s->served_wrong |= r->wrong;
-        if (together)
-            serve_together(r, s);
-        s->serving++;
-        if (e) {
-            e->pins++;
-            shelf_use(&s->shelf, e, host_unix_ms(w, s));
-        }
+        answer(w, id, 403); /* its Dray-Peer is sealed with a key that is not known here */
+        return;
     }
+    bool denies = s->lies == HOST_LIES && s->index % 4 == 1;
+    bool empty = host_claims(s, f->layer) && !host_holds(w, r->server, f->layer) &&
+                 s->lies != HOST_COLLUDES && fetch_find(w, r->server, f->layer) == FETCH_NONE;
+    if (denies || empty) {
+        s->denied = true;
+        answer(w, id, 404);
+        return;
+    }
+    u32 held;
+    enum swarm_answer a =
+        mesh_swarm_serve(s->mesh, &asks->key, &d, r->first, r->pieces, &held, host_now(w, s));
+    switch (a) {
+    case SWARM_ANSWER_NOW:
+        r->serve = held;
+        send(w, id);
+        break;
+    case SWARM_ANSWER_WAIT:
+        r->serve = held;
+        r->state = REQUEST_HELD;
+        held_add(s, held, id);
+        break;
+    case SWARM_ANSWER_BUSY: answer(w, id, 503); break;
+    case SWARM_ANSWER_MISSING: answer(w, id, 404); break;
+    }
+    host_drive(w, s->index);
 }
 
 void fetch_asked(struct world *w, const struct event *ev)
@@ -215,135 +308,113 @@ void fetch_asked(struct world *w, const struct event *ev)
     }
     if ((s->state == HOST_OFF && s->dark) || !net_passes(&w->net, r->server, node))
         return; /* silence */
-    u64 back = net_stream_delay(&w->net, r->server, node, world_now(w));
-    r->status = 0;
     if (s->state == HOST_UP)
         serve(w, id);
-    later(w, id, back + (r->status == 200 ? THINK_NS : 0), EV_ANSWERED);
+    else
+        answer(w, id, 0);
 }
 
-/* --- reachability ---------------------------------------------------------------------------- */
-
-static bool stands_still(const struct world *w, const struct fetch_request *r)
+/* The core of a server has decided over a request that it held. */
+void fetch_held(struct world *w, u32 server, const struct swarm_step *st, bool give)
 {
-    const struct fetch *f = &w->fetches->v[r->fetch];
-    if (w->hosts[f->node].state != HOST_UP)
-        return true;
-    if (r->server == FETCH_REGISTRY)
-        return w->registry.mood == REGISTRY_GONE || w->net.nodes[f->node].deaf ||
-               w->net.nodes[f->node].mute;
-    return w->hosts[r->server].state != HOST_UP || !r->serving ||
-           !net_passes(&w->net, r->server, f->node) || !net_passes(&w->net, f->node, r->server);
-}
-
-/* What it may have just now: what ails its server ends when that is mended. */
-static u64 cap_now(const struct world *w, const struct fetch_request *r)
-{
-    if (stands_still(w, r))
-        return 0;
-    u64 slow = r->server == FETCH_REGISTRY                   ? registry_slowness(&w->registry)
-               : lie_of(&w->hosts[r->server]) == LIE_TRICKLE ? TRICKLE_BPS
-                                                             : UINT64_MAX;
-    return slow < w->k.disk ? slow : w->k.disk;
+    u32 id = held_take(&w->hosts[server], st->id);
+    if (id == FETCH_NONE)
+        return;
+    if (give) {
+        send(w, id);
+        return;
+    }
+    struct fetch_request *r = at(w, id);
+    r->serve = 0;
+    r->state = REQUEST_ASKING;
+    answer(w, id, 503);
 }
 
 /* --- back at its node ------------------------------------------------------------------------ */
 
-static bool same_office(const struct host *a, const struct host *b)
+static bool waits(struct world *w, const struct event *ev, struct fetch_request *r)
 {
-    return a->place.region == b->place.region && a->place.office == b->place.office;
-}
-
-static void stream(struct world *w, u32 id)
-{
-    struct fetch_request *r = at(w, id);
-    struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
-    struct flow_spec spec = {
-        .lines = {h->down, FLOW_NONE, FLOW_NONE, FLOW_NONE}, .bytes = r->length, .tag = id};
-    if (r->server == FETCH_REGISTRY) {
-        spec.lines[1] = w->registry_line;
-        spec.lines[2] = w->wan_down[h->place.office];
-    } else {
-        struct host *s = &w->hosts[r->server];
-        spec.lines[1] = s->up;
-        if (!same_office(h, s)) {
-            spec.lines[2] = w->wan_up[s->place.office];
-            spec.lines[3] = w->wan_down[h->place.office];
-        }
-    }
-    r->cap_bps = cap_now(w, r);
-    spec.cap_bps = r->cap_bps ? r->cap_bps : 1;
-    r->state = REQUEST_STREAMING;
-    r->last_ns = world_now(w);
-    r->flow = flow_begin(&w->flows, &spec, world_now(w));
-    if (r->cap_bps == 0)
-        flow_cap(&w->flows, r->flow, 0, world_now(w));
-    world_flows_changed(w);
+    const struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
+    if (h->state == HOST_PAUSED)
+        host_keep(w, ev);
+    return h->state != HOST_UP;
 }
 
 void fetch_answered(struct world *w, const struct event *ev)
 {
     struct fetch_request *r = spoken_of(w, ev);
-    if (!r || r->state == REQUEST_STREAMING)
+    if (!r || waits(w, ev, r))
         return;
-    u32 id = (u32)ev->arg, fetch = r->fetch;
-    if (r->status == 200) {
-        stream(w, id);
-        return;
-    }
+    u32 id = (u32)ev->arg;
+    struct host *h = &w->hosts[w->fetches->v[r->fetch].node];
     if (r->server == FETCH_REGISTRY) {
-        fetch_request_end(w, id, SOURCING_FAILED);
-        fetch_registry_failed(w, fetch, false);
+        fetch_registry_answered(w, id);
         return;
     }
-    fetch_peer_ended(w, fetch, r->slot,
-                     r->status == 404   ? SOURCING_MISSING
-                     : r->status == 503 ? SOURCING_BUSY
-                     : r->status == 403 ? SOURCING_DENIED
-                                        : SOURCING_FAILED);
+    if (r->status == 200) {
+        mesh_swarm_started(h->mesh, r->id, host_now(w, h));
+        return;
+    }
+    ended(w, id,
+          r->status == 404   ? SWARM_MISSING
+          : r->status == 503 ? SWARM_BUSY
+          : r->status == 403 ? SWARM_DENIED
+                             : SWARM_FAILED);
+}
+
+/* The piece is whole, and was checked. */
+void fetch_arrived(struct world *w, const struct event *ev)
+{
+    struct fetch_request *r = spoken_of(w, ev);
+    if (!r || waits(w, ev, r))
+        return;
+    u32 id = (u32)ev->arg, fetch = r->fetch, piece = r->first, core_id = r->id;
+    struct fetch *f = &w->fetches->v[fetch];
+    struct host *h = &w->hosts[f->node];
+    bool right = r->content == fetch_chain(w, f);
+    int content = r->content;
+    u64 bytes = r->length;
+    r->taken = bytes;
+    f->peer_bytes += bytes;
+    w->fetches->peer_bytes += bytes;
+    w->fetches->wrong_bytes += right ? 0 : bytes;
+    over(w, id, right ? "worked" : "wrong");
+    mesh_swarm_came(h->mesh, core_id, piece, right, host_now(w, h));
+    if (right) {
+        f = &w->fetches->v[fetch];
+        f->content = content;
+        fetch_piece(w, fetch, piece);
+    }
+    host_drive(w, h->index);
 }
 
 /* The stream ended in a reset. */
 void fetch_refused(struct world *w, const struct event *ev)
 {
     struct fetch_request *r = spoken_of(w, ev);
-    if (r)
-        fetch_peer_ended(w, r->fetch, r->slot, SOURCING_FAILED);
+    if (r && !waits(w, ev, r))
+        ended(w, (u32)ev->arg, SWARM_FAILED);
 }
 
 void fetch_flow_done(struct world *w, u32 flow)
 {
     u32 id = w->flows.flows[flow].tag;
     struct fetch_request *r = at(w, id);
-    u32 fetch = r->fetch, server = r->server, gen = r->gen;
-    u64 taken = r->taken;
     assert(r->flow == flow);
-    if (fetch_took(w, id, r->length - taken))
+    if (r->server == FETCH_REGISTRY) {
+        fetch_registry_done(w, id);
         return;
-    /* Its stream is over, and the layer is not whole. Who was asked beside it, for the bytes that
-     * came, is left before the next begins behind them. */
-    if (server != FETCH_REGISTRY)
-        fetch_steps(w, fetch);
-    r = &w->fetches->requests[id];
-    if (!r->used || r->gen != gen)
-        return;
-    bool progress = r->taken > 0;
-    if (server == FETCH_REGISTRY) {
-        fetch_request_end(w, id, SOURCING_FAILED);
-        fetch_registry_failed(w, fetch, progress);
-    } else {
-        fetch_peer_ended(w, fetch, r->slot, SOURCING_LIED);
     }
-}
-
-void fetch_request_server_died(struct world *w, u32 id)
-{
-    struct fetch_request *r = at(w, id);
-    struct host *s = &w->hosts[r->server];
     u32 node = w->fetches->v[r->fetch].node;
-    stop_serving(w, r, r->taken);
-    if (!s->dark && net_passes(&w->net, r->server, node))
-        later(w, id, net_stream_delay(&w->net, r->server, node, world_now(w)), EV_REFUSE);
+    flow_end(&w->flows, flow, world_now(w));
+    r->flow = FLOW_NONE;
+    r->state = REQUEST_ARRIVING;
+    world_flows_changed(w);
+    fetch_later(w, id,
+                net_stream_delay(&w->net, r->server, node, world_now(w)) +
+                    r->length * SIM_S / HASH_BPS,
+                EV_ARRIVED);
+    unserve(w, r, true);
 }
 
 void fetch_reachability_changed(struct world *w)

@@ -23,47 +23,63 @@
 
 struct flow {
     u32 lines[FLOW_LINES_MAX]; /* FLOW_NONE: unused */
-    u64 cap_bps;               /* of its own; UINT64_MAX: none */
-    u64 left_nb;               /* what is still to come, in billionths of a byte */
-    u64 moved_ns;              /* when left_nb was so */
-    u64 bytes;                 /* of the whole */
     u64 rate_bps;
-    u32 tag; /* the owner's */
-    u32 at;  /* in `active` */
-    bool used, fixed, done;
+    u64 left_nb;  /* what is still to come, in billionths of a byte */
+    u64 moved_ns; /* when left_nb was so */
+    u64 end_ns;   /* at this rate; UINT64_MAX: never */
+    u64 cap_bps;  /* of its own; UINT64_MAX: none */
+    u32 at;       /* in `active` */
+    bool used, done;
+    u32 place[FLOW_LINES_MAX]; /* in each line's list */
+    u64 bytes;                 /* of the whole */
+    u32 tag;                   /* the owner's */
 };
 
 struct flow_line {
     u64 rate_bps;
-    u64 left_bps;    /* while filling */
-    u32 unfixed;     /* flows that are not fixed yet, while filling */
-    u32 flows;       /* that cross it */
-    u32 first;       /* their list, while filling: into `links` */
-    u64 moved_bytes; /* in all */
-    u64 moved_nb;
+    u64 left_bps;               /* while filling */
+    u32 unfixed;                /* flows that are not fixed yet, while filling */
+    u32 n, cap;                 /* flows that cross it */
+    u32 at;                     /* in `busy`, while n > 0 */
+    u32 *flows;                 /* their numbers */
+    u64 sum_bps;                /* of what they carry just now */
+    u64 moved_ns;               /* until when it was counted */
+    unsigned __int128 moved_nb; /* in all, in billionths of a byte */
 };
 
-struct flow_key { /* of the heap: a line and the share it had when it was put there */
-    u64 share;
-    u32 line;
+struct flow_key { /* of a heap: the least `key` first, of two alike the lower number */
+    u64 key;
+    u32 id;
+};
+
+struct flow_heap {
+    struct flow_key *v;
+    size_t n, cap;
 };
 
 struct flows {
     struct flow_line *lines;
     size_t n_lines, lines_cap;
+    u32 *busy; /* lines that a flow crosses */
+    size_t n_busy, busy_cap;
     struct flow *flows;
     size_t n, cap; /* numbers given out so far */
     u32 *free;     /* numbers to be used again: a stack */
     size_t n_free, free_cap;
+    u8 *fixed; /* by flow: the mark of the filling that fixed it */
+    size_t fixed_cap;
     u32 *active; /* flows in use */
     size_t n_active, active_cap;
-    u32 *links; /* line -> its flows, rebuilt by each filling */
-    size_t links_cap;
-    struct flow_key *heap;
-    size_t n_heap, heap_cap;
+    struct flow_heap
+        shares; /* while filling: lines, by the share they had when they were put there */
+    struct flow_heap capped; /* while filling: flows with a cap, once the shares come near it */
+    u64 least_cap;           /* no cap is under it */
     u64 now_ns;
-    u64 next_end_ns; /* no flow ends before it, at the rates of the last filling */
-    u32 *done;       /* complete, and not returned yet */
+    struct flow_heap
+        soon; /* flows that end by `horizon_ns`, by when; who ended early is there too */
+    u64 horizon_ns;
+    u64 later_ns; /* no other flow ends before it */
+    u32 *done;    /* complete, and not returned yet */
     size_t n_done, done_cap;
     u64 filled_ns; /* last filling */
     bool dirty;
@@ -75,6 +91,8 @@ void flow_fini(struct flows *f);
 
 u32 flow_line_new(struct flows *f, u64 rate_bps);
 void flow_line_set(struct flows *f, u32 line, u64 rate_bps, u64 now_ns);
+/* Bytes that crossed it so far. */
+u64 flow_line_bytes(const struct flows *f, u32 line, u64 now_ns);
 
 struct flow_spec {
     u32 lines[FLOW_LINES_MAX];

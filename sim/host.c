@@ -58,6 +58,9 @@ void host_init(struct world *w, u32 index)
     h->layers_from = (u32)rng_below(&r, w->k.catalog);
     h->up = flow_line_new(&w->flows, w->k.node_up ? w->k.node_up : w->topology.node_up_bps);
     h->down = flow_line_new(&w->flows, w->k.node_down ? w->k.node_down : w->topology.node_down_bps);
+    struct rng spoils = engine_rng_n(&w->engine, "spoilers", index);
+    if (index < w->n && rng_chance(&spoils, w->k.spoilers))
+        host_lie(w, index, HOST_SPOILS);
     if (index < w->n && rng_chance(&r, w->k.liars))
         host_lie(w, index, HOST_LIES);
     struct rng together = engine_rng_n(&w->engine, "colluders", index);
@@ -72,6 +75,7 @@ void host_fini(struct host *h)
     shelf_fini(&h->shelf);
     free(h->inbox);
     free(h->claims);
+    free(h->held);
 }
 
 /* --- its store ------------------------------------------------------------------------------- */
@@ -136,7 +140,7 @@ void host_lie(struct world *w, u32 index, enum host_lies lies)
     free(h->claims);
     h->claims = NULL;
     h->lies = lies;
-    if (lies == HOST_HONEST || (lies == HOST_LIES && index % 4 != 3))
+    if (lies == HOST_HONEST || lies == HOST_SPOILS || (lies == HOST_LIES && index % 4 != 3))
         return;
     h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));
     for (u32 i = 0; i < HOST_CLAIMS; i++) {
@@ -208,11 +212,12 @@ static void seed_mesh(struct world *w, struct host *h)
         }
 }
 
-void host_boot(struct world *w, u32 index)
+/* False: it runs already, or cannot. */
+static bool boot(struct world *w, u32 index)
 {
     struct host *h = &w->hosts[index];
     if (h->state != HOST_OFF)
-        return;
+        return false;
     h->life++;
     u64 epoch = host_unix_ms(w, h);
     h->inventory_epoch = 1 + (epoch > h->inventory_epoch ? epoch : h->inventory_epoch);
@@ -250,7 +255,7 @@ void host_boot(struct world *w, u32 index)
     int rc = mesh_new(&h->mesh, &opt);
     if (rc) {
         measure_break(w, "boot", "mesh_new: %s", err_name(rc));
-        return;
+        return false;
     }
     assert(node_key_equal(mesh_key(h->mesh), &h->key));
     h->state = HOST_UP;
@@ -262,7 +267,32 @@ void host_boot(struct world *w, u32 index)
     tell_store(w, h);
     measure_up(w, index);
     fetch_reachability_changed(w);
-    host_drive(w, index);
+    return true;
+}
+
+void host_boot(struct world *w, u32 index)
+{
+    if (boot(w, index))
+        host_drive(w, index);
+}
+
+void host_boot_settled(struct world *w)
+{
+    for (u32 i = 0; i < w->n; i++)
+        if (boot(w, i))
+            mesh_settle(w->hosts[i].mesh, host_now(w, &w->hosts[i]));
+    for (u32 i = 0; i < w->n; i++) {
+        struct host *h = &w->hosts[i];
+        for (u32 k = 0; k < w->n && h->mesh; k++) {
+            const struct host *of = &w->hosts[k];
+            if (k == i || !of->mesh || of->place.region != h->place.region)
+                continue;
+            int rc = mesh_prime(h->mesh, of->mesh, host_now(w, h));
+            if (rc)
+                measure_break(w, "boot", "mesh_prime: %s", err_name(rc));
+        }
+        host_drive(w, i);
+    }
 }
 
 static void add_stats(struct mesh_stats *sum, const struct mesh_stats *s)
@@ -302,6 +332,18 @@ static void take_kept(struct world *w, const struct event *ev)
         if (up)
             fetch_asked(w, ev);
         break;
+    case EV_ANSWERED:
+        if (up)
+            fetch_answered(w, ev);
+        break;
+    case EV_ARRIVED:
+        if (up)
+            fetch_arrived(w, ev);
+        break;
+    case EV_REFUSE:
+        if (up)
+            fetch_refused(w, ev);
+        break;
     default:
         if (up)
             carry_deliver(w, ev);
@@ -319,6 +361,7 @@ void host_crash(struct world *w, u32 index, bool dark)
     struct mesh_stats all;
     host_stats(h, &all);
     h->past = all;
+    fetch_mesh_ends(w, h->mesh);
     mesh_del(h->mesh);
     h->mesh = NULL;
     h->state = HOST_OFF;
@@ -327,7 +370,7 @@ void host_crash(struct world *w, u32 index, bool dark)
     h->timer_ns = UINT64_MAX;
     for (size_t i = 0; i < h->n_inbox; i++)
         take_kept(w, &h->inbox[i]);
-    h->n_inbox = 0;
+    h->n_inbox = h->n_held = 0;
     fetch_host_died(w, index);
     user_host_died(w, index);
     fetch_reachability_changed(w);
@@ -464,5 +507,10 @@ void host_drive(struct world *w, u32 index)
     if (outputs == DRIVE_MAX)
         measure_break(w, "queues", "node %u puts out more than %d things at once", index,
                       DRIVE_MAX);
-    set_timer(w, h);
+    fetch_steps(w, index);
+    /* What the steps led to may want to be sent; then they drive again, each after the other. */
+    while (outputs < DRIVE_MAX && h->state == HOST_UP && carry_write(w, index, now))
+        outputs++;
+    if (h->mesh)
+        set_timer(w, h);
 }

@@ -25,6 +25,9 @@ void host_ring(struct world *w, u32 index, enum host_ring ring);
 /* Would `a` open what `b` seals? */
 bool host_opens(const struct host *a, const struct host *b);
 void host_boot(struct world *w, u32 index);
+/* All at once, in a region that has run for long: everybody knows everybody, and what each holds.
+ */
+void host_boot_settled(struct world *w);
 /* The process dies. `dark`: its machine with it, so that nobody even refuses. */
 void host_crash(struct world *w, u32 index, bool dark);
 void host_leave(struct world *w, u32 index); /* says goodbye; host_crash() follows a second later */

@@ -18,6 +18,7 @@
     X(warm, TIME, 20e9, 1e9, 4e12, "time to form the mesh before anything is measured")            \
     X(heal, TIME, 60e9, 1e9, 4e12, "bound: after healing, all must agree within this")             \
     X(join_over, TIME, 5e9, 0, 4e12, "nodes start spread over this")                               \
+    X(settled, SWITCH, 0, 0, 1, "all have run for long: everybody knows all, and what each holds") \
     X(seeds, COUNT, 3, 1, 16, "the first nodes of a region are everybody's seeds")                 \
     X(sealed, SWITCH, 0, 0, 1, "encrypt and authenticate datagrams as the daemons do")             \
     X(drift, PPM, 50, 0, 100000, "clocks run fast or slow by up to this (parts per million)")      \
@@ -48,6 +49,7 @@
     X(registry_slots, COUNT, 10000, 1, 1000000, "connections it serves at once; beyond: 429")      \
     X(peer_slots, COUNT, 64, 1, 10000, "peers a node serves at once; beyond: busy")                \
     X(liars, CHANCE, 0, 0, 1, "part of the nodes that lie")                                        \
+    X(spoilers, CHANCE, 0, 0, 1, "part of the nodes that send wrong bytes, as fetchers too")       \
     X(colluders, CHANCE, 0, 0, 1, "part of the nodes that lie together")                           \
     X(chaos, RATE, 0, 0, 1e6, "random faults per hour and 100 nodes (swarm draws this)")           \
     X(upsets, RATE, 0, 0, 1e6, "the same of keys, versions, lost writes, forgers, colluders")      \

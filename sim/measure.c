@@ -328,6 +328,13 @@ void measure_convicted(struct world *w, u32 node, u32 peer)
         measure_break(w, "convicted", "node %u convicts node %u, which is honest", node, peer);
 }
 
+/* Two may meet after a cut or a death; more than two never. */
+void measure_fetchers(struct world *w, u32 layer, u32 n)
+{
+    if (n > 2 && !is_cut(w) && w->measure.cut_ns < world_now(w) && w->phase == PHASE_FAULTS)
+        measure_break(w, "fetchers", "%u nodes fetch layer %u from the registry at once", n, layer);
+}
+
 void measure_stray(struct world *w)
 {
     w->measure.strays++;

@@ -108,6 +108,7 @@ void measure_member(struct world *w, u32 observer, const struct member_event *ev
 void measure_changed(struct world *w, u32 node, u32 layer);
 void measure_asks(struct world *w, u32 node, u32 peer);
 void measure_asked(struct world *w, u32 node, u32 peer, u64 since_ns);
+void measure_fetchers(struct world *w, u32 layer, u32 n); /* at the registry, just now */
 void measure_convicted(struct world *w, u32 node, u32 peer);
 void measure_cut(struct world *w); /* the network changed */
 void measure_stray(struct world *w);

@@ -205,8 +205,9 @@ static void write_row(struct world *w)
     m->last_peer = w->fetches->peer_bytes;
     m->last_wan = w->fetches->registry_bytes;
     for (u32 i = 0; i < w->topology.n_offices; i++)
-        record_wan(w->record, world_now(w), i, w->flows.lines[w->wan_up[i]].moved_bytes,
-                   w->flows.lines[w->wan_down[i]].moved_bytes);
+        record_wan(w->record, world_now(w), i,
+                   flow_line_bytes(&w->flows, w->wan_up[i], world_now(w)),
+                   flow_line_bytes(&w->flows, w->wan_down[i], world_now(w)));
 }
 
 void measure_second(struct world *w)

@@ -155,6 +155,59 @@ static void put_seal(FILE *out, const struct world *w)
             sum.malformed, sum.unknown);
 }
 
+static void put_swarms(FILE *out, const struct world *w)
+{
+    struct swarm_stats s;
+    fetch_stats(w, &s);
+    const struct {
+        const char *name;
+        u64 n;
+    } all[] = {{"fetchers_appointed", s.appointed},
+               {"fetchers_replaced", s.takeovers},
+               {"fetchers_overlapped", s.overlaps},
+               {"pieces_asked", s.asked},
+               {"pieces_came", s.came},
+               {"pieces_wrong", s.wrong},
+               {"pieces_missing", s.missing},
+               {"pieces_busy", s.busy},
+               {"pieces_failed", s.failed},
+               {"pieces_cancelled", s.cancelled},
+               {"pieces_late", s.late},
+               {"pieces_twice", s.duplicate},
+               {"pieces_offered", s.offered},
+               {"pieces_offered_again", s.offered_again},
+               {"serves", s.served},
+               {"serves_held", s.held},
+               {"serves_refused", s.refused},
+               {"swarm_malformed", s.malformed}};
+    for (size_t i = 0; i < countof(all); i++)
+        fprintf(out, "  \"%s\": %" PRIu64 ",\n", all[i].name, all[i].n);
+    fprintf(out, "  \"fetchers_at_once_most\": %u, \"wrong_bytes\": %" PRIu64 ",\n",
+            w->fetches->most_fetchers, w->fetches->wrong_bytes);
+}
+
+static void put_users(FILE *out, struct world *w)
+{
+    const struct users *u = w->users;
+    fprintf(out,
+            "  \"served_own_office\": %" PRIu64 ", \"served_own_region\": %" PRIu64
+            ", \"served_elsewhere\": %" PRIu64 ", \"streamed_by_trackers\": %" PRIu64 ",\n",
+            u->by[USER_OWN_OFFICE], u->by[USER_OWN_REGION], u->by[USER_ELSEWHERE],
+            u->by[USER_CENTRE]);
+    fprintf(out,
+            "  \"served_warm_own_office\": %" PRIu64 ", \"served_warm_own_region\": %" PRIu64
+            ", \"served_warm_elsewhere\": %" PRIu64 ", \"streamed_warm\": %" PRIu64 ",\n",
+            u->warm_by[USER_OWN_OFFICE], u->warm_by[USER_OWN_REGION], u->warm_by[USER_ELSEWHERE],
+            u->warm_by[USER_CENTRE]);
+    fprintf(out,
+            "  \"redirects\": %" PRIu64 ", \"tries_again\": %" PRIu64
+            ", \"layers_failed\": %" PRIu64 ", \"tickets_refused\": %" PRIu64
+            ", \"other_tracker_asked\": %" PRIu64 ",\n",
+            w->trackers->sent, u->retries, u->failed, u->refused_tickets, u->others_trackers);
+    put_errors(out, "rtt_error", &w->measure.rtt_error);
+    put_errors(out, "rtt_error_between_offices", &w->measure.rtt_error_offices);
+}
+
 void summary_figures(struct world *w, FILE *out)
 {
     struct measure *m = &w->measure;
@@ -167,6 +220,7 @@ void summary_figures(struct world *w, FILE *out)
     put_samples(out, "dead_peer_still_asked", &m->dead_use);
     put_samples(out, "agree_after_healing", &m->agree);
     put_samples(out, "pull", &took);
+    put_samples(out, "first_byte", &w->fetches->first_byte);
     put_seal(out, w);
     double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->n;
     fprintf(out,
@@ -199,24 +253,8 @@ void summary_figures(struct world *w, FILE *out)
             ", \"registry_bytes\": %" PRIu64 ", \"peer_bytes\": %" PRIu64 ",\n",
             w->registry.asked, w->registry.limited, w->fetches->registry_bytes,
             w->fetches->peer_bytes);
-    const struct users *u = w->users;
-    fprintf(out,
-            "  \"served_own_office\": %" PRIu64 ", \"served_own_region\": %" PRIu64
-            ", \"served_elsewhere\": %" PRIu64 ", \"streamed_by_trackers\": %" PRIu64 ",\n",
-            u->by[USER_OWN_OFFICE], u->by[USER_OWN_REGION], u->by[USER_ELSEWHERE],
-            u->by[USER_CENTRE]);
-    fprintf(out,
-            "  \"served_warm_own_office\": %" PRIu64 ", \"served_warm_own_region\": %" PRIu64
-            ", \"served_warm_elsewhere\": %" PRIu64 ", \"streamed_warm\": %" PRIu64 ",\n",
-            u->warm_by[USER_OWN_OFFICE], u->warm_by[USER_OWN_REGION], u->warm_by[USER_ELSEWHERE],
-            u->warm_by[USER_CENTRE]);
-    fprintf(out,
-            "  \"redirects\": %" PRIu64 ", \"tries_again\": %" PRIu64
-            ", \"layers_failed\": %" PRIu64 ", \"tickets_refused\": %" PRIu64
-            ", \"other_tracker_asked\": %" PRIu64 ",\n",
-            w->trackers->sent, u->retries, u->failed, u->refused_tickets, u->others_trackers);
-    put_errors(out, "rtt_error", &m->rtt_error);
-    put_errors(out, "rtt_error_between_offices", &m->rtt_error_offices);
+    put_users(out, w);
+    put_swarms(out, w);
     struct memo_stats memo; /* of the process, not of this run alone */
     memo_stats(&memo);
     fprintf(out, "  \"signatures\": %" PRIu64 ", \"signatures_computed\": %" PRIu64 ",\n",
@@ -242,6 +280,7 @@ void summary_tell(struct world *w, const struct summary *s, FILE *out)
     tell(out, "a new layer is known to all", &m->know_all);
     tell(out, "a dead peer is still asked", &m->dead_use);
     tell(out, "an image is pulled", &took);
+    tell(out, "its first byte is here", &w->fetches->first_byte);
     tell(out, "all agree after healing", &m->agree);
     if (m->lookups > 0)
         fprintf(out, "  %-30s %.5f  (%" PRIu64 " look-ups)\n", "wrong holders per look-up",

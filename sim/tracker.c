@@ -228,7 +228,7 @@ static u64 probe(struct world *w, struct tracker *t, u32 node, u32 member)
 {
     const struct host *h = &w->hosts[node];
     u64 now = world_now(w);
-    if (pulse_is_fresh(t->pulse, &h->key, now_ms(w, t->index)))
+    if (pulse_is_fresh(t->pulse, &h->key, 0, now_ms(w, t->index)))
         return 0;
     for (size_t i = 0; i < t->n_probes; i++)
         if (t->probes[i].node == node) /* it was asked for somebody else */

@@ -162,10 +162,13 @@ static void schedule(struct world *w)
     u32 met[TOPOLOGY_OFFICES_MAX] = {0}; /* nodes, by region */
     for (u32 i = 0; i < w->n; i++) {
         bool seed = met[w->hosts[i].place.region]++ < w->k.seeds;
-        world_at(w, seed || !w->k.join_over ? 0 : rng_below(&r, w->k.join_over), EV_BOOT, i, 0);
+        if (!w->k.settled)
+            world_at(w, seed || !w->k.join_over ? 0 : rng_below(&r, w->k.join_over), EV_BOOT, i, 0);
         if (w->k.changes > 0 && w->k.layers > 0)
             world_at(w, w->k.warm + (u64)(1e9 * rng_unit(&r) / w->k.changes), EV_CHANGE, i, 0);
     }
+    if (w->k.settled)
+        world_at(w, 0, EV_SETTLED, 0, 0);
     for (u32 i = w->n; i < w->members; i++)
         world_at(w, SIM_S, EV_BOOT, i, 0);
     if (w->k.pulls > 0)
@@ -371,6 +374,7 @@ static void deliver(struct world *w, const struct event *ev)
     case EV_RETRY: pull_retry(w, (u32)ev->arg); break;
     case EV_ASKED: fetch_asked(w, ev); break;
     case EV_ANSWERED: fetch_answered(w, ev); break;
+    case EV_ARRIVED: fetch_arrived(w, ev); break;
     case EV_REFUSE: fetch_refused(w, ev); break;
     case EV_POLL: fetch_poll(w); break;
     case EV_USER:
@@ -398,6 +402,7 @@ static void deliver(struct world *w, const struct event *ev)
         if (w->scenario->step)
             w->scenario->step(w, ev);
         break;
+    case EV_SETTLED: host_boot_settled(w); break;
     case EV_KIND_COUNT: break;
     }
 }

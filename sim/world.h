@@ -6,7 +6,7 @@
  *
  *     engine ──> world_step() ──> carry    datagrams and talks between meshes
  *                             ──> host     a process: boots, is paused, dies; its clocks and timer
- *                             ──> fetch    layers on their way, by proto/sourcing.h
+ *                             ──> fetch    layers on their way, by proto/swarm.h
  *                             ──> pull     users and what they want, of a node near them
  *                             ──> user     users who pull through a tracker (tracker.h)
  *                             ──> fault    what goes wrong, and when it ends
@@ -46,6 +46,7 @@ enum event_kind {
     EV_RETRY,      /* arg: pull */
     EV_ASKED,      /* arg: request that reaches its server */
     EV_ANSWERED,   /* arg: request whose answer reaches its node */
+    EV_ARRIVED,    /* arg: request whose last byte does */
     EV_POLL,       /* looks at all fetches */
     EV_SAMPLE,     /* measurements of every 20 ms */
     EV_SECOND,
@@ -55,6 +56,7 @@ enum event_kind {
     EV_USER_AT,   /* node: where it arrives; arg: likewise */
     EV_USER_LATE, /* arg: likewise: nothing came in time */
     EV_TOLD,      /* node: a tracker; arg: a report that reaches it */
+    EV_SETTLED,   /* the start of all, where they have run for long */
     EV_KIND_COUNT
 };
 
@@ -63,6 +65,7 @@ enum host_state { HOST_OFF, HOST_UP, HOST_PAUSED };
 enum host_lies {
     HOST_HONEST,
     HOST_LIES,     /* one by one, each in its way: fetch_request.c */
+    HOST_SPOILS,   /* sends wrong bytes, and forges the chain of what it fetches */
     HOST_FORGES,   /* its inventory: it claims layers that it does not hold */
     HOST_COLLUDES, /* claims and serves what the others of it do */
 };
@@ -105,9 +108,11 @@ struct host {
     struct shelf shelf;
     u32 layers_from, layers_n; /* of the catalogue, held from the start: a window that moves on */
     u32 up, down;              /* flow lines */
-    u32 serving;               /* peers, just now */
-    u64 lost_writes;           /* layers that power cuts undid */
-    struct mesh_stats past;    /* of earlier lives */
+    u32 *held; /* requests that it holds: the core's number and the request's, in turns; owned */
+    size_t n_held, held_cap;
+    bool wan_cut;           /* the registry cannot be reached from here */
+    u64 lost_writes;        /* layers that power cuts undid */
+    struct mesh_stats past; /* of earlier lives */
     char name[24], rack[24];
 };
 

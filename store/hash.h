@@ -20,5 +20,10 @@ void hasher_init(struct hasher *h, enum digest_alg alg);
 void hasher_update(struct hasher *h, const void *data, size_t len);
 /* The digest of what was taken; `h` itself is left as it was and may take more. */
 void hasher_digest(const struct hasher *h, struct digest *out);
+/* The state between two blocks, big-endian like a digest: digest_size() bytes. `count` must be a
+ * multiple of the block (64 bytes, 128 of SHA-512): at any piece boundary (proto/chain.h) it is. */
+void hasher_export(const struct hasher *h, u8 *state);
+/* On from such a state, `count` bytes in. */
+void hasher_import(struct hasher *h, enum digest_alg alg, const u8 *state, u64 count);
 /* One call for small inputs. */
 void hash_bytes(enum digest_alg alg, const void *data, size_t len, struct digest *out);

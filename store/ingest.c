@@ -11,7 +11,8 @@
  * the one thread that seals after both are done.
  *
  * A prefix is never trusted: a resumed partial is hashed from its first byte, and seal demands that
- * every byte of the file went through the hash and that the hash is the digest. */
+ * every byte of the file went through the hash and that the hash is the digest. Pieces in any
+ * order: ingest_cut.c. */
 #include "store/store_state.h"
 
 #include <assert.h>
@@ -22,6 +23,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "proto/pieces.h"
 
 #define INGEST_BUFFER (64 * 1024)
 
@@ -92,15 +95,32 @@ static struct store_ingest *ingest_new(struct store *s, const struct store_inges
     return i;
 }
 
-int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
-                       struct store_ingest **out)
+/* What is there may be cut, by a former run; who asked for bytes in order gets those before the
+ * first gap. */
+static int ingest_settle(struct store_ingest *i, bool cut, u64 length, u64 size)
+{
+    int rc = length > 0 ? ingest_cut_load(i, length) : ERR_NOTFOUND;
+    bool sized = size != STORE_SIZE_UNKNOWN;
+    if (rc == 0 && (!cut || i->size != size))
+        rc = store_ingest_uncut(i);
+    else if (rc == ERR_NOTFOUND)
+        rc = 0;
+    if (rc == 0 && sized && !i->pieces && atomic_load(&i->written) > size) {
+        atomic_store(&i->written, 0); /* longer than the whole: not a prefix of it */
+        rc = ftruncate(i->fd, 0) < 0 ? ERR_IO : 0;
+    }
+    return rc;
+}
+
+static int ingest_begin(struct store *s, const struct store_ingest_options *opt, bool cut,
+                        struct store_ingest **out)
 {
     int rc = ingest_admit(s, opt);
     if (rc < 0)
         return rc;
     bool sized = opt->size != STORE_SIZE_UNKNOWN;
     struct store_partial *p = store_partial_find(s, &opt->digest);
-    if (p && sized && p->bytes > opt->size) {
+    if (p && sized && p->bytes > opt->size + ingest_cut_table(opt->size)) {
         store_partial_drop(s, p); /* longer than the whole: not a prefix of it */
         p = NULL;
     }
@@ -109,25 +129,47 @@ int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
         return ERR_NOMEM;
 
     u64 resumed = p ? p->bytes : 0, length = 0;
-    u64 reserved = sized ? opt->size : resumed;
+    u64 reserved = !sized ? resumed : opt->size + (cut ? ingest_cut_table(opt->size) : 0);
+    if (reserved < resumed)
+        reserved = resumed;
     if (p)
         store_partial_take(s, p); /* not to be evicted for its own sake */
     rc = store_room_make(s, space_rounded(reserved), space_rounded(resumed));
     if (rc == 0)
         rc = ingest_open_file(s, &opt->digest, resumed, &i->fd, &length);
+    atomic_store(&i->written, length);
+    if (rc == 0)
+        rc = ingest_settle(i, cut, length, opt->size);
+    if (rc == 0 && cut && !i->pieces)
+        rc = ingest_cut_make(i, opt->size);
     if (rc < 0) {
         if (p)
             store_partial_add(s, p);
+        if (i->fd >= 0)
+            close(i->fd);
+        free(i->there);
         free(i);
         return rc;
     }
     free(p);
     atomic_store(&i->reserved, reserved);
-    atomic_store(&i->written, length);
     s->running_used += space_rounded(reserved);
     table_put(&s->ingests, &i->node);
     *out = i;
     return 0;
+}
+
+int store_ingest_begin(struct store *s, const struct store_ingest_options *opt,
+                       struct store_ingest **out)
+{
+    return ingest_begin(s, opt, false, out);
+}
+
+int store_ingest_begin_cut(struct store *s, const struct store_ingest_options *opt,
+                           struct store_ingest **out)
+{
+    assert(opt->size != STORE_SIZE_UNKNOWN && piece_count(opt->size) > 0);
+    return ingest_begin(s, opt, true, out);
 }
 
 u64 store_partial_size(const struct store *s, const struct digest *d)
@@ -233,10 +275,10 @@ int store_ingest_seal(struct store_ingest *i)
     struct stat st;
     if (atomic_load(&i->broken))
         return ERR_IO;
-    int rc = store_ingest_verify(i);
+    int rc = i->pieces ? ingest_cut_finish(i) : store_ingest_verify(i);
     if (rc < 0)
         return rc;
-    if (atomic_load(&i->hashed) != atomic_load(&i->written))
+    if (!i->pieces && atomic_load(&i->hashed) != atomic_load(&i->written))
         return ERR_CORRUPT; /* the hash is right, but not all of it is in the file */
     /* A failed write whose tail could not be cut off, or another hand in our folder. */
     u64 written = atomic_load(&i->written);
@@ -264,6 +306,7 @@ static void ingest_end(struct store_ingest *i)
     table_del(&s->ingests, &i->node);
     if (i->fd >= 0)
         close(i->fd);
+    free(i->there);
     free(i);
 }
 
@@ -321,7 +364,7 @@ void store_ingest_keep(struct store_ingest *i)
     }
     (void)!fchmod(i->fd, 0600); /* a seal may have got that far */
     p->node.digest = i->digest;
-    p->bytes = written;
+    p->bytes = ingest_length(i);
     p->kept_ms = s->now_ms > i->begun_ms ? s->now_ms : i->begun_ms;
     ingest_end(i); /* its promise goes before the partial counts: never both */
     store_partial_add(s, p);

@@ -185,6 +185,34 @@ void store_ingest_keep(struct store_ingest *i);
 /* Wrong bytes or no wish for more: removes the file. Takes `i`. */
 void store_ingest_drop(struct store_ingest *i);
 
+/* --- pieces in any order -----------------------------------------------------------------------
+ *
+ * A *cut* ingest takes the pieces of a layer (proto/pieces.h) in whatever order they come. Its
+ * partial is sparse, and behind the layer's bytes there is a table of which pieces were written:
+ *
+ *   bytes [0, size)   n entries of 8 bytes   "dray cut", size, check: 8 bytes each
+ *
+ * An entry is a checksum of digest, size and number once its piece was written, else 0: pieces
+ * survive kill -9, and a torn entry is none. What a former run left is *there*, not verified: it is
+ * read and hashed like a piece from a peer. After a power cut partials are dropped, as ever. */
+
+/* Begins one, or goes on with what is there, also of an ingest that was not cut. `opt->size` is
+ * known, and piece_count() of it not 0. As store_ingest_begin(). */
+must_use int store_ingest_begin_cut(struct store *s, const struct store_ingest_options *opt,
+                                    struct store_ingest **out);
+bool store_ingest_is_cut(const struct store_ingest *i);
+bool store_ingest_has_piece(const struct store_ingest *i, u32 piece);
+/* *Any threads*, each a piece of its own: writes, or reads, a whole piece. ERR_NOSPACE, ERR_IO. */
+must_use int store_ingest_write_piece(struct store_ingest *i, u32 piece, const void *data);
+must_use int store_ingest_read_piece(const struct store_ingest *i, u32 piece, void *data);
+/* Its bytes were wrong. Never while it is written. */
+void store_ingest_forget_piece(struct store_ingest *i, u32 piece);
+/* The caller has found all pieces to fit one chain that finishes to the digest (proto/chain.h), and
+ * all are written: it may be sealed. */
+void store_ingest_close_cut(struct store_ingest *i);
+/* Back to bytes in order: what stands behind the first gap goes. No piece may be under way. */
+must_use int store_ingest_uncut(struct store_ingest *i);
+
 /* --- scrubbing ------------------------------------------------------------------------------- */
 
 /* The held blob whose bytes were verified longest ago. ERR_NOTFOUND when empty. */

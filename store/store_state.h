@@ -88,6 +88,10 @@ struct store_ingest {
     _Atomic bool broken; /* the file may not hold what was written: not to be kept */
     bool moved;          /* it stands in blobs/ */
     bool sealed;         /* and is known to be durable */
+    u32 pieces;          /* of a cut one (ingest_cut.c), else 0 */
+    u64 size;            /* and its layer's */
+    _Atomic u64 *there;  /* a bit for each piece that is written */
+    bool closed;
     struct hasher hasher;
     char media_type[STORE_MEDIA_MAX + 1];
     char source[STORE_SOURCE_MAX + 1];
@@ -112,6 +116,21 @@ struct store_blob *store_pin_new(struct store *s, const struct digest *d, int fd
 /* Takes a blob out: its file, its entry, its bytes from the count (which a reader still holds).
  * ERR_NOMEM, ERR_IO: it stays. */
 must_use int store_forget(struct store *s, const struct digest *d, u64 size);
+
+/* --- ingest_cut.c ----------------------------------------------------------------------------
+ */
+
+/* Bytes of the table of a layer of so many; 0: it cannot be cut. */
+u64 ingest_cut_table(u64 size);
+/* Cuts one: pieces that its `written` bytes hold are there. ERR_NOMEM, ERR_NOSPACE, ERR_IO. */
+must_use int ingest_cut_make(struct store_ingest *i, u64 size);
+/* The length of the file: of a cut one, its table included. */
+u64 ingest_length(const struct store_ingest *i);
+/* Reads the table at the end of a file of `length` bytes. Without one: ERR_NOTFOUND, and `i` is
+ * not cut. ERR_NOMEM, ERR_IO. */
+must_use int ingest_cut_load(struct store_ingest *i, u64 length);
+/* All pieces there, and closed? Then the table goes. ERR_CORRUPT, ERR_IO. */
+must_use int ingest_cut_finish(struct store_ingest *i);
 
 /* --- store_purge.c ----------------------------------------------------------------------------
  */

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "tracker/api_users.h"
+#include "tracker/overview_report.h"
 #include "tracker/tracker_internal.h"
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -95,13 +96,13 @@ static json_t *report_status(struct tracker *t)
     u64 since_ms;
     enum upstream_state state = upstream_state(t->registry, &error, &since_ms);
     bool ready = tracker_ready(t, &why);
-    return json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:{s:s, s:s, s:s}, s:I, s:I}", "version",
+    return json_pack("{s:s, s:s, s:b, s:s, s:s, s:I, s:{s:s, s:s, s:s}, s:I, s:I, s:o}", "version",
                      DRAY_VERSION, "name", t->config->name, "ready", (int)ready, "why",
                      ready ? "" : why, "public_url", t->config->public_url, "uptime_s",
                      (json_int_t)((uv_now(t->loop) - t->started_ms) / 1000), "registry", "url",
                      t->config->registry.url, "state", states[state], "error", error,
                      "streamed_bytes", (json_int_t)t->streamed_bytes, "uploaded_bytes",
-                     (json_int_t)t->uploaded_bytes);
+                     (json_int_t)t->uploaded_bytes, "trackers", circle_report(t->circle));
 }
 
 /* --- routes ---------------------------------------------------------------------------------- */
@@ -126,6 +127,8 @@ static void api(struct tracker *t, struct http_exchange *x, struct http_slice pa
         api_refuse(t, x, OCI_UNSUPPORTED, "use GET");
     } else if (is(path, "/metrics")) {
         metrics(t, x);
+    } else if (is(path, "/api/v1/overview")) {
+        overview_reply(t, x);
     } else if (is(path, "/api/v1/status")) {
         api_json(t, x, 200, report_status(t));
     } else {

@@ -76,6 +76,8 @@ static int apply_lists(const struct settings *l)
                        &c->registry.allow_hosts, &c->registry.n_allow_hosts);
     if (rc == 0)
         rc = copy_list(l, "trackers", &raw->trackers, check_tracker, &c->trackers, &c->n_trackers);
+    for (size_t i = 0; rc == 0 && i < c->n_trackers; i++)
+        trim_slashes(c->trackers[i]);
     c->regions = calloc(raw->regions.n + 1, sizeof(*c->regions));
     if (!c->regions)
         return settings_no_memory(l);
@@ -218,6 +220,10 @@ static int check_files(const struct settings *l)
                                "needs the other half; give tls.cert and tls.key");
     if (c->n_regions && !c->mesh_key)
         return settings_refuse(l, "regions", "need mesh_key, the secret of their nodes");
+    if (c->n_trackers && !c->ticket_key)
+        return settings_refuse(l, "trackers",
+                               "need ticket_key, the same file on each: what they tell each other "
+                               "is sealed with it; make one with `dray-node keygen ticket`");
     if (c->n_regions && !c->ticket_key)
         return settings_refuse(l, "regions",
                                "need ticket_key; make one with `dray-node keygen ticket`");
@@ -326,6 +332,8 @@ void config_print(const struct tracker_config *c, FILE *to)
     for (size_t i = 0; i < c->n_regions; i++)
         fprintf(to, "  region            %s, %zu seeds\n", c->regions[i].name,
                 c->regions[i].n_seeds);
+    for (size_t i = 0; i < c->n_trackers; i++)
+        fprintf(to, "  tracker           %s\n", c->trackers[i]);
     fprintf(to, "  redirects         %s\n  profiles          %s\n  commands          %s\n",
             c->n_regions ? "to the nodes of the regions" : "none: layers come from the registry",
             c->users, c->admin.socket);
@@ -341,9 +349,6 @@ bool config_warning(const struct tracker_config *c, size_t i, char text[CONF_WHY
         snprintf(text, CONF_WHY_MAX,
                  "public_url is https, and there is no tls here: a proxy before us must end it, "
                  "and stand in trusted_proxies");
-    else if (c->n_trackers && n++ == i)
-        snprintf(text, CONF_WHY_MAX,
-                 "trackers: profiles are not exchanged between trackers yet; set them on each");
     else
         return false;
     return true;

@@ -5,6 +5,8 @@
  * sent. The body outlives neither: it is closed just before the exchange ends. */
 #include "tracker/front.h"
 
+#include "tracker/away.h"
+
 #include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 
 #define FIELDS_MAX       (LIMIT_HTTP_HEADERS + 8)
 #define HEAD_TIMEOUT_MS  300000 /* a registry may check a large layer before it answers a push */
+#define READ_TIMEOUT_MS  60000  /* for what it only has to look up */
 #define STALL_TIMEOUT_MS 60000
 
 struct passage {
@@ -26,8 +29,9 @@ struct passage {
     struct front_wish wish;
     struct oci_route oci;
     char *authorization; /* kept for `learn` */
+    struct away_asked away;
     struct answer answer;
-    bool learning, replied, ended, paused;
+    bool collecting, replied, ended, paused;
     int err; /* why the answer's body is cut */
     u8 *buffer;
     size_t at, len; /* what stands in it */
@@ -128,9 +132,50 @@ static void refuse(struct passage *p, int status, enum oci_code code, const char
     http_reply_oci_status(p->x, status, code, message, detail);
 }
 
+/* What was said lately, in the registry's place. False: nothing was. */
+static bool say_again(struct tracker *t, struct http_exchange *x, enum route route,
+                      const struct away_asked *q)
+{
+    const struct answer *a = away_answer(t, q);
+    if (!a)
+        return false;
+    *metrics_counter(t->metrics, "dray_authz_total", "result=\"grace\"",
+                     "Requests by who decided about them.") += 1;
+    front_relay(t, x, route, a);
+    return true;
+}
+
+/* How the registry did, as far as reading from it tells. */
+static void tell(const struct passage *p, bool up, const char *why)
+{
+    enum http_method m = http_request(p->x)->method;
+    bool elsewhere = p->wish.direct && p->t->config->direct_url;
+    if (!elsewhere && (m == HTTP_GET || m == HTTP_HEAD))
+        upstream_told(p->t->registry, up, why);
+}
+
+/* A server error counts as being away. True: the answer of this passage was another. */
+static bool say_instead(struct passage *p, const char *why)
+{
+    tell(p, false, why);
+    if (!say_again(p->t, p->x, p->route, &p->away))
+        return false;
+    p->replied = true;
+    p->collecting = false;
+    return true;
+}
+
 static void on_head(void *arg, const struct http_response *r)
 {
     struct passage *p = arg;
+    if (r->status >= 500 && away_answer(p->t, &p->away)) {
+        struct http_transfer *t = p->transfer;
+        p->transfer = NULL;
+        http_transfer_cancel(t);
+        if (!say_instead(p, "it answers with a server error"))
+            refuse(p, 503, OCI_UNAVAILABLE, "the central registry does not answer", NULL);
+        return;
+    }
     if (add_fields(p, r->fields, r->n_fields)) {
         struct http_transfer *t = p->transfer;
         p->transfer = NULL;
@@ -139,8 +184,10 @@ static void on_head(void *arg, const struct http_response *r)
                NULL);
         return;
     }
-    p->learning = p->wish.learn && r->status == 200 && http_request(p->x)->method == HTTP_GET &&
-                  answer_head(&p->answer, r, false) == 0;
+    bool learn = p->wish.learn && r->status == 200;
+    p->collecting =
+        (learn || away_wants(&p->away, r->status)) && answer_head(&p->answer, r, false) == 0;
+    tell(p, r->status < 500, r->status < 500 ? "" : "it answers with a server error");
     p->replied = true;
     p->t->pinged = true;
     tracker_count(p->t, p->route, r->status);
@@ -167,8 +214,8 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     }
     memcpy(p->buffer + p->at + p->len, data, len);
     p->len += len;
-    if (p->learning && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
-        p->learning = false;
+    if (p->collecting && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
+        p->collecting = false;
     http_wake(p->x);
     return HTTP_DATA_TAKEN;
 }
@@ -180,12 +227,15 @@ static void on_end(void *arg, int err, const char *why)
     p->ended = true;
     p->err = err;
     if (!p->replied) {
-        front_unavailable(p->t, p->x, p->route, why);
+        if (!say_instead(p, why))
+            front_unavailable(p->t, p->x, p->route, why);
         p->replied = true;
         return;
     }
-    if (err == 0 && p->learning)
+    if (err == 0 && p->collecting && p->answer.status == 200 && p->wish.learn)
         p->wish.learn(p->t, &p->oci, p->authorization, &p->answer);
+    if (err == 0 && p->collecting && away_wants(&p->away, p->answer.status))
+        away_take(p->t, &p->away, &p->oci, &p->answer);
     http_wake(p->x);
 }
 
@@ -267,7 +317,9 @@ static int start(struct passage *p)
         .url = url,
         .fields = (const char *const *)l.line,
         .ca_file = c->ca,
-        .head_timeout_ms = HEAD_TIMEOUT_MS,
+        .head_timeout_ms = away_answer(p->t, &p->away) ? AWAY_PATIENCE_MS
+                           : body                      ? HEAD_TIMEOUT_MS
+                                                       : READ_TIMEOUT_MS,
         .stall_timeout_ms = STALL_TIMEOUT_MS,
         .on = {.head = on_head, .data = on_data, .end = on_end},
         .arg = p,
@@ -324,6 +376,7 @@ static struct passage *passage_new(struct tracker *t, struct http_exchange *x,
     if (wish->oci)
         p->oci = *wish->oci;
     answer_init(&p->answer);
+    away_see(t, r, wish->route, wish->oci, &p->away);
     if (wish->learn && auth && auth->n > 0)
         p->authorization = strndup(auth->p, auth->n);
     rewrite_see(&p->seen, r, t->config->public_url, t->config->trusted_proxies,
@@ -341,6 +394,10 @@ void front_begin(struct tracker *t, struct http_exchange *x, const struct front_
     }
     t->passages++;
     http_on_end(x, on_ended, p);
+    if (away_is(t) && say_again(t, x, p->route, &p->away)) {
+        p->replied = true;
+        return;
+    }
     int rc = start(p);
     if (rc)
         refuse(p, rc == ERR_INVAL ? 400 : 503, rc == ERR_INVAL ? OCI_UNSUPPORTED : OCI_UNAVAILABLE,
@@ -368,5 +425,8 @@ void front_relay(struct tracker *t, struct http_exchange *x, enum route route,
         return;
     }
     tracker_count(t, route, a->status);
-    http_reply(x, a->status, body, a->len);
+    /* Of a HEAD's answer the length is that of what was not sent. */
+    bool head = http_request(x)->method == HTTP_HEAD && a->len == 0;
+    http_reply(x, a->status, body,
+               head && a->content_length != UINT64_MAX ? a->content_length : a->len);
 }

@@ -3,13 +3,10 @@
 #include "tracker/grants.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/authz.h"
 #include "runtime/keyfile.h"
@@ -29,13 +26,15 @@ struct cached {
 struct kept {
     u8 key[16], user[TICKET_USER_BYTES];
     u64 until_ms;
+    u64 told_ms; /* to the other trackers; 0: not by us */
     char *value;
 };
 
 struct grants {
     char file[4096];
     u64 ttl_ms;
-    u8 user_key[32], hash_key[32];
+    u8 hash_key[32];
+    u8 user_keys[KEYFILE_KEYS][32]; /* one for each ticket key; the last is in use */
     struct ticket_signer signers[KEYFILE_KEYS];
     struct ticket_key keys[KEYFILE_KEYS];
     size_t n;
@@ -44,6 +43,13 @@ struct grants {
 };
 
 /* --- keys ------------------------------------------------------------------------------------ */
+
+/* What only trackers know, for each purpose another. */
+static void derive(const struct ticket_signer *s, const char *purpose, u8 out[32])
+{
+    crypto_generichash(out, 32, (const u8 *)purpose, strlen(purpose), s->secret,
+                       crypto_sign_SEEDBYTES);
+}
 
 static int read_signers(struct grants *g, char why[CONF_WHY_MAX])
 {
@@ -66,31 +72,20 @@ static int read_signers(struct grants *g, char why[CONF_WHY_MAX])
     }
     if (rc == 0)
         g->n = n;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        derive(&g->signers[i], "dray user", g->user_keys[i]);
     sodium_memzero(keys, sizeof(keys));
     return rc;
 }
 
-static int read_user_key(struct grants *g, const char *dir, char why[CONF_WHY_MAX])
+size_t grants_circle_keys(const struct grants *g, u8 keys[KEYFILE_KEYS][32])
 {
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/user.key", dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    bool good = fd >= 0;
-    if (good && read(fd, g->user_key, sizeof(g->user_key)) != (ssize_t)sizeof(g->user_key)) {
-        randombytes_buf(g->user_key, sizeof(g->user_key));
-        good = ftruncate(fd, 0) == 0 &&
-               pwrite(fd, g->user_key, sizeof(g->user_key), 0) == (ssize_t)sizeof(g->user_key) &&
-               fsync(fd) == 0;
-    }
-    if (!good)
-        snprintf(why, CONF_WHY_MAX, "%.300s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return good ? 0 : ERR_IO;
+    for (size_t i = 0; i < g->n; i++)
+        derive(&g->signers[i], "dray trackers", keys[i]);
+    return g->n;
 }
 
-int grants_new(struct grants **out, const char *ticket_key, const char *dir, u64 ttl_ms,
-               char why[CONF_WHY_MAX])
+int grants_new(struct grants **out, const char *ticket_key, u64 ttl_ms, char why[CONF_WHY_MAX])
 {
     struct grants *g = calloc(1, sizeof(*g));
     *out = g;
@@ -100,9 +95,11 @@ int grants_new(struct grants **out, const char *ticket_key, const char *dir, u64
     g->tickets = calloc(TICKETS, sizeof(*g->tickets));
     g->kept = calloc(KEPT, sizeof(*g->kept));
     randombytes_buf(g->hash_key, sizeof(g->hash_key));
+    randombytes_buf(g->user_keys[0], sizeof(g->user_keys[0])); /* without ticket keys */
     snprintf(g->file, sizeof(g->file), "%s", ticket_key ? ticket_key : "");
-    int rc = g->tickets && g->kept ? read_user_key(g, dir, why) : ERR_NOMEM;
-    return rc || !ticket_key ? rc : read_signers(g, why);
+    if (!g->tickets || !g->kept)
+        return ERR_NOMEM;
+    return ticket_key ? read_signers(g, why) : 0;
 }
 
 static void drop(struct kept *k)
@@ -136,10 +133,28 @@ int grants_reload(struct grants *g, char why[CONF_WHY_MAX])
 
 /* --- users ----------------------------------------------------------------------------------- */
 
+static const u8 *user_key(const struct grants *g)
+{
+    return g->user_keys[g->n ? g->n - 1 : 0];
+}
+
+static void hash_user(const u8 key[32], const void *text, size_t n, u8 user[TICKET_USER_BYTES])
+{
+    crypto_generichash(user, TICKET_USER_BYTES, text, n, key, 32);
+}
+
 void grants_user_of_name(const struct grants *g, const char *name, u8 user[TICKET_USER_BYTES])
 {
-    crypto_generichash(user, TICKET_USER_BYTES, (const u8 *)name, strlen(name), g->user_key,
-                       sizeof(g->user_key));
+    hash_user(user_key(g), name, strlen(name), user);
+}
+
+size_t grants_users_of_name(const struct grants *g, const char *name,
+                            u8 users[KEYFILE_KEYS][TICKET_USER_BYTES])
+{
+    size_t n = g->n ? g->n : 1;
+    for (size_t i = 0; i < n; i++)
+        hash_user(g->user_keys[i], name, strlen(name), users[i]);
+    return n;
 }
 
 void grants_user(const struct grants *g, const char *authorization, size_t len,
@@ -154,8 +169,7 @@ void grants_user(const struct grants *g, const char *authorization, size_t len,
         grants_user_of_name(g, (const char *)text, user);
         return;
     }
-    crypto_generichash(user, TICKET_USER_BYTES, (const u8 *)(authorization ? authorization : ""),
-                       authorization ? len : 0, g->user_key, sizeof(g->user_key));
+    hash_user(user_key(g), authorization ? authorization : "", authorization ? len : 0, user);
 }
 
 /* --- tickets --------------------------------------------------------------------------------- */
@@ -212,23 +226,47 @@ enum ticket_verdict grants_check(const struct grants *g, const char *text, size_
 
 /* --- what is kept ---------------------------------------------------------------------------- */
 
-void grants_keep(struct grants *g, const u8 user[TICKET_USER_BYTES], const char *repository,
-                 const char *authorization, u64 now_ms)
+static struct kept *keep(struct grants *g, const u8 user[TICKET_USER_BYTES], const char *repository,
+                         const char *value, bool *same)
 {
     u8 key[16];
     key_of(g, user, repository, NULL, NULL, key);
     struct kept *k = &g->kept[place(key, KEPT)];
-    const char *value = authorization ? authorization : "";
-    if (strlen(value) > AUTH_MAX)
-        return;
-    bool same = k->value && memcmp(k->key, key, sizeof(key)) == 0 && strcmp(k->value, value) == 0;
-    if (!same) {
+    *same = k->value && memcmp(k->key, key, sizeof(key)) == 0 && strcmp(k->value, value) == 0;
+    if (!*same) {
         drop(k);
         k->value = strdup(value);
         memcpy(k->key, key, sizeof(key));
         memcpy(k->user, user, sizeof(k->user));
     }
+    return k;
+}
+
+bool grants_keep(struct grants *g, const u8 user[TICKET_USER_BYTES], const char *repository,
+                 const char *authorization, u64 now_ms)
+{
+    const char *value = authorization ? authorization : "";
+    bool same;
+    if (strlen(value) > AUTH_MAX)
+        return false;
+    struct kept *k = keep(g, user, repository, value, &same);
     k->until_ms = now_ms + g->ttl_ms;
+    if (same && k->told_ms && now_ms < k->told_ms + g->ttl_ms / 2)
+        return false;
+    k->told_ms = now_ms;
+    return true;
+}
+
+void grants_keep_foreign(struct grants *g, const u8 user[TICKET_USER_BYTES], const char *repository,
+                         const char *authorization, u64 until_ms, u64 now_ms)
+{
+    bool same;
+    if (strlen(authorization) > AUTH_MAX || until_ms <= now_ms)
+        return;
+    u64 latest = now_ms + g->ttl_ms, until = until_ms < latest ? until_ms : latest;
+    struct kept *k = keep(g, user, repository, authorization, &same);
+    if (!same || k->until_ms < until)
+        k->until_ms = until;
 }
 
 const char *grants_authorization(struct grants *g, const u8 user[TICKET_USER_BYTES],

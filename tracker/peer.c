@@ -62,6 +62,7 @@ static void outcomes(struct tracker *t, struct http_exchange *x)
         strikes_told(t->strikes, &from, &report.outcomes[i], now);
     for (size_t i = 0; i < report.n_rtts; i++)
         rtts_told(t->rtts, &report.rtts[i].prefix, &from, report.rtts[i].rtt_us, now);
+    overview_told(t->overview, &from, region, &report, wall_ms());
     tracker_count(t, ROUTE_PEER, 204);
     http_reply(x, 204, NULL, 0);
 }

@@ -14,6 +14,7 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/away.h"
 #include "tracker/config_schema.h"
 #include "tracker/front.h"
 #include "tracker/unfit.h"
@@ -32,6 +33,7 @@ struct request {
     u64 size;     /* UINT64_MAX: not known */
     bool unknown; /* the repository is: only who holds the layer can help */
     bool trusted; /* sent here by the registry itself */
+    u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
 };
 
 /* The roster as the meshes are now. */
@@ -55,7 +57,7 @@ static struct chooser_wish wish_of(const struct request *r)
                                  .repository = r->oci->name,
                                  .digest = &r->oci->digest,
                                  .size = r->size,
-                                 .holders_only = r->unknown,
+                                 .holders_only = r->unknown || away_is(r->t),
                                  .now_ms = uv_now(r->t->loop)};
 }
 
@@ -69,10 +71,26 @@ static void count(struct tracker *t, const char *reason)
                      "Layers' requests of permitted users, by what decided.") += 1;
 }
 
+/* For who looks on; `c` NULL: it is streamed. */
+static void show(const struct request *r, const struct pick_candidate *c, const char *reason)
+{
+    struct overview_sent s = {.reason = reason,
+                              .user = r->user,
+                              .from = &r->from,
+                              .node = c ? &c->key : NULL,
+                              .node_name = c ? c->name : "",
+                              .region = c ? c->region : "",
+                              .repository = r->oci->name,
+                              .digest = &r->oci->digest,
+                              .size = r->size};
+    overview_sent(r->t->overview, &s, wall_ms());
+}
+
 static void stream(const struct request *r, const char *reason)
 {
     char digest[DIGEST_TEXT_SIZE], path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32];
     count(r->t, reason);
+    show(r, NULL, reason);
     digest_format(&r->oci->digest, digest);
     snprintf(path, sizeof(path), "/v2/%s/blobs/%s", r->oci->name, digest);
     if (r->unknown)
@@ -100,7 +118,9 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
     snprintf(ticket.upstream, sizeof(ticket.upstream), "%s", t->config->registry.name);
     snprintf(ticket.repository, sizeof(ticket.repository), "%s", r->oci->name);
     const char *text = grants_ticket(t->grants, &ticket, wall_ms());
-    grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop));
+    if (grants_keep(t->grants, r->user, r->oci->name, r->authorization, uv_now(t->loop)))
+        circle_login(t->circle, r->user, r->oci->name, r->authorization ? r->authorization : "",
+                     wall_ms() + t->config->authz.ttl_ms);
     strikes_offered(t->strikes, r->user, &r->oci->digest, &r->from, &c->key, uv_now(t->loop));
     chooser_sent(t->chooser, w, choice->number);
     digest_format(&r->oci->digest, digest);
@@ -114,6 +134,7 @@ static void send_away(const struct request *r, const struct chooser_wish *w,
     http_add(r->x, "Docker-Content-Digest", "%s", digest);
     http_add(r->x, "X-Dray-Node", "%s", c->name);
     count(t, choice->by);
+    show(r, c, choice->by);
     log_with(LOG_DEBUG, "sent", LOG_STR("node", c->name), LOG_STR("digest", digest),
              LOG_STR("why", choice->by));
     tracker_count(t, ROUTE_BLOB, 307);
@@ -139,8 +160,9 @@ static void permitted(const struct request *r)
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
     const struct pulse *pulse = probes_pulse(t->probes);
-    bool fresh = pulse_is_fresh(pulse, &c->key, uv_now(t->loop));
-    if (fresh && pulse_is_due(pulse, &c->key, uv_now(t->loop)))
+    u64 now_ms = uv_now(t->loop);
+    bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
+    if (fresh && pulse_is_due(pulse, &c->key, now_ms))
         probe_ahead(r, c);
     if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
@@ -246,6 +268,24 @@ static void note(const struct asking *a, u64 size)
     authz_note_size(t->authz, up, a->oci.name, &a->oci.digest, size);
 }
 
+/* Granted lately: that counts while it is away. The anonymous are told how to log in. */
+static void without_registry(const struct request *r, const struct authz_user *user,
+                             const char *why)
+{
+    struct tracker *t = r->t;
+    const struct answer *challenge = r->authorization ? NULL : away_challenge(t, r->oci->name);
+    if (authz_check(t->authz, user, upstream_name(t->registry), r->oci->name, &r->oci->digest,
+                    wall_ms()) != AUTHZ_UNKNOWN) {
+        *metrics_counter(t->metrics, "dray_authz_total", "result=\"grace\"",
+                         "Requests by who decided about them.") += 1;
+        permitted(r);
+    } else if (challenge) {
+        front_relay(t, r->x, ROUTE_BLOB, challenge);
+    } else {
+        front_unavailable(t, r->x, ROUTE_BLOB, why);
+    }
+}
+
 static void on_answered(struct question_waiter *w, const struct answer *answer)
 {
     struct asking *a = container_of(w, struct asking, waiter);
@@ -268,13 +308,7 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
         else
             front_relay(t, a->r.x, ROUTE_BLOB, answer);
         break;
-    case VERDICT_AWAY:
-        if (authz_check(t->authz, &a->user, upstream_name(t->registry), a->oci.name, &a->oci.digest,
-                        wall_ms()) != AUTHZ_UNKNOWN)
-            permitted(&a->r);
-        else
-            front_unavailable(t, a->r.x, ROUTE_BLOB, answer_away_text(answer));
-        break;
+    case VERDICT_AWAY: without_registry(&a->r, &a->user, answer_away_text(answer)); break;
     }
     asking_free(a);
 }
@@ -282,6 +316,12 @@ static void on_answered(struct question_waiter *w, const struct answer *answer)
 static void ask(const struct request *r, const struct authz_user *user)
 {
     struct tracker *t = r->t;
+    bool known = authz_check(t->authz, user, upstream_name(t->registry), r->oci->name,
+                             &r->oci->digest, wall_ms()) != AUTHZ_UNKNOWN;
+    if (away_is(t) && (known || !r->authorization)) {
+        without_registry(r, user, "it did not answer a moment ago");
+        return;
+    }
     struct asking *a = asking_new(r);
     if (!a) {
         front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
@@ -293,7 +333,8 @@ static void ask(const struct request *r, const struct authz_user *user)
                               .repository = a->oci.name,
                               .authorization = a->authorization,
                               .user = *user,
-                              .digest = a->oci.digest};
+                              .digest = a->oci.digest,
+                              .patience_ms = known ? AWAY_PATIENCE_MS : 0};
     if (question_ask(t->questions, &q, &a->waiter) == 0)
         return;
     http_on_end(r->x, NULL, NULL);
@@ -301,11 +342,20 @@ static void ask(const struct request *r, const struct authz_user *user)
     front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
 }
 
+/* A request for the rest of a layer: what came before was cut, maybe, by a node that died. */
+static u64 cut_at(const struct tracker *t, const struct http_request *q)
+{
+    static const char whole[] = "bytes=0-";
+    const struct http_slice *f = http_field(q, "Range");
+    bool rest = f && !(f->n >= sizeof(whole) - 1 && memcmp(f->p, whole, sizeof(whole) - 1) == 0);
+    return rest ? uv_now(t->loop) : 0;
+}
+
 void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci)
 {
     const struct http_request *q = http_request(x);
     const struct http_slice *auth = http_field(q, "Authorization");
-    struct request r = {.t = t, .x = x, .oci = oci};
+    struct request r = {.t = t, .x = x, .oci = oci, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     struct authz_user user;
     char value[16384] = "";
@@ -383,7 +433,8 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 {
     const struct http_request *q = http_request(x);
     struct oci_route oci = {.kind = OCI_ROUTE_BLOB, .name = "unknown/unknown"};
-    struct request r = {.t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true};
+    struct request r = {
+        .t = t, .x = x, .oci = &oci, .size = UINT64_MAX, .trusted = true, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
     bool trusted = false;
     if ((q->method != HTTP_GET && q->method != HTTP_HEAD) ||

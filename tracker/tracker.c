@@ -15,10 +15,14 @@
 #include "proto/limits.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "tracker/away.h"
 #include "tracker/front.h"
+#include "tracker/news.h"
+#include "tracker/overview_report.h"
 #include "tracker/peer.h"
 #include "tracker/redirect.h"
 #include "tracker/tracker_internal.h"
+#include "tracker/ui.h"
 
 #define DRAIN_MAX_MS     30000
 #define TICK_MS          1000
@@ -80,7 +84,7 @@ static void registry_request(struct tracker *t, struct http_exchange *x)
         redirect_begin(t, x, &oci);
         return;
     }
-    if (redirects && oci.kind == OCI_ROUTE_MANIFEST)
+    if ((redirects || t->config->authz.grace_ms) && oci.kind == OCI_ROUTE_MANIFEST && wish.oci)
         wish.learn = redirect_learn;
     front_begin(t, x, &wish);
 }
@@ -102,8 +106,12 @@ static void on_request(void *ctx, struct http_exchange *x)
         tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));
     else if (peer_takes(r->target))
         peer_begin(t, x);
+    else if (circle_takes(r->target))
+        circle_begin(t->circle, x);
     else if (redirect_trusted(t, x))
         return;
+    else if (ui_takes(r->target))
+        ui_begin(t, x);
     else if (is_token(t, r))
         front_begin(t, x, &(struct front_wish){.route = ROUTE_TOKEN});
     else
@@ -165,10 +173,13 @@ static void on_pinged(void *arg, const struct answer *a)
 static void ping(struct tracker *t)
 {
     u64 now = uv_now(t->loop);
-    if (t->ping || now < t->next_ping_ms)
+    bool hurry = !t->pinged || away_is(t);
+    if (t->ping || (now < t->next_ping_ms && !(hurry && now - t->pinged_ms >= TICK_MS)))
         return;
-    t->next_ping_ms = now + (t->pinged ? PING_MS : TICK_MS);
-    struct upstream_request r = {.method = "GET", .path = "/v2/"};
+    t->pinged_ms = now;
+    t->next_ping_ms = now + (hurry ? TICK_MS : PING_MS);
+    struct upstream_request r = {
+        .method = "GET", .path = "/v2/", .head_timeout_ms = hurry ? AWAY_PATIENCE_MS : 0};
     if (upstream_ask(t->registry, &r, LIMIT_RELAY_BYTES, false, on_pinged, t, &t->ping))
         t->ping = NULL;
 }
@@ -176,8 +187,10 @@ static void ping(struct tracker *t)
 static void on_tick(uv_timer_t *timer)
 {
     struct tracker *t = timer->data;
-    if (!t->stopping)
-        ping(t);
+    if (t->stopping)
+        return;
+    ping(t);
+    users_tick(t->users);
 }
 
 /* The worst of the last second or so: each sample may raise it, and it decays by an eighth. */
@@ -255,23 +268,32 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = admin_token(t, why);
     if (rc == 0)
-        rc = grants_new(&t->grants, c->ticket_key, c->users, c->authz.ttl_ms, why);
+        rc = grants_new(&t->grants, c->ticket_key, c->authz.ttl_ms, why);
     u8 key[STRIKES_KEY_BYTES];
     static_assert(sizeof(key) == RTTS_KEY_BYTES, "one key for each");
     randombytes_buf(key, sizeof(key));
+    if (rc == 0)
+        rc = echoes_new(&t->echoes);
+    randombytes_buf(t->echo_key, sizeof(t->echo_key));
     if (rc == 0)
         rc = strikes_new(&t->strikes, key);
     randombytes_buf(key, sizeof(key));
     if (rc == 0)
         rc = rtts_new(&t->rtts, key);
     if (rc == 0)
+        rc = overview_new(&t->overview);
+    if (rc == 0)
         rc = probes_new(&t->probes, t->loop, t->client);
     if (rc == 0 && !(t->revocations = revocations_new(t)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
-    if (rc == 0)
+    if (rc == 0 && !(t->circle = circle_new(t)))
+        rc = ERR_NOMEM;
+    if (rc == 0) {
+        news_begin(t);
         tracker_metrics(t);
+    }
     return rc;
 }
 
@@ -342,6 +364,7 @@ int tracker_new(struct tracker **out, uv_loop_t *loop, struct tracker_config *co
     t->loop = loop;
     t->config = config;
     t->started_ms = uv_now(loop);
+    t->started_wall_ms = wall_ms();
     t->open = true; /* until it refused the anonymous */
     why[0] = '\0';
     timers_open(t);
@@ -385,6 +408,7 @@ void tracker_reload(struct tracker *t)
         log_error("reload: the old ticket keys stay: %s", why);
         all = false;
     }
+    circle_reload(t->circle);
     if (t->regions && regions_reload(t->regions, why)) {
         log_error("reload: the old mesh keys stay: %s", why);
         all = false;
@@ -440,6 +464,8 @@ static void close_rest(struct tracker *t)
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_close((uv_handle_t *)&t->lag, NULL);
     uv_close((uv_handle_t *)&t->ending, NULL);
+    circle_stop(t->circle);
+    revocations_stop(t->revocations);
     if (t->ping)
         upstream_ask_cancel(t->ping);
     t->ping = NULL;
@@ -482,14 +508,18 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    echoes_del(t->echoes);
     chooser_del(t->chooser);
     roster_del(t->roster);
     regions_del(t->regions);
+    circle_del(t->circle);
     users_del(t->users);
     revocations_del(t->revocations);
     probes_del(t->probes);
     rtts_del(t->rtts);
     strikes_del(t->strikes);
+    overview_del(t->overview);
+    overview_text_del(t->overview_text);
     grants_del(t->grants);
     authz_del(t->authz);
     if (t->metrics)

@@ -15,7 +15,10 @@
 #include "runtime/region.h"
 #include "runtime/tls.h"
 #include "runtime/upstream.h"
+#include "tracker/circle.h"
+#include "tracker/echoes.h"
 #include "tracker/grants.h"
+#include "tracker/overview.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
@@ -42,7 +45,7 @@ enum route {
 struct tracker {
     uv_loop_t *loop;
     struct tracker_config *config;
-    u64 started_ms;
+    u64 started_ms, started_wall_ms;
     struct pool *disk;
     struct http_client *client;
     struct http_server *server;
@@ -55,17 +58,24 @@ struct tracker {
     struct regions *regions; /* NULL: none, nobody is redirected */
     struct grants *grants;
     struct strikes *strikes;
+    struct overview *overview;
+    struct overview_text *overview_text; /* overview_report.c's: made when first asked for */
     struct rtts *rtts;
     struct probes *probes;
     struct revocations *revocations;
+    size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
+    struct circle *circle;
     struct roster *roster;   /* who is in the regions */
     struct chooser *chooser; /* who of them gets whom */
+    struct echoes *echoes;   /* what the registry said, for when it is away */
+    u8 echo_key[32];
     char admin_token[256];
     char realm[TRACKER_REALM_MAX]; /* path of the token service at the registry's host; "" none */
     struct upstream_ask *ping;
-    bool pinged; /* the registry answered once */
-    bool open;   /* it lets the anonymous in, so that it vouches for nobody */
+    u64 pinged_ms; /* when it was sent */
+    bool pinged;   /* the registry answered once */
+    bool open;     /* it lets the anonymous in, so that it vouches for nobody */
     bool ready, stopping;
 
     uv_timer_t tick, lag, ending;

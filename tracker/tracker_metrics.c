@@ -27,7 +27,11 @@ static double strikes(void *arg)
 }
 static double profiles(void *arg)
 {
-    return (double)users_count(((struct tracker *)arg)->users);
+    return (double)users_count(((struct tracker *)arg)->users, LEDGER_PROFILE);
+}
+static double away(void *arg)
+{
+    return (double)circle_away(((struct tracker *)arg)->circle);
 }
 
 void tracker_metrics(struct tracker *t)
@@ -37,6 +41,8 @@ void tracker_metrics(struct tracker *t)
     metrics_counter_fn(t->metrics, "dray_strikes_total", "",
                        "Nodes that failed a user, as told by outcomes.", strikes, t);
     metrics_gauge_fn(t->metrics, "dray_profiles", "", "Users with a profile.", profiles, t);
+    metrics_gauge_fn(t->metrics, "dray_trackers_away", "",
+                     "Other trackers behind this name that do not answer.", away, t);
     metrics_gauge_fn(t->metrics, "dray_loop_lag_seconds", "",
                      "How late the loop lately was, at worst.", lag, t);
     metrics_counter_fn(t->metrics, "dray_served_bytes_total", "source=\"stream\"",

@@ -1,9 +1,11 @@
-/* users.c - see users.h. In memory: chains in buckets. On disk: one LMDB database, name -> cache.
- */
+/* users.c - see users.h. On disk: one LMDB database in DIR/ledger, (kind, name) -> the packed
+ * entry, and under a key of its own this tracker's id. What is older than what stands there is
+ * never written, so that jobs may end in any order. */
 #include "tracker/users.h"
 
 #include <assert.h>
 #include <lmdb.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,141 +13,171 @@
 
 #include "proto/limits.h"
 #include "runtime/check.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
 
-#define BUCKETS   16384
-#define MAP_BYTES (256 * MIB)
+#define MAP_BYTES (512 * MIB)
+#define JOBS_MAX  64 /* of what others say; more has to wait */
+#define GONE_MAX  256
 
-struct profile {
-    struct profile *next;
-    char cache[USERS_CACHE_MAX + 1];
-    char name[];
-};
+static const char id_key[] = "\0id"; /* no kind is 0 */
 
 struct users {
     MDB_env *env;
     MDB_dbi db;
     struct pool *disk;
-    size_t n;
-    struct profile *buckets[BUCKETS];
+    struct ledger *ledger;
+    u8 id[LEDGER_ID_BYTES];
+    size_t foreign_jobs;
+    void (*news)(void *arg, const struct ledger_entry *e, bool foreign);
+    void *news_arg;
 };
+
+enum what { OURS, FOREIGN, FORGET };
 
 struct change {
     struct job job;
     struct users *users;
-    char name[USERS_NAME_MAX + 1], cache[USERS_CACHE_MAX + 1];
-    bool remove;
+    enum what what;
     int rc;
     void (*done)(void *arg, int rc);
     void *arg;
+    size_t n, cap;
+    struct ledger_entry *list;
 };
 
-/* FNV-1a: names are given by administrators and by users known to the registry. */
-static struct profile **bucket_of(const struct users *u, const char *name)
-{
-    u64 h = 14695981039346656037ull;
-    for (const char *c = name; *c; c++)
-        h = (h ^ (u8)*c) * 1099511628211ull;
-    return (struct profile **)&u->buckets[h % BUCKETS];
-}
-
-static struct profile **find(const struct users *u, const char *name)
-{
-    struct profile **at = bucket_of(u, name);
-    while (*at && strcmp((*at)->name, name) != 0)
-        at = &(*at)->next;
-    return at;
-}
-
-/* --- memory ---------------------------------------------------------------------------------- */
+/* --- looking --------------------------------------------------------------------------------- */
 
 bool users_name_valid(const char *name)
 {
-    size_t n = strlen(name);
-    for (size_t i = 0; i < n; i++)
-        if ((u8)name[i] <= ' ' || name[i] == 0x7f || name[i] == '/')
-            return false;
-    return n > 0 && n <= USERS_NAME_MAX;
+    return ledger_name_valid(name);
+}
+
+const char *users_own_cache(const struct users *u, const char *name)
+{
+    return u && *name ? ledger_find(u->ledger, LEDGER_PROFILE, name) : NULL;
+}
+
+const char *users_team(const struct users *u, const char *name)
+{
+    return u && *name ? ledger_find(u->ledger, LEDGER_MEMBER, name) : NULL;
+}
+
+const char *users_team_cache(const struct users *u, const char *team)
+{
+    return ledger_find(u->ledger, LEDGER_TEAM, team);
 }
 
 const char *users_cache(const struct users *u, const char *name)
 {
-    const struct profile *p = u && *name ? *find(u, name) : NULL;
-    return p ? p->cache : NULL;
+    const char *own = users_own_cache(u, name);
+    const char *team = own ? NULL : users_team(u, name);
+    return team ? users_team_cache(u, team) : own;
 }
 
-size_t users_count(const struct users *u)
+size_t users_count(const struct users *u, enum ledger_kind kind)
 {
-    return u->n;
+    return ledger_count(u->ledger, kind);
 }
 
-void users_each(const struct users *u, void (*each)(void *arg, const char *name, const char *cache),
-                void *arg)
+void users_each(const struct users *u, enum ledger_kind kind,
+                void (*each)(void *arg, const char *name, const char *value), void *arg)
 {
-    for (size_t i = 0; i < BUCKETS; i++)
-        for (const struct profile *p = u->buckets[i]; p; p = p->next)
-            each(arg, p->name, p->cache);
+    struct ledger_cursor at = {0};
+    struct ledger_entry e;
+    while (ledger_each(u->ledger, &at, &e))
+        if (e.kind == kind && !e.dead)
+            each(arg, e.name, e.value);
 }
 
-static int put(struct users *u, const char *name, const char *cache)
+const struct ledger *users_ledger(const struct users *u)
 {
-    struct profile **at = find(u, name);
-    if (!*at) {
-        size_t n = strlen(name) + 1;
-        struct profile *p = u->n < USERS_MAX ? calloc(1, sizeof(*p) + n) : NULL;
-        if (!p)
-            return u->n < USERS_MAX ? ERR_NOMEM : ERR_FULL;
-        memcpy(p->name, name, n);
-        *at = p;
-        u->n++;
+    return u->ledger;
+}
+
+const u8 *users_id(const struct users *u)
+{
+    return u->id;
+}
+
+void users_watch(struct users *u,
+                 void (*news)(void *arg, const struct ledger_entry *e, bool foreign), void *arg)
+{
+    u->news = news;
+    u->news_arg = arg;
+}
+
+/* --- reading at the start -------------------------------------------------------------------- */
+
+/* One that stands on the disk. A clock that went back makes nobody forget. */
+static int load_one(struct users *u, const MDB_val *value)
+{
+    struct ledger_entry e;
+    u64 now = wall_ms();
+    if (ledger_unpack(&e, value->mv_data, value->mv_size))
+        return ERR_PROTO;
+    return ledger_merge(u->ledger, &e, e.counter > now ? e.counter : now);
+}
+
+static int load_all(struct users *u, MDB_txn *txn)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    size_t bad = 0;
+    int rc = mdb_cursor_open(txn, u->db, &cursor);
+    if (rc)
+        return rc;
+    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        if (key.mv_size > 0 && *(const u8 *)key.mv_data == 0)
+            continue; /* the id */
+        int one = load_one(u, &value);
+        if (one == ERR_NOMEM) {
+            rc = ENOMEM;
+            break;
+        }
+        if (one == ERR_EXISTS && (rc = mdb_cursor_del(cursor, 0)) != 0) /* over */
+            break;
+        bad += one != 0 && one != ERR_EXISTS;
     }
-    snprintf((*at)->cache, sizeof((*at)->cache), "%s", cache);
-    return 0;
+    mdb_cursor_close(cursor);
+    if (bad)
+        log_warn("profiles: %zu entries cannot be read, or are too many", bad);
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static void take_out(struct users *u, const char *name)
+static int load_id(struct users *u, MDB_txn *txn)
 {
-    struct profile **at = find(u, name), *p = *at;
-    if (!p)
-        return;
-    *at = p->next;
-    free(p);
-    u->n--;
+    MDB_val key = {sizeof(id_key) - 1, (void *)(uintptr_t)id_key}, value;
+    int rc = mdb_get(txn, u->db, &key, &value);
+    if (rc == 0 && value.mv_size == sizeof(u->id)) {
+        memcpy(u->id, value.mv_data, sizeof(u->id));
+        return 0;
+    }
+    randombytes_buf(u->id, sizeof(u->id));
+    value = (MDB_val){sizeof(u->id), u->id};
+    return rc == 0 || rc == MDB_NOTFOUND ? mdb_put(txn, u->db, &key, &value, 0) : rc;
 }
-
-/* --- disk ------------------------------------------------------------------------------------ */
 
 static int load(struct users *u)
 {
     MDB_txn *txn;
-    MDB_cursor *cursor;
-    MDB_val key, value;
     int rc = mdb_txn_begin(u->env, NULL, 0, &txn);
     if (rc)
         return rc;
     rc = mdb_dbi_open(txn, NULL, 0, &u->db);
     if (rc == 0)
-        rc = mdb_cursor_open(txn, u->db, &cursor);
-    if (rc) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    int bad = 0;
-    while (bad == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        char name[USERS_NAME_MAX + 1], cache[USERS_CACHE_MAX + 1];
-        if (key.mv_size >= sizeof(name) || value.mv_size >= sizeof(cache))
-            continue;
-        snprintf(name, sizeof(name), "%.*s", (int)key.mv_size, (const char *)key.mv_data);
-        snprintf(cache, sizeof(cache), "%.*s", (int)value.mv_size, (const char *)value.mv_data);
-        bad = put(u, name, cache);
-    }
-    mdb_cursor_close(cursor);
-    if (bad == 0 && rc == MDB_NOTFOUND)
+        rc = load_id(u, txn);
+    if (rc == 0 && ledger_new(&u->ledger, u->id))
+        rc = ENOMEM;
+    if (rc == 0)
+        rc = load_all(u, txn);
+    if (rc == 0)
         return mdb_txn_commit(txn); /* the handle lives on */
     mdb_txn_abort(txn);
-    return bad ? bad : rc;
+    return rc;
 }
 
-static_assert(USERS_NAME_MAX <= 511, "LMDB's keys are that long");
+static_assert(1 + LEDGER_NAME_MAX <= 511, "LMDB's keys are that long");
 
 int users_new(struct users **out, const char *dir, struct pool *disk, char why[CONF_WHY_MAX])
 {
@@ -155,7 +187,7 @@ int users_new(struct users **out, const char *dir, struct pool *disk, char why[C
     if (!u)
         return ERR_NOMEM;
     u->disk = disk;
-    snprintf(path, sizeof(path), "%s/profiles", dir);
+    snprintf(path, sizeof(path), "%s/ledger", dir);
     (void)!mkdir(path, 0700);
     int rc = mdb_env_create(&u->env);
     if (rc == 0)
@@ -174,61 +206,202 @@ void users_del(struct users *u)
 {
     if (!u)
         return;
-    for (size_t i = 0; i < BUCKETS; i++)
-        while (u->buckets[i])
-            take_out(u, u->buckets[i]->name);
+    ledger_del(u->ledger);
     if (u->env)
         mdb_env_close(u->env);
     free(u);
 }
 
+/* --- writing --------------------------------------------------------------------------------- */
+
+/* In the pool: is what stands there newer, or (when it is to be forgotten) another? */
+static bool is_settled(MDB_txn *txn, MDB_dbi db, MDB_val *key, const struct ledger_entry *e,
+                       enum what what)
+{
+    struct ledger_entry have;
+    MDB_val value;
+    if (mdb_get(txn, db, key, &value) != 0 ||
+        ledger_unpack(&have, value.mv_data, value.mv_size) != 0)
+        return false;
+    int order = memcmp(have.origin, e->origin, sizeof(e->origin));
+    bool same = have.counter == e->counter && order == 0;
+    if (what == FORGET)
+        return !same;
+    return have.counter > e->counter || (have.counter == e->counter && order >= 0);
+}
+
+static int write_one(MDB_txn *txn, MDB_dbi db, const struct ledger_entry *e, enum what what)
+{
+    u8 name[1 + LEDGER_NAME_MAX], bytes[LEDGER_ENTRY_BYTES];
+    size_t n = strlen(e->name);
+    name[0] = (u8)e->kind;
+    memcpy(name + 1, e->name, n);
+    MDB_val key = {1 + n, name}, value = {0, bytes};
+    if (is_settled(txn, db, &key, e, what))
+        return 0;
+    if (what == FORGET) {
+        int rc = mdb_del(txn, db, &key, NULL);
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    }
+    value.mv_size = ledger_pack(e, bytes);
+    return mdb_put(txn, db, &key, &value, 0);
+}
+
 static void change_work(struct job *j)
 {
     struct change *c = container_of(j, struct change, job);
-    MDB_val key = {strlen(c->name), c->name}, value = {strlen(c->cache), c->cache};
     MDB_txn *txn;
     int rc = mdb_txn_begin(c->users->env, NULL, 0, &txn);
     if (rc == 0) {
-        rc = c->remove ? mdb_del(txn, c->users->db, &key, NULL)
-                       : mdb_put(txn, c->users->db, &key, &value, 0);
-        if (rc == 0 || rc == MDB_NOTFOUND)
+        for (size_t i = 0; rc == 0 && i < c->n; i++)
+            rc = write_one(txn, c->users->db, &c->list[i], c->what);
+        if (rc == 0)
             rc = mdb_txn_commit(txn);
         else
             mdb_txn_abort(txn);
     }
+    if (rc)
+        log_error("profiles cannot be written: %s", mdb_strerror(rc));
     c->rc = rc ? ERR_IO : 0;
+}
+
+static void change_free(struct change *c)
+{
+    free(c->list);
+    free(c);
+}
+
+static void tell(struct users *u, const struct ledger_entry *e, bool foreign)
+{
+    if (u->news)
+        u->news(u->news_arg, e, foreign);
 }
 
 static void change_done(struct job *j)
 {
     struct change *c = container_of(j, struct change, job);
     int rc = c->rc;
-    if (rc == 0 && c->remove)
-        take_out(c->users, c->name);
-    else if (rc == 0)
-        rc = put(c->users, c->name, c->cache);
-    c->done(c->arg, rc);
-    free(c);
+    if (c->what == FOREIGN)
+        c->users->foreign_jobs--;
+    for (size_t i = 0; c->what == OURS && rc == 0 && i < c->n; i++) {
+        int one = ledger_merge(c->users->ledger, &c->list[i], wall_ms());
+        if (one == 0)
+            tell(c->users, &c->list[i], false);
+        else if (one != ERR_EXISTS) /* another tracker was faster: that counts */
+            rc = one;
+    }
+    if (c->done)
+        c->done(c->arg, rc);
+    change_free(c);
 }
 
-int users_set(struct users *u, const char *name, const char *cache, void (*done)(void *arg, int rc),
-              void *arg)
+static void submit(struct change *c)
 {
-    if (!users_name_valid(name) || (cache && check_label(cache)))
+    c->job.work = change_work;
+    c->job.done = change_done;
+    pool_submit(c->users->disk, &c->job);
+}
+
+/* Is it well-formed, and is there room? The version is filled in. */
+static int prepare(struct users *u, struct ledger_entry *e, const struct ledger_entry *wanted)
+{
+    *e = *wanted;
+    if (e->dead)
+        e->value[0] = 0;
+    if (!ledger_name_valid(e->name) || (e->kind == LEDGER_TEAM && check_label(e->name)) ||
+        (!e->dead && e->kind != LEDGER_REVOKED && check_label(e->value)))
         return ERR_INVAL;
-    if (cache && u->n >= USERS_MAX && !*find(u, name))
+    if (!e->dead && !ledger_find(u->ledger, e->kind, e->name) &&
+        !ledger_has_room(u->ledger, e->kind))
         return ERR_FULL;
+    ledger_stamp(u->ledger, e, wall_ms());
+    return 0;
+}
+
+int users_change(struct users *u, const struct ledger_entry *changes, size_t n,
+                 void (*done)(void *arg, int rc), void *arg)
+{
+    if (n > USERS_CHANGES_MAX)
+        return ERR_TOOBIG;
+    struct change *c = calloc(1, sizeof(*c));
+    if (!c || !(c->list = calloc(n + 1, sizeof(*c->list)))) {
+        free(c);
+        return ERR_NOMEM;
+    }
+    for (; c->n < n; c->n++) {
+        int rc = prepare(u, &c->list[c->n], &changes[c->n]);
+        if (rc) {
+            change_free(c);
+            return rc;
+        }
+    }
+    c->users = u;
+    c->what = OURS;
+    c->done = done;
+    c->arg = arg;
+    submit(c);
+    return 0;
+}
+
+/* --- what others say, and what is over ---------------------------------------------------------
+ */
+
+static bool add(struct change *c, const struct ledger_entry *e)
+{
+    if (c->n == c->cap) {
+        size_t cap = c->cap ? 2 * c->cap : 16;
+        struct ledger_entry *grown = realloc(c->list, cap * sizeof(*grown));
+        if (!grown)
+            return false;
+        c->list = grown;
+        c->cap = cap;
+    }
+    c->list[c->n++] = *e;
+    return true;
+}
+
+int users_take(struct users *u, const void *message, size_t len)
+{
+    struct ledger_reader r;
+    struct ledger_entry e;
+    if (ledger_read(&r, message, len))
+        return ERR_PROTO;
+    if (u->foreign_jobs >= JOBS_MAX)
+        return ERR_BUSY;
     struct change *c = calloc(1, sizeof(*c));
     if (!c)
         return ERR_NOMEM;
     c->users = u;
-    c->remove = !cache;
-    c->done = done;
-    c->arg = arg;
-    snprintf(c->name, sizeof(c->name), "%s", name);
-    snprintf(c->cache, sizeof(c->cache), "%s", cache ? cache : "");
-    c->job.work = change_work;
-    c->job.done = change_done;
-    pool_submit(u->disk, &c->job);
-    return 0;
+    c->what = FOREIGN;
+    while (ledger_next(&r, &e)) {
+        if (ledger_merge(u->ledger, &e, wall_ms()) != 0)
+            continue;
+        if (!add(c, &e))
+            log_warn("profiles: out of memory: a change of another tracker is not kept");
+        tell(u, &e, true);
+    }
+    int n = (int)c->n;
+    if (n == 0) {
+        change_free(c);
+        return 0;
+    }
+    u->foreign_jobs++;
+    submit(c);
+    return n;
+}
+
+void users_tick(struct users *u)
+{
+    static struct ledger_entry gone[GONE_MAX]; /* one thread: too large for a stack */
+    size_t n = ledger_expire(u->ledger, wall_ms(), gone, GONE_MAX);
+    struct change *c = n ? calloc(1, sizeof(*c)) : NULL;
+    if (!c || !(c->list = calloc(n, sizeof(*c->list)))) {
+        free(c);
+        return; /* the next start forgets them on the disk */
+    }
+    memcpy(c->list, gone, n * sizeof(*gone));
+    c->n = n;
+    c->users = u;
+    c->what = FORGET;
+    submit(c);
 }

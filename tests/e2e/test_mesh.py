@@ -390,7 +390,7 @@ class Purging(MeshCase):
         nodes = self.region.start(2)
         _, digest = self.blob()
         self.keep(nodes[1], digest)
-        self.assertEqual(nodes[0].command("purge", "--for", "3s", digest)[0], 0)
+        self.assertEqual(nodes[0].command("purge", "--for", "8s", digest)[0], 0)
         wait_for(lambda: not nodes[1].held(digest), 5, "the purge")
         wait_for(lambda: not self.kept_out(nodes[1], digest), 10, "its end")
         self.keep(nodes[1], digest)

@@ -251,10 +251,11 @@ class Profiles(Redirecting):
         code, out, _ = self.tracker.command("users", "get", "carol")
         self.assertEqual((code, json.loads(out)["cache"]), (0, "asia-office"))
         code, text, _ = self.tracker.command("users", "export")
-        self.assertEqual((code, json.loads(text)), (0, {"carol": "asia-office"}))
+        self.assertEqual((code, json.loads(text)),
+                         (0, {"users": {"carol": "asia-office"}, "teams": {}}))
         file = self.stage.file("profiles.json", json.dumps({f"u{i}": "n1" for i in range(50)}))
         self.assertEqual(self.tracker.command("users", "import", file)[0], 0)
-        self.assertEqual(len(json.loads(self.tracker.command("users", "export")[1])), 51)
+        self.assertEqual(len(json.loads(self.tracker.command("users", "list")[1])), 51)
         self.assertEqual(self.tracker.command("users", "unset", "u7")[0], 0)
         self.assertEqual(self.tracker.command("users", "get", "u7")[0], 1)
         self.assertEqual(self.tracker.command("users", "set", "bad/name", "n1")[0], 1)
@@ -341,35 +342,72 @@ class Clients(Redirecting):
     def test_every_node_stops_during_a_pull(self):
         """ctr goes on: what was cut is asked for again, and then streamed."""
         containerd = clients.Containerd(self.stage)
-        self.office(limits={"upload": "4MiB/s"})
+        self.office()
+        held, go = self.hold_layers()
         name = f"{self.tracker.host}/{REPO}:1"
-        thread = threading.Thread(target=self.stop_all)
-        thread.start()
+
+        def begun():  # of a layer that has no byte yet, ctr would not ask for the rest
+            rows = containerd.ctr("content", "active").out.splitlines()[1:]
+            sizes = [row.split()[1] for row in rows if row.strip()]
+            return len(sizes) == held and not any(size.startswith("0") for size in sizes)
+        stop = self.stop_all(begun, go)
         done = containerd.ctr("images", "pull", "--plain-http", "--snapshotter", "native", name)
-        thread.join()
+        stop()
         done.must()
         containerd.verify(self.image)
 
     def test_every_node_stops_while_docker_pulls(self):
         containerd = clients.Containerd(self.stage)
         docker = clients.Docker(self.stage, containerd)
-        self.office(limits={"upload": "4MiB/s"})
+        self.office()
+        held, go = self.hold_layers()
         name = f"{self.tracker.host}/{REPO}:1"
-        thread = threading.Thread(target=self.stop_all)
-        thread.start()
+
+        def begun():
+            return sum(r.sent == self.HELD_AT for r in self.front.blob_gets()) == held
+        stop = self.stop_all(begun, go)
         done = docker.pull(name)
-        thread.join()
+        stop()
         done.must()
         docker.verify(name, self.image)
 
-    def stop_all(self):
-        """kill -9 of every node, once some layer is on its way."""
-        wait_for(lambda: self.tracker.metric("dray_redirects_total") > 0, PATIENCE_S, "a redirect")
-        time.sleep(0.4)  # a layer takes a second at this rate
-        for node in self.region.nodes:
-            node.process.signal(signal.SIGKILL)
-        for node in self.region.nodes:
-            node.kill()
+    HELD_AT = 5 << 18  # bytes of a layer that come before the nodes die: ctr writes a MiB at a time
+
+    def hold_layers(self):
+        """The registry goes on with the larger ones only once an event is set: (how many, event)."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+        held = [d for d, data in self.image.blobs().items() if len(data) > self.HELD_AT]
+        self.assertGreater(len(held), 1)
+        for digest in held:
+            self.front.add(proxy.gate(self.HELD_AT, go), path=digest)
+        return len(held), go
+
+    def stop_all(self, begun, go):
+        """kill -9 of every node at one moment, in the background, once the layers are on their way.
+        Returns what waits for it, and raises what went wrong there."""
+        problems = []
+
+        def stop():
+            try:
+                wait_for(begun, PATIENCE_S, "layers on their way")
+                for number in (signal.SIGSTOP, signal.SIGKILL):
+                    for node in self.region.nodes:
+                        node.process.signal(number)
+                for node in self.region.nodes:
+                    node.kill()
+            except (AssertionError, OSError, TimeoutError) as e:
+                problems.append(e)
+            finally:
+                go.set()
+        thread = threading.Thread(target=stop)
+        thread.start()
+
+        def finish():
+            thread.join()
+            if problems:
+                raise problems[0]
+        return finish
 
     def test_skopeo(self):
         for auth, creds in ((None, None), ({"alice": "secret"}, "alice:secret"),

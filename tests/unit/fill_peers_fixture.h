@@ -88,6 +88,17 @@ static inline void expect_whole(void)
     assert_true(rig_holds(&rig, &layer));
 }
 
+/* As far as the choice of sources is concerned: whoever was asked has had so much time. */
+static inline void pass_ms(u64 ms)
+{
+    mesh_double.now_ns += ms * SOURCING_MS;
+}
+
+static inline bool is_asked(void *arg)
+{
+    return server_count(arg) > 0;
+}
+
 static inline unsigned ended(size_t peer, enum mesh_outcome outcome)
 {
     return mesh_double.peers[peer].ended[outcome];

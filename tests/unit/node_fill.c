@@ -1,6 +1,6 @@
 /* node_fill.c - tests of node/fill.h: one fetch for all who wait, and what becomes of wrong bytes.
  * Whose right is asked: node_fill_rights.c. Broken-off fetches: node_fill_resume.c. No room:
- * node_fill_through.c. */
+ * node_fill_through.c. The end of a node: node_fill_stop.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -468,23 +468,6 @@ static void test_status(void **state)
     finish();
 }
 
-static void test_stop_cuts_and_keeps(void **state)
-{
-    (void)state;
-    struct client c;
-    begin(script_half, MIB);
-    client_init(&c, &rig);
-    assert_int_equal(client_join(&c, &layer.digest, NULL), 0);
-    client_wait_bytes(&c, MIB / 2);
-    rig_settle(&rig);
-    fills_stop(rig.fills);
-    client_expect_cut(&c, &layer);
-    rig_wait_idle(&rig);
-    assert_int_equal(store_partial_size(rig.store, &layer.digest), MIB / 2);
-    assert_false(rig_holds(&rig, &layer));
-    finish();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,7 +486,6 @@ int main(void)
         cmocka_unit_test(test_wrong_length_of_unknown_size),
         cmocka_unit_test(test_too_many_fills),
         cmocka_unit_test(test_status),
-        cmocka_unit_test(test_stop_cuts_and_keeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

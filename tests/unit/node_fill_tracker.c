@@ -200,17 +200,62 @@ static void test_a_refusal_is_for_its_own_ticket(void **state)
 static void test_a_tracker_that_cannot_is_left_for_another(void **state)
 {
     (void)state;
-    struct client third;
-    stage(script_layer, NULL, script_busy, script_layer);
-    client_init(&third, &rig);
+    static const server_script cannot[] = {script_busy, script_hang_up, script_refuse};
+    for (size_t i = 0; i < countof(cannot); i++) {
+        stage(script_layer, NULL, cannot[i], script_layer);
+        assert_int_equal(join_with(&client, TICKET, 0, false), 0);
+        assert_int_equal(join_with(&other, OTHER, 1, false), 0);
+        client_expect(&client, layer.data, layer.len);
+        client_expect(&other, layer.data, layer.len);
+        assert_in_range(server_count(trackers[0]), 1, 2); /* a kept connection may have died */
+        assert_int_equal(server_count(trackers[1]), 1);
+        rig_wait_idle(&rig);
+        unstage();
+    }
+}
+
+static void test_where_no_tracker_can_who_asked_is_told(void **state)
+{
+    (void)state;
+    stage(script_layer, NULL, script_busy, script_refuse);
     assert_int_equal(join_with(&client, TICKET, 0, false), 0);
-    assert_int_equal(join_with(&third, "third-ticket", 0, false), 0);
-    assert_int_equal(join_with(&other, OTHER, 1, false), 0);
     client_expect_failed(&client, ERR_DENIED);
-    client_expect_failed(&third, ERR_DENIED);
-    client_expect(&other, layer.data, layer.len);
-    assert_int_equal(server_count(trackers[0]), 1); /* and was not asked for each */
+    assert_int_equal(client.refusal, 403); /* the last one's word */
+    assert_int_equal(server_count(trackers[0]), 1);
+    assert_int_equal(server_count(trackers[1]), 1);
     rig_wait_idle(&rig);
+    unstage();
+}
+
+static void script_half_then_gone(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    if (r->number == 0)
+        say_layer(p, r, &layer, MIB);
+    else
+        script_hang_up(p, r, arg);
+}
+
+/* It dies while it is read through: another goes on from there. */
+static void test_another_tracker_goes_on(void **state)
+{
+    (void)state;
+    stage(script_layer, NULL, script_half_then_gone, script_layer);
+    assert_int_equal(join_with(&client, TICKET, 0, false), 0);
+    expect_whole();
+    expect_range(trackers[1], 0, "bytes=1048576-");
+    assert_int_equal(server_count(registry), 0);
+    unstage();
+}
+
+static void test_a_tracker_that_died_is_not_asked(void **state)
+{
+    (void)state;
+    stage(script_layer, NULL, script_layer, script_layer);
+    mesh_double.trackers[0].dead = true;
+    assert_int_equal(join_with(&client, TICKET, 0, false), 0);
+    expect_whole();
+    assert_int_equal(server_count(trackers[0]), 0);
+    assert_int_equal(server_count(trackers[1]), 1);
     unstage();
 }
 
@@ -218,11 +263,9 @@ static void test_a_tracker_not_in_sight(void **state)
 {
     (void)state;
     stage(script_layer, NULL, script_layer, NULL);
+    rig_timer_max_ms = 2; /* it is looked for often */
     mesh_double.trackers[0].dead = true;
     join_with(&client, TICKET, 0, false);
-    client_expect_failed(&client, ERR_NOTFOUND);
-    client_init(&client, &rig);
-    join_with(&client, TICKET, 1, false); /* nobody ever heard of that one */
     client_expect_failed(&client, ERR_NOTFOUND);
     client_init(&client, &rig);
     mesh_double.trackers[0].dead = false;
@@ -235,6 +278,33 @@ static void test_a_tracker_not_in_sight(void **state)
     client_expect_failed(&client, ERR_UNREACHABLE);
     assert_int_equal(server_count(trackers[0]), 0);
     rig_wait_idle(&rig);
+    rig_timer_max_ms = 0;
+    unstage();
+}
+
+static bool was_looked_for(void *arg)
+{
+    return mesh_double.finds >= *(const unsigned *)arg;
+}
+
+/* It issued a ticket before word of it has come here. */
+static void test_a_tracker_that_comes_in_sight(void **state)
+{
+    (void)state;
+    unsigned looks = 3;
+    stage(script_layer, NULL, script_layer, NULL);
+    mesh_double.trackers[0].dead = true;
+    assert_int_equal(join_with(&client, TICKET, 0, false), 0);
+    rig_wait(&rig, was_looked_for, &looks);
+    assert_false(client.failed);
+    mesh_double.trackers[0].dead = false;
+    expect_whole();
+    assert_int_equal(server_count(trackers[0]), 1);
+    /* The node ends while one is looked for. */
+    client_init(&other, &rig);
+    layer_free(&layer);
+    layer_make(&layer, MIB, 13);
+    assert_int_equal(join_with(&other, TICKET, 1, false), 0);
     unstage();
 }
 
@@ -384,7 +454,11 @@ int main(void)
         cmocka_unit_test(test_an_unproven_right_is_not_shared),
         cmocka_unit_test(test_a_refusal_is_for_its_own_ticket),
         cmocka_unit_test(test_a_tracker_that_cannot_is_left_for_another),
+        cmocka_unit_test(test_where_no_tracker_can_who_asked_is_told),
+        cmocka_unit_test(test_another_tracker_goes_on),
+        cmocka_unit_test(test_a_tracker_that_died_is_not_asked),
         cmocka_unit_test(test_a_tracker_not_in_sight),
+        cmocka_unit_test(test_a_tracker_that_comes_in_sight),
         cmocka_unit_test(test_broken_off_goes_on_by_range),
         cmocka_unit_test(test_another_ticket_carries_on),
         cmocka_unit_test(test_without_another_the_answer_is_cut),

@@ -258,6 +258,68 @@ static void test_round_trips_alone(void **state)
     finish();
 }
 
+static struct outcome_totals done; /* what the node would say of itself */
+
+static void say_done(void *arg, struct outcome_totals *out)
+{
+    assert_ptr_equal(arg, &done);
+    *out = done;
+}
+
+/* As begin(), of a node that tells what it has done. */
+static void begin_telling(void)
+{
+    begin();
+    rig_timer_max_ms = 50;
+    outcomes_stop(outcomes);
+    rig_settle(&rig);
+    outcomes_del(outcomes);
+    done = (struct outcome_totals){.from_origin = 7};
+    struct outcomes_options opt = {.loop = &rig.loop,
+                                   .client = rig.http,
+                                   .metrics = rig.metrics,
+                                   .totals = say_done,
+                                   .arg = &done};
+    assert_int_equal(outcomes_new(&outcomes, &opt), 0);
+    outcomes_attach(outcomes, double_region());
+}
+
+static void test_totals_ride_along_and_go_alone(void **state)
+{
+    (void)state;
+    begin_telling();
+    note(0, OUTCOME_DONE, 1);
+    wait_heard(2); /* a tracker that was not told before is told without an outcome */
+    for (size_t i = 0; i < 2; i++)
+        assert_true(told(i)->has_totals && told(i)->totals.from_origin == 7);
+    note(0, OUTCOME_DONE, 2);
+    wait_heard(3); /* nothing new for the other */
+    assert_true(heard[2].report.has_totals && heard[2].report.n == 1);
+    done.served[OUTCOME_STORE] = 9;
+    wait_heard(5);
+    rig_timer_max_ms = 0;
+    for (size_t i = 3; i < 5; i++) {
+        assert_true(heard[i].report.totals.served[OUTCOME_STORE] == 9);
+        assert_int_equal(heard[i].report.n, 0);
+    }
+    finish();
+}
+
+static void test_a_tracker_that_came_anew_is_told(void **state)
+{
+    (void)state;
+    begin_telling();
+    wait_heard(2);
+    for (int i = 0; i < 20; i++)
+        rig_turn(&rig);
+    mesh_double.trackers[1].record.epoch++;
+    wait_heard(3);
+    rig_timer_max_ms = 0;
+    assert_non_null(strstr(heard[2].url, server_host(trackers[1])));
+    assert_true(heard[2].report.has_totals);
+    finish();
+}
+
 static void test_networks_are_bounded(void **state)
 {
     (void)state;
@@ -282,6 +344,8 @@ int main(void)
         cmocka_unit_test(test_round_trips_of_networks),
         cmocka_unit_test(test_round_trips_alone),
         cmocka_unit_test(test_networks_are_bounded),
+        cmocka_unit_test(test_totals_ride_along_and_go_alone),
+        cmocka_unit_test(test_a_tracker_that_came_anew_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

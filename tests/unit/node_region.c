@@ -502,7 +502,7 @@ static void purges_reach_all_and_stay(void **state)
     struct digest d = put(&ones[1], "bad", NULL);
     until(mesh_copies(region_mesh(ones[0].region), &d) == 1);
     u64 until_ms = wall_ms() + 3600000;
-    assert_int_equal(region_purge(ones[0].region, &d, until_ms), 0);
+    assert_int_equal(region_purge(ones[0].region, &d, wall_ms(), until_ms), 0);
     assert_int_equal(ones[0].purges, 1); /* before it returns */
     until(ones[1].purges == 1);
     assert_true(digest_equal(&ones[1].purged, &d));
@@ -517,7 +517,7 @@ static void purges_reach_all_and_stay(void **state)
     start(&ones[2], "127.0.0.3", seed); /* and tells who was not there */
     until(ones[2].purges == 1);
     assert_int_equal(ones[2].until_ms, until_ms);
-    assert_int_equal(region_purge(ones[0].region, &d, 1), ERR_INVAL);
+    assert_int_equal(region_purge(ones[0].region, &d, wall_ms(), 1), ERR_INVAL);
 }
 
 static void damaged_orders_are_passed_over(void **state)
@@ -526,7 +526,7 @@ static void damaged_orders_are_passed_over(void **state)
     (void)state;
     start(&ones[0], "127.0.0.1", NULL);
     struct digest d = put(&ones[0], "bad", NULL);
-    assert_int_equal(region_purge(ones[0].region, &d, wall_ms() + 3600000), 0);
+    assert_int_equal(region_purge(ones[0].region, &d, wall_ms(), wall_ms() + 3600000), 0);
     until(!ones[0].region->saving);
     snprintf(file, sizeof(file), "%s/orders", ones[0].path);
     u8 data[1024];

@@ -24,7 +24,12 @@ static void fill(size_t n, size_t n_rtts)
         o->iat_s = UINT64_MAX - i;
         o->bytes = UINT64_MAX - i;
         o->took_ms = UINT32_MAX - (u32)i;
+        o->source = (enum outcome_source)(i % OUTCOME_SOURCES);
     }
+    report.has_totals = n > 0;
+    if (report.has_totals)
+        report.totals = (struct outcome_totals){
+            {1, 2, OUTCOME_TOTAL_MAX, 4}, 5, 6, 7, 8, OUTCOME_TOTAL_MAX, OUTCOME_TOTAL_MAX};
     for (size_t i = 0; i < n_rtts; i++) {
         struct outcome_rtt *t = &report.rtts[i];
         if (i % 2)
@@ -48,6 +53,9 @@ static void what_was_packed_is_read_back(void **state)
         assert_int_equal(back.n_rtts, report.n_rtts);
         assert_memory_equal(back.outcomes, report.outcomes, report.n * sizeof(struct outcome));
         assert_memory_equal(back.rtts, report.rtts, report.n_rtts * sizeof(struct outcome_rtt));
+        assert_int_equal(back.has_totals, report.has_totals);
+        if (back.has_totals)
+            assert_memory_equal(&back.totals, &report.totals, sizeof(back.totals));
     }
 }
 
@@ -58,7 +66,7 @@ static void what_is_cut_or_longer_is_refused(void **state)
     size_t len = outcome_pack(&report, bytes);
     for (size_t n = 0; n < len; n++) {
         assert_int_equal(outcome_unpack(&back, bytes, n), ERR_PROTO);
-        assert_true(back.n == 0 && back.n_rtts == 0);
+        assert_true(back.n == 0 && back.n_rtts == 0 && !back.has_totals);
     }
     bytes[len] = 0;
     assert_int_equal(outcome_unpack(&back, bytes, len + 1), ERR_PROTO);
@@ -67,7 +75,7 @@ static void what_is_cut_or_longer_is_refused(void **state)
 
 struct odd {
     unsigned version, event, user_len, digest_alg, digest_len, prefix_len;
-    u64 rtt_us, samples;
+    u64 rtt_us, samples, source, n_totals, total;
 };
 
 static int read_odd(const struct odd *o)
@@ -75,21 +83,25 @@ static int read_odd(const struct odd *o)
     struct wire_out w;
     u8 zeros[1 + DIGEST_BYTES_MAX + 1] = {(u8)o->digest_alg};
     wire_out_init(&w, bytes, sizeof(bytes));
-    wire_put_array(&w, 3);
+    wire_put_array(&w, 4);
     wire_put_u64(&w, o->version);
     wire_put_array(&w, 1);
-    wire_put_array(&w, 6);
+    wire_put_array(&w, 7);
     wire_put_u64(&w, o->event);
     wire_put_bin(&w, zeros, o->user_len);
     wire_put_bin(&w, zeros, o->digest_len);
     wire_put_u64(&w, 1);
     wire_put_u64(&w, 2);
     wire_put_u64(&w, 3);
+    wire_put_u64(&w, o->source);
     wire_put_array(&w, 1);
     wire_put_array(&w, 3);
     wire_put_bin(&w, zeros, o->prefix_len);
     wire_put_u64(&w, o->rtt_us);
     wire_put_u64(&w, o->samples);
+    wire_put_array(&w, (u32)o->n_totals);
+    for (u64 i = 0; i < o->n_totals; i++)
+        wire_put_u64(&w, o->total);
     assert_false(wire_full(&w));
     return outcome_unpack(&back, bytes, w.len);
 }
@@ -97,23 +109,28 @@ static int read_odd(const struct odd *o)
 static void what_is_beyond_a_bound_is_refused(void **state)
 {
     (void)state;
-    const struct odd good = {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1};
+    const struct odd good = {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 10, 9};
     struct odd o = good;
     assert_int_equal(read_odd(&o), 0);
+    assert_true(back.has_totals && back.totals.serving == 9);
     const struct odd bad[] = {
-        {2, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1},
-        {1, 0, 16, DIGEST_SHA256, 33, 3, 1000, 1},
-        {1, OUTCOME_FAILED + 1, 16, DIGEST_SHA256, 33, 3, 1000, 1},
-        {1, OUTCOME_DONE, 15, DIGEST_SHA256, 33, 3, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_NONE, 33, 3, 1000, 1},
-        {1, OUTCOME_DONE, 16, 9, 33, 3, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 32, 3, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 0, 3, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA512, 33, 3, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 4, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 0, 1000, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, OUTCOME_RTT_MAX + 1ull, 1},
-        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 0},
+        {2, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 10, 9},
+        {1, 0, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_FAILED + 1, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 15, DIGEST_SHA256, 33, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_NONE, 33, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, 9, 33, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 32, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 0, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA512, 33, 3, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 4, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 0, 1000, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, OUTCOME_RTT_MAX + 1ull, 1, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 0, 3, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1, OUTCOME_SOURCES, 10, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 9, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 11, 9},
+        {1, OUTCOME_DONE, 16, DIGEST_SHA256, 33, 3, 1000, 1, 3, 10, OUTCOME_TOTAL_MAX + 1},
     };
     for (size_t i = 0; i < countof(bad); i++)
         assert_int_equal(read_odd(&bad[i]), ERR_PROTO);
@@ -124,7 +141,7 @@ static void more_entries_than_permitted_are_refused(void **state)
     (void)state;
     struct wire_out w;
     wire_out_init(&w, bytes, sizeof(bytes));
-    wire_put_array(&w, 3);
+    wire_put_array(&w, 4);
     wire_put_u64(&w, 1);
     wire_put_array(&w, OUTCOME_MAX + 1);
     assert_int_equal(outcome_unpack(&back, bytes, sizeof(bytes) - 1), ERR_PROTO);
@@ -150,6 +167,8 @@ static void events_have_names(void **state)
     (void)state;
     assert_string_equal(outcome_event_name(OUTCOME_FAILED), "failed");
     assert_string_equal(outcome_event_name((enum outcome_event)9), "unknown");
+    assert_string_equal(outcome_source_name(OUTCOME_PEER), "peer");
+    assert_string_equal(outcome_source_name(OUTCOME_SOURCES), "unknown");
 }
 
 int main(void)

@@ -159,6 +159,27 @@ static void dates_that_cannot_be_are_refused(void **state)
     purge_del(n.p);
 }
 
+/* Who gave the order has a clock that runs ahead: ours can lift it all the same. */
+static void an_order_from_the_future_can_be_lifted(void **state)
+{
+    (void)state;
+    struct node a, b;
+    start(&a, 1);
+    start(&b, 2);
+    issue(&a, 1, TODAY + 5000, TOMORROW);
+    const struct purge_order theirs = order_of(&a, 1);
+    assert_int_equal(purge_import(b.p, &theirs), 0);
+    assert_true(is_purged(&b, 1, TODAY));
+    issue(&b, 1, TODAY, TODAY + 1);
+    const struct purge_order lifted = order_of(&b, 1);
+    assert_int_equal(lifted.until_ms, TODAY + 5002);
+    assert_false(is_purged(&b, 1, TODAY + 5002));
+    assert_int_equal(purge_import(a.p, &lifted), 0);
+    assert_false(is_purged(&a, 1, TODAY + 5002));
+    purge_del(a.p);
+    purge_del(b.p);
+}
+
 static void import_verifies(void **state)
 {
     (void)state;
@@ -537,6 +558,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_order_holds_until_its_date),
         cmocka_unit_test(dates_that_cannot_be_are_refused),
+        cmocka_unit_test(an_order_from_the_future_can_be_lifted),
         cmocka_unit_test(import_verifies),
         cmocka_unit_test(the_later_order_stays),
         cmocka_unit_test(all_agree_whatever_the_order),

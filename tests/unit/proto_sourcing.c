@@ -81,17 +81,11 @@ static unsigned begin_asking(size_t n, u64 expected_ns)
     return slot;
 }
 
-/* --- sizes and names -------------------------------------------------------------------------- */
+/* --- names ----------------------------------------------------------------------------------- */
 
-static void test_piece(void **state)
+static void test_names(void **state)
 {
     (void)state;
-    assert_int_equal(sourcing_piece(0), 256 * KIB);
-    assert_int_equal(sourcing_piece(64 * MIB), 256 * KIB);
-    assert_int_equal(sourcing_piece(64 * MIB + 256), 512 * KIB);
-    assert_int_equal(sourcing_piece(128 * MIB), 512 * KIB);
-    assert_int_equal(sourcing_piece(GIB), 4 * MIB);
-    assert_int_equal(sourcing_piece(UINT64_MAX), 4 * MIB);
     for (int o = SOURCING_WORKED; o <= SOURCING_LEFT; o++)
         assert_true(strlen(sourcing_outcome_name((enum sourcing_outcome)o)) > 0);
 }
@@ -463,7 +457,7 @@ static void test_equal_inputs_equal_steps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_piece),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_nobody_holds_it),
         cmocka_unit_test(test_peers_in_order_then_the_registry),
         cmocka_unit_test(test_without_a_registry),

@@ -1,5 +1,5 @@
-/* tracker_grants.c - tests of tracker/grants.h and tracker/users.h: tickets that nodes take, keys
- * that rotate, what is kept and forgotten; profiles that outlive a kill. */
+/* tracker_grants.c - tests of tracker/grants.h: tickets that nodes take, keys that rotate, what is
+ * kept and forgotten. */
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,10 +15,8 @@
 
 #include "runtime/authz.h"
 #include "tracker/grants.h"
-#include "tracker/users.h"
 
 static char dir[64], file[96];
-static uv_loop_t loop;
 
 static void write_key(const char *first, const char *second)
 {
@@ -41,7 +39,7 @@ static int begin(void **state)
 {
     (void)state;
     snprintf(dir, sizeof(dir), "/tmp/dray-grants-XXXXXX");
-    if (sodium_init() < 0 || !mkdtemp(dir) || uv_loop_init(&loop))
+    if (sodium_init() < 0 || !mkdtemp(dir))
         return 1;
     snprintf(file, sizeof(file), "%s/ticket.key", dir);
     write_key("a", NULL);
@@ -59,8 +57,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static int end(void **state)
 {
     (void)state;
-    uv_run(&loop, UV_RUN_DEFAULT);
-    return uv_loop_close(&loop) || nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct ticket wish(u8 user)
@@ -90,7 +87,7 @@ static void tickets_and_keys(void **state)
     u64 now = 1700000000000;
     struct ticket t = wish(1);
     (void)state;
-    assert_int_equal(grants_new(&g, file, dir, 60000, why), 0);
+    assert_int_equal(grants_new(&g, file, 60000, why), 0);
     snprintf(first, sizeof(first), "%s", grants_ticket(g, &t, now));
     assert_int_equal(check(g, first, now), TICKET_VALID);
     assert_true(t.exp_s - t.iat_s == TICKET_LIFE_S);
@@ -128,7 +125,7 @@ static void what_is_kept(void **state)
     u8 alice[TICKET_USER_BYTES], again[TICKET_USER_BYTES], nobody[TICKET_USER_BYTES];
     static const char basic[] = "Basic YWxpY2U6c2VjcmV0", other[] = "Basic YWxpY2U6b3RoZXI=";
     (void)state;
-    assert_int_equal(grants_new(&g, file, dir, 60000, why), 0);
+    assert_int_equal(grants_new(&g, file, 60000, why), 0);
     grants_user(g, basic, strlen(basic), alice, name, sizeof(name));
     assert_string_equal(name, "alice");
     grants_user(g, other, strlen(other), again, name, sizeof(name));
@@ -138,84 +135,70 @@ static void what_is_kept(void **state)
     grants_user(g, NULL, 0, nobody, name, sizeof(name));
     assert_string_equal(name, "");
     assert_null(grants_authorization(g, alice, "team/app", 0));
-    grants_keep(g, alice, "team/app", basic, 1000);
+    assert_true(grants_keep(g, alice, "team/app", basic, 1000)); /* worth telling other trackers */
+    assert_false(grants_keep(g, alice, "team/app", basic, 1000));
     assert_string_equal(grants_authorization(g, alice, "team/app", 60999), basic);
     assert_null(grants_authorization(g, alice, "team/other", 2000));
     assert_null(grants_authorization(g, nobody, "team/app", 2000));
     assert_null(grants_authorization(g, alice, "team/app", 61000));
-    grants_keep(g, alice, "team/app", basic, 1000);
-    grants_keep(g, nobody, "team/app", NULL, 1000);
+    assert_true(grants_keep(g, alice, "team/app", basic, 31000)); /* half its time is over */
+    assert_true(grants_keep(g, alice, "team/app", other, 31000));
+    assert_true(grants_keep(g, alice, "team/app", basic, 1000));
+    assert_true(grants_keep(g, nobody, "team/app", NULL, 1000));
     grants_revoke(g, alice);
     assert_null(grants_authorization(g, alice, "team/app", 1000));
     assert_string_equal(grants_authorization(g, nobody, "team/app", 1000), "");
+    /* As another tracker says: never for longer than ours. */
+    grants_keep_foreign(g, alice, "team/app", other, 500, 1000);
+    assert_null(grants_authorization(g, alice, "team/app", 1000));
+    grants_keep_foreign(g, alice, "team/app", other, 999999, 1000);
+    assert_string_equal(grants_authorization(g, alice, "team/app", 60999), other);
+    assert_null(grants_authorization(g, alice, "team/app", 61000));
     grants_del(g);
-    assert_int_equal(grants_new(&g, file, dir, 60000, why), 0); /* known again after a restart */
+    assert_int_equal(grants_new(&g, file, 60000, why), 0); /* known again after a restart */
     grants_user_of_name(g, "alice", again);
     assert_memory_equal(alice, again, sizeof(alice));
     grants_del(g);
 }
 
-static int last_rc;
-static void on_set(void *arg, int rc)
+/* All trackers know a user by the same hash, and seal with the same keys; a key that is put first
+ * changes neither the hash nor what is understood. */
+static void what_trackers_share(void **state)
 {
-    *(int *)arg += 1;
-    last_rc = rc;
-}
-
-static int set(struct users *u, const char *name, const char *cache)
-{
-    int done = 0, rc = users_set(u, name, cache, on_set, &done);
-    while (rc == 0 && !done)
-        uv_run(&loop, UV_RUN_ONCE);
-    return rc ? rc : last_rc;
-}
-
-static void count_one(void *arg, const char *name, const char *cache)
-{
-    assert_true(users_name_valid(name) && *cache);
-    ++*(size_t *)arg;
-}
-
-static void profiles(void **state)
-{
-    struct users *u;
-    struct pool *disk;
-    char why[CONF_WHY_MAX] = "", name[USERS_NAME_MAX + 2];
-    size_t n = 0;
+    struct grants *g, *h;
+    char why[CONF_WHY_MAX];
+    u8 alice[TICKET_USER_BYTES], again[TICKET_USER_BYTES];
+    u8 hashes[KEYFILE_KEYS][TICKET_USER_BYTES], keys[KEYFILE_KEYS][32], before[32];
     (void)state;
-    assert_int_equal(pool_new(&disk, &loop, 1, "disk"), 0);
-    assert_int_equal(users_new(&u, dir, disk, why), 0);
-    assert_null(users_cache(u, "alice"));
-    assert_int_equal(set(u, "alice", "asia-office"), 0);
-    assert_int_equal(set(u, "alice", "n1"), 0);
-    assert_int_equal(set(u, "bob", "n2"), 0);
-    assert_int_equal(set(u, "carol", "n2"), 0);
-    assert_int_equal(set(u, "carol", NULL), 0);
-    assert_int_equal(set(u, "nobody", NULL), 0); /* idempotent */
-    assert_int_equal(set(u, "", "n1"), ERR_INVAL);
-    assert_int_equal(set(u, "a/b", "n1"), ERR_INVAL);
-    assert_int_equal(set(u, "alice", "no such\nname"), ERR_INVAL);
-    memset(name, 'x', sizeof(name));
-    name[sizeof(name) - 1] = 0;
-    assert_int_equal(set(u, name, "n1"), ERR_INVAL);
-    users_each(u, count_one, &n);
-    assert_true(n == 2 && users_count(u) == 2);
-    users_del(u); /* what was answered is on the disk */
-    assert_int_equal(users_new(&u, dir, disk, why), 0);
-    assert_string_equal(users_cache(u, "alice"), "n1");
-    assert_string_equal(users_cache(u, "bob"), "n2");
-    assert_null(users_cache(u, "carol"));
-    users_del(u);
-    assert_int_not_equal(users_new(&u, "/nowhere/at/all", disk, why), 0);
-    assert_non_null(strstr(why, "/nowhere"));
-    users_del(u);
-    pool_del(disk);
+    assert_int_equal(grants_new(&g, file, 60000, why), 0);
+    assert_int_equal(grants_new(&h, file, 60000, why), 0);
+    grants_user_of_name(g, "alice", alice);
+    grants_user_of_name(h, "alice", again);
+    assert_memory_equal(alice, again, sizeof(alice));
+    assert_int_equal(grants_circle_keys(g, keys), 1);
+    memcpy(before, keys[0], sizeof(before));
+    write_key("b", "a");
+    assert_int_equal(grants_reload(g, why), 0);
+    grants_user_of_name(g, "alice", again);
+    assert_memory_equal(alice, again, sizeof(alice));
+    assert_int_equal(grants_users_of_name(g, "alice", hashes), 2);
+    assert_memory_not_equal(hashes[0], alice, sizeof(alice));
+    assert_memory_equal(hashes[1], alice, sizeof(alice));
+    assert_int_equal(grants_circle_keys(g, keys), 2);
+    assert_memory_equal(keys[1], before, sizeof(before));
+    grants_del(g);
+    grants_del(h);
+    assert_int_equal(grants_new(&g, NULL, 60000, why), 0); /* nobody is redirected */
+    assert_int_equal(grants_users_of_name(g, "alice", hashes), 1);
+    assert_int_equal(grants_circle_keys(g, keys), 0);
+    grants_del(g);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(tickets_and_keys), TEST(what_is_kept), TEST(profiles)};
+    const struct CMUnitTest tests[] = {TEST(tickets_and_keys), TEST(what_is_kept),
+                                       TEST(what_trackers_share)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

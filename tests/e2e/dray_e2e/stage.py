@@ -10,6 +10,7 @@ itself (PR_SET_PDEATHSIG), so that a killed test leaves no process. The folder o
 import atexit
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,19 +19,29 @@ import tempfile
 import time
 
 PR_SET_PDEATHSIG = 1
+PATIENCE_S = 60
+PORTS = (15000, 32000)
+_random = random.Random(os.getpid())
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port(host="127.0.0.1"):
-    """A TCP port that was free a moment ago."""
+    """A TCP port that was free a moment ago, of those that the system gives to nobody who connects:
+    it stays free also while whoever listens on it is away."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as s:
-        s.bind((host, 0))
-        return s.getsockname()[1]
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as s:
+            try:
+                s.bind((host, _random.randrange(*PORTS)))
+            except OSError:
+                continue
+            return s.getsockname()[1]
 
 
-def wait_for(condition, timeout=10.0, what="condition", every=0.02):
-    """Calls `condition` until it is true; returns its value."""
+def wait_for(condition, timeout=0.0, what="condition", every=0.02):
+    """Calls `condition` until it is true; returns its value. Gives up after `timeout`, but not before
+    PATIENCE_S: other tests may have the processor, and how fast something is, is no test's affair."""
+    timeout = max(timeout, PATIENCE_S)
     end = time.monotonic() + timeout
     while True:
         value = condition()
@@ -49,7 +60,7 @@ def port_open(port, host="127.0.0.1"):
         return False
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -63,7 +74,7 @@ class Process:
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=env, cwd=cwd, preexec_fn=_die_with_parent)
+                env=env, cwd=cwd, preexec_fn=die_with_parent)
 
     @property
     def pid(self):
@@ -80,9 +91,9 @@ class Process:
         if self.running():
             self.popen.send_signal(number)
 
-    def wait(self, timeout=10.0):
-        """The exit status; negative for a signal."""
-        return self.popen.wait(timeout)
+    def wait(self, timeout=0.0):
+        """The exit status; negative for a signal. As patient as wait_for()."""
+        return self.popen.wait(max(timeout, PATIENCE_S))
 
     def stop(self, timeout=10.0):
         """SIGTERM, and SIGKILL if that does not do it. Returns the exit status."""

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/sourcing.h"
+
 struct mesh_double mesh_double;
 static char region_object, mesh_object, member_object;
 
 void double_reset(void)
 {
     memset(&mesh_double, 0, sizeof(mesh_double));
+    mesh_double.now_ns = 1000 * SOURCING_MS;
 }
 
 struct region *double_region(void)
@@ -55,7 +58,7 @@ struct mesh *region_mesh(struct region *r)
 u64 region_now_ns(const struct region *r)
 {
     (void)r;
-    return mesh_double.own_clock ? mesh_double.now_ns : uv_hrtime();
+    return mesh_double.now_ns;
 }
 
 void region_kick(struct region *r)
@@ -94,6 +97,7 @@ static void view(size_t i, struct member_view *out)
 bool member_find(const struct member *m, const struct node_key *k, struct member_view *out)
 {
     (void)m;
+    mesh_double.finds++;
     for (size_t i = 0; i < mesh_double.n_trackers; i++)
         if (node_key_equal(&mesh_double.trackers[i].record.key, k)) {
             view(i, out);

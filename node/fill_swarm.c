@@ -1,0 +1,378 @@
+/* fill_swarm.c - a fill's part in a swarm: begun, carried out, ended; see fill_swarm.h.
+ *
+ * It takes part when the right to the layer is established, its size is known, there is room, and
+ * somebody else lives in the region. Where the swarm cannot help (nobody has it, nobody can fetch
+ * it, the disk is full) the fill goes on in order from what it has, as it does alone. */
+#include "node/fill_swarm.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/log.h"
+
+struct mesh *swarm_mesh(const struct fill *f)
+{
+    return peers_mesh(f->set->opt.peers);
+}
+
+u64 swarm_now(const struct fill *f)
+{
+    return peers_now_ns(f->set->opt.peers);
+}
+
+bool swarm_has_memory(const struct fill *f, u64 len)
+{
+    return f->set->piece_bytes + len <= SWARM_MEMORY || f->piece_bytes == 0;
+}
+
+/* --- beginning ------------------------------------------------------------------------------- */
+
+static bool may_join(const struct fill *f)
+{
+    struct peers *p = f->set->opt.peers;
+    return !f->no_swarm && p && f->claimed != STORE_SIZE_UNKNOWN && piece_count(f->claimed) > 0 &&
+           !fetch_is_called(f) && peers_swarm(p) && !peers_is_distrusted(p, &f->digest);
+}
+
+static int open_ingest(struct fill *f)
+{
+    char source[STORE_SOURCE_MAX + 1];
+    int n = snprintf(source, sizeof(source), "%s %s", upstream_name(f->right.upstream),
+                     f->right.repository);
+    struct store_ingest_options opt = {
+        .digest = f->digest,
+        .size = f->claimed,
+        .source = n < (int)sizeof(source) ? source : NULL,
+        .now_ms = wall_ms(),
+    };
+    if (f->ingest)
+        store_ingest_keep(f->ingest);
+    f->ingest = NULL;
+    int rc = store_ingest_begin_cut(f->set->opt.store, &opt, &f->ingest);
+    if (rc)
+        f->ingest = NULL;
+    return rc;
+}
+
+static int join(struct fill *f)
+{
+    struct swarm_want want = {.digest = f->digest, .size = f->claimed, .can_fetch = true};
+    snprintf(want.origin, sizeof(want.origin), "%s %s", upstream_name(f->right.upstream),
+             f->right.repository);
+    return mesh_swarm_join(swarm_mesh(f), &want, swarm_now(f));
+}
+
+/* Whatever came before in order is there now as pieces. */
+static void reset(struct fill *f)
+{
+    f->prefix = f->written = f->hashed = f->received = f->log_received = 0;
+    ring_fini(&f->ring);
+    ring_init(&f->ring, &f->set->cache, 0);
+}
+
+/* The partial is as it was, for whoever goes on in order. */
+static void without(struct fill *f)
+{
+    if (f->ingest)
+        store_ingest_keep(f->ingest);
+    f->ingest = NULL;
+    f->no_swarm = true;
+    sink_open_partial(f);
+    f->received = f->log_received = f->prefix;
+    ring_fini(&f->ring);
+    ring_init(&f->ring, &f->set->cache, f->received);
+}
+
+static int open_pieces(struct fill *f)
+{
+    struct fill_swarm *s = calloc(1, sizeof(*s));
+    if (!s)
+        return ERR_NOMEM;
+    s->n = piece_count(f->claimed);
+    s->state = calloc(s->n, 1);
+    s->deciding = SWARM_NO_PIECE;
+    s->queue_end = &s->queue;
+    int rc = s->state ? chains_new(&s->chains, &f->digest, f->claimed) : ERR_NOMEM;
+    if (rc) {
+        free(s->state);
+        free(s);
+        return rc;
+    }
+    for (u32 i = 0; i < s->n; i++)
+        if (store_ingest_has_piece(f->ingest, i))
+            s->state[i] = PIECE_THERE;
+    f->swarm = s;
+    return 0;
+}
+
+bool swarm_open(struct fill *f)
+{
+    if (f->swarm)
+        return true;
+    if (f->state != FILL_ASKING || !may_join(f))
+        return false;
+    int rc = open_ingest(f);
+    if (rc == 0)
+        rc = open_pieces(f);
+    if (rc == 0) {
+        reset(f);
+        rc = join(f);
+    }
+    if (rc) {
+        if (f->swarm)
+            swarm_free(f);
+        without(f);
+        return false;
+    }
+    history_note(f->set->opt.history, &f->digest, "swarm", "joined for %" PRIu32 " pieces of %" PRIu64
+                 " bytes, repository %s", f->swarm->n, piece_size(f->claimed), f->right.repository);
+    judge_there(f);
+    peers_kick(f->set->opt.peers);
+    return true;
+}
+
+void swarm_ready(struct fill *f, bool from_peer)
+{
+    if (f->state != FILL_ASKING)
+        return;
+    f->size = f->claimed;
+    f->state = FILL_STREAMING;
+    f->progress_ms = uv_now(f->set->opt.loop);
+    f->from_peer = from_peer;
+    f->held_back = false;
+    waiters_ready(f);
+}
+
+/* --- ending ---------------------------------------------------------------------------------- */
+
+void swarm_close(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    if (!s)
+        return;
+    ask_close(f);
+    origin_close(f);
+    if (s->leaving || s->closed || !swarm_mesh(f))
+        return;
+    s->leaving = true;
+    mesh_swarm_leave(swarm_mesh(f), &f->digest, swarm_now(f));
+    peers_kick(f->set->opt.peers);
+}
+
+void swarm_free(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    if (!s)
+        return;
+    assert(s->jobs == 0);
+    ask_close(f);
+    origin_close(f);
+    chains_del(s->chains);
+    free(s->state);
+    free(s);
+    f->swarm = NULL;
+}
+
+bool swarm_idle(const struct fill *f)
+{
+    return !f->swarm || f->swarm->jobs == 0;
+}
+
+static void go_on_alone(struct fill *f)
+{
+    swarm_free(f);
+    f->no_swarm = true;
+    if (store_ingest_uncut(f->ingest)) {
+        fill_fail(f, ERR_IO, "the partial file cannot be cut");
+        return;
+    }
+    f->prefix = f->written = f->received = f->log_received = store_ingest_written(f->ingest);
+    f->hashed = 0;
+    ring_fini(&f->ring);
+    ring_init(&f->ring, &f->set->cache, f->received);
+    if (f->state == FILL_ASKING) {
+        fetch_start(f);
+        return;
+    }
+    sink_pump(f);
+    if (f->state != FILL_STREAMING)
+        return;
+    if (f->received == f->size)
+        fetch_complete(f);
+    else
+        sources_registry_ended(f);
+}
+
+void swarm_maybe_left(struct fill *f)
+{
+    if (!f->swarm || !f->swarm->leaving || f->swarm->jobs > 0 || f->again ||
+        f->state > FILL_STREAMING)
+        return;
+    fill_hold(f);
+    go_on_alone(f);
+    fill_release(f);
+}
+
+void swarm_give_up(struct fill *f, const char *why)
+{
+    if (f->swarm->leaving || f->state > FILL_STREAMING)
+        return;
+    history_note(f->set->opt.history, &f->digest, "swarm", "left with %" PRIu32 " of %" PRIu32
+                 " pieces: %s", f->swarm->held, f->swarm->n, why);
+    swarm_close(f);
+    if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
+        fill_fail(f, ERR_UNREACHABLE, why);
+    else
+        swarm_maybe_left(f);
+}
+
+void swarm_resume(struct fill *f)
+{
+    if (!f->swarm)
+        return;
+    ask_resume(f);
+    if (f->swarm)
+        origin_resume(f);
+}
+
+/* --- steps ----------------------------------------------------------------------------------- */
+
+static struct fill *swarm_of(const struct fills *s, const struct digest *d)
+{
+    for (struct fill *f = s->first; f; f = f->next)
+        if (f->swarm && !f->swarm->leaving && digest_equal(&f->digest, d))
+            return f;
+    return NULL;
+}
+
+/* Appointed for a layer that nobody here asked for: with our own credentials. */
+static struct fill *for_region(struct fills *s, const struct swarm_step *step)
+{
+    char name[SWARM_ORIGIN_MAX + 1];
+    snprintf(name, sizeof(name), "%s", step->origin);
+    char *space = strchr(name, ' ');
+    if (!space || s->stopping || s->n >= LIMIT_FILLS)
+        return NULL;
+    *space = '\0';
+    struct upstream *u = s->opt.upstream ? s->opt.upstream(s->opt.arg, name) : NULL;
+    if (!u || !upstream_has_credentials(u))
+        return NULL;
+    struct fill_source src = {.upstream = u, .repository = space + 1, .own = true};
+    return fill_for_region(s, &step->digest, &src, step->size);
+}
+
+static void fetch_step(struct fills *s, struct fill *f, const struct swarm_step *step)
+{
+    struct mesh *m = peers_mesh(s->opt.peers);
+    if (!f)
+        f = for_region(s, step);
+    if (!f || !f->swarm) {
+        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0, peers_now_ns(s->opt.peers));
+        return;
+    }
+    history_note(s->opt.history, &f->digest, "appointed",
+                 "to read it from %s for the region, from piece %" PRIu32 " on: %s",
+                 upstream_name(f->right.upstream), step->first, step->reason);
+    origin_begin(f, step->first);
+}
+
+void fills_step(struct fills *s, const struct swarm_step *step)
+{
+    struct fill *f = swarm_of(s, &step->digest);
+    if (f)
+        fill_hold(f);
+    switch (step->what) {
+    case SWARM_FETCH: fetch_step(s, f, step); break;
+    case SWARM_YIELD:
+        if (f)
+            origin_yield(f);
+        break;
+    case SWARM_ASK:
+        if (f)
+            ask_step(f, step);
+        else
+            mesh_swarm_ended(peers_mesh(s->opt.peers), step->id, SWARM_FAILED,
+                             peers_now_ns(s->opt.peers));
+        break;
+    case SWARM_CANCEL:
+        if (f)
+            ask_cancel(f, step->id);
+        break;
+    case SWARM_GIVE_UP:
+        if (f)
+            swarm_give_up(f, step->reason);
+        break;
+    case SWARM_SERVE:
+    case SWARM_DROP:
+    case SWARM_SEED: break; /* peer_serve.c's */
+    }
+    if (f)
+        fill_release(f);
+}
+
+/* It is closed, and the store is done with it. */
+void swarm_stored(struct fill *f, bool kept)
+{
+    struct fill_swarm *s = f->swarm;
+    struct mesh *m = s ? swarm_mesh(f) : NULL;
+    if (!m)
+        return;
+    if (kept)
+        mesh_swarm_complete(m, &f->digest, swarm_now(f));
+    else
+        mesh_swarm_leave(m, &f->digest, swarm_now(f));
+    peers_kick(f->set->opt.peers);
+    if (!kept || !f->set->opt.closed)
+        return;
+    f->set->opt.closed(f->set->opt.arg, &f->digest, f->claimed, s->chains);
+    s->chains = NULL;
+}
+
+/* --- looking on ------------------------------------------------------------------------------ */
+
+void swarm_status(const struct fill *f, struct fill_status *st)
+{
+    struct swarm_view v;
+    struct mesh *m = f->swarm ? swarm_mesh(f) : NULL;
+    if (!m)
+        return;
+    st->pieces = f->swarm->n;
+    st->held = f->swarm->held;
+    st->appointed = f->swarm->appointed;
+    st->size = f->claimed;
+    if (swarm_look(mesh_swarm(m), &f->digest, &v, swarm_now(f))) {
+        st->neighbours = v.neighbours;
+        st->requests = v.requests;
+    }
+}
+
+struct chains *fill_chains(const struct fills *s, const struct digest *d)
+{
+    const struct fill *f = swarm_of(s, d);
+    return f ? f->swarm->chains : NULL;
+}
+
+u64 fill_pieces_size(const struct fills *s, const struct digest *d)
+{
+    const struct fill *f = swarm_of(s, d);
+    return f ? f->claimed : 0;
+}
+
+int fill_pieces_fd(const struct fills *s, const struct digest *d, u64 first, u64 end, u64 *size)
+{
+    const struct fill *f = swarm_of(s, d);
+    if (!f || end > f->claimed || first >= end)
+        return -1;
+    u64 piece = piece_size(f->claimed);
+    for (u64 i = first / piece; i * piece < end; i++)
+        if (f->swarm->state[i] != PIECE_HELD)
+            return -1;
+    *size = f->claimed;
+    if (f->blob)
+        return store_blob_fd(f->blob);
+    return f->ingest ? store_ingest_fd(f->ingest) : -1;
+}

@@ -1,0 +1,123 @@
+/* fill_swarm.h - a fill that takes part in a swarm: what its files share. fill_swarm.c begins and
+ * ends it and carries out the swarm's steps, fill_ask.c asks peers for pieces, fill_origin.c reads
+ * from the registry when this node is appointed, fill_judge.c verifies and stores pieces.
+ *
+ *   piece:  MISSING --asked, read--> (a buffer) --hashed: fits--> written --> HELD
+ *              ^                        |  no chain reaches it yet --> written --> THERE --+
+ *              |                        +--fits none--> thrown away                       |
+ *              +--<-- its chain was refuted, or it fits none after all <-- read, hashed <-+
+ *
+ * A piece counts only when HELD. Clients are shown the pieces before the first that is not. */
+#pragma once
+
+#include "node/fill_internal.h"
+#include "proto/chain.h"
+#include "proto/swarm.h"
+
+#define SWARM_MEMORY    (96 * MIB) /* of pieces on their way, of all fills together */
+#define SWARM_THERE_MAX 8          /* pieces read back from the disk at once, of one fill */
+#define SWARM_BAD_MAX   32         /* wrong pieces remembered until the layer closes */
+
+enum piece_state { PIECE_MISSING, PIECE_JUDGED, PIECE_THERE, PIECE_HELD };
+enum piece_from { PIECE_OF_PEER, PIECE_OF_REGISTRY, PIECE_OF_DISK };
+
+/* A piece in memory. */
+struct piece {
+    struct job job;
+    struct fill *fill;
+    u32 number;
+    u8 *bytes;
+    u64 len, got;
+    enum piece_from from;
+    u32 request; /* of PIECE_OF_PEER; 0: it was cancelled meanwhile */
+    struct node_key peer;
+    struct chain_step steps[CHAINS_MAX];
+    size_t n_steps;
+    u8 out[CHAIN_STATE_MAX]; /* what it gave, of the step that fits or the last one tried */
+    int fit;                 /* which of the steps; -1: none */
+    bool trusted;            /* read from the registry to decide between chains: not kept */
+    int rc;
+    struct piece *next;
+};
+
+/* A request to a peer for a row of pieces. */
+struct piece_request {
+    struct fill *fill;
+    u32 id; /* 0: free */
+    u32 first, count, at;
+    struct sourcing_peer peer;
+    char name[MEMBER_TEXT_MAX + 1];
+    struct http_transfer *transfer;
+    struct piece *piece; /* being received */
+    u64 started_ns, bytes, ignored;
+    unsigned judging; /* whole, and not judged yet */
+    bool answered, started, paused, refused, over;
+    enum swarm_outcome verdict;
+    const char *why;
+};
+
+/* A piece that did not fit, and what it gave. */
+struct bad_piece {
+    u32 number;
+    struct node_key peer;
+    u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+};
+
+struct fill_swarm {
+    struct chains *chains;
+    u32 n, held, front; /* front: the first piece that is not held */
+    u8 *state;          /* enum piece_state of each */
+    struct piece_request requests[LIMIT_SWARM_REQUESTS];
+    unsigned jobs, reading_back;
+    bool leaving;      /* to go on without the swarm, when the jobs are done */
+    const char *leave_why;
+    bool closed;
+    u64 peer_pieces, origin_pieces;
+    struct bad_piece bad[SWARM_BAD_MAX];
+    size_t n_bad;
+
+    /* appointed to read from the registry */
+    bool appointed, yielding;
+    u32 from;            /* FETCH said so */
+    u32 at, end;         /* the piece being received; where this request ends */
+    u64 skip;            /* bytes of a 200 before it */
+    struct piece *piece; /* being received */
+    struct piece *queue, **queue_end; /* read, to be hashed in order */
+    bool hashing, call_paused;
+    unsigned failures;
+    u32 deciding; /* a piece is read to decide between chains; SWARM_NO_PIECE: none */
+};
+
+/* fill_swarm.c; swarm_open() takes part, if it can; swarm_close() leaves, jobs may still run;
+ * swarm_free() when none does. */
+/* On without the swarm, with what is there. */
+void swarm_give_up(struct fill *f, const char *why);
+void swarm_maybe_left(struct fill *f);
+void swarm_ready(struct fill *f, bool from_peer); /* the first bytes can be shown */
+bool swarm_has_memory(const struct fill *f, u64 len);
+struct mesh *swarm_mesh(const struct fill *f);
+u64 swarm_now(const struct fill *f);
+
+/* fill_judge.c */
+struct piece *piece_new(struct fill *f, u32 number, enum piece_from from); /* NULL: no memory */
+void piece_del(struct piece *p);
+void judge_piece(struct piece *p);         /* takes it: whole, from a peer */
+void judge_read(struct piece *p);          /* takes it: whole, from the registry, in order */
+void judge_there(struct fill *f);          /* chains grew: what is on the disk may be judged */
+void judge_doubt(struct fill *f);          /* looks whether chains must be held against the registry */
+
+/* fill_ask.c */
+void ask_step(struct fill *f, const struct swarm_step *step);
+void ask_cancel(struct fill *f, u32 id);
+void ask_resume(struct fill *f);
+void ask_close(struct fill *f);
+struct piece_request *ask_find(const struct fill *f, u32 id);
+void ask_judged(struct fill *f, u32 id, u32 piece, bool right);
+
+/* fill_origin.c */
+void origin_begin(struct fill *f, u32 from);
+void origin_go_on(struct fill *f);
+void origin_yield(struct fill *f);
+void origin_resume(struct fill *f);
+void origin_close(struct fill *f);
+void origin_decide(struct fill *f, u32 piece);

@@ -1,0 +1,494 @@
+/* swarm_home.c - who fetches a layer: ranks, guests, leases.
+ *
+ *   nobody fetches, somebody waits, no seed
+ *        │ QUERY to the other two ranks ── one knows a live lease: it counts here too
+ *        │ all silent or without one, 150 ms
+ *        v
+ *   APPOINT, again every 100 ms ── LEASE: it runs ── 1 s of silence, CUT, REFUSED ──> from the top
+ *        └ 1 s without a LEASE: another
+ *
+ * A second live lease: the one whose home stands before the other's stays (of one home: the later
+ * number), the other's fetcher is told to STOP, again with each LEASE that it tells. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/rendezvous.h"
+#include "proto/swarm_impl.h"
+
+#define APPOINT_AGAIN_NS (100 * SWARM_MS)
+#define REFUSED_NS       (300000 * SWARM_MS)
+#define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
+#define DISTRUST         3
+#define CUTS_MAX         3 /* in a row: the registry is away for everybody */
+
+/* --- ranks ----------------------------------------------------------------------------------- */
+
+static void rank_one(struct swarm_layer *l, u64 scores[SWARM_RANKS], const struct node_key *k)
+{
+    u64 score = rendezvous_score(k, &l->digest);
+    u32 at = l->n_ranks;
+    while (at > 0 && (score > scores[at - 1] ||
+                      (score == scores[at - 1] && node_key_compare(k, &l->ranks[at - 1]) < 0)))
+        at--;
+    if (at == SWARM_RANKS)
+        return;
+    if (l->n_ranks < SWARM_RANKS)
+        l->n_ranks++;
+    for (u32 i = l->n_ranks - 1; i > at; i--) {
+        scores[i] = scores[i - 1];
+        l->ranks[i] = l->ranks[i - 1];
+    }
+    scores[at] = score;
+    l->ranks[at] = *k;
+}
+
+static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetch)
+{
+    u64 scores[SWARM_RANKS];
+    const struct member_record *self = member_self(s->member);
+    struct member_view v;
+    l->n_ranks = 0;
+    if (self->role == MEMBER_NODE && (self->can_fetch || !can_fetch))
+        rank_one(l, scores, &s->self);
+    for (size_t at = 0; member_each(s->member, &at, &v);)
+        if (v.record->role == MEMBER_NODE && (v.record->can_fetch || !can_fetch) &&
+            (v.state == MEMBER_ALIVE || v.state == MEMBER_SUSPECT) &&
+            !swarm_is_forger(l, &v.record->key))
+            rank_one(l, scores, &v.record->key);
+}
+
+void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (l->ranks_ns && now_ns - l->ranks_ns < SWARM_RANKS_NS)
+        return;
+    struct node_key home = l->ranks[0];
+    bool had = l->n_ranks > 0;
+    l->ranks_ns = now_ns;
+    rank_all(s, l, true);
+    if (l->n_ranks == 0)
+        rank_all(s, l, false);
+    if (had && l->n_ranks > 0 && !node_key_equal(&home, &l->ranks[0])) {
+        l->rank = 0; /* another home: it is asked at once */
+        l->join_ns = now_ns;
+        l->join_since_ns = now_ns;
+    }
+}
+
+u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k)
+{
+    for (u32 i = 0; i < l->n_ranks; i++)
+        if (node_key_equal(&l->ranks[i], k))
+            return i;
+    return SWARM_RANKS;
+}
+
+/* --- guests ---------------------------------------------------------------------------------- */
+
+static struct swarm_home *home_of(struct swarm_layer *l)
+{
+    if (!l->home)
+        l->home = calloc(1, sizeof(*l->home));
+    return l->home;
+}
+
+void swarm_home_fini(struct swarm *s, struct swarm_layer *l)
+{
+    if (!l->home)
+        return;
+    s->n_guests -= l->home->n;
+    free(l->home->guests);
+    free(l->home);
+    l->home = NULL;
+}
+
+static u64 group_of(const struct swarm *s, const struct node_key *k)
+{
+    struct member_view v;
+    u64 h = 14695981039346656037u;
+    const struct member_record *r = member_self(s->member);
+    if (!node_key_equal(k, &s->self)) {
+        if (!member_find(s->member, k, &v))
+            return 0;
+        r = v.record;
+    }
+    if (r->rack[0] == '\0') { /* the subnet, then */
+        for (size_t i = 0; i < 15; i++)
+            h = (h ^ r->addr.ip[i]) * 1099511628211u;
+        return h;
+    }
+    for (const char *c = r->rack; *c; c++)
+        h = (h ^ (u8)*c) * 1099511628211u;
+    return h;
+}
+
+static struct swarm_guest *guest_find(struct swarm_home *h, const struct node_key *k)
+{
+    for (u32 i = 0; i < h->n; i++)
+        if (node_key_equal(&h->guests[i].key, k))
+            return &h->guests[i];
+    return NULL;
+}
+
+static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
+                                     const struct node_key *k)
+{
+    if (h->n == h->cap) {
+        u32 cap = h->cap ? 2 * h->cap : 8;
+        struct swarm_guest *g = h->cap < LIMIT_MEMBERS && s->n_guests < LIMIT_SWARM_GUESTS
+                                    ? realloc(h->guests, cap * sizeof(*g))
+                                    : NULL;
+        if (!g)
+            return NULL;
+        h->guests = g;
+        h->cap = cap;
+    }
+    struct swarm_guest *g = &h->guests[h->n++];
+    *g = (struct swarm_guest){.key = *k, .group = group_of(s, k)};
+    s->n_guests++;
+    return g;
+}
+
+static void guest_remove(struct swarm *s, struct swarm_home *h, struct swarm_guest *g)
+{
+    *g = h->guests[--h->n];
+    s->n_guests--;
+}
+
+void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
+                 const struct swarm_join_message *j, u64 now_ns)
+{
+    struct swarm_home *h = home_of(l);
+    if (!h)
+        return;
+    struct swarm_guest *g = guest_find(h, k);
+    if (j->leaves) {
+        if (g)
+            guest_remove(s, h, g);
+        return;
+    }
+    if (!g && !(g = guest_add(s, h, k)))
+        return;
+    if (!node_key_equal(k, &s->self))
+        l->used_ns = now_ns;
+    g->heard_ns = now_ns;
+    g->have = j->have;
+    g->can_fetch = j->can_fetch;
+    g->complete = j->complete;
+    g->stuck = j->stuck;
+    g->distrusts = j->distrusts;
+    swarm_wake(l, now_ns);
+    if (!node_key_equal(k, &s->self))
+        swarm_order(s, &(struct swarm_out){
+                           .kind = MSG_WELCOME, .layer = l->slot, .word = l->word, .to = *k});
+}
+
+u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct node_key *k,
+                     u64 out[SWARM_NAMES])
+{
+    const struct swarm_home *h = l->home;
+    u32 n = 0;
+    if (!h || h->n == 0)
+        return 0;
+    u64 group = group_of(s, k);
+    u32 from = (u32)rng_below(&s->rng, h->n);
+    for (u32 i = 0; i < h->n && n < SWARM_NEAR; i++) {
+        const struct swarm_guest *g = &h->guests[(from + i) % h->n];
+        if (g->group == group && !node_key_equal(&g->key, k))
+            out[n++] = node_key_word(&g->key);
+    }
+    bool all = h->n <= SWARM_NAMES;
+    for (u32 i = 0; i < (all ? h->n : SWARM_NAMES) && n < SWARM_NAMES; i++) {
+        const struct swarm_guest *g = &h->guests[all ? i : rng_below(&s->rng, h->n)];
+        bool twice = node_key_equal(&g->key, k);
+        for (u32 o = 0; o < n && !twice; o++)
+            twice = out[o] == node_key_word(&g->key);
+        if (!twice)
+            out[n++] = node_key_word(&g->key);
+    }
+    return n;
+}
+
+/* --- leases ---------------------------------------------------------------------------------- */
+
+bool swarm_lease_lives(const struct swarm *s, const struct swarm_lease *l, u64 now_ns)
+{
+    return (l->state == LEASE_RUNS || l->state == LEASE_WAITS) &&
+           now_ns - l->heard_ns <= SWARM_VOID_NS && swarm_alive(s, &l->fetcher);
+}
+
+bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l)
+{
+    const struct swarm_home *h = l->home;
+    struct node_key holders[SWARM_FETCHERS + 1];
+    size_t n = inventory_holders(s->inventory, &l->digest, holders, countof(holders));
+    for (size_t i = 0; i < n && i < countof(holders); i++)
+        if (!swarm_is_forger(l, &holders[i]))
+            return true;
+    if (l->complete)
+        return true;
+    if (h && h->lease.state == LEASE_DONE && swarm_alive(s, &h->lease.fetcher) &&
+        !swarm_is_forger(l, &h->lease.fetcher))
+        return true;
+    for (u32 i = 0; h && i < h->n; i++)
+        if (h->guests[i].complete && swarm_alive(s, &h->guests[i].key) &&
+            !swarm_is_forger(l, &h->guests[i].key))
+            return true;
+    return false;
+}
+
+static void tell_stop(struct swarm *s, struct swarm_layer *l, const struct node_key *fetcher,
+                      u64 now_ns)
+{
+    if (node_key_equal(fetcher, &s->self)) {
+        swarm_stop(s, l, LEASE_YIELDED, now_ns);
+        return;
+    }
+    swarm_order(s, &(struct swarm_out){
+                       .kind = MSG_STOP, .layer = l->slot, .word = l->word, .to = *fetcher});
+}
+
+/* Of two leases, does `a` stay? */
+static bool lease_before(const struct swarm_layer *l, const struct swarm_lease *a,
+                         const struct swarm_lease *b)
+{
+    if (!node_key_equal(&a->home, &b->home))
+        return rendezvous_before(&a->home, &b->home, &l->digest);
+    return a->number >= b->number;
+}
+
+static void resigned(struct swarm_layer *l, const struct swarm_lease *lease, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    u64 for_ns = lease->state == LEASE_REFUSED ? REFUSED_NS : SWARM_RESIGNED_NS;
+    struct swarm_guest *g = guest_find(h, &lease->fetcher);
+    if (g)
+        g->not_before_ns = now_ns + for_ns;
+    if (swarm_rank_of(l, &lease->fetcher) < SWARM_RANKS)
+        h->rank_ns[swarm_rank_of(l, &lease->fetcher)] = now_ns + for_ns;
+    h->cuts += lease->state == LEASE_CUT && h->cuts < CUTS_MAX + 4;
+    if (h->cuts >= CUTS_MAX)
+        h->hold_ns = now_ns + (HOLD_NS << (h->cuts - CUTS_MAX));
+}
+
+/* What a fetcher says of itself, or a rank of somebody. */
+void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
+                      const struct swarm_lease *told, u64 now_ns)
+{
+    struct swarm_home *h = home_of(l);
+    if (!h)
+        return;
+    u32 rank = swarm_rank_of(l, from), mine = swarm_rank_of(l, &s->self);
+    if (rank < SWARM_RANKS) {
+        h->replied[rank] = true;
+        if (rank < mine)
+            h->above_heard_ns = now_ns;
+    }
+    if (told->number > h->number)
+        h->number = told->number;
+    l->used_ns = now_ns;
+    swarm_wake(l, now_ns);
+    if (told->state == LEASE_NONE)
+        return;
+    bool same = node_key_equal(&told->fetcher, &h->lease.fetcher);
+    bool runs = swarm_lease_lives(s, told, now_ns);
+    if (!same && runs && swarm_lease_lives(s, &h->lease, now_ns)) {
+        s->stats.overlaps += h->overlap != told->number;
+        h->overlap = told->number;
+        if (lease_before(l, &h->lease, told)) {
+            tell_stop(s, l, &told->fetcher, now_ns);
+            return;
+        }
+        const struct node_key loser = h->lease.fetcher;
+        h->lease = *told;
+        tell_stop(s, l, &loser, now_ns);
+    } else if (same || runs) {
+        if (told->have > h->lease.have)
+            h->cuts = 0;
+        h->lease = *told;
+    }
+    if (node_key_equal(&told->fetcher, &h->lease.fetcher))
+        h->appointed_ns = 0;
+    if (runs)
+        swarm_know_fetcher(l, &told->fetcher);
+    if (node_key_equal(from, &told->fetcher) &&
+        (told->state == LEASE_CUT || told->state == LEASE_REFUSED))
+        resigned(l, told, now_ns);
+}
+
+/* --- appointing ------------------------------------------------------------------------------ */
+
+static bool can_self(const struct swarm *s, const struct swarm_layer *l)
+{
+    return l->can_fetch || (member_self(s->member)->can_fetch && l->origin);
+}
+
+/* Ourselves, else a guest whose right is at hand, else another rank. */
+static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_key *out, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    u32 mine = swarm_rank_of(l, &s->self), n = 0;
+    const struct swarm_guest *self = guest_find(h, &s->self);
+    bool barred =
+        (mine < SWARM_RANKS && h->rank_ns[mine] > now_ns) || (self && self->not_before_ns > now_ns);
+    if (can_self(s, l) && !barred) {
+        *out = s->self;
+        return true;
+    }
+    for (u32 i = 0; i < h->n; i++) {
+        const struct swarm_guest *g = &h->guests[i];
+        if (!g->can_fetch || swarm_is_forger(l, &g->key) || g->not_before_ns > now_ns ||
+            node_key_equal(&g->key, &s->self) || !swarm_alive(s, &g->key))
+            continue;
+        if (rng_below(&s->rng, ++n) == 0)
+            *out = g->key;
+    }
+    for (u32 i = 0; n == 0 && i < l->n_ranks && l->origin; i++) {
+        struct member_view v;
+        if (i == mine || h->rank_ns[i] > now_ns || !member_find(s->member, &l->ranks[i], &v) ||
+            !v.record->can_fetch)
+            continue;
+        *out = l->ranks[i];
+        n++;
+    }
+    return n > 0;
+}
+
+static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    struct node_key who;
+    h->query_ns = 0;
+    h->nobody = !choose_fetcher(s, l, &who, now_ns);
+    if (h->nobody)
+        return;
+    s->stats.appointed++;
+    s->stats.takeovers += h->lease.state == LEASE_RUNS || h->lease.state == LEASE_WAITS;
+    h->number++;
+    h->lease = (struct swarm_lease){
+        .state = LEASE_NONE, .home = s->self, .fetcher = who, .number = h->number};
+    h->appointed_ns = h->appoint_ns = now_ns;
+    swarm_know_fetcher(l, &who);
+    if (node_key_equal(&who, &s->self))
+        swarm_appointed(s, l, &s->self, h->number, now_ns);
+    else
+        swarm_order(s, &(struct swarm_out){
+                           .kind = MSG_APPOINT, .layer = l->slot, .word = l->word, .to = who});
+}
+
+/* Whom we appointed has not said a word yet. */
+static void press(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    if (now_ns - h->appointed_ns > SWARM_VOID_NS || !swarm_alive(s, &h->lease.fetcher)) {
+        struct swarm_lease silent = h->lease;
+        silent.state = LEASE_CUT;
+        h->appointed_ns = 0;
+        resigned(l, &silent, now_ns);
+    } else if (now_ns - h->appoint_ns >= APPOINT_AGAIN_NS) {
+        h->appoint_ns = now_ns;
+        swarm_order(
+            s, &(struct swarm_out){
+                   .kind = MSG_APPOINT, .layer = l->slot, .word = l->word, .to = h->lease.fetcher});
+    }
+}
+
+static void query(struct swarm *s, const struct swarm_layer *l, u32 rank)
+{
+    swarm_order(s, &(struct swarm_out){
+                       .kind = MSG_QUERY, .layer = l->slot, .word = l->word, .to = l->ranks[rank]});
+}
+
+/* Is it for us to appoint? A lower rank asks those above first, and does only when they are silent.
+ */
+static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    u32 mine = swarm_rank_of(l, &s->self);
+    h->relays = false;
+    if (mine == 0)
+        return true;
+    if (mine == SWARM_RANKS)
+        return l->alone;
+    /* Several say that those above forge: a lie of theirs costs one more copy. */
+    u32 distrust = 0;
+    for (u32 i = 0; i < h->n; i++)
+        distrust += h->guests[i].distrusts;
+    if (distrust >= DISTRUST || (distrust > 0 && distrust == h->n))
+        return true;
+    if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS && h->above_heard_ns > 0) {
+        h->above_ns = 0;
+        h->relays = true;
+        if (now_ns - h->above_asked_ns >= SWARM_VOID_NS) {
+            h->above_asked_ns = now_ns;
+            for (u32 i = 0; i < mine; i++)
+                query(s, l, i);
+        }
+        return false;
+    }
+    if (h->above_ns == 0)
+        h->above_ns = now_ns;
+    if (now_ns - h->above_asked_ns >= SWARM_QUERY_NS) {
+        h->above_asked_ns = now_ns;
+        for (u32 i = 0; i < mine; i++)
+            query(s, l, i);
+    }
+    return now_ns - h->above_ns >= SWARM_UNREACHED_NS;
+}
+
+static bool is_wanted(struct swarm *s, struct swarm_layer *l, bool *stuck, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    bool wanted = false;
+    *stuck = false;
+    for (u32 i = 0; i < h->n;) {
+        struct swarm_guest *g = &h->guests[i];
+        bool self = node_key_equal(&g->key, &s->self);
+        if ((!self && now_ns - g->heard_ns > SWARM_GUEST_NS) ||
+            (self && !l->wanted && !l->complete) || !swarm_alive(s, &g->key)) {
+            guest_remove(s, h, g);
+            continue;
+        }
+        wanted |= !g->complete;
+        *stuck |= g->stuck && !g->complete;
+        i++;
+    }
+    return wanted;
+}
+
+void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    bool stuck, wanted = is_wanted(s, l, &stuck, now_ns);
+    if (!wanted || !is_acting(s, l, now_ns)) {
+        h->query_ns = 0;
+        return;
+    }
+    if (swarm_lease_lives(s, &h->lease, now_ns)) {
+        h->query_ns = 0;
+        return;
+    }
+    if (h->appointed_ns) {
+        press(s, l, now_ns);
+        return;
+    }
+    h->stuck_ns = !stuck ? 0 : h->stuck_ns ? h->stuck_ns : now_ns;
+    bool seeds_fail = stuck && now_ns - h->stuck_ns > SWARM_VOID_NS;
+    if ((swarm_has_seed(s, l) && !seeds_fail) || h->hold_ns > now_ns)
+        return;
+    u32 mine = swarm_rank_of(l, &s->self), silent = 0;
+    if (h->query_ns == 0) {
+        h->query_ns = now_ns;
+        for (u32 i = 0; i < l->n_ranks; i++) {
+            h->replied[i] = false;
+            if (i != mine)
+                query(s, l, i);
+        }
+    }
+    for (u32 i = 0; i < l->n_ranks; i++)
+        silent += i != mine && !h->replied[i];
+    if (silent == 0 || now_ns - h->query_ns >= SWARM_QUERY_NS)
+        appoint(s, l, now_ns);
+    else
+        swarm_wake(l, h->query_ns + SWARM_QUERY_NS);
+}

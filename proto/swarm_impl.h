@@ -1,0 +1,325 @@
+/* swarm_impl.h - what the files of swarm share; nobody else includes it.
+ *
+ *   swarm.c        making, taking part, the layers there are, time
+ *   swarm_home.c   ranks, guests, leases: who fetches
+ *   swarm_join.c   the asker's side of it, and the fetcher's
+ *   swarm_peers.c  neighbours: who they are, what they have, what they are told
+ *   swarm_pick.c   which piece from whom
+ *   swarm_serve.c  which piece to whom; offers
+ *   swarm_wire.c   messages out of the queue, and in */
+#pragma once
+
+#include "proto/pieces.h"
+#include "proto/swarm.h"
+
+#define SWARM_RANKS      3
+#define SWARM_CANDIDATES 64   /* names of possible neighbours that a layer keeps */
+#define SWARM_NAMES      40   /* in one message: 8 bytes each */
+#define SWARM_OUT_MAX    8192 /* orders to send; all of them are made again if lost */
+#define SWARM_STEPS_MAX  4096
+#define SWARM_CALLERS    32   /* who asked before a seed was there */
+#define SWARM_FETCHERS   8    /* remembered as appointed */
+#define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
+#define SWARM_NONE       UINT32_MAX
+
+#define SWARM_TICK_NS      (50 * SWARM_MS)
+#define SWARM_IDLE_NS      (500 * SWARM_MS)
+#define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
+#define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
+#define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
+#define SWARM_ALIVE_NS     (1000 * SWARM_MS)
+#define SWARM_SILENT_NS    (4000 * SWARM_MS) /* a neighbour that says nothing is left */
+#define SWARM_HELLO_NS     (200 * SWARM_MS)
+#define SWARM_JOIN_NS      (200 * SWARM_MS)  /* until somebody answers */
+#define SWARM_SEEK_NS      (400 * SWARM_MS)  /* while neighbours are few */
+#define SWARM_REFRESH_NS   (2000 * SWARM_MS) /* else */
+#define SWARM_UNREACHED_NS (600 * SWARM_MS)  /* without an answer: the next rank */
+#define SWARM_QUERY_NS     (150 * SWARM_MS)  /* the next two ranks have so long to speak up */
+#define SWARM_GUEST_NS     (6000 * SWARM_MS)
+#define SWARM_LINGER_NS    (8000 * SWARM_MS) /* a seed that nobody asks is forgotten */
+#define SWARM_STUCK_NS     (3000 * SWARM_MS)
+#define SWARM_GIVE_UP_NS   (3000 * SWARM_MS)
+#define SWARM_RANKS_NS     (2000 * SWARM_MS) /* until they are worked out again */
+#define SWARM_BUSY_NS      (150 * SWARM_MS)
+#define SWARM_RESIGNED_NS  (30000 * SWARM_MS) /* who was cut from the WAN is not appointed */
+
+enum { /* numbers of messages: swarm_wire.c */
+       MSG_JOIN = 80,
+       MSG_WELCOME,
+       MSG_QUERY,
+       MSG_LEASE,
+       MSG_APPOINT,
+       MSG_STOP,
+       MSG_HELLO,
+       MSG_NEWS,
+       MSG_OFFER,
+       MSG_BYE,
+};
+
+enum swarm_lease_state {
+    LEASE_NONE,
+    LEASE_RUNS,
+    LEASE_WAITS, /* the registry wants to be left alone */
+    LEASE_DONE,
+    LEASE_CUT,     /* resigned: it cannot reach the registry */
+    LEASE_REFUSED, /* resigned: its right does not do */
+    LEASE_YIELDED,
+    LEASE_STATES
+};
+
+struct swarm_lease {
+    enum swarm_lease_state state;
+    struct node_key home, fetcher; /* who appointed whom */
+    u32 number;                    /* greater with each appointment for this layer */
+    u32 have;
+    u64 heard_ns;
+    u64 until_ns; /* of LEASE_WAITS */
+};
+
+struct swarm_guest { /* of a home */
+    struct node_key key;
+    u64 heard_ns, not_before_ns; /* may not be appointed before */
+    u64 group;                   /* rack or subnet, hashed */
+    u32 have;
+    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
+};
+
+struct swarm_home {
+    struct swarm_guest *guests;
+    u32 n, cap;
+    struct swarm_lease
+        lease;           /* the one that counts; state NONE: the fetcher has said nothing yet */
+    u32 number, overlap; /* overlap: the last number that was one */
+    u64 query_ns;        /* since when the other ranks are being asked; 0: they are not */
+    bool replied[SWARM_RANKS];
+    u64 rank_ns[SWARM_RANKS]; /* resigned: not appointed before */
+    u64 appoint_ns;           /* when APPOINT went the last time */
+    u64 appointed_ns;         /* 0: nobody is, or it has answered */
+    u64 above_ns;             /* since when those above are silent; 0: they are not */
+    u64 above_asked_ns, above_heard_ns;
+    u64 stuck_ns; /* since when somebody is */
+    u64 hold_ns;  /* nobody is appointed before: the registry is away for all */
+    u32 cuts;     /* fetchers in a row that could not reach it */
+    bool nobody;  /* can fetch */
+    bool relays;  /* asks the home above on behalf of its guests */
+};
+
+struct swarm_peer { /* a neighbour */
+    struct node_key key;
+    bool used, met; /* met: its HELLO has come */
+    bool chosen, near, complete, super, queued, barred;
+    struct piece_map map;
+    u32 session, seen; /* of its log: as far as we took it */
+    bool acked_hello;  /* it knows our session */
+    u32 told, sent;    /* of our log: acknowledged; sent at least once */
+    u64 sent_ns, heard_ns, hello_ns;
+    u32 hellos;
+    bool ack_due;
+    u32 asked; /* requests under way at it */
+    u64 busy_ns;
+    u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
+    u32 strikes;   /* wrong or missing pieces */
+    u32 offers;    /* offered to it, not yet told of by it */
+    u64 frozen_ns; /* no offers before */
+};
+
+struct swarm_request {
+    u32 id; /* 0: free */
+    u32 peer, first, count, left;
+    u64 asked_ns, started_ns;
+    bool window, twice;
+};
+
+struct swarm_offer {
+    u8 state; /* enum below */
+    u8 peer;
+    u64 at_ns;
+};
+enum { OFFER_NO, OFFER_MADE, OFFER_TAKEN, OFFER_DELIVERED };
+
+struct swarm_candidate {
+    struct node_key key;
+    u64 tried_ns; /* 0: not yet */
+    bool near;    /* how it was chosen */
+};
+
+#include <stdlib.h>
+#define TUNE(i, d) (getenv("T" #i) ? (u32)atoi(getenv("T" #i)) : (d)) /*TUNING*/
+
+struct swarm_layer {
+    u32 slot;
+    struct digest digest;
+    u64 word;
+    bool wanted, complete, pending; /* pending: a seed whose size is not known yet */
+    bool can_fetch;
+    char *origin; /* NULL: unknown */
+    u64 size, begun_ns, used_ns, gained_ns;
+    u32 n, position;
+    u64 next_ns; /* tick */
+
+    struct node_key ranks[SWARM_RANKS];
+    u32 n_ranks;
+    u64 ranks_ns;
+    struct swarm_home *home; /* NULL: we are not */
+
+    /* the asker */
+    u32 rank; /* of whom we ask */
+    u64 join_ns, join_since_ns, welcome_ns;
+    u32 joins;
+    struct node_key fetchers[SWARM_FETCHERS];
+    u32 n_fetchers;
+    struct node_key forgers[SWARM_FETCHERS]; /* convicted here, of this layer */
+    u32 n_forgers;
+    bool nobody; /* can fetch, as the home says */
+    bool alone;  /* no rank can be reached: we act for ourselves */
+    u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
+
+    /* the fetcher */
+    struct swarm_lease lease; /* ours; state NONE: we do not fetch */
+    u64 lease_ns;             /* when it was told the last time */
+    u32 stream_first;         /* pieces before it come from peers */
+    u32 cursor;               /* behind the last piece that the registry gave */
+    u64 stream_ns;            /* when the last one came */
+
+    /* pieces */
+    struct piece_map map;
+    u32 *log, n_log, session;
+    u8 *avail, *asked;
+    struct swarm_offer *offers; /* NULL: everybody is told everything */
+    u32 offered;                /* in state MADE */
+    u32 offer_at;
+    u64 piece_ns;  /* how long one takes, from its first byte on */
+    u64 upload_ns; /* likewise, to a peer */
+    u64 wait_ns;   /* until a request is answered when nobody stands before it */
+    u64 news_ns;
+
+    struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
+    u32 n_peers;
+    struct swarm_candidate candidates[SWARM_CANDIDATES];
+    u32 n_candidates, next_candidate;
+    struct node_key callers[SWARM_CALLERS];
+    u32 n_callers;
+    struct swarm_request requests[LIMIT_SWARM_REQUESTS];
+    u32 n_requests, n_started;
+    u32 uploads;
+};
+
+struct swarm_serve_slot {
+    u32 id; /* 0: free */
+    bool active;
+    struct swarm_layer *layer;
+    struct node_key peer;
+    u32 first, count;
+    u64 since_ns;
+};
+
+struct swarm_out {
+    u8 kind;
+    u8 reason; /* of BYE; state of LEASE */
+    u32 layer; /* slot; its digest's word must still be `word` */
+    u64 word;
+    struct node_key to;
+    u32 arg; /* NEWS, HELLO, OFFER: neighbour; OFFER: piece in `piece` */
+    u32 piece;
+};
+
+struct swarm {
+    struct node_key self;
+    const struct member *member;
+    const struct inventory *inventory;
+    struct rng rng;
+    size_t datagram_max;
+    struct swarm_layer *layers[LIMIT_SWARMS];
+    u32 n_slots, n_layers; /* slots ever used; in use */
+    u32 next_id, n_guests;
+    struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
+    u32 n_serves, n_active;
+    struct swarm_out *out;
+    u32 out_cap, out_first, out_n;
+    struct swarm_step *steps;
+    u32 steps_cap, steps_first, steps_n;
+    struct swarm_stats stats;
+};
+
+/* --- swarm.c --- */
+struct swarm_layer *swarm_find(const struct swarm *s, const struct digest *d);
+struct swarm_layer *swarm_find_word(const struct swarm *s, u64 word);
+struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_ns); /* NULL */
+int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns); /* makes its maps */
+u64 swarm_word(const struct digest *d);
+void swarm_order(struct swarm *s, const struct swarm_out *o);
+struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l,
+                                  enum swarm_do what); /* NULL: full */
+bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k);
+bool swarm_alive(const struct swarm *s, const struct node_key *k);
+void swarm_wake(struct swarm_layer *l, u64 at_ns);
+u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
+
+/* --- swarm_home.c --- */
+void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k); /* SWARM_RANKS: none */
+void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
+struct swarm_join_message {
+    u64 size;
+    bool can_fetch, leaves, complete, stuck, distrusts;
+    u32 have, rank;
+};
+void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
+                 const struct swarm_join_message *j, u64 now_ns);
+void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
+                      const struct swarm_lease *lease, u64 now_ns);
+bool swarm_lease_lives(const struct swarm *s, const struct swarm_lease *l, u64 now_ns);
+/* Guests for `k` to choose neighbours from. */
+u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct node_key *k,
+                     u64 out[SWARM_NAMES]);
+bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
+
+/* --- swarm_join.c --- */
+void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_fetch_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
+                    bool nobody, u64 fetcher, u64 backoff_ns, u64 now_ns);
+void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_key *home,
+                     u32 number, u64 now_ns);
+void swarm_stop(struct swarm *s, struct swarm_layer *l, enum swarm_lease_state why, u64 now_ns);
+void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k);
+void swarm_tell_lease(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns);
+
+/* --- swarm_peers.c --- */
+struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key *k);
+void swarm_candidate_add(struct swarm *s, struct swarm_layer *l, const struct node_key *k);
+void swarm_names(struct swarm *s, struct swarm_layer *l, const u8 *bin, size_t len);
+void swarm_peers_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, int bye,
+                     u64 now_ns); /* bye: reason; -1: without a word */
+/* NULL: no room. */
+struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
+                                  u64 now_ns);
+void swarm_peer_has(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u32 piece,
+                    u64 now_ns);
+void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece);
+void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p);
+void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_say_hello(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u64 now_ns);
+/* Everybody is told anew what we have. */
+void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_say_bye(struct swarm *s, struct swarm_layer *l, const struct node_key *to, int reason);
+enum { BYE_GONE, BYE_FULL, BYE_NOT_HERE, BYE_DONE, BYE_NAMES };
+
+/* --- swarm_pick.c --- */
+void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,
+                        const char *reason);
+void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns);
+
+/* --- swarm_serve.c --- */
+void swarm_serve_tick(struct swarm *s, u64 now_ns);
+void swarm_serve_forget(struct swarm *s, const struct swarm_layer *l); /* drops what is held */
+void swarm_offer_begin(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm_peer *p, u32 piece,
+                      u64 now_ns);

@@ -1,0 +1,288 @@
+/* swarm_join.c - the asker's side of fetching, and the fetcher's.
+ *
+ * An asker tells the home that it is there, first every 200 ms, then every two seconds. Without an
+ * answer for 600 ms it turns to the next rank; when none of the three answers, it acts as home for
+ * itself: another's lease stands before one that is made so. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/swarm_impl.h"
+
+#define ENOUGH (SWARM_NEIGHBOURS / 2)
+
+bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
+{
+    u64 patience = 8 * l->piece_ns > SWARM_STUCK_NS ? 8 * l->piece_ns : SWARM_STUCK_NS;
+    return l->wanted && now_ns - l->gained_ns > patience;
+}
+
+void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k)
+{
+    for (u32 i = 0; i < l->n_fetchers && i < SWARM_FETCHERS; i++)
+        if (node_key_equal(&l->fetchers[i], k))
+            return;
+    l->fetchers[l->n_fetchers++ % SWARM_FETCHERS] = *k;
+}
+
+/* --- asking ---------------------------------------------------------------------------------- */
+
+static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    const struct swarm_join_message j = {.size = l->size,
+                                         .can_fetch = l->can_fetch,
+                                         .complete = l->complete,
+                                         .stuck = swarm_is_stuck(l, now_ns),
+                                         .distrusts = l->n_forgers > 0,
+                                         .have = l->map.have};
+    u64 names[SWARM_NAMES];
+    swarm_guest(s, l, &s->self, &j, now_ns);
+    u32 n = swarm_home_names(s, l, &s->self, names);
+    for (u32 i = 0; i < n; i++) {
+        struct member_view v;
+        u8 sender[8];
+        for (int b = 0; b < 8; b++)
+            sender[b] = (u8)(names[i] >> (56 - 8 * b));
+        if (member_find_sender(s->member, sender, &v))
+            swarm_candidate_add(s, l, &v.record->key);
+    }
+    l->nobody = l->home && l->home->nobody;
+    l->welcome_ns = now_ns;
+}
+
+static void next_rank(struct swarm_layer *l, u64 now_ns)
+{
+    l->join_since_ns = now_ns;
+    l->rank = (l->rank + 1) % l->n_ranks;
+    l->alone |= l->rank == 0; /* all were asked in vain */
+}
+
+static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    bool answered = l->welcome_ns && now_ns - l->welcome_ns < 2 * SWARM_REFRESH_NS;
+    u64 since = l->welcome_ns > l->join_since_ns ? l->welcome_ns : l->join_since_ns;
+    if (!answered && now_ns - since > SWARM_UNREACHED_NS)
+        next_rank(l, now_ns);
+    else if (l->rank > 0 && answered && now_ns - l->join_since_ns > SWARM_STUCK_NS) {
+        l->rank = 0; /* is it back? */
+        l->join_since_ns = now_ns;
+        l->welcome_ns = 0;
+    }
+    const struct node_key *to = &l->ranks[l->rank];
+    if (node_key_equal(to, &s->self)) {
+        l->join_ns = now_ns + SWARM_SEEK_NS;
+        join_self(s, l, now_ns);
+        return;
+    }
+    bool seeks = l->wanted && l->n_peers < ENOUGH;
+    l->join_ns = now_ns + (!answered ? SWARM_JOIN_NS : seeks ? SWARM_SEEK_NS : SWARM_REFRESH_NS);
+    l->joins++;
+    swarm_order(
+        s, &(struct swarm_out){.kind = MSG_JOIN, .layer = l->slot, .word = l->word, .to = *to});
+    if (l->alone)
+        join_self(s, l, now_ns);
+}
+
+void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
+                    bool nobody, u64 fetcher, u64 backoff_ns, u64 now_ns)
+{
+    struct member_view v;
+    u8 sender[8];
+    if (l->n_ranks == 0 || !node_key_equal(from, &l->ranks[l->rank]))
+        return;
+    l->welcome_ns = now_ns;
+    l->alone = false;
+    l->nobody = nobody;
+    l->backoff_ns = now_ns + backoff_ns;
+    for (int b = 0; b < 8; b++)
+        sender[b] = (u8)(fetcher >> (56 - 8 * b));
+    if (fetcher && member_find_sender(s->member, sender, &v))
+        swarm_know_fetcher(l, &v.record->key);
+    swarm_wake(l, now_ns);
+}
+
+/* Is any piece that we lack to be had from anybody? */
+static bool has_hope(const struct swarm_layer *l)
+{
+    for (u32 p = piece_map_next(&l->map, 0, false); p < l->n;
+         p = piece_map_next(&l->map, p + 1, false))
+        if (l->avail[p] > 0)
+            return true;
+    return false;
+}
+
+void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    bool relays = l->home && l->home->relays;
+    if (!l->wanted && !relays && !(l->complete && l->join_ns))
+        return;
+    if (l->n_ranks == 0)
+        swarm_rank(s, l, now_ns);
+    if (l->n_ranks == 0)
+        return;
+    if (l->join_since_ns == 0)
+        l->join_since_ns = now_ns;
+    if (l->rank >= l->n_ranks)
+        l->rank = 0;
+    if (now_ns >= l->join_ns) {
+        ask_home(s, l, now_ns);
+        if (l->complete) /* said once; the inventory tells the rest */
+            l->join_ns = 0;
+    } else {
+        swarm_wake(l, l->join_ns);
+    }
+    if (l->wanted && l->nobody && l->lease.state == LEASE_NONE && now_ns >= l->give_up_ns &&
+        now_ns - l->gained_ns > SWARM_GIVE_UP_NS && !has_hope(l)) {
+        struct swarm_step *step = swarm_step_new(s, l, SWARM_GIVE_UP);
+        if (step)
+            step->reason = "nobody has it, and nobody can fetch it";
+        l->give_up_ns = now_ns + SWARM_GIVE_UP_NS;
+    }
+}
+
+/* --- fetching -------------------------------------------------------------------------------- */
+
+void swarm_tell_lease(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    l->lease.have = l->map.have;
+    l->lease.heard_ns = l->lease_ns = now_ns;
+    swarm_rank(s, l, now_ns);
+    bool home_told = false;
+    for (u32 i = 0; i < l->n_ranks; i++) {
+        if (node_key_equal(&l->ranks[i], &s->self))
+            continue;
+        home_told |= node_key_equal(&l->ranks[i], &l->lease.home);
+        swarm_order(s, &(struct swarm_out){.kind = MSG_LEASE,
+                                           .reason = (u8)l->lease.state,
+                                           .layer = l->slot,
+                                           .word = l->word,
+                                           .to = l->ranks[i]});
+    }
+    if (!home_told && !node_key_equal(&l->lease.home, &s->self))
+        swarm_order(s, &(struct swarm_out){.kind = MSG_LEASE,
+                                           .reason = (u8)l->lease.state,
+                                           .layer = l->slot,
+                                           .word = l->word,
+                                           .to = l->lease.home});
+    if (l->home || swarm_rank_of(l, &s->self) < SWARM_RANKS) {
+        const struct swarm_lease own = l->lease;
+        swarm_lease_told(s, l, &s->self, &own, now_ns);
+    }
+}
+
+static bool is_fetching(const struct swarm_layer *l)
+{
+    return l->lease.state == LEASE_RUNS || l->lease.state == LEASE_WAITS;
+}
+
+static void step_fetch(struct swarm *s, struct swarm_layer *l, u32 first, u64 now_ns)
+{
+    struct swarm_step *step = swarm_step_new(s, l, SWARM_FETCH);
+    l->stream_first = l->cursor = first;
+    l->stream_ns = now_ns;
+    if (!step)
+        return;
+    step->first = first;
+    step->reason = l->lease.number > 1 ? "the fetcher before is gone" : "appointed";
+    if (l->origin)
+        memcpy(step->origin, l->origin, strlen(l->origin) + 1);
+}
+
+/* The first piece that nobody in sight has. */
+static u32 first_unseen(const struct swarm_layer *l)
+{
+    u32 p = l->n > 0 ? piece_map_next(&l->map, 0, false) : 0;
+    while (p < l->n && l->avail[p] > 0)
+        p = piece_map_next(&l->map, p + 1, false);
+    return p;
+}
+
+void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_key *home,
+                     u32 number, u64 now_ns)
+{
+    if (is_fetching(l) || l->complete) {
+        if (l->complete || number <= l->lease.number) {
+            struct swarm_lease done = l->lease;
+            l->lease.home = *home;
+            l->lease.fetcher = s->self;
+            l->lease.number = number;
+            if (l->complete)
+                l->lease.state = LEASE_DONE;
+            swarm_tell_lease(s, l, now_ns);
+            if (l->complete)
+                l->lease = (struct swarm_lease){.state = LEASE_NONE};
+            else if (number < done.number)
+                l->lease.number = done.number;
+            return;
+        }
+        l->lease.home = *home;
+        l->lease.number = number;
+        swarm_tell_lease(s, l, now_ns);
+        return;
+    }
+    l->lease = (struct swarm_lease){
+        .state = LEASE_RUNS, .home = *home, .fetcher = s->self, .number = number};
+    swarm_know_fetcher(l, &s->self);
+    l->used_ns = now_ns;
+    if (l->n > 0 && !l->offers)
+        swarm_offer_begin(s, l, now_ns);
+    step_fetch(s, l, first_unseen(l), now_ns);
+    swarm_tell_lease(s, l, now_ns);
+    swarm_wake(l, now_ns);
+}
+
+void swarm_stop(struct swarm *s, struct swarm_layer *l, enum swarm_lease_state why, u64 now_ns)
+{
+    if (!is_fetching(l))
+        return;
+    l->lease.state = why;
+    swarm_tell_lease(s, l, now_ns);
+    l->lease.state = LEASE_NONE;
+    if (why == LEASE_YIELDED && !l->complete) {
+        struct swarm_step *step = swarm_step_new(s, l, SWARM_YIELD);
+        if (step)
+            step->reason = "another fetches it";
+    }
+    if (why != LEASE_DONE)
+        swarm_offer_end(s, l, now_ns);
+    swarm_wake(l, now_ns);
+}
+
+void swarm_registry(struct swarm *s, const struct digest *d, enum swarm_registry what, u64 for_ns,
+                    u64 now_ns)
+{
+    struct swarm_layer *l = swarm_find(s, d);
+    if (!l || !is_fetching(l))
+        return;
+    switch (what) {
+    case SWARM_REGISTRY_WELL:
+        l->lease.state = LEASE_RUNS;
+        swarm_tell_lease(s, l, now_ns);
+        break;
+    case SWARM_REGISTRY_BACKOFF:
+        l->lease.state = LEASE_WAITS;
+        l->lease.until_ns = l->backoff_ns = now_ns + for_ns;
+        swarm_tell_lease(s, l, now_ns);
+        break;
+    case SWARM_REGISTRY_CUT: swarm_stop(s, l, LEASE_CUT, now_ns); break;
+    case SWARM_REGISTRY_REFUSED: swarm_stop(s, l, LEASE_REFUSED, now_ns); break;
+    }
+}
+
+void swarm_fetch_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (!is_fetching(l))
+        return;
+    if (now_ns - l->lease_ns > SWARM_VOID_NS) { /* we stood still, and another may fetch by now */
+        swarm_stop(s, l, LEASE_YIELDED, now_ns);
+        return;
+    }
+    if (now_ns - l->lease_ns >= SWARM_LEASE_NS)
+        swarm_tell_lease(s, l, now_ns);
+    swarm_wake(l, l->lease_ns + SWARM_LEASE_NS);
+    /* The stream is through, and what others were to give did not come. */
+    u64 patience = 4 * l->piece_ns > SWARM_VOID_NS ? 4 * l->piece_ns : SWARM_VOID_NS;
+    if (l->n > 0 && l->cursor == l->n && l->map.have < l->n && now_ns - l->gained_ns > patience &&
+        now_ns - l->stream_ns > patience)
+        step_fetch(s, l, piece_map_next(&l->map, 0, false), now_ns);
+}

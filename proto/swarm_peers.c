@@ -1,0 +1,337 @@
+/* swarm_peers.c - neighbours: who they are, what they have, what they are told.
+ *
+ * What we have is a *log*: piece numbers in the order in which they came, under a session number.
+ * HELLO tells the log so far as a map; NEWS what came since, numbered by its place in the log and
+ * acknowledged by NEWS the other way. What a neighbour lacks is told within SWARM_NEWS_NS, what it
+ * has already when there is something else to say. Who offers pieces singly (swarm_serve.c) has an
+ * empty log for as long. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/swarm_impl.h"
+
+#define RETRY_NAME_NS (3000 * SWARM_MS) /* a candidate that had no room */
+#define HELLOS_MAX    6
+#define SEEK_NS       (100 * SWARM_MS) /* between two rounds of trying */
+#define SEEDS_MAX     6
+#define SEEDS_NS      (1000 * SWARM_MS)
+
+struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key *k)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
+        if (l->peers[i].used && node_key_equal(&l->peers[i].key, k))
+            return &l->peers[i];
+    return NULL;
+}
+
+/* --- candidates ------------------------------------------------------------------------------ */
+
+void swarm_candidate_add(struct swarm *s, struct swarm_layer *l, const struct node_key *k)
+{
+    if (node_key_equal(k, &s->self) || swarm_is_forger(l, k))
+        return;
+    for (u32 i = 0; i < l->n_candidates; i++)
+        if (node_key_equal(&l->candidates[i].key, k))
+            return;
+    u32 at = l->n_candidates;
+    if (at == SWARM_CANDIDATES) { /* one that was tried makes room, and not the last of these */
+        for (u32 i = 0; i < SWARM_CANDIDATES && at == SWARM_CANDIDATES; i++) {
+            u32 next = l->next_candidate++ % SWARM_CANDIDATES;
+            at = l->candidates[next].tried_ns ? next : at;
+        }
+        if (at == SWARM_CANDIDATES)
+            return;
+    } else {
+        l->n_candidates++;
+    }
+    l->candidates[at] = (struct swarm_candidate){.key = *k};
+}
+
+void swarm_names(struct swarm *s, struct swarm_layer *l, const u8 *bin, size_t len)
+{
+    struct member_view v;
+    for (size_t at = 0; at + 8 <= len; at += 8)
+        if (member_find_sender(s->member, bin + at, &v) && v.record->role == MEMBER_NODE)
+            swarm_candidate_add(s, l, &v.record->key);
+}
+
+/* Smaller is nearer: rack, then subnet, then round trip. */
+static u64 distance_of(const struct swarm *s, const struct node_key *k)
+{
+    struct member_view v;
+    const struct member_record *self = member_self(s->member);
+    if (!member_find(s->member, k, &v) || (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) ||
+        v.barred)
+        return UINT64_MAX;
+    u64 rtt = v.rtt_ns ? v.rtt_ns : coord_distance_ns(member_coord(s->member), &v.coord);
+    rtt = rtt < 1ull << 40 ? rtt : 1ull << 40;
+    bool rack = self->rack[0] != '\0' && strcmp(self->rack, v.record->rack) == 0;
+    unsigned subnet = addr_is_v4(&self->addr) ? 24 : 64;
+    bool near = addr_common_bits(&self->addr, &v.record->addr) >= subnet;
+    return rtt + (rack ? 0 : near ? 1ull << 41 : 1ull << 42);
+}
+
+static bool is_fresh(struct swarm_layer *l, const struct swarm_candidate *c, u64 now_ns)
+{
+    return (c->tried_ns == 0 || now_ns - c->tried_ns > RETRY_NAME_NS) &&
+           !swarm_peer_find(l, &c->key);
+}
+
+static struct swarm_candidate *pick_near(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_candidate *best = NULL;
+    u64 least = UINT64_MAX;
+    for (u32 i = 0; i < l->n_candidates; i++) {
+        struct swarm_candidate *c = &l->candidates[i];
+        u64 d = is_fresh(l, c, now_ns) ? distance_of(s, &c->key) : UINT64_MAX;
+        if (d < least) {
+            least = d;
+            best = c;
+        }
+    }
+    return best;
+}
+
+static struct swarm_candidate *pick_random(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_candidate *chosen = NULL;
+    u32 n = 0;
+    for (u32 i = 0; i < l->n_candidates; i++) {
+        struct swarm_candidate *c = &l->candidates[i];
+        if (is_fresh(l, c, now_ns) && swarm_alive(s, &c->key) && rng_below(&s->rng, ++n) == 0)
+            chosen = c;
+    }
+    return chosen;
+}
+
+/* Three near ones for each at random: never only near, whatever is known so far. */
+static void seek(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    u32 near = 0, chosen = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        near += l->peers[i].used && l->peers[i].near;
+        chosen += l->peers[i].used && l->peers[i].chosen;
+    }
+    if (now_ns < l->seek_ns)
+        return;
+    u32 tries = SWARM_NEIGHBOURS / 2;
+    for (; l->n_peers < SWARM_NEIGHBOURS && tries > 0; tries--) {
+        bool wants_near = near < SWARM_NEAR && 4 * near <= 3 * chosen;
+        struct swarm_candidate *c =
+            wants_near ? pick_near(s, l, now_ns) : pick_random(s, l, now_ns);
+        if (!c)
+            return;
+        c->tried_ns = now_ns;
+        struct swarm_peer *p = swarm_peer_new(s, l, &c->key, now_ns);
+        if (!p)
+            return;
+        p->chosen = true;
+        p->near = wants_near;
+        near += wants_near;
+        chosen++;
+        swarm_say_hello(s, l, p, now_ns);
+        l->seek_ns = now_ns + SEEK_NS;
+    }
+}
+
+/* Whole holders that the inventory knows: the nearest few, and some of the others. */
+static void seek_seeds(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct node_key all[SWARM_NAMES];
+    size_t n = inventory_holders(s->inventory, &l->digest, all, SWARM_NAMES);
+    n = n < SWARM_NAMES ? n : SWARM_NAMES;
+    u32 have = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
+        have += l->peers[i].used && l->peers[i].complete;
+    for (size_t i = 0; i < n && have < SEEDS_MAX; i++) {
+        size_t at = i < SEEDS_MAX / 2 ? i : i + rng_below(&s->rng, n - i);
+        const struct node_key k = all[at];
+        all[at] = all[i];
+        if (swarm_peer_find(l, &k) || !swarm_alive(s, &k) || swarm_is_forger(l, &k))
+            continue;
+        struct swarm_peer *p = swarm_peer_new(s, l, &k, now_ns);
+        if (!p)
+            return;
+        p->chosen = true;
+        have++;
+        swarm_say_hello(s, l, p, now_ns);
+    }
+}
+
+/* --- one comes, one goes --------------------------------------------------------------------- */
+
+struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
+                                  u64 now_ns)
+{
+    (void)s;
+    u32 i = 0;
+    while (i < LIMIT_SWARM_NEIGHBOURS && l->peers[i].used)
+        i++;
+    if (i == LIMIT_SWARM_NEIGHBOURS || l->n == 0)
+        return NULL;
+    struct swarm_peer *p = &l->peers[i];
+    memset(p, 0, sizeof(*p));
+    if (piece_map_init(&p->map, l->n))
+        return NULL;
+    p->used = true;
+    p->key = *k;
+    p->heard_ns = now_ns;
+    l->n_peers++;
+    return p;
+}
+
+void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p)
+{
+    for (u32 i = piece_map_next(&p->map, 0, true); i < l->n;
+         i = piece_map_next(&p->map, i + 1, true)) {
+        if (l->avail[i] > 0)
+            l->avail[i]--;
+        piece_map_clear(&p->map, i);
+    }
+}
+
+void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, int bye,
+                     u64 now_ns)
+{
+    u32 index = (u32)(p - l->peers);
+    assert(p->used);
+    (void)now_ns;
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (l->requests[i].id && l->requests[i].peer == index)
+            swarm_request_drop(s, l, &l->requests[i], true, "it left the swarm");
+    for (u32 i = 0; l->offers && i < l->n; i++)
+        if (l->offers[i].state == OFFER_MADE && l->offers[i].peer == index) {
+            l->offers[i].state = OFFER_NO;
+            l->offered--;
+        }
+    if (bye >= 0)
+        swarm_say_bye(s, l, &p->key, bye);
+    swarm_peer_clear(l, p);
+    piece_map_fini(&p->map);
+    p->used = false;
+    l->n_peers--;
+    swarm_wake(l, now_ns);
+}
+
+void swarm_peer_has(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u32 piece,
+                    u64 now_ns)
+{
+    if (piece >= l->n || !piece_map_set(&p->map, piece))
+        return;
+    if (l->avail[piece] < UINT8_MAX)
+        l->avail[piece]++;
+    swarm_offer_told(s, l, p, piece, now_ns);
+}
+
+void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece)
+{
+    if (piece_map_clear(&p->map, piece) && l->avail[piece] > 0)
+        l->avail[piece]--;
+    p->complete = false;
+}
+
+/* --- what they are told ---------------------------------------------------------------------- */
+
+void swarm_say_bye(struct swarm *s, struct swarm_layer *l, const struct node_key *to, int reason)
+{
+    swarm_order(
+        s,
+        &(struct swarm_out){
+            .kind = MSG_BYE, .reason = (u8)reason, .layer = l->slot, .word = l->word, .to = *to});
+}
+
+void swarm_say_hello(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u64 now_ns)
+{
+    p->hello_ns = now_ns;
+    p->hellos++;
+    swarm_order(s, &(struct swarm_out){.kind = MSG_HELLO,
+                                       .layer = l->slot,
+                                       .word = l->word,
+                                       .to = p->key,
+                                       .arg = (u32)(p - l->peers)});
+}
+
+void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    l->session++;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        struct swarm_peer *p = &l->peers[i];
+        if (!p->used)
+            continue;
+        p->acked_hello = false;
+        p->told = p->sent = p->hellos = 0;
+        swarm_say_hello(s, l, p, now_ns);
+    }
+}
+
+/* How much of our log is told: nothing while pieces are offered singly. */
+static u32 log_told(const struct swarm_layer *l)
+{
+    return l->offers ? 0 : l->n_log;
+}
+
+static bool lacks_any(const struct swarm_layer *l, const struct swarm_peer *p, u32 n)
+{
+    for (u32 i = p->sent; i < n; i++)
+        if (!piece_map_has(&p->map, l->log[i]))
+            return true;
+    return false;
+}
+
+/* When this one is to hear from us again. */
+static u64 due_of(const struct swarm_layer *l, const struct swarm_peer *p)
+{
+    u32 n = log_told(l);
+    u64 due = p->sent_ns + SWARM_ALIVE_NS;
+    if (p->sent < n)
+        due = p->sent_ns + (!p->complete && lacks_any(l, p, n) ? SWARM_NEWS_NS : SWARM_LAZY_NS);
+    if (p->told < p->sent && p->sent_ns + SWARM_AGAIN_NS < due)
+        due = p->sent_ns + SWARM_AGAIN_NS;
+    if (p->ack_due && p->sent_ns + SWARM_AGAIN_NS / 3 < due)
+        due = p->sent_ns + SWARM_AGAIN_NS / 3;
+    return due;
+}
+
+void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        struct swarm_peer *p = &l->peers[i];
+        if (!p->used || !p->met || !p->acked_hello || p->queued)
+            continue;
+        u64 due = due_of(l, p);
+        if (due > now_ns) {
+            swarm_wake(l, due);
+            continue;
+        }
+        if (p->told < p->sent && now_ns - p->sent_ns >= SWARM_AGAIN_NS)
+            p->sent = p->told;
+        p->queued = true;
+        swarm_order(
+            s, &(struct swarm_out){
+                   .kind = MSG_NEWS, .layer = l->slot, .word = l->word, .to = p->key, .arg = i});
+    }
+}
+
+void swarm_peers_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        struct swarm_peer *p = &l->peers[i];
+        if (!p->used)
+            continue;
+        if (!swarm_alive(s, &p->key) || (p->met && now_ns - p->heard_ns > SWARM_SILENT_NS) ||
+            (!p->acked_hello && p->hellos >= HELLOS_MAX))
+            swarm_peer_drop(s, l, p, -1, now_ns);
+        else if (l->complete && p->met && p->complete)
+            swarm_peer_drop(s, l, p, BYE_DONE, now_ns);
+        else if (!p->acked_hello && now_ns - p->hello_ns >= SWARM_HELLO_NS)
+            swarm_say_hello(s, l, p, now_ns);
+    }
+    if (!l->wanted)
+        return;
+    if (now_ns >= l->seeds_ns) {
+        l->seeds_ns = now_ns + SEEDS_NS;
+        seek_seeds(s, l, now_ns);
+    }
+    seek(s, l, now_ns);
+}

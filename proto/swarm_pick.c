@@ -1,0 +1,357 @@
+/* swarm_pick.c - which piece from whom.
+ *
+ * Local rarest first (Legout, Urvoy-Keller, Michiardi, "Rarest First and Choke Algorithms Are
+ * Enough", IMC 2006), ties at random; one request of all may be for the piece that a client waits
+ * for. A piece is asked of the neighbour at which the fewest of our requests stand. When all that
+ * can be asked for has been, and there is room, what has stood in line longest is asked of a second
+ * one; the last pieces of several. Whoever is first wins, the others are cancelled. */
+#include <assert.h>
+#include <string.h>
+
+#include "proto/swarm_impl.h"
+
+#define DEPTH_LEAST 4
+#define LAST_PIECES 3 /* asked of up to three */
+#define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
+#define PER_PEER    2 /* while others can be asked */
+
+static bool is_usable(const struct swarm_peer *p, u64 now_ns, u32 load, bool last_resort)
+{
+    return p->used && (p->super || p->load < load) && p->met && !p->barred &&
+           p->busy_ns <= now_ns && p->map.have > 0 && (last_resort || p->strikes < STRIKES);
+}
+
+/* As many at once as keep the line full: what it brings in the time that a request takes to be
+ * answered by somebody idle, and some to stand in line elsewhere. */
+static u32 depth_of(const struct swarm_layer *l)
+{
+    u64 depth = DEPTH_LEAST + 2 * (l->wait_ns / (l->piece_ns + 1));
+    return depth < LIMIT_SWARM_REQUESTS ? (u32)depth : LIMIT_SWARM_REQUESTS;
+}
+
+static struct swarm_request *free_request(struct swarm_layer *l)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (!l->requests[i].id)
+            return &l->requests[i];
+    return NULL;
+}
+
+static bool asked_of(const struct swarm_layer *l, u32 piece, u32 peer)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (l->requests[i].id && l->requests[i].peer == peer && l->requests[i].first == piece)
+            return true;
+    return false;
+}
+
+/* Whom to ask for it: the one at which the fewest requests stand; SWARM_NONE: nobody can be. */
+static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece, u32 per_peer,
+                     u32 load, bool last_resort, u64 now_ns)
+{
+    u32 best = SWARM_NONE, ties = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        if (!is_usable(p, now_ns, load, last_resort) || p->asked >= per_peer ||
+            !piece_map_has(&p->map, piece) || (l->asked[piece] > 0 && asked_of(l, piece, i)))
+            continue;
+        if (best == SWARM_NONE || p->load < l->peers[best].load) {
+            best = i;
+            ties = 1;
+        } else if (p->load == l->peers[best].load && rng_below(&s->rng, ++ties) == 0) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* Marks what the usable ones have. */
+static bool usable_map(const struct swarm_layer *l, u32 per_peer, u32 load, bool last_resort,
+                       u64 now_ns, u64 map[LIMIT_PIECES / 64])
+{
+    u32 words = (l->n + 63) / 64;
+    bool any = false;
+    memset(map, 0, words * sizeof(*map));
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        if (!is_usable(p, now_ns, load, last_resort) || p->asked >= per_peer)
+            continue;
+        any = true;
+        for (u32 w = 0; w < words; w++)
+            map[w] |= p->map.words[w];
+    }
+    for (u32 w = 0; w < words; w++)
+        map[w] &= ~l->map.words[w];
+    return any;
+}
+
+static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map)
+{
+    u32 best = SWARM_NONE, ties = 0, words = (l->n + 63) / 64;
+    for (u32 w = 0; w < words; w++)
+        for (u64 bits = map[w]; bits; bits &= bits - 1) {
+            u32 p = 64 * w + (u32)__builtin_ctzll(bits);
+            if (l->asked[p] > 0)
+                continue;
+            if (best == SWARM_NONE || l->avail[p] < l->avail[best]) {
+                best = p;
+                ties = 1;
+            } else if (l->avail[p] == l->avail[best] && rng_below(&s->rng, ++ties) == 0) {
+                best = p;
+            }
+        }
+    return best;
+}
+
+/* The piece that a client waits for, unless one such is under way. */
+static u32 pick_window(const struct swarm_layer *l, const u64 *map)
+{
+    if (l->position >= l->n)
+        return SWARM_NONE;
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (l->requests[i].id && l->requests[i].window)
+            return SWARM_NONE;
+    u32 p = piece_map_next(&l->map, l->position, false);
+    if (p >= l->n || l->asked[p] > 0 || !(map[p / 64] >> (p % 64) & 1))
+        return SWARM_NONE;
+    return p;
+}
+
+static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, bool window,
+                u64 now_ns)
+{
+    struct swarm_request *r = free_request(l);
+    struct member_view v;
+    if (!r || !member_find(s->member, &l->peers[peer].key, &v))
+        return false;
+    struct swarm_step *step = swarm_step_new(s, l, SWARM_ASK);
+    if (!step)
+        return false;
+    *r = (struct swarm_request){.id = swarm_new_id(s, l),
+                                .peer = peer,
+                                .first = piece,
+                                .count = 1,
+                                .left = 1,
+                                .asked_ns = now_ns,
+                                .window = window,
+                                .twice = l->asked[piece] > 0};
+    l->n_requests++;
+    l->asked[piece]++;
+    l->peers[peer].asked++;
+    l->peers[peer].load++;
+    s->stats.asked++;
+    step->id = r->id;
+    step->first = piece;
+    step->count = 1;
+    step->peer = l->peers[peer].key;
+    step->addr = v.record->addr;
+    step->reason = r->twice ? "the last ones" : window ? "a client waits" : "rarest";
+    return true;
+}
+
+/* All that can be asked for is: the oldest that has not begun is asked of another too. */
+static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
+    const struct swarm_request *oldest = NULL;
+    u32 peer = SWARM_NONE;
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
+        const struct swarm_request *r = &l->requests[i];
+        if (!r->id || l->asked[r->first] >= most || (oldest && oldest->asked_ns <= r->asked_ns))
+            continue;
+        if (r->started_ns && missing > LAST_PIECES)
+            continue;
+        u32 other = pick_peer(s, l, r->first, PER_PEER, 2, false, now_ns);
+        if (other == SWARM_NONE)
+            continue;
+        oldest = r;
+        peer = other;
+    }
+    return oldest && ask(s, l, oldest->first, peer, false, now_ns);
+}
+
+/* The first pass leaves out those with strikes, the second asks them too. */
+static bool pick_one(struct swarm *s, struct swarm_layer *l, u32 per_peer, u32 load,
+                     bool last_resort, u64 now_ns)
+{
+    u64 map[LIMIT_PIECES / 64];
+    if (!usable_map(l, per_peer, load, last_resort, now_ns, map))
+        return false;
+    u32 piece = pick_window(l, map);
+    bool window = piece != SWARM_NONE;
+    if (!window)
+        piece = pick_rarest(s, l, map);
+    if (piece == SWARM_NONE)
+        return false;
+    u32 peer = pick_peer(s, l, piece, per_peer, load, last_resort, now_ns);
+    return peer != SWARM_NONE && ask(s, l, piece, peer, window, now_ns);
+}
+
+void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (!l->wanted || l->n == 0 || l->map.have == l->n)
+        return;
+    u32 depth = depth_of(l);
+    u32 wide = depth + TUNE(1, 4), started = TUNE(2, 2);
+    while (l->n_requests < (l->n_started < started ? wide : depth)) {
+        if (pick_one(s, l, PER_PEER, TUNE(3, 2), false, now_ns))
+            continue;
+        if (l->n_requests < depth && pick_one(s, l, PER_PEER, TUNE(4, 4), false, now_ns))
+            continue;
+        if (l->n_requests < TUNE(5, 2) &&
+            pick_one(s, l, depth, UINT32_MAX, l->n_requests == 0, now_ns))
+            continue;
+        if (l->n_requests >= depth || !ask_twice(s, l, now_ns))
+            return;
+    }
+}
+
+/* --- how it went ----------------------------------------------------------------------------- */
+
+static struct swarm_request *find_request(struct swarm *s, u32 id, struct swarm_layer **layer)
+{
+    struct swarm_layer *l = *layer = s->layers[id % LIMIT_SWARMS];
+    for (u32 i = 0; id && l && i < LIMIT_SWARM_REQUESTS; i++)
+        if (l->requests[i].id == id)
+            return &l->requests[i];
+    return NULL;
+}
+
+static void request_end(struct swarm_layer *l, struct swarm_request *r)
+{
+    struct swarm_peer *p = &l->peers[r->peer];
+    assert(l->asked[r->first] > 0 && p->asked > 0 && l->n_requests > 0);
+    l->asked[r->first]--;
+    p->asked--;
+    l->n_requests--;
+    if (r->started_ns)
+        l->n_started--;
+    if (p->load > 0)
+        p->load--;
+    r->id = 0;
+}
+
+void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,
+                        const char *reason)
+{
+    struct swarm_step *cancel = step ? swarm_step_new(s, l, SWARM_CANCEL) : NULL;
+    if (cancel) {
+        cancel->id = r->id;
+        cancel->first = r->first;
+        cancel->count = r->count;
+        cancel->peer = l->peers[r->peer].key;
+        cancel->reason = reason;
+        s->stats.cancelled++;
+    }
+    request_end(l, r);
+}
+
+void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
+{
+    if (!piece_map_set(&l->map, piece))
+        return;
+    l->log[l->n_log++] = piece;
+    l->gained_ns = now_ns;
+    for (u32 i = 0; l->asked[piece] > 0 && i < LIMIT_SWARM_REQUESTS; i++)
+        if (l->requests[i].id && l->requests[i].first == piece)
+            swarm_request_drop(s, l, &l->requests[i], true, "it is here");
+    swarm_wake(l, now_ns);
+}
+
+void swarm_started(struct swarm *s, u32 request, u64 now_ns)
+{
+    struct swarm_layer *l;
+    struct swarm_request *r = find_request(s, request, &l);
+    if (!r || r->started_ns)
+        return;
+    r->started_ns = now_ns;
+    l->n_started++;
+    /* The least of late: the others stood in line. */
+    u64 wait = now_ns - r->asked_ns;
+    l->wait_ns = wait < l->wait_ns || l->wait_ns == 0 ? wait : l->wait_ns + l->wait_ns / 32;
+}
+
+static void learn(struct swarm_layer *l, const struct swarm_request *r, u64 now_ns)
+{
+    u64 took = now_ns - (r->started_ns ? r->started_ns : r->asked_ns);
+    l->piece_ns += took / 8;
+    l->piece_ns -= l->piece_ns / 8;
+}
+
+void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
+{
+    struct swarm_layer *l;
+    struct swarm_request *r = find_request(s, request, &l);
+    if (!r || piece != r->first)
+        return;
+    struct swarm_peer *p = &l->peers[r->peer];
+    if (right) {
+        s->stats.came++;
+        learn(l, r, now_ns);
+        if (p->strikes > 0)
+            p->strikes--;
+        request_end(l, r);
+        if (piece_map_has(&l->map, piece))
+            s->stats.duplicate++;
+        swarm_piece_here(s, l, piece, now_ns);
+        swarm_news_due(s, l, now_ns);
+    } else {
+        s->stats.wrong++;
+        p->strikes += STRIKES;
+        request_end(l, r);
+        swarm_peer_lacks(l, p, piece);
+    }
+    swarm_pick(s, l, now_ns);
+}
+
+void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 now_ns)
+{
+    struct swarm_layer *l;
+    struct swarm_request *r = find_request(s, request, &l);
+    if (!r)
+        return;
+    struct swarm_peer *p = &l->peers[r->peer];
+    u32 piece = r->first;
+    request_end(l, r);
+    switch (outcome) {
+    case SWARM_WORKED: break;
+    case SWARM_MISSING:
+        s->stats.missing++;
+        p->strikes++;
+        swarm_peer_lacks(l, p, piece);
+        break;
+    case SWARM_BUSY:
+        s->stats.busy++;
+        p->busy_ns = now_ns + SWARM_BUSY_NS + rng_below(&s->rng, SWARM_BUSY_NS);
+        break;
+    case SWARM_FAILED:
+    case SWARM_DENIED:
+        s->stats.failed++;
+        p->strikes++;
+        p->busy_ns = now_ns + 4 * SWARM_BUSY_NS;
+        break;
+    case SWARM_LIED: p->barred = true; break;
+    }
+    swarm_pick(s, l, now_ns);
+}
+
+/* What stands too long is asked elsewhere; what trickles is left. */
+void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    u64 begun = 6 * l->piece_ns + 2000 * SWARM_MS, waits = 3 * l->piece_ns + 1500 * SWARM_MS;
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
+        struct swarm_request *r = &l->requests[i];
+        if (!r->id)
+            continue;
+        struct swarm_peer *p = &l->peers[r->peer];
+        if (r->started_ns ? now_ns - r->started_ns > begun : now_ns - r->asked_ns > waits) {
+            s->stats.late++;
+            if (r->started_ns)
+                p->strikes++;
+            else
+                p->busy_ns = now_ns + SWARM_BUSY_NS + rng_below(&s->rng, SWARM_BUSY_NS);
+            swarm_request_drop(s, l, r, true, r->started_ns ? "too slow" : "waited too long");
+        }
+    }
+    swarm_pick(s, l, now_ns);
+}

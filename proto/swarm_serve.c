@@ -1,0 +1,347 @@
+/* swarm_serve.c - which piece to whom: the few that are given at once, the line behind them, and
+ * the offers of whoever has what nobody else has.
+ *
+ *     (none) ──> MADE ── its receiver tells of it ──> TAKEN ── another tells of it ──> DELIVERED
+ *       ^          │ too long                           │ too long
+ *       └──────────┴────────────────────────────────────┘ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/swarm_impl.h"
+
+#define HELD_NS     (8000 * SWARM_MS)
+#define STALE_NS    (2000 * SWARM_MS)
+#define OFFERS_MOST (SWARM_UPLOADS + 2)
+#define OFFER_NS    (400 * SWARM_MS)
+
+/* --- the line -------------------------------------------------------------------------------- */
+
+static bool is_stale(const struct swarm_serve_slot *v, u64 now_ns)
+{
+    return now_ns - v->since_ns > STALE_NS + 6 * v->layer->upload_ns;
+}
+
+/* Those whose receiver seems to be frozen are not counted: others have their place. */
+static u32 active(const struct swarm *s, u64 now_ns)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        n += s->serves[i].id && s->serves[i].active && !is_stale(&s->serves[i], now_ns);
+    return n;
+}
+
+static u32 room_for(const struct swarm_layer *l)
+{
+    return l->n == 1 ? SWARM_UPLOADS_ONE : SWARM_UPLOADS;
+}
+
+static struct swarm_serve_slot *slot_new(struct swarm *s, struct swarm_layer *l,
+                                         const struct node_key *peer, u32 first, u32 count,
+                                         u64 now_ns)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        if (!s->serves[i].id) {
+            s->serves[i] = (struct swarm_serve_slot){.id = swarm_new_id(s, l),
+                                                     .layer = l,
+                                                     .peer = *peer,
+                                                     .first = first,
+                                                     .count = count,
+                                                     .since_ns = now_ns};
+            s->n_serves++;
+            return &s->serves[i];
+        }
+    return NULL;
+}
+
+static void slot_del(struct swarm *s, struct swarm_serve_slot *v)
+{
+    if (v->active) {
+        s->n_active--;
+        v->layer->uploads--;
+    }
+    v->id = 0;
+    s->n_serves--;
+}
+
+static void give(struct swarm *s, struct swarm_serve_slot *v, u64 now_ns)
+{
+    v->active = true;
+    v->since_ns = now_ns;
+    v->layer->uploads++;
+    v->layer->used_ns = now_ns;
+    s->n_active++;
+    s->stats.served++;
+}
+
+/* Smaller goes first: the layer that is given least, the starving, the rarest, the first come. */
+static u64 urgency(const struct swarm_serve_slot *v)
+{
+    struct swarm_layer *l = v->layer;
+    const struct swarm_peer *p = swarm_peer_find(l, &v->peer);
+    u64 starves = p && p->map.have > 0 ? 1 : 0;
+    return (u64)l->uploads << 40 | starves << 32 | l->avail[v->first];
+}
+
+static void fill_room(struct swarm *s, u64 now_ns)
+{
+    for (;;) {
+        struct swarm_serve_slot *best = NULL;
+        u32 n = active(s, now_ns);
+        for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+            struct swarm_serve_slot *v = &s->serves[i];
+            if (!v->id || v->active || n >= room_for(v->layer))
+                continue;
+            if (!best || urgency(v) < urgency(best) ||
+                (urgency(v) == urgency(best) && v->id < best->id))
+                best = v;
+        }
+        struct swarm_step *step = best ? swarm_step_new(s, best->layer, SWARM_SERVE) : NULL;
+        if (!step)
+            return;
+        step->id = best->id;
+        step->first = best->first;
+        step->count = best->count;
+        step->peer = best->peer;
+        give(s, best, now_ns);
+    }
+}
+
+static u32 waiting(const struct swarm *s)
+{
+    return s->n_serves - s->n_active;
+}
+
+enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, const struct digest *d,
+                              u32 first, u32 count, u32 *id, u64 now_ns)
+{
+    struct swarm_layer *l = swarm_find(s, d);
+    *id = 0;
+    if (!l || l->n == 0 || count == 0 || first >= l->n || count > l->n - first)
+        return SWARM_ANSWER_MISSING;
+    for (u32 i = first; i < first + count; i++)
+        if (!piece_map_has(&l->map, i))
+            return SWARM_ANSWER_MISSING;
+    l->used_ns = now_ns;
+    bool now = active(s, now_ns) < room_for(l) && waiting(s) == 0;
+    struct swarm_serve_slot *v =
+        now || waiting(s) < SWARM_WAITING ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+    if (!v) {
+        s->stats.refused++;
+        swarm_say_bye(s, l, peer, BYE_NAMES);
+        return SWARM_ANSWER_BUSY;
+    }
+    *id = v->id;
+    if (now) {
+        give(s, v, now_ns);
+        return SWARM_ANSWER_NOW;
+    }
+    s->stats.held++;
+    return SWARM_ANSWER_WAIT;
+}
+
+void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
+{
+    for (u32 i = 0; id && i < LIMIT_SWARM_SERVES; i++) {
+        struct swarm_serve_slot *v = &s->serves[i];
+        if (v->id != id)
+            continue;
+        if (whole && v->active) {
+            v->layer->upload_ns += (now_ns - v->since_ns) / 8;
+            v->layer->upload_ns -= v->layer->upload_ns / 8;
+        }
+        struct swarm_layer *l = v->layer;
+        slot_del(s, v);
+        swarm_offer_tick(s, l, now_ns);
+        fill_room(s, now_ns);
+        return;
+    }
+}
+
+static void drop(struct swarm *s, struct swarm_serve_slot *v)
+{
+    struct swarm_step *step = v->active ? NULL : swarm_step_new(s, v->layer, SWARM_DROP);
+    if (step)
+        step->id = v->id;
+    slot_del(s, v);
+}
+
+void swarm_serve_forget(struct swarm *s, const struct swarm_layer *l)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        if (s->serves[i].id && s->serves[i].layer == l)
+            drop(s, &s->serves[i]);
+}
+
+void swarm_serve_tick(struct swarm *s, u64 now_ns)
+{
+    if (s->n_serves == 0)
+        return;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        if (s->serves[i].id && !s->serves[i].active && now_ns - s->serves[i].since_ns > HELD_NS)
+            drop(s, &s->serves[i]);
+    fill_room(s, now_ns);
+}
+
+/* --- offers ---------------------------------------------------------------------------------- */
+
+void swarm_offer_begin(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (l->offers || l->n <= 1)
+        return;
+    l->offers = calloc(l->n, sizeof(*l->offers));
+    if (!l->offers)
+        return; /* everybody is told everything, then */
+    l->offered = 0;
+    l->offer_at = l->complete ? (u32)rng_below(&s->rng, l->n) : 0;
+    for (u32 i = 0; i < l->n; i++)
+        if (l->avail[i] > 0)
+            l->offers[i] = (struct swarm_offer){
+                .state = l->avail[i] > 1 ? OFFER_DELIVERED : OFFER_TAKEN, .at_ns = now_ns};
+    if (l->n_peers > 0)
+        swarm_new_session(s, l, now_ns);
+}
+
+void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (!l->offers)
+        return;
+    free(l->offers);
+    l->offers = NULL;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
+        l->peers[i].offers = 0;
+    swarm_new_session(s, l, now_ns);
+}
+
+static void taken_back(struct swarm_layer *l, struct swarm_offer *o)
+{
+    if (o->state == OFFER_MADE) {
+        l->offered--;
+        if (l->peers[o->peer].offers > 0)
+            l->peers[o->peer].offers--;
+    }
+}
+
+void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm_peer *p, u32 piece,
+                      u64 now_ns)
+{
+    (void)s;
+    if (!l->offers)
+        return;
+    struct swarm_offer *o = &l->offers[piece];
+    if (o->state == OFFER_DELIVERED)
+        return;
+    bool receiver = o->state == OFFER_MADE && o->peer == (u32)(p - l->peers);
+    taken_back(l, o);
+    o->state = receiver || l->avail[piece] < 2 ? OFFER_TAKEN : OFFER_DELIVERED;
+    o->at_ns = now_ns;
+}
+
+/* The one to which the fewest are offered, of these the one that has least. */
+static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
+{
+    struct swarm_peer *best = NULL;
+    u32 ties = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        struct swarm_peer *p = &l->peers[i];
+        if (!p->used || !p->met || p->complete || p->frozen_ns > now_ns || p->super ||
+            piece_map_has(&p->map, piece))
+            continue;
+        bool better = !best || p->offers < best->offers ||
+                      (p->offers == best->offers && p->map.have < best->map.have);
+        bool equal = best && p->offers == best->offers && p->map.have == best->map.have;
+        if (better) {
+            best = p;
+            ties = 1;
+        } else if (equal && rng_below(&s->rng, ++ties) == 0) {
+            best = p;
+        }
+    }
+    return best;
+}
+
+static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
+{
+    struct swarm_peer *p = receiver_of(s, l, piece, now_ns);
+    if (!p)
+        return false;
+    struct swarm_offer *o = &l->offers[piece];
+    taken_back(l, o);
+    *o = (struct swarm_offer){.state = OFFER_MADE, .peer = (u8)(p - l->peers), .at_ns = now_ns};
+    l->offered++;
+    p->offers++;
+    s->stats.offered++;
+    swarm_order(s, &(struct swarm_out){.kind = MSG_OFFER,
+                                       .layer = l->slot,
+                                       .word = l->word,
+                                       .to = p->key,
+                                       .arg = o->peer,
+                                       .piece = piece});
+    return true;
+}
+
+/* What was not passed on in two piece times is offered to somebody else. */
+static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    u64 patience = 2 * OFFERS_MOST * l->upload_ns + OFFER_NS;
+    for (u32 i = 0; i < l->n; i++) {
+        struct swarm_offer *o = &l->offers[i];
+        if ((o->state != OFFER_MADE && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
+            continue;
+        if (o->state == OFFER_MADE)
+            l->peers[o->peer].frozen_ns = now_ns + patience;
+        taken_back(l, o);
+        o->state = OFFER_NO;
+        s->stats.offered_again++;
+    }
+}
+
+/* The next in line that is nobody's; SWARM_NONE. */
+static u32 next_new(struct swarm_layer *l)
+{
+    for (u32 k = 0; k < l->n; k++) {
+        u32 p = (l->offer_at + k) % l->n;
+        if (l->offers[p].state == OFFER_NO && piece_map_has(&l->map, p))
+            return p;
+    }
+    return SWARM_NONE;
+}
+
+/* Nothing new to give: what the fewest have. */
+static u32 next_rare(struct swarm *s, const struct swarm_layer *l)
+{
+    u32 best = SWARM_NONE, ties = 0;
+    for (u32 p = 0; p < l->n; p++) {
+        if (!piece_map_has(&l->map, p) || l->offers[p].state == OFFER_MADE)
+            continue;
+        if (best == SWARM_NONE || l->avail[p] < l->avail[best]) {
+            best = p;
+            ties = 1;
+        } else if (l->avail[p] == l->avail[best] && rng_below(&s->rng, ++ties) == 0) {
+            best = p;
+        }
+    }
+    return best;
+}
+
+void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (!l->offers)
+        return;
+    offer_again(s, l, now_ns);
+    u32 piece = SWARM_NONE;
+    while (l->offered < OFFERS_MOST) {
+        piece = next_new(l);
+        if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
+            break;
+    }
+    if (piece == SWARM_NONE && l->complete) {
+        swarm_offer_end(s, l, now_ns);
+        return;
+    }
+    while (l->offered < SWARM_UPLOADS && l->map.have > 0) {
+        piece = next_rare(s, l);
+        if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
+            return;
+    }
+}

@@ -1,0 +1,473 @@
+/* Hash chains: what libcrypto hashes fits, forged chains are refuted by proof alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/chain.h"
+#include "proto/wire.h"
+#include "store/hash.h"
+
+#define PIECES 6
+#define SIZE   (5 * 256 * KIB + 1000)
+
+struct signer {
+    struct node_key key;
+    struct node_secret secret;
+};
+
+struct layer {
+    u8 *bytes;
+    struct digest digest;
+};
+
+static struct signer honest, liar, relay, other, me;
+
+static void make_layer(struct layer *l, enum digest_alg alg)
+{
+    l->bytes = malloc(SIZE);
+    assert_non_null(l->bytes);
+    for (size_t i = 0; i < SIZE; i++)
+        l->bytes[i] = (u8)(i * 7 + i / 1000);
+    hash_bytes(alg, l->bytes, SIZE, &l->digest);
+}
+
+static struct chains *chains_of(const struct layer *l)
+{
+    struct chains *c;
+    assert_int_equal(chains_new(&c, &l->digest, SIZE), 0);
+    return c;
+}
+
+/* What piece `p` gives, begun at `in`. */
+static void hash_piece(const struct layer *l, u32 p, const u8 *in, u8 out[CHAIN_STATE_MAX])
+{
+    struct hasher h;
+    u64 first = piece_first(SIZE, p);
+    memset(out, 0, CHAIN_STATE_MAX);
+    hasher_import(&h, l->digest.alg, in, first);
+    hasher_update(&h, l->bytes + first, piece_bytes(SIZE, p));
+    if (p == PIECES - 1) {
+        struct digest d;
+        hasher_digest(&h, &d);
+        memcpy(out, d.bytes, CHAIN_STATE_MAX);
+    } else {
+        hasher_export(&h, out);
+    }
+}
+
+/* The chain of `l` with a lie from state `wrong` on (0: none), in `c` as `s`'s own. */
+static void own(struct chains *c, const struct layer *l, const struct signer *s, u32 wrong)
+{
+    u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+    chain_state_first(l->digest.alg, in);
+    for (u32 k = 1; k < PIECES; k++) {
+        hash_piece(l, k - 1, in, out);
+        if (wrong && k >= wrong)
+            out[0] ^= 0x80;
+        assert_int_equal(chains_own(c, &s->key, k, out, true), 0);
+        memcpy(in, out, sizeof(in));
+    }
+}
+
+/* From `a` to `b`, by way of `by`. */
+static int tell(struct chains *a, struct chains *b, const struct signer *s, u32 from, u32 max,
+                const struct signer *by, u32 *grew)
+{
+    u8 buf[4096];
+    struct wire_out w;
+    struct wire_in r;
+    wire_out_init(&w, buf, sizeof(buf));
+    assert_true(chains_write(a, &s->key, from, max, &s->secret, &w) > 0);
+    wire_in_init(&r, buf, w.len);
+    return chains_read(b, &r, &by->key, &me.key, grew);
+}
+
+static void claim(struct chains *to, const struct layer *l, const struct signer *s, u32 wrong)
+{
+    u32 grew;
+    struct chains *from = chains_of(l);
+    own(from, l, s, wrong);
+    assert_int_equal(tell(from, to, s, 0, PIECES, &relay, &grew), 0);
+    assert_int_equal(grew, PIECES - 1);
+    chains_del(from);
+}
+
+/* Does piece `p` of `l` fit? As a node does it. */
+static bool piece_came(struct chains *c, const struct layer *l, u32 p)
+{
+    struct chain_step steps[CHAINS_MAX];
+    u8 out[CHAIN_STATE_MAX];
+    bool fits = false;
+    size_t n = chains_steps(c, p, steps);
+    for (size_t i = 0; i < n; i++) {
+        hash_piece(l, p, steps[i].in, out);
+        if (memcmp(out, steps[i].out, CHAIN_STATE_MAX) == 0) {
+            chains_fits(c, p, &steps[i]);
+            fits = true;
+        }
+    }
+    return fits;
+}
+
+static void layers_close_in_any_order(void **state)
+{
+    (void)state;
+    static const u32 orders[][PIECES] = {
+        {0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {3, 5, 0, 2, 4, 1}};
+    static const enum digest_alg algs[] = {DIGEST_SHA256, DIGEST_SHA512};
+    for (size_t a = 0; a < countof(algs); a++) {
+        struct layer l;
+        make_layer(&l, algs[a]);
+        for (size_t o = 0; o < countof(orders); o++) {
+            struct chains *c = chains_of(&l);
+            assert_false(piece_came(c, &l, 2)); /* no chain yet */
+            claim(c, &l, &honest, 0);
+            for (size_t i = 0; i < PIECES; i++) {
+                assert_false(chains_is_closed(c));
+                assert_true(piece_came(c, &l, orders[o][i]));
+                assert_true(chains_has_fit(c, orders[o][i]));
+            }
+            assert_true(chains_is_closed(c));
+            chains_del(c);
+        }
+        free(l.bytes);
+    }
+}
+
+static void first_state_is_the_algorithms(void **state)
+{
+    (void)state;
+    static const enum digest_alg algs[] = {DIGEST_SHA256, DIGEST_SHA512};
+    for (size_t a = 0; a < countof(algs); a++) {
+        struct hasher h;
+        u8 first[CHAIN_STATE_MAX], mine[CHAIN_STATE_MAX] = {0};
+        chain_state_first(algs[a], first);
+        hasher_init(&h, algs[a]);
+        hasher_export(&h, mine);
+        assert_memory_equal(first, mine, CHAIN_STATE_MAX);
+    }
+}
+
+static void a_wrong_piece_fits_nothing(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 doubted;
+    struct chain_evidence e;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    claim(c, &l, &honest, 0);
+    l.bytes[piece_first(SIZE, 3) + 17] ^= 1;
+    assert_false(piece_came(c, &l, 3));
+    chains_mismatch(c, 3, &liar.key);
+    chains_mismatch(c, 3, &liar.key); /* said twice is said once */
+    chains_mismatch(c, 3, &other.key);
+    assert_false(chains_in_doubt(c, &doubted));
+    l.bytes[piece_first(SIZE, 3) + 17] ^= 1;
+    assert_true(piece_came(c, &l, 3));
+    chains_mismatch(c, 3, &relay.key);
+    assert_false(chains_in_doubt(c, &doubted)); /* it fitted since */
+    assert_false(chains_take_evidence(c, &e));
+    chains_del(c);
+    free(l.bytes);
+}
+
+static void trusted_bytes_refute_a_lie(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 p = 99, grew;
+    struct chain_step steps[CHAINS_MAX];
+    struct chain_evidence e;
+    u8 out[CHAIN_STATE_MAX];
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    claim(c, &l, &liar, 3);
+    assert_true(piece_came(c, &l, 1));
+    assert_false(piece_came(c, &l, 2));
+    const struct signer *peers[] = {&honest, &relay, &other};
+    for (size_t i = 0; i < countof(peers); i++) {
+        assert_false(chains_in_doubt(c, &p));
+        chains_mismatch(c, 2, &peers[i]->key);
+    }
+    assert_true(chains_in_doubt(c, &p));
+    assert_int_equal(p, 2);
+    assert_int_equal(chains_steps(c, 2, steps), 1);
+    hash_piece(&l, 2, steps[0].in, out);
+    chains_trusted(c, 2, steps[0].in, out);
+    assert_false(chains_in_doubt(c, &p));
+    assert_true(chains_take_evidence(c, &e));
+    assert_false(chains_take_evidence(c, &e));
+    assert_true(node_key_equal(&e.signer, &liar.key));
+    assert_int_equal(e.piece, 2);
+    assert_int_equal(e.states, PIECES - 1);
+    assert_memory_equal(e.truth, out, 32);
+    assert_memory_not_equal(e.claimed, out, 32);
+    assert_false(chains_has_fit(c, 1)); /* nobody vouches for it any more */
+
+    struct chains *again = chains_of(&l);
+    own(again, &l, &liar, 0);
+    assert_int_equal(tell(again, c, &liar, 0, PIECES, &relay, &grew), ERR_DENIED);
+    chains_del(again);
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* Two chains differ: the piece that decides is named, and the honest one stays whatever the order.
+ */
+static void the_first_difference_decides(void **state)
+{
+    (void)state;
+    struct layer l;
+    make_layer(&l, DIGEST_SHA256);
+    for (int first = 0; first < 2; first++) {
+        struct chain_step steps[CHAINS_MAX];
+        struct chain_evidence e;
+        u8 out[CHAIN_STATE_MAX];
+        u32 p;
+        struct chains *c = chains_of(&l);
+        claim(c, &l, first ? &liar : &honest, first ? 4 : 0);
+        claim(c, &l, first ? &honest : &liar, first ? 0 : 4);
+        assert_int_equal(chains_steps(c, 1, steps), 1);
+        assert_int_equal(chains_steps(c, 3, steps), 2);
+        assert_true(piece_came(c, &l, 0)); /* they agree on it */
+        assert_true(chains_in_doubt(c, &p));
+        assert_int_equal(p, 3);
+        hash_piece(&l, 3, steps[0].in, out);
+        chains_trusted(c, 3, steps[0].in, out);
+        assert_true(chains_take_evidence(c, &e));
+        assert_true(node_key_equal(&e.signer, &liar.key));
+        assert_false(e.by_close);
+        assert_true(chains_has_fit(c, 0) && chains_has_fit(c, 3));
+        assert_false(chains_in_doubt(c, &p));
+        chains_del(c);
+    }
+    free(l.bytes);
+}
+
+static void closing_refutes_the_others(void **state)
+{
+    (void)state;
+    struct layer l;
+    struct chain_evidence e;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    claim(c, &l, &honest, 0);
+    for (u32 p = 0; p < PIECES; p++)
+        assert_true(piece_came(c, &l, p));
+    claim(c, &l, &liar, 5);
+    struct chain_step steps[CHAINS_MAX];
+    assert_int_equal(chains_steps(c, 4, steps), 2);
+    assert_true(chains_is_closed(c));
+    assert_true(chains_take_evidence(c, &e));
+    assert_true(node_key_equal(&e.signer, &liar.key) && e.by_close);
+    assert_int_equal(e.piece, 4);
+    assert_true(chains_is_closed(c));
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* Forged from the start, all pieces and states alike: the last piece cannot finish. */
+static void a_consistent_forgery_never_closes(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 p;
+    make_layer(&l, DIGEST_SHA256);
+    l.bytes[100] ^= 1;
+    struct chains *c = chains_of(&l);
+    claim(c, &l, &liar, 0);
+    for (u32 i = 0; i + 1 < PIECES; i++)
+        assert_true(piece_came(c, &l, i));
+    assert_false(piece_came(c, &l, PIECES - 1));
+    chains_mismatch(c, PIECES - 1, &honest.key);
+    assert_false(chains_in_doubt(c, &p));
+    chains_mismatch(c, PIECES - 1, &other.key);
+    assert_true(chains_in_doubt(c, &p));
+    assert_int_equal(p, PIECES - 1);
+    assert_false(chains_is_closed(c));
+    chains_leave(c, &liar.key);
+    assert_false(chains_has_fit(c, 0));
+    chains_del(c);
+    free(l.bytes);
+}
+
+static void chains_travel_while_they_grow(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 grew;
+    u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+    struct chain_head heads[CHAINS_MAX];
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *a = chains_of(&l), *b = chains_of(&l), *c = chains_of(&l);
+    chain_state_first(l.digest.alg, in);
+    for (u32 k = 1; k < PIECES; k++) {
+        hash_piece(&l, k - 1, in, out);
+        memcpy(in, out, sizeof(in));
+        assert_int_equal(chains_own(a, &honest.key, k, out, true), 0);
+        assert_int_equal(chains_own(a, &honest.key, k, out, true), 0);
+        assert_int_equal(tell(a, b, &honest, k - 1, PIECES, &honest, &grew), 0);
+        assert_int_equal(grew, 1);
+        assert_int_equal(tell(a, b, &honest, 0, PIECES, &honest, &grew), 0);
+        assert_int_equal(grew, 0);
+    }
+    assert_int_equal(tell(b, c, &honest, 2, PIECES, &relay, &grew), ERR_RANGE);
+    assert_int_equal(tell(b, c, &honest, 0, 2, &relay, &grew), 0); /* without a signature */
+    assert_int_equal(chains_heads(c, heads), 1);
+    assert_int_equal(heads[0].states, 2);
+    assert_int_equal(heads[0].signed_to, 0);
+    assert_false(piece_came(c, &l, 0));
+    assert_int_equal(tell(b, c, &honest, 2, PIECES, &relay, &grew), 0);
+    for (u32 p = 0; p < PIECES; p++)
+        assert_true(piece_came(c, &l, p));
+    assert_true(chains_is_closed(c));
+    assert_true(chains_memory(c) < 16384);
+    chains_disown(a, &honest.key);
+    assert_int_equal(chains_heads(a, heads), 0);
+    chains_del(a);
+    chains_del(b);
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* A relay that spoils what passes through it loses what it sent; the signer is not blamed. */
+static void a_lying_relay(void **state)
+{
+    (void)state;
+    struct layer l;
+    u8 buf[4096];
+    u32 grew;
+    struct chain_evidence e;
+    struct chain_step steps[CHAINS_MAX];
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *a = chains_of(&l), *c = chains_of(&l);
+    own(a, &l, &honest, 0);
+    struct wire_out w;
+    struct wire_in r;
+    wire_out_init(&w, buf, sizeof(buf));
+    assert_int_equal(chains_write(a, &honest.key, 0, PIECES, &honest.secret, &w), PIECES - 1);
+    buf[46 + 40] ^= 1; /* within the second state */
+    wire_in_init(&r, buf, w.len);
+    assert_int_equal(chains_read(c, &r, &liar.key, &me.key, &grew), 0);
+    assert_int_equal(chains_steps(c, 1, steps), 0);
+    wire_in_init(&r, buf, w.len);
+    assert_int_equal(chains_read(c, &r, &liar.key, &me.key, &grew), ERR_INVAL);
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &relay, &grew), 0);
+    for (u32 p = 0; p < PIECES; p++)
+        assert_true(piece_came(c, &l, p));
+    assert_false(chains_take_evidence(c, &e));
+    chains_del(a);
+    chains_del(c);
+
+    /* And one that fills places with signers' names that are not its own makes room again. */
+    a = chains_of(&l);
+    c = chains_of(&l);
+    own(a, &l, &honest, 0);
+    for (u8 i = 0; i < 20; i++) {
+        wire_out_init(&w, buf, sizeof(buf));
+        assert_int_equal(chains_write(a, &honest.key, 0, 3, NULL, &w) > 0 || i == 0, true);
+        if (w.len == 0)
+            assert_int_equal(chains_write(a, &honest.key, 0, 3, &honest.secret, &w), 3);
+        buf[5 + i % 20] ^= (u8)(i + 1);
+        wire_in_init(&r, buf, w.len);
+        assert_int_equal(chains_read(c, &r, &liar.key, &me.key, &grew), 0);
+    }
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &relay, &grew), 0);
+    assert_true(piece_came(c, &l, 0));
+    chains_del(a);
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* Who took over a forged beginning in good faith is not convicted by it, who forged it is. */
+static void going_on_with_anothers_chain(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 grew, p;
+    u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+    struct chain_evidence e;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *a = chains_of(&l), *c = chains_of(&l);
+    claim(a, &l, &liar, 2);
+    claim(c, &l, &liar, 2);
+    assert_int_equal(chains_adopt(a, &honest.key, 3), 3);
+    assert_int_equal(chains_adopt(a, &honest.key, 3), 3);
+    struct chain_step steps[CHAINS_MAX];
+    assert_int_equal(chains_steps(a, 3, steps), 1);
+    memcpy(in, steps[0].in, sizeof(in));
+    for (u32 k = 4; k < PIECES; k++) {
+        hash_piece(&l, k - 1, in, out);
+        assert_int_equal(chains_own(a, &honest.key, k, out, true), 0);
+        memcpy(in, out, sizeof(in));
+    }
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
+    assert_int_equal(chains_steps(c, 1, steps), 1);
+    hash_piece(&l, 1, steps[0].in, out);
+    chains_trusted(c, 1, steps[0].in, out);
+    assert_true(chains_take_evidence(c, &e));
+    assert_true(node_key_equal(&e.signer, &liar.key));
+    assert_false(chains_take_evidence(c, &e));
+    assert_int_equal(chains_steps(c, 3, steps), 0);
+    assert_false(chains_in_doubt(c, &p));
+    chains_del(a);
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* Many liars fill all places; the appointed fetcher gets one of theirs. */
+static void places_are_few(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 grew;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l), *a = chains_of(&l);
+    claim(c, &l, &liar, 2);
+    claim(c, &l, &other, 3);
+    claim(c, &l, &relay, 4);
+    own(a, &l, &honest, 0);
+    struct chain_step steps[CHAINS_MAX];
+    (void)chains_steps(c, 4, steps);
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), ERR_FULL);
+    chains_prefer(c, &honest.key);
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
+    assert_true(chains_steps(c, 2, steps) >= 2);
+    assert_true(node_key_equal(&steps[0].signer, &honest.key));
+    chains_del(a);
+    chains_del(c);
+    free(l.bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layers_close_in_any_order),
+        cmocka_unit_test(first_state_is_the_algorithms),
+        cmocka_unit_test(a_wrong_piece_fits_nothing),
+        cmocka_unit_test(trusted_bytes_refute_a_lie),
+        cmocka_unit_test(the_first_difference_decides),
+        cmocka_unit_test(closing_refutes_the_others),
+        cmocka_unit_test(a_consistent_forgery_never_closes),
+        cmocka_unit_test(chains_travel_while_they_grow),
+        cmocka_unit_test(a_lying_relay),
+        cmocka_unit_test(going_on_with_anothers_chain),
+        cmocka_unit_test(places_are_few),
+    };
+    if (sodium_init() < 0)
+        return 1;
+    struct signer *all[] = {&honest, &liar, &relay, &other, &me};
+    for (u8 i = 0; i < countof(all); i++) {
+        u8 seed[32] = {(u8)(i + 1)};
+        identity_from_seed(seed, &all[i]->key, &all[i]->secret);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
