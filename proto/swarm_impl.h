@@ -20,7 +20,12 @@
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
-#define SWARM_NONE       UINT32_MAX
+#define SWARM_OFFERING                                                                             \
+    6                     /* pieces given at once by who has what nobody else has: their receivers \
+                           * take from others too, and this line must be full */
+#define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
+#define SWARM_GIVEN_FEW 2
+#define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
@@ -117,6 +122,7 @@ struct swarm_peer { /* a neighbour */
     bool ack_due;
     u32 asked; /* requests under way at it */
     u64 busy_ns;
+    u32 told_load;
     u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
     u32 strikes;   /* wrong or missing pieces */
     u32 offers;    /* offered to it, not yet told of by it */
@@ -142,9 +148,6 @@ struct swarm_candidate {
     u64 tried_ns; /* 0: not yet */
     bool near;    /* how it was chosen */
 };
-
-#include <stdlib.h>
-#define TUNE(i, d) (getenv("T" #i) ? (u32)atoi(getenv("T" #i)) : (d)) /*TUNING*/
 
 struct swarm_layer {
     u32 slot;

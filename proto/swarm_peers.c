@@ -280,10 +280,12 @@ static bool lacks_any(const struct swarm_layer *l, const struct swarm_peer *p, u
 }
 
 /* When this one is to hear from us again. */
-static u64 due_of(const struct swarm_layer *l, const struct swarm_peer *p)
+static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const struct swarm_peer *p)
 {
     u32 n = log_told(l);
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
+    if (!p->complete && p->told_load >= SWARM_UPLOADS && s->n_serves < SWARM_UPLOADS)
+        due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
         due = p->sent_ns + (!p->complete && lacks_any(l, p, n) ? SWARM_NEWS_NS : SWARM_LAZY_NS);
     if (p->told < p->sent && p->sent_ns + SWARM_AGAIN_NS < due)
@@ -299,7 +301,7 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         struct swarm_peer *p = &l->peers[i];
         if (!p->used || !p->met || !p->acked_hello || p->queued)
             continue;
-        u64 due = due_of(l, p);
+        u64 due = due_of(s, l, p);
         if (due > now_ns) {
             swarm_wake(l, due);
             continue;

@@ -13,6 +13,9 @@
 #define DEPTH_LEAST 4
 #define LAST_PIECES 3 /* asked of up to three */
 #define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
+#define WIDER       4 /* more at once while fewer than STARTED are being answered */
+#define STARTED     2
+#define BUSY_MS     20
 #define PER_PEER    2 /* while others can be asked */
 
 static bool is_usable(const struct swarm_peer *p, u64 now_ns, u32 load, bool last_resort)
@@ -192,13 +195,11 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->wanted || l->n == 0 || l->map.have == l->n)
         return;
     u32 depth = depth_of(l);
-    u32 wide = depth + TUNE(1, 4), started = TUNE(2, 2);
-    while (l->n_requests < (l->n_started < started ? wide : depth)) {
-        if (pick_one(s, l, PER_PEER, TUNE(3, 2), false, now_ns))
+    while (l->n_requests < depth + (l->n_started < STARTED ? WIDER : 0)) {
+        if (pick_one(s, l, PER_PEER, SWARM_UPLOADS, false, now_ns))
             continue;
-        if (l->n_requests < depth && pick_one(s, l, PER_PEER, TUNE(4, 4), false, now_ns))
-            continue;
-        if (l->n_requests < TUNE(5, 2) &&
+        /* Nobody is idle: two stand in line all the same. */
+        if (l->n_requests < STARTED &&
             pick_one(s, l, depth, UINT32_MAX, l->n_requests == 0, now_ns))
             continue;
         if (l->n_requests >= depth || !ask_twice(s, l, now_ns))
@@ -322,7 +323,8 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         break;
     case SWARM_BUSY:
         s->stats.busy++;
-        p->busy_ns = now_ns + SWARM_BUSY_NS + rng_below(&s->rng, SWARM_BUSY_NS);
+        p->busy_ns = now_ns + BUSY_MS * SWARM_MS + rng_below(&s->rng, BUSY_MS * SWARM_MS + 1);
+        p->load = SWARM_UPLOADS - 1;
         break;
     case SWARM_FAILED:
     case SWARM_DENIED:

@@ -12,7 +12,7 @@
 
 #define HELD_NS     (8000 * SWARM_MS)
 #define STALE_NS    (2000 * SWARM_MS)
-#define OFFERS_MOST (SWARM_UPLOADS + 2)
+#define OFFERS_MOST (SWARM_OFFERING + 2)
 #define OFFER_NS    (400 * SWARM_MS)
 
 /* --- the line -------------------------------------------------------------------------------- */
@@ -33,7 +33,11 @@ static u32 active(const struct swarm *s, u64 now_ns)
 
 static u32 room_for(const struct swarm_layer *l)
 {
-    return l->n == 1 ? SWARM_UPLOADS_ONE : SWARM_UPLOADS;
+    if (l->n == 1)
+        return SWARM_UPLOADS_ONE;
+    if (l->offers)
+        return SWARM_OFFERING;
+    return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : SWARM_UPLOADS;
 }
 
 static struct swarm_serve_slot *slot_new(struct swarm *s, struct swarm_layer *l,

@@ -149,6 +149,7 @@ static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_
     wire_put_u64(w, p->session);
     wire_put_u64(w, p->seen);
     wire_put_u64(w, s->n_serves);
+    p->told_load = s->n_serves;
     p->sent = from + n;
     p->sent_ns = now_ns;
     p->ack_due = false;

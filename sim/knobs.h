@@ -36,6 +36,7 @@
     X(pause_part, CHANCE, .01, 0, 1, "part of the nodes that such a round stops")                  \
     X(pause_for, TIME, 5e9, 0, 4e12, "for how long")                                               \
     X(pulls, RATE, 0, 0, 1e6, "images pulled per second, in all")                                  \
+    X(crowd, TIME, 1e9, 1, 4e12, "a crowd: all its pulls begin within this")                       \
     X(images, COUNT, 200, 1, 100000, "images there are; popularity is Zipf's")                     \
     X(image_bytes, BYTES, 0, 0, 16e9, "of one image; 0: sizes as published for registries")        \
     X(image_layers, COUNT, 0, 0, 64, "layers of one image; 0: as published")                       \

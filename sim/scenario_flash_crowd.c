@@ -16,7 +16,7 @@ static void plan(struct world *w)
 {
     struct rng r = engine_rng(&w->engine, "flash crowd");
     for (u32 i = 0; i < w->n; i++)
-        world_at(w, w->k.warm + rng_below(&r, SIM_S), EV_PULL, i, 0);
+        world_at(w, w->k.warm + rng_below(&r, w->k.crowd), EV_PULL, i, 0);
 }
 
 const struct scenario scenario_flash_crowd = {
