@@ -75,7 +75,7 @@ void summary_take(struct summary *s, struct world *w, double wall_s)
     s->false_dead = m->false_dead;
     double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9;
     s->mesh_bytes_per_node_s = m->bytes_to_ns > m->bytes_from_ns
-                                   ? (double)(m->bytes_to - m->bytes_from) / span / w->n
+                                   ? (double)(m->bytes_to - m->bytes_from) / span / w->members
                                    : -1;
 }
 
@@ -222,7 +222,7 @@ void summary_figures(struct world *w, FILE *out)
     put_samples(out, "pull", &took);
     put_samples(out, "first_byte", &w->fetches->first_byte);
     put_seal(out, w);
-    double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->n;
+    double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->members;
     fprintf(out,
             "  \"crashes_not_followed_to_the_end\": %" PRIu64 ", \"deaths_across_cuts\": %" PRIu64
             ", \"suspicions\": %" PRIu64 ", \"refutations\": %" PRIu64 ",\n",
