@@ -14,7 +14,7 @@ build = build/release
 # A node of the next wire version, which the lab upgrades a region to.
 next = build/next
 
-.PHONY: help deps build demo test bench lint fmt fuzz lab install package clean
+.PHONY: help deps build demo test conformance bench lint fmt fuzz lab install package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo
 	@echo "  make demo      a registry far away, a tracker, two offices, people who pull  (DEMO=--stay: look on)"
 	@echo "  make test      builds and tests everything: units, faults, real clients, sanitizers"
+	@echo
+	@echo "  make conformance  the OCI checks, side by side: a registry, the tracker before it, a node"
 	@echo
 	@echo "  make build     dray-node, dray-tracker and dray-sim, in $(build)"
 	@echo "  make install   program, systemd unit, user, /etc/dray/node.yaml  (PREFIX, DESTDIR)"
@@ -53,6 +55,11 @@ demo: build
 test:
 	@.ci/deps build test
 	@tests/run.sh $(JOBS)
+
+conformance: build
+	@.ci/deps test
+	@DRAY_NODE=$(CURDIR)/$(build)/dray-node DRAY_TRACKER=$(CURDIR)/$(build)/dray-tracker \
+		/usr/bin/python3 -B tests/e2e/test_conformance.py
 
 bench: build
 	@.ci/deps bench

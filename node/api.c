@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "node/node_internal.h"
 #include "node/report.h"
@@ -67,8 +68,14 @@ static bool may_ask(const struct node *n, const struct http_request *r)
 
 /* --- the endpoints --------------------------------------------------------------------------- */
 
+/* Its Date tells trackers how far our clock is off (RFC 9110, 5.6.7: in this form). */
 static void healthz(struct node *n, struct http_exchange *x)
 {
+    time_t now = (time_t)(wall_ms() / 1000);
+    struct tm tm;
+    char date[64];
+    if (gmtime_r(&now, &tm) && strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        http_add(x, "Date", "%s", date);
     reply_plain(n, x, 200, "ok\n");
 }
 

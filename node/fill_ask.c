@@ -109,6 +109,18 @@ void ask_judged(struct fill *f, u32 id, u32 piece, bool right)
     maybe_free(r);
 }
 
+void ask_dropped(struct fill *f, u32 id, u32 piece, bool held)
+{
+    struct piece_request *r = ask_find(f, id);
+    if (held) {
+        ask_judged(f, id, piece, true);
+    } else if (r) {
+        assert(r->judging > 0);
+        r->judging--;
+        maybe_free(r);
+    }
+}
+
 void ask_cancel(struct fill *f, u32 id)
 {
     struct piece_request *r = ask_find(f, id);

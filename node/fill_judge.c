@@ -278,8 +278,7 @@ static void on_written(struct job *j)
         is_held(p);
     } else if (!is_over(f)) {
         f->swarm->state[p->number] = PIECE_THERE;
-        if (p->request)
-            ask_judged(f, 0, p->number, false);
+        ask_dropped(f, p->request, p->number, false);
         judge_there(f);
     }
     let_go(p, f);
@@ -339,9 +338,9 @@ void judge_piece(struct piece *p)
 {
     struct fill *f = p->fill;
     struct fill_swarm *s = f->swarm;
-    if (s->state[p->number] == PIECE_HELD || s->state[p->number] == PIECE_JUDGED) {
-        if (p->request)
-            ask_judged(f, s->state[p->number] == PIECE_HELD ? p->request : 0, p->number, true);
+    u8 state = s->state[p->number];
+    if (state == PIECE_HELD || state == PIECE_JUDGED || state == PIECE_READ) {
+        ask_dropped(f, p->request, p->number, state == PIECE_HELD);
         piece_del(p);
         return;
     }
@@ -431,8 +430,8 @@ static void on_chained(struct job *j)
         s->state[p->number] = PIECE_MISSING; /* no place for our chain: somebody else's decides */
     else if (p->from == PIECE_OF_DISK)
         is_held(p);
-    else if (s->state[p->number] != PIECE_HELD && s->state[p->number] != PIECE_JUDGED)
-        kept = true;
+    else
+        kept = s->state[p->number] == PIECE_READ;
     if (kept) {
         s->state[p->number] = PIECE_JUDGED;
         write_piece(p);
@@ -496,10 +495,13 @@ static void read_on(struct fill *f)
         if (!s->queue)
             s->queue_end = &s->queue;
         p->next = NULL;
-        if (own >= p->number)
+        if (own >= p->number) {
             chain_start(p);
-        else
-            judge_piece(p); /* there is a gap: another's chain decides */
+            continue;
+        }
+        if (s->state[p->number] == PIECE_READ)
+            s->state[p->number] = PIECE_MISSING;
+        judge_piece(p); /* there is a gap: another's chain decides */
     }
 }
 
@@ -538,6 +540,8 @@ void judge_read(struct piece *p)
         submit(p, f->set->opt.hash, hash_work, on_decided);
         return;
     }
+    if (s->state[p->number] == PIECE_MISSING)
+        s->state[p->number] = PIECE_READ;
     p->next = NULL;
     *s->queue_end = p;
     s->queue_end = &p->next;

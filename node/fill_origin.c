@@ -374,6 +374,8 @@ void origin_close(struct fill *f)
     while (s->queue) {
         struct piece *p = s->queue;
         s->queue = p->next;
+        if (s->state[p->number] == PIECE_READ)
+            s->state[p->number] = PIECE_MISSING;
         piece_del(p);
     }
     s->queue_end = &s->queue;

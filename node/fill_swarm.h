@@ -18,7 +18,8 @@
 #define SWARM_THERE_MAX 8          /* pieces read back from the disk at once, of one fill */
 #define SWARM_BAD_MAX   32         /* wrong pieces remembered until the layer closes */
 
-enum piece_state { PIECE_MISSING, PIECE_JUDGED, PIECE_THERE, PIECE_HELD };
+/* READ: whole, from the registry, waiting to be hashed in order. JUDGED: a job works on it. */
+enum piece_state { PIECE_MISSING, PIECE_READ, PIECE_JUDGED, PIECE_THERE, PIECE_HELD };
 enum piece_from { PIECE_OF_PEER, PIECE_OF_REGISTRY, PIECE_OF_DISK };
 
 /* A piece in memory. */
@@ -112,7 +113,9 @@ void ask_cancel(struct fill *f, u32 id);
 void ask_resume(struct fill *f);
 void ask_close(struct fill *f);
 struct piece_request *ask_find(const struct fill *f, u32 id);
+/* A whole piece of it was judged; or was not, since another copy is, or no chain reaches it. */
 void ask_judged(struct fill *f, u32 id, u32 piece, bool right);
+void ask_dropped(struct fill *f, u32 id, u32 piece, bool held);
 
 /* fill_origin.c */
 void origin_begin(struct fill *f, u32 from);

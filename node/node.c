@@ -68,6 +68,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         peer_serve(n, x);
     else if (peer_revoke_takes(t))
         peer_revoke(n, x);
+    else if (prefetch_takes(t))
+        prefetch_begin(n, x);
     else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
@@ -273,6 +275,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = revoked_new(&n->revoked, c->store.path, n->disk, n->tickets);
     if (!rc)
         rc = outcomes_new(&n->outcomes, &outcomes);
+    if (rc == 0)
+        rc = prefetch_new(&n->prefetch, n);
     if (rc)
         return rc;
     struct seeds_options seeds = {.store = n->store, .hash = n->hash, .peers = n->peers};
@@ -560,6 +564,7 @@ static void on_server_gone(void *arg)
     n->server = NULL;
     if (n->scrub)
         scrub_stop(n->scrub);
+    prefetch_stop(n->prefetch);
     if (n->fills)
         fills_stop(n->fills);
     outcomes_stop(n->outcomes);
@@ -591,6 +596,7 @@ void node_del(struct node *n)
     seeds_del(n->seeds);
     peers_del(n->peers);
     outcomes_del(n->outcomes);
+    prefetch_del(n->prefetch);
     revoked_del(n->revoked);
     tickets_del(n->tickets);
     if (n->store)

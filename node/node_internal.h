@@ -10,6 +10,7 @@
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
+#include "node/prefetch.h"
 #include "node/revoked.h"
 #include "node/scrub.h"
 #include "node/seeds.h"
@@ -60,6 +61,7 @@ struct node {
     struct tickets *tickets;
     struct revoked *revoked;
     struct outcomes *outcomes;
+    struct prefetch *prefetch;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;
@@ -87,8 +89,8 @@ struct node {
     u64 goodbye_ms; /* when the region has heard that we leave */
 
     u64 served[SOURCE_COUNT];
-    u64 layers[SOURCE_COUNT]; /* of these, layers' */
-    u64 layers_now;           /* requests for layers that run */
+    u64 layers[SOURCE_COUNT];       /* of these, layers' */
+    u64 layers_now;                 /* requests for layers that run */
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 *authz_count[4];            /* granted, asked, refused, grace */
     struct histogram *first_byte;

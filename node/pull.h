@@ -6,6 +6,7 @@
 #pragma once
 
 #include "node/node_internal.h"
+#include "node/promised_body.h"
 #include "proto/oci.h"
 
 #define PULL_FIELDS_MAX 16 /* Accept lines forwarded */
@@ -29,7 +30,8 @@ struct pull {
     struct upstream_ask *ask;
     struct question_waiter question;
     struct fill_waiter fill;
-    u64 size; /* of the blob, once known; UINT64_MAX */
+    struct promised_body *promised; /* the answer began before its bytes; NULL: it did not */
+    u64 size;                       /* of the blob, once known; UINT64_MAX */
     bool asked_for_size;
 
     /* for the audit line */
@@ -63,6 +65,8 @@ enum authz_answer pull_check(struct pull *p);
 void pull_blob(struct pull *p);
 /* Permitted: from the store, or by a fill. */
 void pull_serve(struct pull *p);
+/* Whose credentials may fetch what this ticket is of; NULL: no upstream's. */
+struct upstream *pull_upstream_of(struct node *n, const struct ticket *t);
 /* With what `text` holds. */
 void pull_ticket(struct pull *p, struct http_slice text);
 /* The exchange of a pull with a valid ticket is over. */

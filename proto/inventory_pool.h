@@ -54,19 +54,22 @@ struct inventory_head {
 };
 
 struct inventory_table {
-    u64 epoch;
-    u64 base, step;           /* a view's hash counts base + n * step for this table */
-    struct inventory_sum sum; /* at `n` */
-    u32 *fp;                  /* sorted, `len` of `cap` */
-    struct inventory_op *ring;
-    u32 len, cap, ring_cap;
+    /* What each op looks at stands first. */
+    u32 ref; /* 22 bits that name key and epoch on the wire */
+    u16 origin, next_ref;
     u32 n, reach; /* newest version; oldest that can still be told */
-    u32 ref;      /* 22 bits that name key and epoch on the wire */
-    u32 users;
-    u32 stamp; /* of the look-up that last saw it */
-    u16 origin, next_ref, next_of_origin;
+    u64 step;     /* a view's hash counts base + n * step for this table */
+    struct inventory_op *ring;
+    u32 ring_cap;
     bool owned; /* its origin writes it here: nobody else appends */
     u8 n_heads;
+    u16 next_of_origin;
+    u64 base, epoch;
+    struct inventory_sum sum; /* at `n` */
+    u32 *fp;                  /* sorted, `len` of `cap` */
+    u32 len, cap;
+    u32 users;
+    u32 stamp;                                    /* of the look-up that last saw it */
     struct inventory_head heads[INVENTORY_HEADS]; /* verified, oldest first */
 };
 

@@ -498,6 +498,29 @@ const struct node_key *member_key_of(const struct member *m, const u8 sender[8])
     return p ? &p->rec.key : NULL;
 }
 
+static void warm_lines(const void *p, size_t size)
+{
+    for (size_t at = 0; at < size; at += LINE_BYTES)
+        __builtin_prefetch((const char *)p + at);
+}
+
+void member_warm(const struct member *m, unsigned step, const u8 *sender)
+{
+    if (step == 0) {
+        warm_lines(m, offsetof(struct member, timing));
+        warm_lines(&m->sends[0], sizeof(m->sends[0]));
+    } else if (step == 1) {
+        warm_lines(m->self, 2 * (size_t)LINE_BYTES);
+        warm_lines(&m->probes[0], sizeof(m->probes[0]));
+        if (sender)
+            __builtin_prefetch(peer_place(m, word_of(sender), false));
+    } else if (sender) {
+        const void *p = peer_place(m, word_of(sender), true);
+        if (p)
+            warm_lines(p, 2 * (size_t)LINE_BYTES);
+    }
+}
+
 bool member_each(const struct member *m, size_t *at, struct member_view *out)
 {
     if (*at >= m->n_peers)

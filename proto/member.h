@@ -196,6 +196,10 @@ bool member_find_sender(const struct member *m, const u8 sender[8], struct membe
 /* The whole key of one of them, or our own; borrowed until the next call that drives. NULL: nobody
  * known. */
 const struct node_key *member_key_of(const struct member *m, const u8 sender[8]);
+/* A hint: something by this sender will be read soon (NULL: only time will pass); see mesh_warm().
+ */
+#define MEMBER_WARM_STEPS 3
+void member_warm(const struct member *m, unsigned step, const u8 *sender);
 /* Iterates over everybody but ourselves: `*at` starts at 0. False at the end. */
 bool member_each(const struct member *m, size_t *at, struct member_view *out);
 const struct member_record *member_self(const struct member *m);

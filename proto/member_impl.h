@@ -268,7 +268,8 @@ void member_worse(struct member *m, unsigned by);
 bool is_living(const struct peer *p);
 
 /* --- member_table.c */
-struct peer *peer_by_word(const struct member *m, u64 word); /* also ourselves */
+struct peer *peer_by_word(const struct member *m, u64 word);           /* also ourselves */
+const void *peer_place(const struct member *m, u64 word, bool itself); /* to be prefetched */
 struct peer *peer_by_key(const struct member *m, const struct node_key *k);
 struct peer *peer_by_name(const struct member *m, const char *name); /* the living; not ourselves */
 u64 peer_word(const struct peer *p);

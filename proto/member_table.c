@@ -131,6 +131,16 @@ struct peer *peer_by_word(const struct member *m, u64 word)
     return NULL;
 }
 
+/* Where the look-up of `word` begins; or what stands there. */
+const void *peer_place(const struct member *m, u64 word, bool itself)
+{
+    const struct table *t = &m->by_word;
+    if (t->cap == 0)
+        return m;
+    const struct slot *s = &t->slot[word_hash(m, word) & (t->cap - 1)];
+    return itself ? (const void *)s->peer : s;
+}
+
 struct peer *peer_by_key(const struct member *m, const struct node_key *k)
 {
     struct peer *p = peer_by_word(m, node_key_word(k));

@@ -152,9 +152,9 @@ static bool produce(struct mesh *m, struct addr *to, struct wire_out *w, u64 now
 
 static bool take_staged(struct mesh *m, struct addr *to, struct wire_out *w)
 {
-    if (!m->staged.set)
+    if (!m->staged_set)
         return false;
-    m->staged.set = false;
+    m->staged_set = false;
     *to = m->staged.to;
     memcpy(w->buf, m->staged.text, m->staged.len);
     w->len = m->staged.len;
@@ -172,7 +172,7 @@ static void gather(struct mesh *m, const struct addr *to, struct wire_out *w, u6
         assert(!wire_full(&next) && next.len > 0);
         m->staged.len = next.len;
         if (!addr_equal(&m->staged.to, to) || next.len > wire_room(w)) {
-            m->staged.set = true;
+            m->staged_set = true;
             return;
         }
         memcpy(w->buf + w->len, next.buf, next.len);

@@ -29,12 +29,12 @@ struct seal {
     u64 counter[SEAL_LANE_COUNT]; /* last used */
     bool clear;
     u8 version_min, version_max;
+    struct seal_windows *windows;
     size_t n_keys;
     struct {
-        struct seal_key key;
         u32 id;
+        struct seal_key key;
     } ring[LIMIT_MESH_KEYS];
-    struct seal_windows *windows;
 };
 
 const char *seal_drop_name(enum seal_drop d)
@@ -247,6 +247,12 @@ enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size
 void seal_epoch_known(struct seal *s, const u8 sender[8], u64 epoch)
 {
     seal_windows_proven(s->windows, sender, epoch);
+}
+
+void seal_warm(const struct seal *s, unsigned step, const u8 *in, size_t len)
+{
+    if (len >= SEAL_OVERHEAD)
+        seal_windows_warm(s->windows, step, in + 5);
 }
 
 u64 seal_epoch(const struct seal *s)

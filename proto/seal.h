@@ -119,5 +119,8 @@ enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size
                          struct seal_from *from);
 /* A sender's signed record names its epoch: whatever is older is a replay. */
 void seal_epoch_known(struct seal *s, const u8 sender[8], u64 epoch);
+/* A hint: this will be opened soon; see mesh_warm(). */
+#define SEAL_WARM_STEPS 3
+void seal_warm(const struct seal *s, unsigned step, const u8 *in, size_t len);
 u64 seal_epoch(const struct seal *s); /* our own */
 u64 seal_bytes(const struct seal *s); /* memory */

@@ -233,7 +233,7 @@ static void on_end(void *arg, int err, const char *why)
         return;
     }
     if (err == 0 && p->collecting && p->answer.status == 200 && p->wish.learn)
-        p->wish.learn(p->t, &p->oci, p->authorization, &p->answer);
+        p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
     if (err == 0 && p->collecting && away_wants(&p->away, p->answer.status))
         away_take(p->t, &p->away, &p->oci, &p->answer);
     http_wake(p->x);

@@ -18,7 +18,7 @@ struct front_wish {
     bool direct; /* from registry.direct_url, where there is one: past a redirecting middleware */
     /* A 200 to a manifest's GET, whole: `a` is borrowed for the call. NULL: nobody learns. */
     void (*learn)(struct tracker *t, const struct oci_route *oci, const char *authorization,
-                  const struct answer *a);
+                  const struct sockaddr_storage *from, const struct answer *a);
 };
 
 /* Passes the request on, and answers it. */

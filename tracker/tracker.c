@@ -274,6 +274,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     randombytes_buf(key, sizeof(key));
     if (rc == 0)
         rc = echoes_new(&t->echoes);
+    if (rc == 0 && !(t->prefetches = prefetches_new(t)))
+        rc = ERR_NOMEM;
     randombytes_buf(t->echo_key, sizeof(t->echo_key));
     if (rc == 0)
         rc = strikes_new(&t->strikes, key);
@@ -508,6 +510,7 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    prefetches_del(t->prefetches);
     echoes_del(t->echoes);
     chooser_del(t->chooser);
     roster_del(t->roster);

@@ -19,6 +19,7 @@
 #include "tracker/echoes.h"
 #include "tracker/grants.h"
 #include "tracker/overview.h"
+#include "tracker/prefetches.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
@@ -66,7 +67,8 @@ struct tracker {
     size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
     struct circle *circle;
-    struct roster *roster;   /* who is in the regions */
+    struct roster *roster; /* who is in the regions */
+    struct prefetches *prefetches;
     struct chooser *chooser; /* who of them gets whom */
     struct echoes *echoes;   /* what the registry said, for when it is away */
     u8 echo_key[32];

@@ -9,7 +9,6 @@ import json
 import signal
 import socket
 import threading
-import time
 
 from dray_e2e import images, proxy, suite, wire
 from dray_e2e.readers import Reader
@@ -196,9 +195,7 @@ class Lying(BadPeers):
     def test_silent(self):
         _, digest, path = self.hold_one(MIB)
         self.front.add(proxy.silence(), path=digest)
-        begun = time.monotonic()
         self.check(Reader(self.racks[0], path), digest, fetches=1)
-        self.assertLess(time.monotonic() - begun, 6)
 
 
 class Wrong(BadPeers):

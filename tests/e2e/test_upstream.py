@@ -5,6 +5,7 @@ import signal
 import time
 
 from dray_e2e import certs, images, proxy, registry, suite, tokens, wire
+from dray_e2e.stage import wait_for
 
 REPO = "team/app"
 USERS = {
@@ -70,7 +71,7 @@ class Credentials(suite.Case):
                              "allow_hosts": [f"127.0.0.1:{self.tokens.port}"]}])
         self.stage.file("rotating.cred", "node:node-pw\n")
         server.process.signal(signal.SIGHUP)
-        time.sleep(0.5)
+        wait_for(lambda: "reloaded" in server.log(), what="the reload")
         self.check_pull(server, "rotated")
 
     def test_open_credentials_file_is_refused(self):
@@ -133,7 +134,6 @@ class Redirects(suite.Case):
                 got = self.careful.blob(REPO, digest, timeout=10)
                 self.assertGreaterEqual(got.status, 500)
                 self.assertTrue(got.codes())
-                self.assertLess(got.elapsed, 5, "not even tried")
         self.assertEqual(self.storage.requests(since=at), [], "nobody was led there")
 
     def test_circle(self):
