@@ -72,6 +72,8 @@ static void on_request(void *ctx, struct http_exchange *x)
         watch_begin(n, x);
     else if (prefetch_takes(t))
         prefetch_begin(n, x);
+    else if (warm_takes(t))
+        warm_serve(n, x);
     else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
@@ -283,6 +285,8 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = outcomes_new(&n->outcomes, &outcomes);
     if (rc == 0)
         rc = prefetch_new(&n->prefetch, n);
+    if (rc == 0)
+        rc = warms_new(&n->warms, n);
     if (rc)
         return rc;
     struct seeds_options seeds = {.store = n->store, .hash = n->hash, .peers = n->peers};
@@ -572,6 +576,7 @@ static void on_server_gone(void *arg)
     if (n->scrub)
         scrub_stop(n->scrub);
     prefetch_stop(n->prefetch);
+    warms_stop(n->warms);
     if (n->fills)
         fills_stop(n->fills);
     outcomes_stop(n->outcomes);
@@ -605,6 +610,7 @@ void node_del(struct node *n)
     outcomes_del(n->outcomes);
     watches_del(n->watches);
     prefetch_del(n->prefetch);
+    warms_del(n->warms);
     revoked_del(n->revoked);
     tickets_del(n->tickets);
     if (n->store)

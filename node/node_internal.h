@@ -15,6 +15,7 @@
 #include "node/scrub.h"
 #include "node/seeds.h"
 #include "node/tickets.h"
+#include "node/warm.h"
 #include "node/watch.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
@@ -64,6 +65,7 @@ struct node {
     struct watches *watches;
     struct outcomes *outcomes;
     struct prefetch *prefetch;
+    struct warms *warms;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;
