@@ -42,6 +42,14 @@ unsigned ask_running(const struct fill *f)
     return n;
 }
 
+const char *ask_name(const struct fill *f)
+{
+    for (size_t i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (f->swarm->requests[i].transfer)
+            return f->swarm->requests[i].name;
+    return NULL;
+}
+
 static u64 expected(const struct piece_request *r)
 {
     u64 bytes = 0;
@@ -144,6 +152,8 @@ void ask_close(struct fill *f)
 static bool is_believed(const struct fill *f, const struct node_key *signer)
 {
     const struct mesh *m = swarm_mesh(f);
+    if (peers_is_convicted(f->set->opt.peers, signer))
+        return false;
     return swarm_is_fetcher(mesh_swarm(m), &f->digest, signer) ||
            inventory_is_held_by(mesh_inventory(m), &f->digest, signer);
 }
@@ -327,6 +337,10 @@ void ask_step(struct fill *f, const struct swarm_step *step)
     char chain[CHAIN_HEADS_SIZE];
     struct piece_request *r = free_place(f);
     u64 now = swarm_now(f);
+    if (peers_is_convicted(f->set->opt.peers, &step->peer)) {
+        mesh_swarm_ended(swarm_mesh(f), step->id, SWARM_LIED, now);
+        return;
+    }
     if (!r || f->state > FILL_STREAMING || step->count == 0 || step->first >= f->swarm->n ||
         step->count > f->swarm->n - step->first) {
         mesh_swarm_ended(swarm_mesh(f), step->id, SWARM_FAILED, now);

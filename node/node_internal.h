@@ -16,6 +16,7 @@
 #include "node/seeds.h"
 #include "node/tickets.h"
 #include "node/warm.h"
+#include "node/watch.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -61,6 +62,7 @@ struct node {
     struct seeds *seeds;
     struct tickets *tickets;
     struct revoked *revoked;
+    struct watches *watches;
     struct outcomes *outcomes;
     struct prefetch *prefetch;
     struct warms *warms;
