@@ -297,11 +297,5 @@ void inventory_want_get(const u8 at[INVENTORY_WANT_BYTES], struct inventory_want
 /* A message of its own; false: the queue is full, or no memory. */
 bool inventory_queue(struct inventory *v, u16 to, const void *bytes, size_t len);
 
-/* inventory_rice.c */
-/* malloc()ed bytes, owned by the caller; ERR_NOMEM. */
-must_use int inventory_rice_encode(const u32 *fp, u32 len, u8 **out, size_t *out_len);
-must_use int inventory_rice_decode(const u8 *bytes, size_t size, u32 len,
-                                   u32 **out); /* ERR_PROTO */
-
 /* inventory_talk.c */
 u64 inventory_talk_due(const struct inventory *v);

@@ -80,11 +80,31 @@ static void what_is_malformed_is_refused(void **state)
     }
 }
 
+static void images(void **state)
+{
+    struct prefetch_image one = {.image = "reg.example/a/b:1", .platform = "linux/amd64"}, two;
+    (void)state;
+    size_t len = prefetch_image_pack(&one, bytes);
+    assert_int_equal(prefetch_image_unpack(&two, bytes, len), 0);
+    assert_string_equal(two.image, one.image);
+    assert_string_equal(two.platform, one.platform);
+    for (size_t cut = 0; cut < len; cut++)
+        assert_int_equal(prefetch_image_unpack(&two, bytes, cut), ERR_PROTO);
+    strcpy(one.image, "a b");
+    len = prefetch_image_pack(&one, bytes);
+    assert_int_equal(prefetch_image_unpack(&two, bytes, len), ERR_PROTO);
+    memset(one.image, 'x', PREFETCH_IMAGE_MAX);
+    one.image[PREFETCH_IMAGE_MAX] = 0;
+    len = prefetch_image_pack(&one, bytes);
+    assert_int_equal(prefetch_image_unpack(&two, bytes, len), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_packed_is_read_back),
         cmocka_unit_test(what_is_malformed_is_refused),
+        cmocka_unit_test(images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
