@@ -20,9 +20,8 @@
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
-#define SWARM_OFFERING                                                                             \
-    6                     /* pieces given at once by who has what nobody else has: their receivers \
-                           * take from others too, and this line must be full */
+/* Pieces given at once by who has what nobody else has: two, or more when they pile up. */
+#define SWARM_OFFERING  8
 #define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
 #define SWARM_GIVEN_FEW 2
 #define SWARM_NONE      UINT32_MAX
@@ -190,6 +189,7 @@ struct swarm_layer {
     u8 *avail, *asked;
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
+    u32 offer_room;             /* how many may be at once */
     u32 offer_at;
     u64 piece_ns;  /* how long one takes, from its first byte on */
     u64 upload_ns; /* likewise, to a peer */

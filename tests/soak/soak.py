@@ -56,12 +56,14 @@ def parse(argv):
     parser.add_argument("--front", choices=("retrying", "tcp"), default="retrying")
     parser.add_argument("--calm", action="store_true", help="nobody is killed: for comparison")
     parser.add_argument("--minutes", type=float, default=60, help="no new pull after so long")
-    parser.add_argument("--small", action="store_true", help="what `make test` plays")
+    parser.add_argument("--victims", default="tracker,node", help="who is killed")
+    parser.add_argument("--small", action="store_true",
+                        help="what `make test` plays: a few pulls, trackers alone are killed")
     parser.add_argument("--logs", default="/tmp/dray-soak-logs", help="where those of a failure go")
     parser.add_argument("--out", help="a JSON file for the figures")
     options = parser.parse_args(argv)
     if options.small:
-        options.pulls, options.skopeo, options.minutes = 24, 0, 5
+        options.pulls, options.skopeo, options.minutes, options.victims = 24, 0, 5, "tracker"
     nodes.PROGRAM, tracker.PROGRAM = options.node, options.tracker
     return options
 
@@ -145,9 +147,10 @@ class Chaos(threading.Thread):
     """Kills a node, or one of the trackers, and starts it again. One tracker is always there, and
     has been for long enough to know the nodes."""
 
-    def __init__(self, office, seed):
+    def __init__(self, office, options):
         super().__init__(daemon=True)
-        self.office, self.rng = office, random.Random(seed)
+        self.office, self.rng = office, random.Random(options.seed)
+        self.kinds = options.victims.split(",")
         self.over = threading.Event()
         self.killed = {"node": 0, "tracker": 0}
         self.problem = None
@@ -155,10 +158,9 @@ class Chaos(threading.Thread):
     def run(self):
         try:
             while not self.over.wait(self.rng.uniform(0.3, 2.0)):
-                if self.rng.random() < 0.5:
-                    self.one("tracker", self.rng.choice(self.office.trackers))
-                else:
-                    self.one("node", self.rng.choice(self.office.region.nodes))
+                kind = self.rng.choice(self.kinds)
+                self.one(kind, self.rng.choice(self.office.trackers if kind == "tracker" else
+                                               self.office.region.nodes))
         except (OSError, RuntimeError, TimeoutError, AssertionError):
             self.problem = traceback.format_exc()
 
@@ -316,7 +318,7 @@ def play(stage, options):
     supply = Supply(office.centre, options.seed)
     pullers = [Puller(name, client, beside if name == "skopeo" else counted, supply)
                for name, client in found]
-    chaos = None if options.calm else Chaos(office, options.seed)
+    chaos = None if options.calm else Chaos(office, options)
     for thread in [*pullers, *([chaos] if chaos else [])]:
         thread.start()
     for p in pullers:
