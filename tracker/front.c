@@ -195,6 +195,16 @@ static void on_head(void *arg, const struct http_response *r)
     http_reply(p->x, r->status, &p->body, length);
 }
 
+/* The whole answer was heard. */
+static void keep(struct passage *p)
+{
+    p->collecting = false;
+    if (p->answer.status == 200 && p->wish.learn)
+        p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
+    if (away_wants(&p->away, p->answer.status))
+        away_take(p->t, &p->away, &p->oci, &p->answer);
+}
+
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
 {
     struct passage *p = arg;
@@ -216,6 +226,9 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     p->len += len;
     if (p->collecting && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
         p->collecting = false;
+    /* With its last byte the client may be gone, and the passage with it. */
+    if (p->collecting && p->answer.len == p->answer.content_length)
+        keep(p);
     http_wake(p->x);
     return HTTP_DATA_TAKEN;
 }
@@ -232,10 +245,8 @@ static void on_end(void *arg, int err, const char *why)
         p->replied = true;
         return;
     }
-    if (err == 0 && p->collecting && p->answer.status == 200 && p->wish.learn)
-        p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
-    if (err == 0 && p->collecting && away_wants(&p->away, p->answer.status))
-        away_take(p->t, &p->away, &p->oci, &p->answer);
+    if (err == 0 && p->collecting)
+        keep(p);
     http_wake(p->x);
 }
 
