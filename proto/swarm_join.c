@@ -126,7 +126,7 @@ void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         l->rank = 0;
     if (now_ns >= l->join_ns) {
         ask_home(s, l, now_ns);
-        if (l->complete) /* said once; the inventory tells the rest */
+        if (l->complete && !relays) /* said once; the inventory tells the rest */
             l->join_ns = 0;
     } else {
         swarm_wake(l, l->join_ns);
