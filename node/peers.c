@@ -308,12 +308,7 @@ void peers_ended(struct peers *p, const struct peers_result *r)
 
 void peers_ended_piece(struct peers *p, const struct peers_result *r)
 {
-<<<<<<< HEAD
     bool usual = r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT;
-=======
-    bool usual =
-        r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT || r->outcome == SOURCING_BUSY;
->>>>>>> swarm
     ended(p, r, !usual);
 }
 

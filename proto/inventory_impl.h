@@ -242,8 +242,9 @@ void inventory_own_accused(struct inventory *v, u16 from, u64 now_ns);
 struct inventory_items { /* where ops come from */
     const u8 *p;
     size_t len;
-    u16 from;   /* the peer */
-    bool quiet; /* not passed on: who else lacks them asks too */
+    u16 from;    /* the peer */
+    bool quiet;  /* not passed on: who else lacks them asks too */
+    u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
 size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at); /* bytes written */
 size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
@@ -267,6 +268,9 @@ void inventory_pending_drop(struct inventory *v, u16 o);
 
 /* inventory_link.c */
 void inventory_log(struct inventory *v, u16 table, u32 n, u16 via);
+/* The same in two steps, for rows that came by one link: true when it counts; how many did. */
+bool inventory_log_put(struct inventory *v, u16 table, u32 n, u16 via);
+void inventory_log_count(struct inventory *v, u32 count, u16 via);
 void inventory_links_fit(struct inventory *v, u64 now_ns); /* after the tree or silence changed */
 must_use int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns);
 bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64 now_ns);
