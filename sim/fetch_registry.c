@@ -20,25 +20,25 @@ static void tell(struct world *w, const struct fetch *f, enum swarm_registry wha
 
 /* --- how many at once ------------------------------------------------------------------------ */
 
-static void count(struct world *w, u32 layer, int by)
+/* Who is stopped fetches nothing. */
+static u32 fetchers_of(const struct world *w, u32 layer)
 {
-    struct fetches *s = w->fetches;
-    size_t i = 0;
-    while (i < s->n_fetchers && s->fetchers[2 * i] != layer)
-        i++;
-    if (i == s->n_fetchers) {
-        s->fetchers = mem_grow(s->fetchers, &s->fetchers_cap, 2 * (i + 1), sizeof(*s->fetchers));
-        s->fetchers[2 * i] = layer;
-        s->fetchers[2 * i + 1] = 0;
-        s->n_fetchers++;
-    }
-    u32 *n = &s->fetchers[2 * i + 1];
-    assert(by > 0 || *n > 0);
-    *n += (u32)by;
-    s->streams += (u32)by;
-    if (*n > s->most_fetchers)
-        s->most_fetchers = *n;
-    measure_fetchers(w, layer, *n);
+    const struct fetches *s = w->fetches;
+    u32 n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        n += s->v[i].used && s->v[i].fetches && s->v[i].layer == layer &&
+             w->hosts[s->v[i].node].state == HOST_UP;
+    return n;
+}
+
+static void begins(struct world *w, struct fetch *f)
+{
+    f->fetches = true;
+    w->fetches->streams++;
+    u32 n = fetchers_of(w, f->layer);
+    if (n > w->fetches->most_fetchers)
+        w->fetches->most_fetchers = n;
+    measure_fetchers(w, f->layer, n);
 }
 
 /* --- the stream ------------------------------------------------------------------------------ */
@@ -55,8 +55,7 @@ static void end_stream(struct world *w, struct fetch *f)
 void fetch_registry_end(struct world *w, struct fetch *f)
 {
     end_stream(w, f);
-    if (f->fetches)
-        count(w, f->layer, -1);
+    w->fetches->streams -= f->fetches;
     f->fetches = false;
     f->registry_from_ns = 0;
 }
@@ -103,10 +102,8 @@ void fetch_appointed(struct world *w, u32 node, const struct swarm_step *st)
         return;
     u32 id = fetch_for_others(w, node, layer);
     struct fetch *f = &w->fetches->v[id];
-    if (!f->fetches) {
-        f->fetches = true;
-        count(w, layer, 1);
-    }
+    if (!f->fetches)
+        begins(w, f);
     end_stream(w, f);
     f->stream_at = st->first;
     f->registry_failures = 0;

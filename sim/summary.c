@@ -145,6 +145,7 @@ static void put_swarms(FILE *out, const struct world *w)
         const char *name;
         u64 n;
     } all[] = {{"fetchers_appointed", s.appointed},
+               {"fetchers_of_their_own", s.alone},
                {"fetchers_replaced", s.takeovers},
                {"fetchers_overlapped", s.overlaps},
                {"pieces_asked", s.asked},
