@@ -47,7 +47,7 @@ const struct scenario scenario_offices = {
     .summary = "offices in twelve time zones, each with its day and its night",
     .text = "A day in twenty minutes. What the first office of the morning fetched, the "
             "next one finds in its region. --set topology=FILE places the offices; each region is "
-            "a mesh of its own. Whole-blob fetches.",
+            "a mesh of its own.",
     .tune = tune,
     .plan = plan,
     .step = step,
