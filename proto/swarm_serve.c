@@ -338,9 +338,8 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     u32 fresh = 0, piece = SWARM_NONE;
     for (u32 p = 0; p < l->n && fresh < SWARM_OFFERING; p++)
         fresh += l->offers[p].state == OFFER_NO && piece_map_has(&l->map, p);
-    l->offer_room = l->complete                                    ? SWARM_GIVEN_FEW + 2
-                    : SWARM_GIVEN_FEW + fresh / 2 < SWARM_OFFERING ? SWARM_GIVEN_FEW + fresh / 2
-                                                                   : SWARM_OFFERING;
+    l->offer_room =
+        SWARM_GIVEN_FEW + fresh < SWARM_OFFERING ? SWARM_GIVEN_FEW + fresh : SWARM_OFFERING;
     while (l->offered < l->offer_room + 1) {
         piece = next_new(l);
         if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
