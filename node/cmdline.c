@@ -219,6 +219,7 @@ void cmdline_help(FILE *to)
         "  dray-node status            what it serves, fetches and keeps\n"
         "  dray-node why DIGEST        everything it knows about one layer\n"
         "  dray-node purge DIGEST      forget one layer\n"
+        "  dray-node prefetch IMAGE    fetch an image ahead of a rollout; --region: everywhere\n"
         "Keys:\n"
         "  dray-node keygen mesh                    print a key for the nodes of a region\n"
         "  dray-node keygen ticket KEYFILE PUBFILE  make a key pair for tracker and nodes\n"

@@ -15,6 +15,8 @@
 #include "node/scrub.h"
 #include "node/seeds.h"
 #include "node/tickets.h"
+#include "node/warm.h"
+#include "node/watch.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -60,8 +62,10 @@ struct node {
     struct seeds *seeds;
     struct tickets *tickets;
     struct revoked *revoked;
+    struct watches *watches;
     struct outcomes *outcomes;
     struct prefetch *prefetch;
+    struct warms *warms;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;

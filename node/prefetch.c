@@ -4,6 +4,7 @@
  * each order is looked at, while there are any. */
 #include "node/prefetch.h"
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,7 @@ static void order_free(struct order *o)
 static void drop(struct prefetch *p, struct order **at)
 {
     struct order *o = *at;
+    assert(o && p->count > 0);
     *at = o->next;
     p->count--;
     if (!o->claimed)
@@ -325,11 +327,12 @@ static struct order *order_new(struct node *n, const struct prefetch_order *from
 static void take(struct prefetch *p, struct order *o)
 {
     struct order **at = &p->first;
-    struct order *old = find(p, o->user, o->repository);
+    const struct order *old = find(p, o->user, o->repository);
+    bool claimed = old && old->claimed; /* another manifest of the same pull */
     if (p->count == PREFETCH_ORDERS)
         make_room(p);
     o->at_ms = uv_now(p->n->loop);
-    o->claimed = old && old->claimed; /* another manifest of the same pull */
+    o->claimed = claimed;
     while (*at)
         at = &(*at)->next;
     *at = o;

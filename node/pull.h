@@ -25,8 +25,9 @@ struct pull {
     char *ticket_text;
     char *fields[PULL_FIELDS_MAX]; /* "Accept: ..." as sent, in order */
     size_t n_fields;
-    u8 accept_hash[16];
+    u8 accept_hash[16]; /* accept_sum() of them */
 
+    bool remembered; /* were the registry silent, something could be said for it */
     struct upstream_ask *ask;
     struct question_waiter question;
     struct fill_waiter fill;
@@ -52,6 +53,8 @@ void pull_error(struct pull *p, enum oci_code code, const char *message, const c
 /* The common fields of an answer from the store or a fill. */
 void pull_add_source(struct pull *p, enum source source);
 void pull_reply(struct pull *p, int status, struct body *body, u64 length);
+/* How long the registry may be silent before what is remembered is said instead. */
+#define PULL_PATIENCE_MS 3000
 /* Sends this request on to the upstream with the user's Authorization; `cb` gets the answer. False:
  * answered already with an error. */
 bool pull_forward(struct pull *p, const char *method,

@@ -325,6 +325,7 @@ static void ask(struct pull *p)
         .authorization = p->authorization,
         .user = p->user,
         .digest = p->route.digest,
+        .patience_ms = pull_check(p) == AUTHZ_UNKNOWN ? 0 : PULL_PATIENCE_MS,
     };
     p->question.answered = on_answer;
     *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;

@@ -242,8 +242,9 @@ void inventory_own_accused(struct inventory *v, u16 from, u64 now_ns);
 struct inventory_items { /* where ops come from */
     const u8 *p;
     size_t len;
-    u16 from;   /* the peer */
-    bool quiet; /* not passed on: who else lacks them asks too */
+    u16 from;    /* the peer */
+    bool quiet;  /* not passed on: who else lacks them asks too */
+    u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
 size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at); /* bytes written */
 size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
@@ -267,6 +268,9 @@ void inventory_pending_drop(struct inventory *v, u16 o);
 
 /* inventory_link.c */
 void inventory_log(struct inventory *v, u16 table, u32 n, u16 via);
+/* The same in two steps, for rows that came by one link: true when it counts; how many did. */
+bool inventory_log_put(struct inventory *v, u16 table, u32 n, u16 via);
+void inventory_log_count(struct inventory *v, u32 count, u16 via);
 void inventory_links_fit(struct inventory *v, u64 now_ns); /* after the tree or silence changed */
 must_use int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns);
 bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64 now_ns);
@@ -296,12 +300,6 @@ struct inventory_wanted {
 void inventory_want_get(const u8 at[INVENTORY_WANT_BYTES], struct inventory_wanted *w);
 /* A message of its own; false: the queue is full, or no memory. */
 bool inventory_queue(struct inventory *v, u16 to, const void *bytes, size_t len);
-
-/* inventory_rice.c */
-/* malloc()ed bytes, owned by the caller; ERR_NOMEM. */
-must_use int inventory_rice_encode(const u32 *fp, u32 len, u8 **out, size_t *out_len);
-must_use int inventory_rice_decode(const u8 *bytes, size_t size, u32 len,
-                                   u32 **out); /* ERR_PROTO */
 
 /* inventory_talk.c */
 u64 inventory_talk_due(const struct inventory *v);

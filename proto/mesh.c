@@ -141,6 +141,7 @@ int mesh_new(struct mesh **out, const struct mesh_options *opt)
     }
     tell_key_ids(m);
     m->epoch_told = opt->inventory_epoch;
+    m->clear = opt->clear;
     *out = m;
     return 0;
 }

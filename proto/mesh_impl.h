@@ -70,6 +70,7 @@ struct mesh {
     struct purge *purge;
     struct swarm *swarm;
     u8 version_min, version_max;
+    bool clear; /* nothing is encrypted */
     unsigned version_turn;
     struct mesh_event_ring events;
     struct rng rng;    /* choices of peers */

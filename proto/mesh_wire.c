@@ -67,11 +67,12 @@ static bool take_message(struct mesh *m, const struct addr *from, const struct s
 
 int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t len, u64 now_ns)
 {
-    u8 text[LIMIT_DATAGRAM_BYTES];
+    u8 opened[LIMIT_DATAGRAM_BYTES];
+    const u8 *text = m->clear ? (const u8 *)buf + SEAL_HEAD : opened;
     struct seal_from seal;
     m->stats.datagrams_in++;
     m->stats.bytes_in += len;
-    enum seal_drop d = seal_open(m->seal, SEAL_DATAGRAM, buf, len, text, &seal);
+    enum seal_drop d = seal_open(m->seal, SEAL_DATAGRAM, buf, len, m->clear ? NULL : opened, &seal);
     if (d != SEAL_OK) {
         mesh_dropped(m, d, &seal, from, now_ns);
         mesh_pump(m, now_ns);

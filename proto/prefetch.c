@@ -55,3 +55,41 @@ int prefetch_unpack(struct prefetch_order *o, const void *data, size_t len)
     o->n = n;
     return 0;
 }
+
+/* --- images ---------------------------------------------------------------------------------- */
+
+static_assert(PREFETCH_IMAGE_MAX + PREFETCH_PLATFORM_MAX + 16 <= PREFETCH_IMAGE_BYTES_MAX,
+              "the longest fits");
+
+size_t prefetch_image_pack(const struct prefetch_image *i, u8 *out)
+{
+    struct wire_out w;
+    wire_out_init(&w, out, PREFETCH_IMAGE_BYTES_MAX);
+    wire_put_array(&w, 3);
+    wire_put_u64(&w, VERSION);
+    wire_put_text(&w, i->image);
+    wire_put_text(&w, i->platform);
+    assert(!wire_full(&w));
+    return w.len;
+}
+
+static bool is_printable(const char *text)
+{
+    for (; *text; text++)
+        if ((u8)*text <= 0x20 || (u8)*text >= 0x7f)
+            return false;
+    return true;
+}
+
+int prefetch_image_unpack(struct prefetch_image *i, const void *data, size_t len)
+{
+    struct wire_in r;
+    wire_in_init(&r, data, len);
+    if (len > PREFETCH_IMAGE_BYTES_MAX || wire_get_array(&r, 3) != 3 || wire_get_u64(&r) != VERSION)
+        return ERR_PROTO;
+    wire_get_text(&r, i->image, sizeof(i->image));
+    wire_get_text(&r, i->platform, sizeof(i->platform));
+    return wire_ok(&r) && wire_left(&r) == 0 && is_printable(i->image) && is_printable(i->platform)
+               ? 0
+               : ERR_PROTO;
+}

@@ -31,6 +31,21 @@ struct prefetch_order {
     } layers[PREFETCH_MAX];
 };
 
+/* The other kind: a node of the region that an operator told to warm it says to each other node
+ * which image, as POST /mesh/v1/prefetch-image: [version, image, platform], as they were typed. */
+#define PREFETCH_IMAGE_PATH      "/mesh/v1/prefetch-image"
+#define PREFETCH_IMAGE_MAX       767 /* a registry, a repository, a tag or digest */
+#define PREFETCH_PLATFORM_MAX    63
+#define PREFETCH_IMAGE_BYTES_MAX 1024
+
+struct prefetch_image {
+    char image[PREFETCH_IMAGE_MAX + 1], platform[PREFETCH_PLATFORM_MAX + 1];
+};
+/* `out` has PREFETCH_IMAGE_BYTES_MAX; returns the length. */
+size_t prefetch_image_pack(const struct prefetch_image *i, u8 *out);
+/* ERR_PROTO: malformed, too long, or with characters that no reference has. */
+must_use int prefetch_image_unpack(struct prefetch_image *i, const void *data, size_t len);
+
 /* Writes an order to `out` (PREFETCH_BYTES_MAX); returns its length. */
 size_t prefetch_pack(const struct prefetch_order *o, u8 *out);
 /* ERR_PROTO: malformed, or beyond a bound; `o->n` is then 0. */

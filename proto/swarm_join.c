@@ -114,7 +114,8 @@ static bool has_hope(const struct swarm_layer *l)
 void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool relays = l->home && l->home->relays;
-    if (!l->wanted && !relays && !(l->complete && l->join_ns))
+    bool lacks = l->wanted && !l->complete;
+    if (!lacks && !relays && !(l->complete && l->join_ns))
         return;
     if (l->n_ranks == 0)
         swarm_rank(s, l, now_ns);
@@ -126,7 +127,7 @@ void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         l->rank = 0;
     if (now_ns >= l->join_ns) {
         ask_home(s, l, now_ns);
-        if (l->complete) /* said once; the inventory tells the rest */
+        if (l->complete && !relays) /* said once; the inventory tells the rest */
             l->join_ns = 0;
     } else {
         swarm_wake(l, l->join_ns);

@@ -90,7 +90,7 @@ struct fetches {
     u64 registry_bytes, peer_bytes, wrong_bytes;
     u64 begun, worked, failed, wrong;
     struct samples first_byte;
-    u32 *fetchers; /* by layer fetched from the registry just now: pairs of layer and how many */
+    u64 *fetchers; /* from the registry just now: pairs of region and layer, and how many */
     size_t n_fetchers, fetchers_cap;
     u32 most_fetchers;
     struct swarm_stats past; /* of meshes that are gone */

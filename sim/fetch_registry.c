@@ -20,25 +20,27 @@ static void tell(struct world *w, const struct fetch *f, enum swarm_registry wha
 
 /* --- how many at once ------------------------------------------------------------------------ */
 
-static void count(struct world *w, u32 layer, int by)
+/* In the region of that node: each fetches for itself. */
+static void count(struct world *w, u32 node, u32 layer, int by)
 {
     struct fetches *s = w->fetches;
+    u64 key = (u64)w->hosts[node].place.region << 32 | layer;
     size_t i = 0;
-    while (i < s->n_fetchers && s->fetchers[2 * i] != layer)
+    while (i < s->n_fetchers && s->fetchers[2 * i] != key)
         i++;
     if (i == s->n_fetchers) {
         s->fetchers = mem_grow(s->fetchers, &s->fetchers_cap, 2 * (i + 1), sizeof(*s->fetchers));
-        s->fetchers[2 * i] = layer;
+        s->fetchers[2 * i] = key;
         s->fetchers[2 * i + 1] = 0;
         s->n_fetchers++;
     }
-    u32 *n = &s->fetchers[2 * i + 1];
+    u64 *n = &s->fetchers[2 * i + 1];
     assert(by > 0 || *n > 0);
-    *n += (u32)by;
+    *n += (u64)(i64)by;
     s->streams += (u32)by;
     if (*n > s->most_fetchers)
-        s->most_fetchers = *n;
-    measure_fetchers(w, layer, *n);
+        s->most_fetchers = (u32)*n;
+    measure_fetchers(w, layer, (u32)*n);
 }
 
 /* --- the stream ------------------------------------------------------------------------------ */
@@ -56,7 +58,7 @@ void fetch_registry_end(struct world *w, struct fetch *f)
 {
     end_stream(w, f);
     if (f->fetches)
-        count(w, f->layer, -1);
+        count(w, f->node, f->layer, -1);
     f->fetches = false;
     f->registry_from_ns = 0;
 }
@@ -105,7 +107,7 @@ void fetch_appointed(struct world *w, u32 node, const struct swarm_step *st)
     struct fetch *f = &w->fetches->v[id];
     if (!f->fetches) {
         f->fetches = true;
-        count(w, layer, 1);
+        count(w, node, layer, 1);
     }
     end_stream(w, f);
     f->stream_at = st->first;

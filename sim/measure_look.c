@@ -7,6 +7,7 @@
 #include "sim/host.h"
 #include "sim/measure.h"
 #include "sim/pull.h"
+#include "sim/user.h"
 
 /* --- who knows of a new layer ---------------------------------------------------------------- */
 
@@ -171,20 +172,22 @@ static u64 mesh_bytes_sent(const struct world *w, u64 *talk, u64 *datagrams)
 static void count_views(const struct world *w, struct record_second *s)
 {
     u64 sum = 0;
+    u32 views = 0;
     s->least_alive = UINT32_MAX;
     for (u32 i = 0; i < w->members; i++) {
         const struct host *h = &w->hosts[i];
-        s->paused += h->state == HOST_PAUSED;
+        s->paused += h->state == HOST_PAUSED && i < w->n;
         if (h->state != HOST_UP)
             continue;
         u32 alive = (u32)member_count(mesh_member(h->mesh), MEMBER_ALIVE);
-        s->up++;
+        s->up += i < w->n;
+        views++;
         sum += alive;
         s->least_alive = alive < s->least_alive ? alive : s->least_alive;
         s->most_alive = alive > s->most_alive ? alive : s->most_alive;
     }
-    s->least_alive = s->up ? s->least_alive : 0;
-    s->mean_alive = s->up ? (double)sum / s->up : 0;
+    s->least_alive = views ? s->least_alive : 0;
+    s->mean_alive = views ? (double)sum / views : 0;
 }
 
 static void write_row(struct world *w)
@@ -197,8 +200,11 @@ static void write_row(struct world *w)
                               .requests = w->pulls->requests,
                               .hits = w->pulls->hits,
                               .fetches = w->fetches->active,
-                              .pulls = w->pulls->active,
+                              .pulls = w->pulls->active + w->users->active,
                               .false_dead = m->false_dead};
+    for (int i = 0; i < USER_SOURCES; i++)
+        s.served += w->users->by[i];
+    s.served_own = w->users->by[USER_OWN_OFFICE];
     count_views(w, &s);
     record_second(w->record, world_now(w), &s);
     m->last_bytes = bytes;

@@ -75,7 +75,7 @@ void summary_take(struct summary *s, struct world *w, double wall_s)
     s->false_dead = m->false_dead;
     double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9;
     s->mesh_bytes_per_node_s = m->bytes_to_ns > m->bytes_from_ns
-                                   ? (double)(m->bytes_to - m->bytes_from) / span / w->n
+                                   ? (double)(m->bytes_to - m->bytes_from) / span / w->members
                                    : -1;
 }
 
@@ -186,6 +186,28 @@ static void put_swarms(FILE *out, const struct world *w)
             w->fetches->most_fetchers, w->fetches->wrong_bytes);
 }
 
+static void put_users(FILE *out, struct world *w)
+{
+    const struct users *u = w->users;
+    fprintf(out,
+            "  \"served_own_office\": %" PRIu64 ", \"served_own_region\": %" PRIu64
+            ", \"served_elsewhere\": %" PRIu64 ", \"streamed_by_trackers\": %" PRIu64 ",\n",
+            u->by[USER_OWN_OFFICE], u->by[USER_OWN_REGION], u->by[USER_ELSEWHERE],
+            u->by[USER_CENTRE]);
+    fprintf(out,
+            "  \"served_warm_own_office\": %" PRIu64 ", \"served_warm_own_region\": %" PRIu64
+            ", \"served_warm_elsewhere\": %" PRIu64 ", \"streamed_warm\": %" PRIu64 ",\n",
+            u->warm_by[USER_OWN_OFFICE], u->warm_by[USER_OWN_REGION], u->warm_by[USER_ELSEWHERE],
+            u->warm_by[USER_CENTRE]);
+    fprintf(out,
+            "  \"redirects\": %" PRIu64 ", \"tries_again\": %" PRIu64
+            ", \"layers_failed\": %" PRIu64 ", \"tickets_refused\": %" PRIu64
+            ", \"other_tracker_asked\": %" PRIu64 ",\n",
+            w->trackers->sent, u->retries, u->failed, u->refused_tickets, u->others_trackers);
+    put_errors(out, "rtt_error", &w->measure.rtt_error);
+    put_errors(out, "rtt_error_between_offices", &w->measure.rtt_error_offices);
+}
+
 void summary_figures(struct world *w, FILE *out)
 {
     struct measure *m = &w->measure;
@@ -200,7 +222,7 @@ void summary_figures(struct world *w, FILE *out)
     put_samples(out, "pull", &took);
     put_samples(out, "first_byte", &w->fetches->first_byte);
     put_seal(out, w);
-    double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->n;
+    double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->members;
     fprintf(out,
             "  \"crashes_not_followed_to_the_end\": %" PRIu64 ", \"deaths_across_cuts\": %" PRIu64
             ", \"suspicions\": %" PRIu64 ", \"refutations\": %" PRIu64 ",\n",
@@ -231,25 +253,8 @@ void summary_figures(struct world *w, FILE *out)
             ", \"registry_bytes\": %" PRIu64 ", \"peer_bytes\": %" PRIu64 ",\n",
             w->registry.asked, w->registry.limited, w->fetches->registry_bytes,
             w->fetches->peer_bytes);
+    put_users(out, w);
     put_swarms(out, w);
-    const struct users *u = w->users;
-    fprintf(out,
-            "  \"served_own_office\": %" PRIu64 ", \"served_own_region\": %" PRIu64
-            ", \"served_elsewhere\": %" PRIu64 ", \"streamed_by_trackers\": %" PRIu64 ",\n",
-            u->by[USER_OWN_OFFICE], u->by[USER_OWN_REGION], u->by[USER_ELSEWHERE],
-            u->by[USER_CENTRE]);
-    fprintf(out,
-            "  \"served_warm_own_office\": %" PRIu64 ", \"served_warm_own_region\": %" PRIu64
-            ", \"served_warm_elsewhere\": %" PRIu64 ", \"streamed_warm\": %" PRIu64 ",\n",
-            u->warm_by[USER_OWN_OFFICE], u->warm_by[USER_OWN_REGION], u->warm_by[USER_ELSEWHERE],
-            u->warm_by[USER_CENTRE]);
-    fprintf(out,
-            "  \"redirects\": %" PRIu64 ", \"tries_again\": %" PRIu64
-            ", \"layers_failed\": %" PRIu64 ", \"tickets_refused\": %" PRIu64
-            ", \"other_tracker_asked\": %" PRIu64 ",\n",
-            w->trackers->sent, u->retries, u->failed, u->refused_tickets, u->others_trackers);
-    put_errors(out, "rtt_error", &m->rtt_error);
-    put_errors(out, "rtt_error_between_offices", &m->rtt_error_offices);
     struct memo_stats memo; /* of the process, not of this run alone */
     memo_stats(&memo);
     fprintf(out, "  \"signatures\": %" PRIu64 ", \"signatures_computed\": %" PRIu64 ",\n",

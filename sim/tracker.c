@@ -51,6 +51,7 @@ static void forget(struct tracker *t)
     t->strikes = NULL;
     t->grants = NULL;
     t->n_grants = t->grants_size = t->n_probes = 0;
+    t->away = false;
 }
 
 static void learn(const struct world *w, struct tracker *t)
@@ -179,6 +180,26 @@ static void note_grant(struct tracker *t, u64 key, u64 now_ns)
     *g = (struct tracker_grant){key, now_ns};
 }
 
+/* True: it answered. Transport errors and 5xx, nothing else, mean that it is away. */
+static bool ask_registry(struct world *w, struct tracker *t, struct registry_answer *a)
+{
+    registry_ask(&w->registry, a);
+    if (a->status == 200)
+        registry_done(&w->registry, 0);
+    t->away = a->status == 0 || a->status >= 500;
+    t->asked_ns = world_now(w);
+    return a->status == 200;
+}
+
+/* While it is away it is asked each second whether it is back. */
+static bool is_away(struct world *w, struct tracker *t)
+{
+    struct registry_answer a;
+    if (t->away && world_now(w) - t->asked_ns >= SIM_S)
+        (void)ask_registry(w, t, &a);
+    return t->away;
+}
+
 /* May this user have this image? TRACKER_SENDS: yes. */
 static enum tracker_word permit(struct world *w, struct tracker *t, const struct tracker_wish *wish,
                                 u64 *wait_ns)
@@ -193,16 +214,12 @@ static enum tracker_word permit(struct world *w, struct tracker *t, const struct
     }
     if (age < TTL_NS)
         return TRACKER_SENDS;
-    registry_ask(&w->registry, &a);
-    if (a.status == 200) {
-        registry_done(&w->registry, 0);
+    if (ask_registry(w, t, &a)) {
         note_grant(t, key, world_now(w) + a.think_ns);
         *wait_ns = a.think_ns;
         return TRACKER_ASKS;
     }
-    /* Transport errors and 5xx, nothing else, let what was decided hold on. */
-    bool away = a.status == 0 || a.status >= 500;
-    return away && age < TTL_NS + w->k.grace ? TRACKER_SENDS : TRACKER_AWAY;
+    return t->away && age < TTL_NS + w->k.grace ? TRACKER_SENDS : TRACKER_AWAY;
 }
 
 /* --- does it answer? ------------------------------------------------------------------------- */
@@ -298,6 +315,7 @@ static void choose(struct world *w, struct tracker *t, const struct tracker_wish
                              .repository = repository,
                              .digest = &d,
                              .size = wish->bytes,
+                             .holders_only = is_away(w, t), /* nobody could fetch it */
                              .now_ms = ms};
     take_probes(w, t);
     look_around(w, t);

@@ -39,7 +39,9 @@ struct tracker {
     size_t n_probes, probes_cap;
     struct tracker_grant *grants;
     size_t n_grants, grants_size;
-    u32 streams; /* that run now */
+    u32 streams;  /* that run now */
+    bool away;    /* the registry is, by its last answer */
+    u64 asked_ns; /* when that was */
 };
 
 struct tracker_told { /* a report on its way */

@@ -292,6 +292,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
         rc = users_new(&t->users, c->users, t->disk, why);
     if (rc == 0 && !(t->circle = circle_new(t)))
         rc = ERR_NOMEM;
+    if (rc == 0 && !(t->watches = watches_new(t)))
+        rc = ERR_NOMEM;
     if (rc == 0) {
         news_begin(t);
         tracker_metrics(t);
@@ -466,6 +468,7 @@ static void close_rest(struct tracker *t)
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_close((uv_handle_t *)&t->lag, NULL);
     uv_close((uv_handle_t *)&t->ending, NULL);
+    watches_stop(t->watches);
     circle_stop(t->circle);
     revocations_stop(t->revocations);
     if (t->ping)
@@ -515,6 +518,7 @@ void tracker_del(struct tracker *t)
     chooser_del(t->chooser);
     roster_del(t->roster);
     regions_del(t->regions);
+    watches_del(t->watches);
     circle_del(t->circle);
     users_del(t->users);
     revocations_del(t->revocations);

@@ -26,6 +26,7 @@
 #include "tracker/rewrite.h"
 #include "tracker/tracker.h"
 #include "tracker/users.h"
+#include "tracker/watches.h"
 
 #define TRACKER_REALM_MAX 1024
 
@@ -67,6 +68,7 @@ struct tracker {
     size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
     struct circle *circle;
+    struct watches *watches;
     struct roster *roster; /* who is in the regions */
     struct prefetches *prefetches;
     struct chooser *chooser; /* who of them gets whom */

@@ -273,6 +273,22 @@ class Away(suite.Case):
         time.sleep(1.2)
         self.check_grace(node, headers)
 
+    def test_grace_where_it_is_silent(self):
+        """It takes requests and says nothing: it is not waited for again and again."""
+        front, node, headers = self.set_up(grace="60s")
+        self.warm(node, headers)
+        front.add(proxy.silence(), method=None, path="/")
+        time.sleep(1.2)
+        at = front.mark()
+        for _ in range(10):
+            for path, body in ((f"/v2/{REPO}/manifests/1", self.image.manifest),
+                               (f"/v2/{REPO}/blobs/{self.image.layer_digests[0]}",
+                                self.image.layers[0])):
+                got = node.get(path, headers=headers + images.MANIFEST_ACCEPT)
+                self.assertEqual((got.status, got.body), (200, body))
+            self.assertEqual(node.get("/v2/").status, 401)
+        self.assertLess(len(front.requests(since=at)), 10, "of thirty")
+
     def test_grace_ends(self):
         front, node, headers = self.set_up(grace="1s")
         self.warm(node, headers)

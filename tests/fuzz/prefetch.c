@@ -10,6 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct prefetch_order o, again;
     static u8 out[PREFETCH_BYTES_MAX];
+    struct prefetch_image image, same;
+    if (prefetch_image_unpack(&image, data, size) == 0) {
+        size_t n = prefetch_image_pack(&image, out);
+        if (prefetch_image_unpack(&same, out, n) || strcmp(same.image, image.image) != 0 ||
+            strcmp(same.platform, image.platform) != 0)
+            abort();
+    }
     if (prefetch_unpack(&o, data, size)) {
         if (o.n)
             abort();

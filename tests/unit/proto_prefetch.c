@@ -1,6 +1,7 @@
 /* Orders to prefetch: what was packed is read back, and nothing beyond its bounds. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -15,7 +16,7 @@ static void fill(size_t n, size_t ticket_n)
 {
     memset(text, 'x', sizeof(text));
     memset(&order, 0, sizeof(order));
-    strcpy(order.repository, "team/app");
+    snprintf(order.repository, sizeof(order.repository), "team/app");
     order.n = n;
     for (size_t i = 0; i < n; i++) {
         order.layers[i].digest.alg = DIGEST_SHA256;
@@ -80,11 +81,31 @@ static void what_is_malformed_is_refused(void **state)
     }
 }
 
+static void images(void **state)
+{
+    struct prefetch_image one = {.image = "reg.example/a/b:1", .platform = "linux/amd64"}, two;
+    (void)state;
+    size_t len = prefetch_image_pack(&one, bytes);
+    assert_int_equal(prefetch_image_unpack(&two, bytes, len), 0);
+    assert_string_equal(two.image, one.image);
+    assert_string_equal(two.platform, one.platform);
+    for (size_t cut = 0; cut < len; cut++)
+        assert_int_equal(prefetch_image_unpack(&two, bytes, cut), ERR_PROTO);
+    snprintf(one.image, sizeof(one.image), "a b");
+    len = prefetch_image_pack(&one, bytes);
+    assert_int_equal(prefetch_image_unpack(&two, bytes, len), ERR_PROTO);
+    memset(one.image, 'x', PREFETCH_IMAGE_MAX);
+    one.image[PREFETCH_IMAGE_MAX] = 0;
+    len = prefetch_image_pack(&one, bytes);
+    assert_int_equal(prefetch_image_unpack(&two, bytes, len), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_packed_is_read_back),
         cmocka_unit_test(what_is_malformed_is_refused),
+        cmocka_unit_test(images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,22 +30,25 @@ static int end(void **state)
 static void an_answer_holds_for_a_while(void **state)
 {
     (void)state;
-    assert_false(pulse_is_fresh(p, &one, now) || pulse_is_down(p, &one, now));
+    assert_false(pulse_is_fresh(p, &one, 0, now) || pulse_is_down(p, &one, now));
     pulse_answered(p, &one, INT64_MAX, now);
-    assert_true(pulse_is_fresh(p, &one, now + PULSE_FRESH_MS - 1));
-    assert_false(pulse_is_fresh(p, &one, now + PULSE_FRESH_MS));
-    assert_false(pulse_is_fresh(p, &two, now) || pulse_is_astray(p, &one, now));
+    assert_true(pulse_is_fresh(p, &one, 0, now + PULSE_FRESH_MS - 1));
+    assert_false(pulse_is_fresh(p, &one, 0, now + PULSE_FRESH_MS));
+    assert_false(pulse_is_fresh(p, &two, 0, now) || pulse_is_astray(p, &one, now));
+    /* who was cut a moment ago wants to hear something newer */
+    assert_true(pulse_is_fresh(p, &one, now, now + 1));
+    assert_false(pulse_is_fresh(p, &one, now + 1, now + 1));
 }
 
 static void silence_bars_for_a_while(void **state)
 {
     (void)state;
     pulse_silent(p, &one, now);
-    assert_false(pulse_is_fresh(p, &one, now));
+    assert_false(pulse_is_fresh(p, &one, 0, now));
     assert_true(pulse_is_down(p, &one, now + PULSE_DOWN_MS - 1));
     assert_false(pulse_is_down(p, &one, now + PULSE_DOWN_MS) || pulse_is_down(p, &two, now));
     pulse_heard(p, &one, now + 1); /* it speaks: it is there */
-    assert_true(pulse_is_fresh(p, &one, now + 1) && !pulse_is_down(p, &one, now + 1));
+    assert_true(pulse_is_fresh(p, &one, 0, now + 1) && !pulse_is_down(p, &one, now + 1));
 }
 
 static void a_wrong_clock(void **state)
@@ -54,7 +57,7 @@ static void a_wrong_clock(void **state)
     pulse_answered(p, &one, PULSE_ASTRAY_MS, now);
     pulse_answered(p, &two, -PULSE_ASTRAY_MS - 1, now);
     assert_false(pulse_is_astray(p, &one, now));
-    assert_true(pulse_is_astray(p, &two, now) && pulse_is_fresh(p, &two, now));
+    assert_true(pulse_is_astray(p, &two, now) && pulse_is_fresh(p, &two, 0, now));
     assert_false(pulse_is_astray(p, &two, now + 60000)); /* it is looked at again */
     pulse_answered(p, &two, 0, now + 1);
     assert_false(pulse_is_astray(p, &two, now + 1));
@@ -85,8 +88,8 @@ static void a_thousand_questions_a_second_are_enough(void **state)
                 now += 1000;
         }
     pulse_answered(p, &one, 0, now);
-    assert_true(pulse_is_fresh(p, &one, now + PULSE_STALE_MS - 1));
-    assert_false(pulse_is_fresh(p, &one, now + PULSE_STALE_MS));
+    assert_true(pulse_is_fresh(p, &one, 0, now + PULSE_STALE_MS - 1));
+    assert_false(pulse_is_fresh(p, &one, 0, now + PULSE_STALE_MS));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
