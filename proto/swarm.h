@@ -72,8 +72,8 @@
 #define SWARM_MS          1000000ull
 #define SWARM_LEASE_NS    (250 * SWARM_MS)  /* told so often */
 #define SWARM_VOID_NS     (1000 * SWARM_MS) /* of silence end it */
-#define SWARM_UPLOADS     4                 /* pieces given at once, of all layers together */
-#define SWARM_UPLOADS_ONE 6                 /* of a layer that is one piece */
+#define SWARM_UPLOADS     2                 /* pieces given at once, of all layers together */
+#define SWARM_UPLOADS_ONE 4                 /* of a layer that is one piece */
 #define SWARM_WAITING     2                 /* requests held until there is room */
 #define SWARM_NEIGHBOURS  20                /* sought */
 #define SWARM_NEAR        15                /* of these */
@@ -86,6 +86,8 @@ struct swarm_options {
     const struct inventory *inventory; /* borrowed */
     struct rng rng;
     size_t datagram_max;
+    u32 uploads; /* pieces given at once; 0: SWARM_UPLOADS. More, and with it more requests under
+                    way, fill lines where each request waits in queues */
     u64 now_ns;
 };
 must_use int swarm_new(struct swarm **out, const struct swarm_options *opt); /* ERR_NOMEM */
