@@ -427,7 +427,9 @@ void fetch_ended(struct fill *f, int err, const char *why)
     bool refusing = f->refusing;
     fill_hold(f);
     f->paused = false;
-    if (refusing && !err) {
+    /* distribution 2.8 announces a long body with a 416, and sends a short one: its head says all
+     */
+    if (refusing && (!err || f->refusal.status == 416)) {
         if (f->state == FILL_ASKING)
             first_refused(f);
         else

@@ -14,6 +14,7 @@
 #include "proto/range.h"
 
 #define FAILURES_MAX    3 /* in a row, without a byte */
+#define REFUSALS_MAX    5 /* 429 and 5xx likewise: some seconds, or as long as it says */
 #define BACKOFF_MS      250
 #define BACKOFF_MAX_MS  5000
 #define RETRY_AFTER_MAX 60
@@ -78,7 +79,9 @@ static void refused(struct fill *f, const struct http_response *r)
     for (; text && *text >= '0' && *text <= '9' && after_s < RETRY_AFTER_MAX; text++)
         after_s = after_s * 10 + (u64)(*text - '0');
     fetch_leave(f);
-    if (r->status == 429 || r->status >= 500) {
+    if ((r->status == 429 || r->status >= 500) && s->failures >= REFUSALS_MAX) {
+        resign(f, SWARM_REGISTRY_CUT, "the registry does not recover");
+    } else if (r->status == 429 || r->status >= 500) {
         u64 ms = after_s ? (after_s < RETRY_AFTER_MAX ? after_s : RETRY_AFTER_MAX) * 1000
                          : backoff_ms(s);
         s->failures++;

@@ -231,6 +231,15 @@ void swarm_give_up(struct fill *f, const char *why)
         swarm_maybe_left(f);
 }
 
+/* Somebody else, who is not known to be done with it, or to lie. */
+static bool is_reading(const struct fill *f, const struct node_key *fetcher)
+{
+    const struct mesh *m = swarm_mesh(f);
+    return !node_key_equal(fetcher, mesh_key(m)) &&
+           !peers_is_convicted(f->set->opt.peers, fetcher) &&
+           !inventory_is_held_by(mesh_inventory(m), &f->digest, fetcher);
+}
+
 /* Whoever says that he holds it, and gives nothing, must not keep us for ever. */
 void swarm_tick(struct fill *f)
 {
@@ -249,7 +258,8 @@ void swarm_tick(struct fill *f)
         s->progress_ns = now;
         return;
     }
-    u64 patience = v.fetcher_known ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS;
+    bool read = v.fetcher_known && is_reading(f, &v.fetcher);
+    u64 patience = read ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS;
     if (s->n_bad > 0 && !s->looked_at_bad && waited > patience / 2) {
         s->looked_at_bad = true; /* who lied, the chain or the piece? */
         origin_decide(f, s->bad[0].number);

@@ -14,6 +14,7 @@
 
 #include "node/pull_document.h"
 #include "proto/limits.h"
+#include "runtime/accept.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/sockaddr.h"
@@ -345,8 +346,7 @@ static void on_ended(void *arg, const struct http_ended *e)
  * them. */
 static int keep_fields(struct pull *p, const struct http_request *r)
 {
-    crypto_generichash_state st;
-    crypto_generichash_init(&st, NULL, 0, sizeof(p->accept_hash));
+    accept_sum(r, p->accept_hash);
     for (size_t i = 0; i < r->n_fields; i++) {
         const struct http_field *f = &r->fields[i];
         if (f->name.n != 6 || strncasecmp(f->name.p, "Accept", 6) != 0)
@@ -359,9 +359,7 @@ static int keep_fields(struct pull *p, const struct http_request *r)
             return ERR_NOMEM;
         snprintf(line, cap, "Accept: %.*s", (int)f->value.n, f->value.p);
         p->fields[p->n_fields++] = line;
-        crypto_generichash_update(&st, (const u8 *)line, cap);
     }
-    crypto_generichash_final(&st, p->accept_hash, sizeof(p->accept_hash));
     const struct http_slice *auth = http_field(r, "Authorization");
     if (auth && auth->n > 0) {
         p->authorization = strndup(auth->p, auth->n);

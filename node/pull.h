@@ -25,7 +25,7 @@ struct pull {
     char *ticket_text;
     char *fields[PULL_FIELDS_MAX]; /* "Accept: ..." as sent, in order */
     size_t n_fields;
-    u8 accept_hash[16];
+    u8 accept_hash[16]; /* accept_sum() of them */
 
     bool remembered; /* were the registry silent, something could be said for it */
     struct upstream_ask *ask;

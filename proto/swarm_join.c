@@ -114,7 +114,8 @@ static bool has_hope(const struct swarm_layer *l)
 void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool relays = l->home && l->home->relays;
-    if (!l->wanted && !relays && !(l->complete && l->join_ns))
+    bool lacks = l->wanted && !l->complete;
+    if (!lacks && !relays && !(l->complete && l->join_ns))
         return;
     if (l->n_ranks == 0)
         swarm_rank(s, l, now_ns);

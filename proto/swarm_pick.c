@@ -10,11 +10,11 @@
 
 #include "proto/swarm_impl.h"
 
-#define DEPTH_LEAST 4
+#define DEPTH_LEAST 16
 #define LAST_PIECES 3 /* asked of up to three */
 #define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
 #define WIDER       4 /* more at once while fewer than STARTED are being answered */
-#define STARTED     2
+#define STARTED     12
 #define BUSY_MS     20
 #define PER_PEER    2 /* while others can be asked */
 

@@ -165,6 +165,19 @@ static bool say_instead(struct passage *p, const char *why)
     return true;
 }
 
+/* The answer is here as a whole. That is known with its last byte: the client may have it, and
+ * leave, before the transfer's end is told. */
+static void collected(struct passage *p)
+{
+    if (!p->collecting)
+        return;
+    p->collecting = false;
+    if (p->answer.status == 200 && p->wish.learn)
+        p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
+    if (away_wants(&p->away, p->answer.status))
+        away_take(p->t, &p->away, &p->oci, &p->answer);
+}
+
 static void on_head(void *arg, const struct http_response *r)
 {
     struct passage *p = arg;
@@ -192,6 +205,8 @@ static void on_head(void *arg, const struct http_response *r)
     p->t->pinged = true;
     tracker_count(p->t, p->route, r->status);
     u64 length = r->content_length == UINT64_MAX ? HTTP_LENGTH_UNKNOWN : r->content_length;
+    if (http_request(p->x)->method == HTTP_HEAD || length == 0)
+        collected(p);
     http_reply(p->x, r->status, &p->body, length);
 }
 
@@ -216,6 +231,8 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     p->len += len;
     if (p->collecting && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
         p->collecting = false;
+    if (p->collecting && p->answer.len == p->answer.content_length)
+        collected(p);
     http_wake(p->x);
     return HTTP_DATA_TAKEN;
 }
@@ -232,10 +249,8 @@ static void on_end(void *arg, int err, const char *why)
         p->replied = true;
         return;
     }
-    if (err == 0 && p->collecting && p->answer.status == 200 && p->wish.learn)
-        p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
-    if (err == 0 && p->collecting && away_wants(&p->away, p->answer.status))
-        away_take(p->t, &p->away, &p->oci, &p->answer);
+    if (err == 0)
+        collected(p);
     http_wake(p->x);
 }
 

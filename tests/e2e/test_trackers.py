@@ -314,6 +314,25 @@ class Watched(Office):
                 known = json.loads(t.get("/api/v1/why?user=x").body)["candidates"]
                 self.assertTrue(all(c["usable"] for c in known), "chosen again at once")
 
+    def test_a_held_port_waits_for_its_node(self):
+        """As systemd's do: who connects while the node is down is served when it is up again."""
+        t, = self.office(trackers=1, nodes=1)
+        node = self.region.nodes[0]
+        digest, data = self.image.layer_digests[0], self.image.layers[0]
+        node.stop()
+        node.hold()
+        node.start()
+        self.caches(t, 1)
+        url = wait_for(lambda: self.ask(t, digest).header("location"), PATIENCE_S, "a redirect")
+        self.assertEqual(wire.fetch(url, "GET", []).body, data)
+        node.kill()
+        got = []
+        waiting = threading.Thread(target=lambda: got.append(wire.fetch(url, "GET", [])))
+        waiting.start()
+        node.start()
+        waiting.join(PATIENCE_S)
+        self.assertEqual([a.body == data for a in got], [True])
+
     def test_lines_are_for_trackers(self):
         self.office(trackers=1, nodes=1)
         node = self.region.nodes[0]

@@ -56,6 +56,9 @@ def parse(argv):
     parser.add_argument("--front", choices=("retrying", "tcp"), default="retrying")
     parser.add_argument("--calm", action="store_true", help="nobody is killed: for comparison")
     parser.add_argument("--minutes", type=float, default=60, help="no new pull after so long")
+    parser.add_argument("--bare", action="store_true",
+                        help="the programs bind their ports themselves: who connects while one is "
+                             "down is refused; else the ports are held for them, as systemd does")
     parser.add_argument("--victims", default="tracker,node", help="who is killed")
     parser.add_argument("--small", action="store_true",
                         help="what `make test` plays: a few pulls, trackers alone are killed")
@@ -88,7 +91,12 @@ class Office:
         upstream = {"name": f"127.0.0.1:{self.line.port}", "url": self.line.url}
         self.region = region.Region(self, [upstream], region="office", tracker_key=pub,
                                     log={"level": "info"})
-        self.region.start(options.nodes)
+        for i in range(options.nodes):
+            node = self.region.add(f"n{i + 1}", start=False)
+            if not options.bare:
+                node.hold()
+            node.start()
+        self.region.wait_all()
         self.trackers = [tracker.Tracker(
             stage, self.line.url, start=False, ip=f"127.0.0.{i + 101}", name=f"t{i + 1}",
             public_url=self.name.url, mesh_key=self.region.key_file, ticket_key=key,
@@ -97,6 +105,8 @@ class Office:
         for t in self.trackers:
             t.config["trackers"] = [o.url for o in self.trackers]
             t.write_config()
+            if not options.bare:
+                t.hold()
             t.start()
         self.name.servers = [t.host for t in self.trackers]
         for t in self.trackers:
@@ -284,6 +294,7 @@ def summary(options, office, chaos, pullers, wall_s):
         }
     return {
         "clients": rows, "seconds": round(wall_s), "seed": options.seed, "front": options.front,
+        "ports": "bare" if options.bare else "held",
         "killed": chaos.killed if chaos else {},
         "repeated_by_the_front": getattr(office.name, "repeated", None),
         "layers_fetched_over_the_line": len(office.line.fetches()),
