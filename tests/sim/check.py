@@ -33,7 +33,7 @@ SMALL = {  # what makes each scenario small
     "partition": "--nodes 60 --set duration=160s",
     "origin-outage": "--nodes 30 --set duration=140s",
     "join-storm": "--nodes 100",
-    "offices": "--nodes 48 --set duration=240s",
+    "offices": "--nodes 24 --set duration=120s",
     "liars": "--nodes 40 --set duration=120s",
     "kraken": "--nodes 60 --set image_bytes=100MB",
     "pauses": "--nodes 80 --set duration=240s",
