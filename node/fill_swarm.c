@@ -217,6 +217,17 @@ void swarm_maybe_left(struct fill *f)
     fill_release(f);
 }
 
+static bool has_behind_gap(const struct fill *f)
+{
+    const struct fill_swarm *s = f->swarm;
+    u32 i = 0;
+    while (i < s->n && s->state[i] != PIECE_MISSING)
+        i++;
+    while (i < s->n && s->state[i] == PIECE_MISSING)
+        i++;
+    return i < s->n;
+}
+
 void swarm_give_up(struct fill *f, const char *why)
 {
     if (f->swarm->leaving || f->state > FILL_STREAMING)
@@ -224,6 +235,12 @@ void swarm_give_up(struct fill *f, const char *why)
     history_note(f->set->opt.history, &f->digest, "swarm",
                  "left with %" PRIu32 " of %" PRIu32 " pieces: %s", f->swarm->held, f->swarm->n,
                  why);
+    /* Pieces behind a gap are worth keeping: the rest is read by Range. */
+    if (!f->swarm->alone && !f->frozen && f->right.upstream && has_behind_gap(f)) {
+        f->swarm->alone = true;
+        origin_begin(f, 0);
+        return;
+    }
     swarm_close(f);
     if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
         fill_fail(f, ERR_UNREACHABLE, why);
@@ -382,6 +399,9 @@ void swarm_status(const struct fill *f, struct fill_status *st)
     st->held = f->swarm->held;
     st->appointed = f->swarm->appointed;
     st->size = f->claimed;
+    st->received = (u64)st->held * piece_size(f->claimed);
+    if (st->received > st->size)
+        st->received = st->size;
     st->peer = ask_name(f);
     if (swarm_look(mesh_swarm(m), &f->digest, &v, swarm_now(f))) {
         st->neighbours = v.neighbours;

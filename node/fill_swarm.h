@@ -75,8 +75,8 @@ struct fill_swarm {
     u8 *state;          /* enum piece_state of each */
     struct piece_request requests[LIMIT_SWARM_REQUESTS];
     unsigned jobs, reading_back;
+    bool alone;   /* nobody helps: we read what is missing ourselves, not appointed by a home */
     bool leaving; /* to go on without the swarm, when the jobs are done */
-    const char *leave_why;
     bool closed;
     u32 origin_pieces, disk_pieces;
     struct {

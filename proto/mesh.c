@@ -103,6 +103,7 @@ static int make_modules(struct mesh *m, const struct mesh_options *opt, const st
         .inventory = m->inventory,
         .rng = rng_split(rng, "swarm"),
         .datagram_max = MESH_TEXT_BYTES,
+        .uploads = opt->swarm_uploads,
         .now_ns = opt->now_ns,
     };
     return err ? err : swarm_new(&m->swarm, &swarm);
@@ -291,10 +292,9 @@ void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
     const u8 *sender = in && len >= SEAL_OVERHEAD ? in + 5 : NULL;
     if (in)
         seal_warm(m->seal, step - 2, in, len);
-    if (step < 4) {
-        member_warm(m->member, step - 1, sender);
-        inventory_warm(m->inventory, step - 1, sender);
-    }
+    member_warm(m->member, step - 1, sender);
+    if (step == 2)
+        inventory_warm(m->inventory, 1, sender);
 }
 
 void mesh_expire(struct mesh *m, u64 now_ns)

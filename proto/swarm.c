@@ -25,6 +25,10 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->inventory = opt->inventory;
     s->rng = opt->rng;
     s->datagram_max = opt->datagram_max;
+    /* The figures of lines that answer at once, or of such where requests stand in queues. */
+    s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
+    s->depth_least = opt->uploads ? 4 * opt->uploads : 4;
+    s->started_least = opt->uploads ? 3 * opt->uploads : 2;
     return 0;
 }
 
@@ -248,6 +252,10 @@ int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns)
     struct swarm_layer *l = swarm_find(s, &want->digest);
     if (want->size == 0 || piece_count(want->size) == 0)
         return ERR_INVAL;
+    if (l && l->complete) { /* it is lost, then */
+        swarm_leave(s, &want->digest, now_ns);
+        l = swarm_find(s, &want->digest);
+    }
     if (!l && !(l = swarm_add(s, &want->digest, now_ns)))
         return ERR_FULL;
     int err = swarm_cut(s, l, want->size, now_ns);
@@ -327,7 +335,7 @@ int swarm_seed(struct swarm *s, const struct digest *d, u64 size, u64 now_ns)
     int err = swarm_cut(s, l, size, now_ns);
     if (err)
         return err;
-    if (l->complete)
+    if (l->complete || l->wanted)
         return 0;
     /* One of few seeds offers each piece once; many tell all that they have. */
     if (inventory_holders(s->inventory, d, NULL, 0) < SWARM_RANKS)

@@ -72,8 +72,8 @@
 #define SWARM_MS          1000000ull
 #define SWARM_LEASE_NS    (250 * SWARM_MS)  /* told so often */
 #define SWARM_VOID_NS     (1000 * SWARM_MS) /* of silence end it */
-#define SWARM_UPLOADS     4                 /* pieces given at once, of all layers together */
-#define SWARM_UPLOADS_ONE 6                 /* of a layer that is one piece */
+#define SWARM_UPLOADS     2                 /* pieces given at once, of all layers together */
+#define SWARM_UPLOADS_ONE 4                 /* of a layer that is one piece */
 #define SWARM_WAITING     2                 /* requests held until there is room */
 #define SWARM_NEIGHBOURS  20                /* sought */
 #define SWARM_NEAR        15                /* of these */
@@ -86,6 +86,8 @@ struct swarm_options {
     const struct inventory *inventory; /* borrowed */
     struct rng rng;
     size_t datagram_max;
+    u32 uploads; /* pieces given at once; 0: SWARM_UPLOADS. More, and with it more requests under
+                    way, fill lines where each request waits in queues */
     u64 now_ns;
 };
 must_use int swarm_new(struct swarm **out, const struct swarm_options *opt); /* ERR_NOMEM */
@@ -99,7 +101,7 @@ struct swarm_want {
     bool can_fetch; /* a right is at hand here: credentials, or a user's just granted */
     char origin[SWARM_ORIGIN_MAX + 1]; /* for whoever is appointed; "" when unknown */
 };
-/* We want it. Again: can_fetch and origin are taken anew. ERR_FULL: LIMIT_SWARMS; ERR_INVAL: size 0
+/* We want it, and do not hold it (any more). Again: can_fetch and origin are taken anew. ERR_FULL: LIMIT_SWARMS; ERR_INVAL: size 0
  * or more than LIMIT_PIECES hold; ERR_EXISTS: known here under another size; ERR_NOMEM. */
 must_use int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns);
 /* We do not want it any more. Requests are cancelled without steps, held ones dropped by steps. */
@@ -215,7 +217,7 @@ bool swarm_look(const struct swarm *s, const struct digest *d, struct swarm_view
 bool swarm_is_fetcher(const struct swarm *s, const struct digest *d, const struct node_key *k);
 
 struct swarm_stats {
-    u64 appointed, takeovers, overlaps; /* overlaps: two fetchers were seen at once */
+    u64 appointed, alone, takeovers, overlaps; /* overlaps: two fetchers were seen at once */
     u64 asked, came, wrong, missing, busy, failed, cancelled, late, duplicate;
     u64 offered, offered_again, served, held, refused;
     u64 malformed;

@@ -41,7 +41,6 @@ void fetch_fini(struct world *w)
     free(s->requests_free);
     free(s->convicted);
     free(s->first_byte.v);
-    free(s->fetchers);
     shelf_fini(&s->distinct);
     free(s);
 }

@@ -94,7 +94,7 @@ class Gone(BadPeers):
     """Holders send no more than 4 MiB/s, so that one can be caught half way."""
 
     def begin(self):
-        nodes = self.region(limits={"upload": "4MiB/s"})
+        nodes = self.region(limits={"upload": "1536KiB/s"})  # for a second or two
         data, digest, path = self.layer()
         self.hold(digest, data, nodes[1:])
         reader = Reader(nodes[0], path)

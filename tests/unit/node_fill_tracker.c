@@ -269,7 +269,7 @@ static void test_a_tracker_not_in_sight(void **state)
     client_expect_failed(&client, ERR_NOTFOUND);
     client_init(&client, &rig);
     mesh_double.trackers[0].dead = false;
-    mesh_double.trackers[0].record.role = MEMBER_NODE;
+    mesh_double.trackers[0].record.role = MEMBER_TRACKER + 1; /* of a later version */
     join_with(&client, TICKET, 0, false);
     client_expect_failed(&client, ERR_NOTFOUND);
     mesh_double.off = true;
