@@ -1,6 +1,7 @@
 /* region_report.c - the region as operators see it: JSON for status and members, metrics.
  *
  * Names are relied upon by dray-node status, dashboards and scripts (docs/operations.md). */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,21 @@ static json_t *milliseconds(u64 ns)
     return json_real((double)us / 1000);
 }
 
+/* What others call themselves may be no UTF-8, which JSON must be: then its ASCII counts. */
+static json_t *text(const char *s)
+{
+    json_t *as_it_is = json_string(s);
+    if (as_it_is)
+        return as_it_is;
+    char ascii[MEMBER_URL_MAX + 1];
+    static_assert(MEMBER_TEXT_MAX <= MEMBER_URL_MAX, "any text of a member fits");
+    snprintf(ascii, sizeof(ascii), "%s", s);
+    for (char *c = ascii; *c; c++)
+        if ((u8)*c >= 0x80)
+            *c = '?';
+    return json_string(ascii);
+}
+
 static void format_id(char text[9], u32 id)
 {
     snprintf(text, 9, "%08x", id);
@@ -40,8 +56,8 @@ static json_t *report_keys(const struct region *r)
     for (size_t i = 0; i < r->ring.n; i++) {
         char id[9];
         format_id(id, seal_key_id(&r->ring.keys[i]));
-        json_array_append_new(all, json_pack("{s:s, s:s, s:b}", "name", r->ring.names[i], "id", id,
-                                             "seals", (int)(i == 0)));
+        json_array_append_new(all, json_pack("{s:o, s:s, s:b}", "name", text(r->ring.names[i]),
+                                             "id", id, "seals", (int)(i == 0)));
     }
     return all;
 }
@@ -126,11 +142,12 @@ static json_t *report_record(const struct member_record *m, const char *state)
     char key[NODE_KEY_TEXT_SIZE], address[ADDR_TEXT_SIZE];
     node_key_format(&m->key, key);
     addr_format(&m->addr, address);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i}}", "name", m->name,
-                     "key", key, "address", address, "state", state, "role",
-                     m->role == MEMBER_TRACKER ? "tracker" : "node", "rack", m->rack, "region",
-                     m->region, "public_url", m->public_url, "can_fetch", (int)m->can_fetch, "wire",
-                     "min", (int)m->version_min, "max", (int)m->version_max);
+    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:{s:i, s:i}}", "name",
+                     text(m->name), "key", key, "address", address, "state", state, "role",
+                     m->role == MEMBER_TRACKER ? "tracker" : "node", "rack", text(m->rack),
+                     "region", text(m->region), "public_url", text(m->public_url), "can_fetch",
+                     (int)m->can_fetch, "wire", "min", (int)m->version_min, "max",
+                     (int)m->version_max);
 }
 
 static void add_view(json_t *one, const struct member_view *v, u64 now)

@@ -642,6 +642,39 @@ static void without_a_region_all_is_quiet(void **state)
     json_decref(members);
 }
 
+/* Names are not checked on the wire: each member is shown, whatever it calls itself. */
+static void a_name_that_is_no_text_is_shown_in_ascii(void **state)
+{
+    (void)state;
+    snprintf(ones[1].name, sizeof(ones[1].name),
+             "r\xc3\xa4"
+             "ck-\xff\xfe");
+    snprintf(ones[2].name, sizeof(ones[2].name),
+             "r\xc3\xa4"
+             "ck");
+    start(&ones[0], "127.0.0.1", NULL);
+    const char *seed[] = {ones[0].listen, NULL};
+    start(&ones[1], "127.0.0.2", seed);
+    start(&ones[2], "127.0.0.3", seed);
+    until(living(&ones[0]) == 3);
+    struct region_config c = {.name = "node-0", .region = "test"};
+    json_t *report = region_report_members(ones[0].region, &c), *one;
+    json_t *members = json_object_get(report, "members");
+    size_t i, as_it_is = 0, in_ascii = 0;
+    assert_int_equal(json_array_size(members), 3);
+    json_array_foreach(members, i, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        assert_non_null(name);
+        assert_string_equal(json_string_value(json_object_get(one, "region")), "test");
+        as_it_is += strcmp(name, ones[2].name) == 0;
+        in_ascii += strcmp(name, "r?\?ck-??") == 0;
+    }
+    assert_int_equal(as_it_is, 1);
+    assert_int_equal(in_ascii, 1);
+    json_decref(report);
+}
+
 /* ---------------------------------------------------------------------------------------------- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
@@ -692,6 +725,7 @@ int main(void)
         TEST(a_late_loop_distrusts_itself),
         TEST(a_busy_port_is_said_at_the_start),
         TEST(without_a_region_all_is_quiet),
+        TEST(a_name_that_is_no_text_is_shown_in_ascii),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
