@@ -267,8 +267,8 @@ static void resigned(struct swarm_layer *l, const struct swarm_lease *lease, u64
     if (swarm_rank_of(l, &lease->fetcher) < SWARM_RANKS)
         h->rank_ns[swarm_rank_of(l, &lease->fetcher)] = now_ns + for_ns;
     h->cuts += lease->state == LEASE_CUT && h->cuts < CUTS_MAX + 4;
-    if (h->cuts >= CUTS_MAX)
-        h->hold_ns = now_ns + (HOLD_NS << (h->cuts - CUTS_MAX));
+    /* It is barred, so that the next one may be appointed at once: users wait. */
+    h->hold_ns = h->cuts < CUTS_MAX ? 0 : now_ns + (HOLD_NS << (h->cuts - CUTS_MAX));
 }
 
 /* What a fetcher says of itself, or a rank of somebody. */

@@ -3,6 +3,7 @@
 #include "mesh_rig.h"
 
 #include "proto/pieces.h"
+#include "proto/swarm_impl.h"
 
 #define SIZE   (20 * 256 * KIB) /* 20 pieces */
 #define PIECES 20u
@@ -17,11 +18,11 @@ struct crowd {
     struct rig *r;
     struct digest d;
     bool has[RIG_NODES][PIECES], wants[RIG_NODES], complete[RIG_NODES], fetches[RIG_NODES];
-    bool spoils[RIG_NODES], silent[RIG_NODES], cut[RIG_NODES];
+    bool spoils[RIG_NODES], silent[RIG_NODES], cut[RIG_NODES], refuses[RIG_NODES];
     u32 cursor[RIG_NODES];
     struct held held[512];
     size_t n_held;
-    size_t fetches_begun, at_once, given_up, registry_pieces, wrong;
+    size_t fetches_begun, at_once, given_up, registry_pieces, wrong, refused;
 };
 
 static struct crowd *crowd_new(size_t nodes)
@@ -136,6 +137,11 @@ static void step(struct crowd *c, size_t i, const struct swarm_step *st)
     case SWARM_FETCH:
         assert_string_equal(st->origin, "hub/app");
         assert_true(st->first <= PIECES);
+        if (c->refuses[i]) {
+            c->refused++;
+            mesh_swarm_registry(mesh_at(c, i), &c->d, SWARM_REGISTRY_REFUSED, 0, c->r->now_ns);
+            break;
+        }
         if (!c->wants[i])
             join(c, i, true);
         c->fetches_begun += !c->fetches[i];
@@ -366,6 +372,42 @@ static void a_lost_piece_is_told_to_all(void **state)
     crowd_del(c);
 }
 
+/* Whoever may not read it says so, and the next one is appointed at once: somebody waits. */
+static void a_refusal_costs_no_time(void **state)
+{
+    (void)state;
+    size_t refused = 0;
+    for (size_t asker = 0; asker < 4; asker++) {
+        struct crowd *c = crowd_new(4);
+        for (size_t i = 0; i < 4; i++)
+            c->refuses[i] = i != asker;
+        join(c, asker, true);
+        u64 until = c->r->now_ns + SWARM_VOID_NS;
+        while (!c->fetches[asker] && c->r->now_ns < until)
+            tick(c);
+        assert_true(c->fetches[asker]);
+        assert_true(run(c, 20 * S));
+        refused += c->refused;
+        crowd_del(c);
+    }
+    assert_true(refused > 0); /* or nobody else was the home */
+}
+
+/* Nobody may read it: whoever waits is told in time, and again. */
+static void where_all_are_refused_it_is_said(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(4);
+    for (size_t i = 0; i < 4; i++)
+        c->refuses[i] = true;
+    join(c, 0, true);
+    join(c, 1, true);
+    assert_false(run(c, 10 * S));
+    assert_true(c->given_up >= 2);
+    assert_true(c->refused >= 2 && c->refused <= 8); /* and none is asked again and again */
+    crowd_del(c);
+}
+
 static void serving_is_bounded(void **state)
 {
     (void)state;
@@ -381,8 +423,8 @@ static void serving_is_bounded(void **state)
         busy += a == SWARM_ANSWER_BUSY;
         ids[i] = a == SWARM_ANSWER_NOW ? id : 0;
     }
-    assert_true(now > 0 && now <= SWARM_UPLOADS_ONE + SWARM_UPLOADS && waits > 0 &&
-                waits <= SWARM_WAITING);
+    assert_int_equal(now, SWARM_OFFERING); /* the one seed */
+    assert_in_range(waits, 1, SWARM_WAITING);
     assert_int_equal(now + waits + busy, 64);
     for (u32 i = 0; i < 64; i++)
         mesh_swarm_served(m, ids[i], true, c->r->now_ns);
@@ -444,6 +486,8 @@ int main(void)
         cmocka_unit_test(wrong_pieces_come_from_elsewhere),
         cmocka_unit_test(nobody_can_and_all_are_told),
         cmocka_unit_test(a_lost_piece_is_told_to_all),
+        cmocka_unit_test(a_refusal_costs_no_time),
+        cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
