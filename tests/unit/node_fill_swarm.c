@@ -361,6 +361,109 @@ static void test_going_on_alone(void **state)
     end_swarm();
 }
 
+/* --- ends ------------------------------------------------------------------------------------
+ */
+
+static void script_status(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    if (*(const int *)arg > 0)
+        say_answer(p, *(const int *)arg, "", "{}");
+    else
+        hang_up(p);
+}
+
+static bool has_failed(void *arg)
+{
+    (void)arg;
+    return client.failed;
+}
+
+static bool has_resigned(void *arg)
+{
+    (void)arg;
+    size_t n = mesh_double.swarm.n_registry;
+    enum swarm_registry last = mesh_double.swarm.registry[(n + DOUBLE_CAME - 1) % DOUBLE_CAME];
+    return n > 0 && (last == SWARM_REGISTRY_REFUSED || last == SWARM_REGISTRY_CUT);
+}
+
+/* Before a registry that answers so, and nothing else. */
+static void begin_refused(int *status)
+{
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    server_del(registry);
+    registry = server_new(script_status, status, NULL);
+    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
+    rig_timer_max_ms = 2; /* later is soon */
+    struct fill_source src = {
+        .upstream = rig.upstreams[1], .repository = "team/app", .proven = true, .size = SIZE};
+    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+}
+
+static void end_refused(void)
+{
+    rig_wait_idle(&rig);
+    rig_timer_max_ms = 0;
+    assert_true(mesh_double.swarm.left > 0);
+    end_swarm();
+}
+
+static int statuses[] = {401, 403, 404, 429, 500, 503, 0};
+
+static void test_who_is_refused_is_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(statuses); i++) {
+        begin_refused(&statuses[i]);
+        order(SWARM_FETCH, 0);
+        rig_wait(&rig, has_resigned, NULL);
+        order(SWARM_GIVE_UP, 0);
+        rig_wait(&rig, has_failed, NULL);
+        assert_true(client.err < 0);
+        assert_int_equal(client.refusal, statuses[i]);
+        end_refused();
+    }
+}
+
+/* Nobody appoints us, nobody has it, nobody says so. */
+static void test_who_is_alone_is_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(statuses); i++) {
+        begin_refused(&statuses[i]);
+        pass_ms(60 * 1000);
+        rig_wait(&rig, has_failed, NULL);
+        assert_int_equal(client.refusal, statuses[i]);
+        end_refused();
+    }
+}
+
+static bool passes_until_ended(void *arg)
+{
+    (void)arg;
+    pass_ms(100);
+    return client.ended || client.failed;
+}
+
+/* What came of a peer that is gone since is no whole layer: the answer is cut. */
+static void test_an_answer_that_cannot_go_on_is_cut(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(statuses); i++) {
+        begin_refused(&statuses[i]);
+        u32 a = ask(0, 0, 2), b = ask(0, 4, 1);
+        assert_int_equal(outcome_of(a), SWARM_WORKED);
+        assert_int_equal(outcome_of(b), SWARM_WORKED);
+        order(SWARM_FETCH, 2);
+        rig_wait(&rig, has_resigned, NULL);
+        rig_wait(&rig, passes_until_ended, NULL);
+        client_expect_cut(&client, &layer);
+        assert_true(client.len <= 2 * PIECE);
+        end_refused();
+    }
+}
+
 static void test_pieces_outlive_a_restart(void **state)
 {
     (void)state;
@@ -438,6 +541,9 @@ int main(void)
         cmocka_unit_test(test_claims_of_anybody),
         cmocka_unit_test(test_a_consistent_forgery),
         cmocka_unit_test(test_going_on_alone),
+        cmocka_unit_test(test_who_is_refused_is_told),
+        cmocka_unit_test(test_who_is_alone_is_told),
+        cmocka_unit_test(test_an_answer_that_cannot_go_on_is_cut),
         cmocka_unit_test(test_pieces_outlive_a_restart),
         cmocka_unit_test(test_pieces_outlive_a_restart_alone),
         cmocka_unit_test(test_cancelled_requests),
