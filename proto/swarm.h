@@ -101,8 +101,9 @@ struct swarm_want {
     bool can_fetch; /* a right is at hand here: credentials, or a user's just granted */
     char origin[SWARM_ORIGIN_MAX + 1]; /* for whoever is appointed; "" when unknown */
 };
-/* We want it, and do not hold it (any more). Again: can_fetch and origin are taken anew. ERR_FULL: LIMIT_SWARMS; ERR_INVAL: size 0
- * or more than LIMIT_PIECES hold; ERR_EXISTS: known here under another size; ERR_NOMEM. */
+/* We want it, and do not hold it (any more). Again: can_fetch and origin are taken anew. ERR_FULL:
+ * LIMIT_SWARMS; ERR_INVAL: size 0 or more than LIMIT_PIECES hold; ERR_EXISTS: known here under
+ * another size; ERR_NOMEM. */
 must_use int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns);
 /* We do not want it any more. Requests are cancelled without steps, held ones dropped by steps. */
 void swarm_leave(struct swarm *s, const struct digest *d, u64 now_ns);

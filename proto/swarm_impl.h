@@ -192,7 +192,6 @@ struct swarm_layer {
     u8 *avail, *asked;
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
-    u32 offer_room;             /* how many may be at once */
     u32 offer_at;
     u64 piece_ns;  /* how long one takes, from its first byte on */
     u64 upload_ns; /* likewise, to a peer */

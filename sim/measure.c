@@ -333,12 +333,13 @@ void measure_convicted(struct world *w, u32 node, u32 peer)
 static bool is_settled(const struct world *w)
 {
     for (u32 i = 0; i < w->n; i++)
-        if (w->hosts[i].state == HOST_UP && world_now(w) - w->hosts[i].since_ns < SETTLED_NS)
+        if (w->hosts[i].lies != HOST_HONEST ||
+            (w->hosts[i].state == HOST_UP && world_now(w) - w->hosts[i].since_ns < SETTLED_NS))
             return false;
     return true;
 }
 
-/* Two may meet after a cut or a death; more than two never. */
+/* Two may meet after a cut or a death; more than two never. Liars can make more. */
 void measure_fetchers(struct world *w, u32 layer, u32 n)
 {
     if (n > 2 && is_settled(w) && !is_cut(w) && w->measure.cut_ns < world_now(w) &&

@@ -250,7 +250,8 @@ def check_compilers(o):
 def compile_command(o, source):
     with open(o.build + "/compile_commands.json") as f:
         for c in json.load(f):
-            if os.path.samefile(os.path.join(c["directory"], c["file"]), os.path.join(o.tree, source)):
+            file = os.path.join(c["directory"], c["file"])  # one that is made may not be there yet
+            if os.path.exists(file) and os.path.samefile(file, os.path.join(o.tree, source)):
                 return c["directory"], shlex.split(c["command"])
     raise Failed("no compile command for " + source)
 
