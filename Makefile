@@ -4,6 +4,7 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 LAB     ?=
+SOAK    ?=
 DEMO    ?=
 JOBS    ?= $(shell nproc)
 
@@ -14,7 +15,7 @@ build = build/release
 # A node of the next wire version, which the lab upgrades a region to.
 next = build/next
 
-.PHONY: help deps build demo test bench lint fmt fuzz lab install package clean
+.PHONY: help deps build demo test conformance bench lint fmt fuzz lab soak install package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +23,8 @@ help:
 	@echo
 	@echo "  make demo      a registry far away, a tracker, two offices, people who pull  (DEMO=--stay: look on)"
 	@echo "  make test      builds and tests everything: units, faults, real clients, sanitizers"
+	@echo
+	@echo "  make conformance  the OCI checks, side by side: a registry, the tracker before it, a node"
 	@echo
 	@echo "  make build     dray-node, dray-tracker and dray-sim, in $(build)"
 	@echo "  make install   program, systemd unit, user, /etc/dray/node.yaml  (PREFIX, DESTDIR)"
@@ -32,6 +35,7 @@ help:
 	@echo "  make fuzz      every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "  make bench     side by side with nginx, Varnish and docker-registry: docs/benchmarks.md"
 	@echo "  make lab       whole regions in network namespaces: cuts, crashes, upgrades (LAB=NAME: one of them)"
+	@echo "  make soak      real clients pull a thousand times while nodes and one of two trackers are killed"
 	@echo "  make deps      the Debian packages for all of this (each target asks for its own)"
 	@echo "  make clean     removes build/"
 	@echo
@@ -53,6 +57,11 @@ demo: build
 test:
 	@.ci/deps build test
 	@tests/run.sh $(JOBS)
+
+conformance: build
+	@.ci/deps test
+	@DRAY_NODE=$(CURDIR)/$(build)/dray-node DRAY_TRACKER=$(CURDIR)/$(build)/dray-tracker \
+		/usr/bin/python3 -B tests/e2e/test_conformance.py
 
 bench: build
 	@.ci/deps bench
@@ -78,6 +87,11 @@ lab: build
 	@cmake --build $(next) -j $(JOBS) --target dray-node
 	@/usr/bin/python3 -B tests/lab/run.py --node $(build)/dray-node --next $(next)/dray-node \
 		--logs $(build)/lab-logs $(LAB)
+
+soak: build
+	@.ci/deps test
+	@/usr/bin/python3 -B tests/soak/soak.py --node $(build)/dray-node --tracker $(build)/dray-tracker \
+		--logs $(build)/soak-logs --out $(build)/soak.json $(SOAK)
 
 install: build
 	@DESTDIR='$(DESTDIR)' cmake --install $(build) --prefix '$(PREFIX)'

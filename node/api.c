@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "node/node_internal.h"
 #include "node/report.h"
@@ -67,8 +68,14 @@ static bool may_ask(const struct node *n, const struct http_request *r)
 
 /* --- the endpoints --------------------------------------------------------------------------- */
 
+/* Its Date tells trackers how far our clock is off (RFC 9110, 5.6.7: in this form). */
 static void healthz(struct node *n, struct http_exchange *x)
 {
+    time_t now = (time_t)(wall_ms() / 1000);
+    struct tm tm;
+    char date[64];
+    if (gmtime_r(&now, &tm) && strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        http_add(x, "Date", "%s", date);
     reply_plain(n, x, 200, "ok\n");
 }
 
@@ -181,6 +188,71 @@ static void purge(struct node *n, struct http_exchange *x)
                          for_ms ? report_moment(until_ms) : json_null()));
 }
 
+/* {"image": "website/ui:3", "platform": "linux/arm64", "region": true}; the image alone suffices.
+ */
+static int read_prefetch(const struct http_slice body, struct prefetch_image *what, bool *region)
+{
+    json_t *asked = json_loadb(body.n ? body.p : "", body.n, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *image = json_object_get(asked, "image");
+    const json_t *platform = json_object_get(asked, "platform");
+    const json_t *all = json_object_get(asked, "region");
+    const char *text = platform ? json_string_value(platform) : "";
+    int rc = json_is_string(image) && text && (!all || json_is_boolean(all)) ? 0 : ERR_INVAL;
+    if (rc == 0 && (json_string_length(image) > PREFETCH_IMAGE_MAX ||
+                    strlen(json_string_value(image)) != json_string_length(image) ||
+                    strlen(text) > PREFETCH_PLATFORM_MAX))
+        rc = ERR_INVAL;
+    if (rc == 0) {
+        snprintf(what->image, sizeof(what->image), "%s", json_string_value(image));
+        snprintf(what->platform, sizeof(what->platform), "%s", text);
+        *region = json_is_true(all);
+    }
+    json_decref(asked);
+    return rc;
+}
+
+static void prefetch(struct node *n, struct http_exchange *x)
+{
+    struct prefetch_image what;
+    bool region = false;
+    u64 id;
+    int rc = read_prefetch(http_request(x)->body, &what, &region);
+    if (rc == 0)
+        rc = warm_begin(n->warms, &what, region, &id);
+    if (rc == ERR_INVAL)
+        refuse(n, x, OCI_NAME_INVALID,
+               "the body must be {\"image\": \"repository:tag\"}, perhaps with \"platform\": "
+               "\"linux/amd64\" or \"all\", and \"region\": true");
+    else if (rc == ERR_NOTFOUND)
+        refuse(n, x, OCI_NAME_UNKNOWN, "its registry is none of this node's upstreams");
+    else if (rc)
+        refuse(n, x, OCI_UNAVAILABLE,
+               rc == ERR_FULL ? "as many prefetches as may run do: try again" : "out of memory");
+    else
+        reply_json(n, x, 202, warm_report(n->warms, id));
+}
+
+/* "?id=3" of the target; all without. */
+static void prefetches(struct node *n, struct http_exchange *x)
+{
+    const struct http_slice t = http_request(x)->target;
+    static const char key[] = "?id=";
+    const char *query = memchr(t.p, '?', t.n);
+    char text[24] = "";
+    size_t left = query ? (size_t)(t.p + t.n - query) : 0, skip = sizeof(key) - 1;
+    if (!query) {
+        reply_json(n, x, 200, warms_report(n->warms));
+        return;
+    }
+    if (left > skip && left - skip < sizeof(text) && memcmp(query, key, skip) == 0)
+        memcpy(text, query + skip, left - skip);
+    json_t *one = warm_report(n->warms, strtoull(text, NULL, 10));
+    if (one)
+        reply_json(n, x, 200, one);
+    else
+        refuse(n, x, OCI_NAME_UNKNOWN, "no such prefetch");
+}
+
 /* --- routes ---------------------------------------------------------------------------------- */
 
 static bool is(struct http_slice path, const char *text)
@@ -203,6 +275,13 @@ static void api(struct node *n, struct http_exchange *x, struct http_slice path)
             purge(n, x);
         else
             refuse(n, x, OCI_UNSUPPORTED, "use POST");
+    } else if (is(path, "/api/v1/prefetch")) {
+        if (r->method == HTTP_POST)
+            prefetch(n, x);
+        else if (get)
+            prefetches(n, x);
+        else
+            refuse(n, x, OCI_UNSUPPORTED, "use POST or GET");
     } else if (!get) {
         refuse(n, x, OCI_UNSUPPORTED, "use GET");
     } else if (is(path, "/metrics")) {

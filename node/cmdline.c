@@ -11,7 +11,8 @@
 #define HELP_COLUMN 34 /* where a flag's explanation begins */
 #define HELP_WIDTH  100
 
-static const char *const commands[] = {"status", "why", "purge", "keygen", "help", "version"};
+static const char *const commands[] = {"status", "why",  "purge",  "prefetch",
+                                       "keygen", "help", "version"};
 
 static const struct settings_key *find_key(const char *name, size_t len)
 {
@@ -219,6 +220,7 @@ void cmdline_help(FILE *to)
         "  dray-node status            what it serves, fetches and keeps\n"
         "  dray-node why DIGEST        everything it knows about one layer\n"
         "  dray-node purge DIGEST      forget one layer\n"
+        "  dray-node prefetch IMAGE    fetch an image ahead of a rollout; --region: everywhere\n"
         "Keys:\n"
         "  dray-node keygen mesh                    print a key for the nodes of a region\n"
         "  dray-node keygen ticket KEYFILE PUBFILE  make a key pair for tracker and nodes\n"

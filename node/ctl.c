@@ -16,28 +16,16 @@
 #include <unistd.h>
 
 #include "node/config.h"
+#include "node/ctl_impl.h"
 #include "node/ctl_print.h"
 #include "node/ctl_table.h"
 #include "proto/digest.h"
 #include "runtime/suggest.h"
 
-#define ANSWER_MAX  (4 * MIB) /* a status with LIMIT_FILLS fetches is well below */
-#define ANSWER_S    30L       /* a purge of a large blob on a busy disk */
-#define EXIT_FAILED 1
-#define EXIT_USAGE  2
+#define ANSWER_MAX (4 * MIB) /* a status with LIMIT_FILLS fetches is well below */
+#define ANSWER_S   30L       /* a purge of a large blob on a busy disk */
 
-static const char *const commands[] = {"status", "why", "purge"};
-
-struct command {
-    const char *name, *config, *socket, *digest_arg;
-    struct settings_flag flags[2];
-    size_t n_flags;
-    bool json, help;
-    const char *keep_out; /* --for, as typed; NULL: the node's default */
-    u64 keep_out_ms;
-    char digest[DIGEST_TEXT_SIZE];
-    char path[CONF_WHY_MAX]; /* of the socket */
-};
+static const char *const commands[] = {"status", "why", "purge", "prefetch"};
 
 bool ctl_is_command(const char *word)
 {
@@ -53,9 +41,14 @@ static void usage(FILE *to)
         "usage: dray-node status            what the node serves, fetches and keeps\n"
         "       dray-node why DIGEST        everything it knows about one blob\n"
         "       dray-node purge DIGEST      remove one blob in the whole region, and keep it out\n"
+        "       dray-node prefetch IMAGE    fetch an image ahead of a rollout\n"
         "DIGEST is sha256:..., as a manifest or the node's log names it.\n"
         "purge takes\n"
         "  --for TIME       how long it is kept out: 90s, 12h, 7d; 0: it may come in again [24h]\n"
+        "IMAGE is repository:tag or repository@digest, perhaps with its registry before it.\n"
+        "prefetch takes\n"
+        "  --region         every node of the region fetches it, too\n"
+        "  --platform P     linux/arm64, or all: of an image of several [the node's own]\n"
         "Each takes\n"
         "  --json           print what the node says, unchanged\n"
         "  --socket PATH    the node's Unix socket, when it is not the one the config names\n"
@@ -82,11 +75,16 @@ static const char *value_of(const char *name, const char *word, const char *next
 
 static int unknown(const struct command *c, const char *word)
 {
-    static const char *const known[] = {"--json", "--socket", "--config", "--help", "--for"};
+    static const struct {
+        const char *flag, *of; /* NULL: of all */
+    } known[] = {{"--json", NULL},          {"--socket", NULL}, {"--config", NULL},
+                 {"--help", NULL},          {"--for", "purge"}, {"--region", "prefetch"},
+                 {"--platform", "prefetch"}};
     struct suggest s;
     suggest_init(&s, word);
     for (size_t i = 0; i < countof(known); i++)
-        suggest_offer(&s, known[i]);
+        if (!known[i].of || strcmp(known[i].of, c->name) == 0)
+            suggest_offer(&s, known[i].flag);
     if (s.best && strcmp(s.best, word) == 0)
         fprintf(stderr, "dray-node %s: %s needs a value\n", c->name, word);
     else if (s.best)
@@ -115,8 +113,13 @@ static int parse(struct command *c, int argc, char **argv)
             c->flags[0] = (struct settings_flag){"store.path", v}, c->n_flags = 1;
         else if (strcmp(c->name, "purge") == 0 && (v = value_of("--for", word, next, &i)) != NULL)
             c->keep_out = v;
-        else if (word[0] != '-' && !c->digest_arg && strcmp(c->name, "status") != 0)
-            c->digest_arg = word;
+        else if (strcmp(c->name, "prefetch") == 0 && strcmp(word, "--region") == 0)
+            c->region = true;
+        else if (strcmp(c->name, "prefetch") == 0 &&
+                 (v = value_of("--platform", word, next, &i)) != NULL)
+            c->platform = v;
+        else if (word[0] != '-' && !c->what && strcmp(c->name, "status") != 0)
+            c->what = word;
         else
             return unknown(c, word);
     }
@@ -127,17 +130,17 @@ static int parse(struct command *c, int argc, char **argv)
 static int read_digest(struct command *c)
 {
     struct digest d;
-    if (!c->digest_arg) {
+    if (!c->what) {
         fprintf(stderr, "dray-node %s: which? give a digest, sha256:...\n", c->name);
         return EXIT_USAGE;
     }
-    int n = snprintf(c->digest, sizeof(c->digest), "%s%s",
-                     strlen(c->digest_arg) == 64 ? "sha256:" : "", c->digest_arg);
+    int n = snprintf(c->digest, sizeof(c->digest), "%s%s", strlen(c->what) == 64 ? "sha256:" : "",
+                     c->what);
     if (n < (int)sizeof(c->digest) && digest_parse(&d, c->digest, (size_t)n) == 0)
         return 0;
     fprintf(stderr,
             "dray-node %s: %.80s is not a digest; it reads sha256: and 64 characters of 0-9a-f\n",
-            c->name, c->digest_arg);
+            c->name, c->what);
     return EXIT_USAGE;
 }
 
@@ -177,12 +180,6 @@ static int find_socket(struct command *c)
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-struct ctl_answer {
-    char *text;
-    size_t len;
-    long status;
-};
-
 static size_t on_data(char *data, size_t one, size_t n, void *arg)
 {
     struct ctl_answer *a = arg;
@@ -217,8 +214,7 @@ static void say_no_answer(const struct command *c, CURLcode code, long os_error)
                 curl_easy_strerror(code));
 }
 
-/* `body` NULL: GET, else POST. Says on stderr what went wrong. */
-static int ask(const struct command *c, const char *target, const char *body, struct ctl_answer *a)
+int ctl_ask(const struct command *c, const char *target, const char *body, struct ctl_answer *a)
 {
     char url[64 + DIGEST_TEXT_SIZE];
     struct curl_slist *fields = NULL;
@@ -256,7 +252,7 @@ out:
 }
 
 /* A refusal in the registry's own form: {"errors":[{"code","message"}]}. */
-static int say_refused(const struct command *c, const struct ctl_answer *a, const json_t *json)
+int ctl_say_refused(const struct command *c, const struct ctl_answer *a, const json_t *json)
 {
     const json_t *first = json_array_get(json_object_get(json, "errors"), 0);
     const char *message = json_string_value(json_object_get(first, "message"));
@@ -282,7 +278,7 @@ static void print_status(const struct command *c, const json_t *status)
     struct ctl_answer a = {0};
     json_t *members = NULL;
     const char *mesh = json_string_value(json_object_get(json_object_get(status, "mesh"), "state"));
-    if (mesh && strcmp(mesh, "off") != 0 && ask(c, "/api/v1/members", NULL, &a) == 0 &&
+    if (mesh && strcmp(mesh, "off") != 0 && ctl_ask(c, "/api/v1/members", NULL, &a) == 0 &&
         a.status == 200 && a.text)
         members = json_loadb(a.text, a.len, JSON_REJECT_DUPLICATES, NULL);
     ctl_print_status(status, members, stdout, colour_wanted());
@@ -298,7 +294,7 @@ static int print(const struct command *c, const struct ctl_answer *a)
     if (a->status != 200) {
         if (c->json && json)
             printf("%s\n", a->text);
-        exit_code = say_refused(c, a, json);
+        exit_code = ctl_say_refused(c, a, json);
     } else if (!json_is_object(json)) {
         fprintf(stderr, "dray-node %s: what answers at %s is no dray-node of this version\n",
                 c->name, c->path);
@@ -327,8 +323,12 @@ int ctl_main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
-    bool purge = strcmp(c.name, "purge") == 0;
-    if (!rc && strcmp(c.name, "status") != 0)
+    bool purge = strcmp(c.name, "purge") == 0, prefetch = strcmp(c.name, "prefetch") == 0;
+    if (!rc && prefetch && !c.what) {
+        fprintf(stderr, "dray-node prefetch: which? give an image, repository:tag\n");
+        rc = EXIT_USAGE;
+    }
+    if (!rc && strcmp(c.name, "status") != 0 && !prefetch)
         rc = read_digest(&c);
     if (!rc)
         rc = read_keep_out(&c);
@@ -336,6 +336,8 @@ int ctl_main(int argc, char **argv)
         rc = find_socket(&c);
     if (rc)
         return rc;
+    if (prefetch)
+        return ctl_prefetch(&c);
     /* A digest that parsed needs no escaping. */
     snprintf(target, sizeof(target), "/api/v1/%s%s",
              purge         ? "purge"
@@ -346,7 +348,7 @@ int ctl_main(int argc, char **argv)
     if (c.keep_out)
         snprintf(body + strlen(body), sizeof(body) - strlen(body), ",\"for_s\":%llu}",
                  (unsigned long long)(c.keep_out_ms / 1000));
-    rc = ask(&c, target, purge ? body : NULL, &a);
+    rc = ctl_ask(&c, target, purge ? body : NULL, &a);
     if (!rc)
         rc = print(&c, &a);
     free(a.text);

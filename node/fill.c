@@ -201,9 +201,7 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     uv_timer_init(s->opt.loop, &f->deadline);
     f->deadline.data = f;
     f->pace = (struct pace_waiter){.open = on_pace, .arg = f};
-    sink_open_partial(f);
-    f->received = f->log_received = f->prefix;
-    ring_init(&f->ring, &s->cache, f->received);
+    ring_init(&f->ring, &s->cache, 0);
     f->next = s->first;
     if (f->next)
         f->next->prev = f;
@@ -280,7 +278,7 @@ void fill_refetch(const struct fill *old)
     if (rc)
         fill_fail(f, rc, err_text(rc));
     else
-        fetch_registry(f);
+        fetch_in_order(f);
     fill_release(f);
 }
 
@@ -314,8 +312,14 @@ bool fill_was_redirected(const struct fill *f)
 void fills_tick(struct fills *s)
 {
     u64 now = uv_now(s->opt.loop);
-    for (struct fill *f = s->first; f; f = f->next) {
+    for (struct fill *f = s->first, *next; f; f = next) {
+        next = f->next;
+        fill_hold(f);
+        swarm_tick(f);
         bodies_tick(f);
+        fill_release(f);
+    }
+    for (struct fill *f = s->first; f; f = f->next) {
         if (f->state != FILL_STREAMING || now - f->log_ms < 1000)
             continue;
         f->bytes_per_s = (f->received - f->log_received) * 1000 / (now - f->log_ms);

@@ -1,7 +1,8 @@
 /* fill_ask.c - pieces from peers: one GET by Range for a row of pieces, over kept connections;
  * claims of what they must hash to come with them; see fill_swarm.h.
  *
- *   Dray-Chain (request)   what the asker holds: "<signer, 64 hex>:<states>", up to three, by comma;
+ *   Dray-Chain (request)   what the asker holds: "<signer, 64 hex>:<states>", up to three, by
+ * comma;
  *                          "-" for none. It marks a request of a swarm
  *   Dray-Chain (answer)    base64url of claims, one after the other (proto/chain.h), as many states
  *                          as fit CHAIN_FIELD_MAX
@@ -39,6 +40,14 @@ unsigned ask_running(const struct fill *f)
     for (size_t i = 0; f->swarm && i < LIMIT_SWARM_REQUESTS; i++)
         n += f->swarm->requests[i].transfer != NULL;
     return n;
+}
+
+const char *ask_name(const struct fill *f)
+{
+    for (size_t i = 0; i < LIMIT_SWARM_REQUESTS; i++)
+        if (f->swarm->requests[i].transfer)
+            return f->swarm->requests[i].name;
+    return NULL;
 }
 
 static u64 expected(const struct piece_request *r)
@@ -109,6 +118,18 @@ void ask_judged(struct fill *f, u32 id, u32 piece, bool right)
     maybe_free(r);
 }
 
+void ask_dropped(struct fill *f, u32 id, u32 piece, bool held)
+{
+    struct piece_request *r = ask_find(f, id);
+    if (held) {
+        ask_judged(f, id, piece, true);
+    } else if (r) {
+        assert(r->judging > 0);
+        r->judging--;
+        maybe_free(r);
+    }
+}
+
 void ask_cancel(struct fill *f, u32 id)
 {
     struct piece_request *r = ask_find(f, id);
@@ -131,6 +152,8 @@ void ask_close(struct fill *f)
 static bool is_believed(const struct fill *f, const struct node_key *signer)
 {
     const struct mesh *m = swarm_mesh(f);
+    if (peers_is_convicted(f->set->opt.peers, signer))
+        return false;
     return swarm_is_fetcher(mesh_swarm(m), &f->digest, signer) ||
            inventory_is_held_by(mesh_inventory(m), &f->digest, signer);
 }
@@ -314,6 +337,10 @@ void ask_step(struct fill *f, const struct swarm_step *step)
     char chain[CHAIN_HEADS_SIZE];
     struct piece_request *r = free_place(f);
     u64 now = swarm_now(f);
+    if (peers_is_convicted(f->set->opt.peers, &step->peer)) {
+        mesh_swarm_ended(swarm_mesh(f), step->id, SWARM_LIED, now);
+        return;
+    }
     if (!r || f->state > FILL_STREAMING || step->count == 0 || step->first >= f->swarm->n ||
         step->count > f->swarm->n - step->first) {
         mesh_swarm_ended(swarm_mesh(f), step->id, SWARM_FAILED, now);

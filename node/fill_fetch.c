@@ -427,7 +427,9 @@ void fetch_ended(struct fill *f, int err, const char *why)
     bool refusing = f->refusing;
     fill_hold(f);
     f->paused = false;
-    if (refusing && !err) {
+    /* distribution 2.8 announces a long body with a 416, and sends a short one: its head says all
+     */
+    if (refusing && (!err || f->refusal.status == 416)) {
         if (f->state == FILL_ASKING)
             first_refused(f);
         else
@@ -496,6 +498,24 @@ void fetch_registry(struct fill *f)
         fetch_ended(f, rc, rc == ERR_NOTFOUND ? "its tracker is not in sight" : err_text(rc));
 }
 
+/* What is there of a former run, before the first request. */
+static void open_partial(struct fill *f)
+{
+    if (f->in_order)
+        return;
+    f->in_order = true;
+    sink_open_partial(f);
+    f->received = f->log_received = f->prefix;
+    ring_fini(&f->ring);
+    ring_init(&f->ring, &f->set->cache, f->received);
+}
+
+void fetch_in_order(struct fill *f)
+{
+    open_partial(f);
+    fetch_registry(f);
+}
+
 void fetch_start(struct fill *f)
 {
     struct fill_waiter *w = waiter_to_ask(f);
@@ -504,11 +524,14 @@ void fetch_start(struct fill *f)
         struct fill_source src = right_view(&w->right);
         rc = right_set(&f->right, &src);
     }
-    if (rc)
+    if (rc) {
         fill_fail(f, rc, err_text(rc));
-    else if (f->state == FILL_ASKING && swarm_open(f))
+        return;
+    }
+    if (f->state == FILL_ASKING && swarm_open(f))
         return; /* steps will come */
-    else if (f->state == FILL_ASKING && sources_open(f))
+    open_partial(f);
+    if (f->state == FILL_ASKING && sources_open(f))
         sources_drive(f);
     else
         fetch_registry(f);

@@ -1,7 +1,8 @@
 /* fill_internal.h - what the files of fill share: fill.c begins and ends them,
- * fill_waiters.c knows who waits, fill_swarm.c and others take part in a swarm (fill_swarm.h), fill_fetch.c asks the registry and receives, fill_tracker.c asks
- * a tracker in its place, fill_peers.c asks other nodes, fill_sink.c hashes, writes and commits,
- * fill_body.c feeds readers. */
+ * fill_waiters.c knows who waits, fill_swarm.c and others take part in a swarm (fill_swarm.h),
+ * fill_fetch.c asks the registry and receives, fill_tracker.c asks a tracker in its place,
+ * fill_peers.c asks other nodes, fill_sink.c hashes, writes and commits, fill_body.c feeds readers.
+ */
 #pragma once
 
 #include <uv.h>
@@ -99,6 +100,7 @@ struct fill {
     /* taking part in a swarm: fill_swarm.h */
     struct fill_swarm *swarm; /* NULL: it does not */
     bool no_swarm;            /* not any more */
+    bool in_order;            /* a partial file was looked for */
     bool for_region;          /* begun for others: we were appointed */
     u64 piece_bytes;          /* in memory */
 
@@ -181,6 +183,7 @@ void waiters_ready(struct fill *f);
 /* fill_fetch.c */
 void fetch_start(struct fill *f);    /* asks whoever is next, from where the bytes end */
 void fetch_registry(struct fill *f); /* asks the registry */
+void fetch_in_order(struct fill *f); /* the same, from where a partial file that is there ends */
 void fetch_registry_later(struct fill *f);
 void fetch_begin(struct fill *f, u64 total, const char *from); /* the head is known */
 void fetch_complete(struct fill *f);
@@ -251,5 +254,6 @@ void swarm_free(struct fill *f);
 bool swarm_idle(const struct fill *f);
 void swarm_resume(struct fill *f);
 unsigned ask_running(const struct fill *f);
+void swarm_tick(struct fill *f); /* once a second */
 void swarm_status(const struct fill *f, struct fill_status *st);
 void swarm_stored(struct fill *f, bool kept); /* the store is done with it */

@@ -5,6 +5,7 @@
  * ended: that makes the chain that others verify by. */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,18 +64,30 @@ static void take_evidence(struct fill *f)
         peers_convict_chain(f->set->opt.peers, &f->digest, &e);
 }
 
+/* Trusted bytes of a piece, begun at `in`, gave `out`: who sent others is proved to have. */
+static void convict_by(struct fill *f, u32 number, const u8 *in, const u8 *out)
+{
+    struct fill_swarm *s = f->swarm;
+    for (size_t i = 0; i < s->n_bad;) {
+        struct bad_piece b = s->bad[i];
+        if (b.number != number || memcmp(b.in, in, CHAIN_STATE_MAX) != 0 ||
+            memcmp(b.out, out, CHAIN_STATE_MAX) == 0) {
+            i++;
+            continue;
+        }
+        s->bad[i] = s->bad[--s->n_bad];
+        peers_convict_piece(f->set->opt.peers, &b.peer, &f->digest, b.number);
+    }
+}
+
 /* Who sent a piece that is now known to be wrong. */
 static void convict_bad(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     struct chain_step steps[CHAINS_MAX];
-    for (size_t i = 0; i < s->n_bad; i++) {
-        const struct bad_piece *b = &s->bad[i];
-        if (chains_steps(s->chains, b->number, steps) == 1 &&
-            memcmp(steps[0].in, b->in, CHAIN_STATE_MAX) == 0 &&
-            memcmp(steps[0].out, b->out, CHAIN_STATE_MAX) != 0)
-            peers_convict_piece(f->set->opt.peers, &b->peer, &f->digest, b->number);
-    }
+    for (u32 i = 0; i < s->n && s->n_bad > 0; i++)
+        if (chains_steps(s->chains, i, steps) == 1)
+            convict_by(f, i, steps[0].in, steps[0].out);
 }
 
 /* All that is here is not the layer, or was shown and is not. Once more, from the registry. */
@@ -91,6 +104,39 @@ static void wrong_layer(struct fill *f, const char *why)
         fill_fail(f, ERR_CORRUPT, why);
 }
 
+static void count_source(const struct piece *p)
+{
+    struct fill_swarm *s = p->fill->swarm;
+    size_t i = 0;
+    s->origin_pieces += p->from == PIECE_OF_REGISTRY;
+    s->disk_pieces += p->from == PIECE_OF_DISK;
+    if (p->from != PIECE_OF_PEER)
+        return;
+    while (i < SWARM_FROM_MAX - 1 && s->from[i].pieces > 0 &&
+           !node_key_equal(&s->from[i].key, &p->peer))
+        i++;
+    s->from[i].key = p->peer;
+    s->from[i].pieces++;
+}
+
+/* Whose pieces they were, in the history. */
+static void note_sources(const struct fill *f)
+{
+    const struct fill_swarm *s = f->swarm;
+    char text[160], name[MEMBER_TEXT_MAX + 1];
+    size_t len = 0;
+    for (size_t i = 0; i < SWARM_FROM_MAX && s->from[i].pieces > 0 && len < sizeof(text) - 1; i++) {
+        peers_name(f->set->opt.peers, &s->from[i].key, name);
+        int more = snprintf(text + len, sizeof(text) - len, ", %" PRIu32 " of %.20s%s",
+                            s->from[i].pieces, name, i == SWARM_FROM_MAX - 1 ? " and others" : "");
+        len += more > 0 ? (size_t)more : 0;
+    }
+    text[len < sizeof(text) ? len : sizeof(text) - 1] = '\0';
+    history_note(f->set->opt.history, &f->digest, "pieces",
+                 "%" PRIu32 " of the registry, %" PRIu32 " were here%s", s->origin_pieces,
+                 s->disk_pieces, text);
+}
+
 static void close_layer(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
@@ -99,10 +145,19 @@ static void close_layer(struct fill *f)
     ask_close(f);
     origin_close(f);
     s->closed = true;
+    note_sources(f);
     store_ingest_close_cut(f->ingest);
     f->size = f->claimed;
     sink_sound(f);
     sink_pump(f);
+}
+
+static void set_front(struct fill *f, u32 front)
+{
+    f->swarm->front = front;
+    f->received = front < f->swarm->n ? piece_first(f->claimed, front) : f->claimed;
+    f->written = f->received;
+    f->ring.first = f->ring.end = f->received;
 }
 
 /* Before the first piece that is not held, everything can be shown. */
@@ -114,10 +169,7 @@ static void move_front(struct fill *f, bool from_peer)
         front++;
     if (front == s->front)
         return;
-    s->front = front;
-    f->received = front < s->n ? piece_first(f->claimed, front) : f->claimed;
-    f->written = f->received;
-    f->ring.first = f->ring.end = f->received;
+    set_front(f, front);
     f->from_peer = from_peer;
     mesh_swarm_position(swarm_mesh(f), &f->digest,
                         f->n_bodies > 0 && front < s->n ? front : SWARM_NO_PIECE);
@@ -134,18 +186,9 @@ static void recheck(struct fill *f)
     for (u32 i = 0; i < s->n; i++) {
         if (s->state[i] != PIECE_HELD || chains_has_fit(s->chains, i))
             continue;
-        if (i < s->front && f->n_bodies > 0) {
-            wrong_layer(f, "a chain that clients were served by was forged");
-            return;
-        }
-        s->state[i] = PIECE_THERE;
+        s->state[i] = PIECE_THERE; /* what was shown of it stays shown: the last byte waits */
         s->held--;
         mesh_swarm_lost(swarm_mesh(f), &f->digest, i, swarm_now(f));
-        if (i < s->front) {
-            s->front = i;
-            f->received = f->written = piece_first(f->claimed, i);
-            f->ring.first = f->ring.end = f->received;
-        }
     }
     judge_there(f);
 }
@@ -167,8 +210,8 @@ static void is_held(struct piece *p)
     u64 now = swarm_now(f);
     s->state[p->number] = PIECE_HELD;
     s->held++;
-    s->peer_pieces += from_peer;
-    s->origin_pieces += p->from == PIECE_OF_REGISTRY;
+    s->progress_ns = now;
+    count_source(p);
     if (p->request && ask_find(f, p->request))
         ask_judged(f, p->request, p->number, true);
     else
@@ -278,8 +321,7 @@ static void on_written(struct job *j)
         is_held(p);
     } else if (!is_over(f)) {
         f->swarm->state[p->number] = PIECE_THERE;
-        if (p->request)
-            ask_judged(f, 0, p->number, false);
+        ask_dropped(f, p->request, p->number, false);
         judge_there(f);
     }
     let_go(p, f);
@@ -297,6 +339,10 @@ static void mismatch(struct piece *p)
     struct fill_swarm *s = f->swarm;
     if (p->from == PIECE_OF_DISK) {
         forget(f, p->number);
+        if (p->number < s->front && f->n_bodies > 0)
+            wrong_layer(f, "a chain that clients were served by was forged");
+        else if (p->number < s->front)
+            set_front(f, p->number);
         return;
     }
     s->state[p->number] = PIECE_MISSING;
@@ -309,6 +355,8 @@ static void mismatch(struct piece *p)
         memcpy(b->in, p->steps[p->n_steps - 1].in, CHAIN_STATE_MAX);
         memcpy(b->out, p->out, CHAIN_STATE_MAX);
     }
+    if (s->n == 1) /* between the first state and the digest nobody need be believed */
+        convict_by(f, 0, p->steps[0].in, p->steps[0].out);
     if (p->request)
         ask_judged(f, p->request, p->number, false);
     judge_doubt(f);
@@ -339,9 +387,9 @@ void judge_piece(struct piece *p)
 {
     struct fill *f = p->fill;
     struct fill_swarm *s = f->swarm;
-    if (s->state[p->number] == PIECE_HELD || s->state[p->number] == PIECE_JUDGED) {
-        if (p->request)
-            ask_judged(f, s->state[p->number] == PIECE_HELD ? p->request : 0, p->number, true);
+    u8 state = s->state[p->number];
+    if (state == PIECE_HELD || state == PIECE_JUDGED || state == PIECE_READ) {
+        ask_dropped(f, p->request, p->number, state == PIECE_HELD);
         piece_del(p);
         return;
     }
@@ -418,8 +466,10 @@ static void on_chained(struct job *j)
                         : chains_own(s->chains, self_of(f), p->number + 1, p->out,
                                      p->from == PIECE_OF_REGISTRY);
     memcpy(step->out, p->out, CHAIN_STATE_MAX);
-    if (p->from == PIECE_OF_REGISTRY)
+    if (p->from == PIECE_OF_REGISTRY) {
         chains_trusted(s->chains, p->number, step->in, p->out);
+        convict_by(f, p->number, step->in, p->out);
+    }
     chains_fits(s->chains, p->number, step);
     p->fit = 0;
     recheck(f);
@@ -431,8 +481,8 @@ static void on_chained(struct job *j)
         s->state[p->number] = PIECE_MISSING; /* no place for our chain: somebody else's decides */
     else if (p->from == PIECE_OF_DISK)
         is_held(p);
-    else if (s->state[p->number] != PIECE_HELD && s->state[p->number] != PIECE_JUDGED)
-        kept = true;
+    else
+        kept = s->state[p->number] == PIECE_READ;
     if (kept) {
         s->state[p->number] = PIECE_JUDGED;
         write_piece(p);
@@ -496,10 +546,13 @@ static void read_on(struct fill *f)
         if (!s->queue)
             s->queue_end = &s->queue;
         p->next = NULL;
-        if (own >= p->number)
+        if (own >= p->number) {
             chain_start(p);
-        else
-            judge_piece(p); /* there is a gap: another's chain decides */
+            continue;
+        }
+        if (s->state[p->number] == PIECE_READ)
+            s->state[p->number] = PIECE_MISSING;
+        judge_piece(p); /* there is a gap: another's chain decides */
     }
 }
 
@@ -510,6 +563,7 @@ static void on_decided(struct job *j)
     f->swarm->deciding = SWARM_NO_PIECE;
     if (!is_over(f)) {
         chains_trusted(f->swarm->chains, p->number, p->steps[0].in, p->out);
+        convict_by(f, p->number, p->steps[0].in, p->out);
         recheck(f);
     }
     if (!is_over(f)) {
@@ -538,6 +592,8 @@ void judge_read(struct piece *p)
         submit(p, f->set->opt.hash, hash_work, on_decided);
         return;
     }
+    if (s->state[p->number] == PIECE_MISSING)
+        s->state[p->number] = PIECE_READ;
     p->next = NULL;
     *s->queue_end = p;
     s->queue_end = &p->next;

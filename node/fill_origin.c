@@ -14,6 +14,7 @@
 #include "proto/range.h"
 
 #define FAILURES_MAX    3 /* in a row, without a byte */
+#define REFUSALS_MAX    5 /* 429 and 5xx likewise: some seconds, or as long as it says */
 #define BACKOFF_MS      250
 #define BACKOFF_MAX_MS  5000
 #define RETRY_AFTER_MAX 60
@@ -78,7 +79,9 @@ static void refused(struct fill *f, const struct http_response *r)
     for (; text && *text >= '0' && *text <= '9' && after_s < RETRY_AFTER_MAX; text++)
         after_s = after_s * 10 + (u64)(*text - '0');
     fetch_leave(f);
-    if (r->status == 429 || r->status >= 500) {
+    if ((r->status == 429 || r->status >= 500) && s->failures >= REFUSALS_MAX) {
+        resign(f, SWARM_REGISTRY_CUT, "the registry does not recover");
+    } else if (r->status == 429 || r->status >= 500) {
         u64 ms = after_s ? (after_s < RETRY_AFTER_MAX ? after_s : RETRY_AFTER_MAX) * 1000
                          : backoff_ms(s);
         s->failures++;
@@ -101,9 +104,9 @@ static void head(struct fill *f, const struct http_response *r)
     }
     s->skip = r->status == 200 ? first : 0;
     const char *value = http_response_field(r, "Content-Range");
-    bool fits = r->status == 200 ||
-                (value && !range_parse_content(value, strlen(value), &range, &total) &&
-                 range.first == first);
+    bool fits =
+        r->status == 200 || (value && !range_parse_content(value, strlen(value), &range, &total) &&
+                             range.first == first);
     if (!fits || (total != UINT64_MAX && total != f->claimed)) {
         fetch_leave(f);
         resign(f, SWARM_REGISTRY_REFUSED, "the registry says another size or range");
@@ -239,7 +242,7 @@ static void on_end(void *arg, int err, const char *why)
 static bool next_run(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
-    for (u32 i = s->from; i < s->n; i++) {
+    for (u32 i = s->read_from; i < s->n; i++) {
         if (s->state[i] != PIECE_MISSING)
             continue;
         s->at = s->end = i;
@@ -293,7 +296,7 @@ static void on_earlier(uv_timer_t *t)
     struct fill *f = t->data;
     if (!f->swarm || !f->swarm->appointed)
         return;
-    f->swarm->from = 0;
+    f->swarm->read_from = 0;
     origin_go_on(f);
 }
 
@@ -303,7 +306,7 @@ void origin_go_on(struct fill *f)
         return;
     if (next_run(f))
         ask_registry(f);
-    else if (f->swarm->held < f->swarm->n && f->swarm->from > 0)
+    else if (f->swarm->held < f->swarm->n && f->swarm->read_from > 0)
         uv_timer_start(&f->retry, on_earlier, EARLIER_MS, 0);
 }
 
@@ -321,7 +324,7 @@ void origin_begin(struct fill *f, u32 from)
     s->appointed = true;
     s->yielding = false;
     s->failures = 0;
-    s->from = from < s->n ? from : s->n;
+    s->read_from = from < s->n ? from : s->n;
     tell(f, SWARM_REGISTRY_WELL, 0);
     origin_go_on(f);
 }
@@ -374,6 +377,8 @@ void origin_close(struct fill *f)
     while (s->queue) {
         struct piece *p = s->queue;
         s->queue = p->next;
+        if (s->state[p->number] == PIECE_READ)
+            s->state[p->number] = PIECE_MISSING;
         piece_del(p);
     }
     s->queue_end = &s->queue;

@@ -81,10 +81,7 @@ static void without(struct fill *f)
         store_ingest_keep(f->ingest);
     f->ingest = NULL;
     f->no_swarm = true;
-    sink_open_partial(f);
-    f->received = f->log_received = f->prefix;
-    ring_fini(&f->ring);
-    ring_init(&f->ring, &f->set->cache, f->received);
+    f->in_order = false;
 }
 
 static int open_pieces(struct fill *f)
@@ -105,6 +102,7 @@ static int open_pieces(struct fill *f)
     for (u32 i = 0; i < s->n; i++)
         if (store_ingest_has_piece(f->ingest, i))
             s->state[i] = PIECE_THERE;
+    s->progress_ns = swarm_now(f);
     f->swarm = s;
     return 0;
 }
@@ -128,8 +126,9 @@ bool swarm_open(struct fill *f)
         without(f);
         return false;
     }
-    history_note(f->set->opt.history, &f->digest, "swarm", "joined for %" PRIu32 " pieces of %" PRIu64
-                 " bytes, repository %s", f->swarm->n, piece_size(f->claimed), f->right.repository);
+    history_note(f->set->opt.history, &f->digest, "swarm",
+                 "joined for %" PRIu32 " pieces of %" PRIu64 " bytes, repository %s", f->swarm->n,
+                 piece_size(f->claimed), f->right.repository);
     judge_there(f);
     peers_kick(f->set->opt.peers);
     return true;
@@ -192,6 +191,7 @@ static void go_on_alone(struct fill *f)
     }
     f->prefix = f->written = f->received = f->log_received = store_ingest_written(f->ingest);
     f->hashed = 0;
+    f->in_order = true;
     ring_fini(&f->ring);
     ring_init(&f->ring, &f->set->cache, f->received);
     if (f->state == FILL_ASKING) {
@@ -217,17 +217,71 @@ void swarm_maybe_left(struct fill *f)
     fill_release(f);
 }
 
+static bool has_behind_gap(const struct fill *f)
+{
+    const struct fill_swarm *s = f->swarm;
+    u32 i = 0;
+    while (i < s->n && s->state[i] != PIECE_MISSING)
+        i++;
+    while (i < s->n && s->state[i] == PIECE_MISSING)
+        i++;
+    return i < s->n;
+}
+
 void swarm_give_up(struct fill *f, const char *why)
 {
     if (f->swarm->leaving || f->state > FILL_STREAMING)
         return;
-    history_note(f->set->opt.history, &f->digest, "swarm", "left with %" PRIu32 " of %" PRIu32
-                 " pieces: %s", f->swarm->held, f->swarm->n, why);
+    history_note(f->set->opt.history, &f->digest, "swarm",
+                 "left with %" PRIu32 " of %" PRIu32 " pieces: %s", f->swarm->held, f->swarm->n,
+                 why);
+    /* Pieces behind a gap are worth keeping: the rest is read by Range. */
+    if (!f->swarm->alone && !f->frozen && f->right.upstream && has_behind_gap(f)) {
+        f->swarm->alone = true;
+        origin_begin(f, 0);
+        return;
+    }
     swarm_close(f);
     if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
         fill_fail(f, ERR_UNREACHABLE, why);
     else
         swarm_maybe_left(f);
+}
+
+/* Somebody else, who is not known to be done with it, or to lie. */
+static bool is_reading(const struct fill *f, const struct node_key *fetcher)
+{
+    const struct mesh *m = swarm_mesh(f);
+    return !node_key_equal(fetcher, mesh_key(m)) &&
+           !peers_is_convicted(f->set->opt.peers, fetcher) &&
+           !inventory_is_held_by(mesh_inventory(m), &f->digest, fetcher);
+}
+
+/* Whoever says that he holds it, and gives nothing, must not keep us for ever. */
+void swarm_tick(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    struct swarm_view v = {0};
+    struct mesh *m = s ? swarm_mesh(f) : NULL;
+    if (!s || s->leaving || s->closed || s->appointed || s->jobs > 0 || f->state > FILL_STREAMING)
+        return;
+    if (!m) {
+        swarm_give_up(f, "there is no region any more");
+        return;
+    }
+    u64 now = swarm_now(f), waited = now - s->progress_ns;
+    (void)swarm_look(mesh_swarm(m), &f->digest, &v, now);
+    if (v.backoff_ns > 0) {
+        s->progress_ns = now;
+        return;
+    }
+    bool read = v.fetcher_known && is_reading(f, &v.fetcher);
+    u64 patience = read ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS;
+    if (s->n_bad > 0 && !s->looked_at_bad && waited > patience / 2) {
+        s->looked_at_bad = true; /* who lied, the chain or the piece? */
+        origin_decide(f, s->bad[0].number);
+    } else if (waited > patience)
+        swarm_give_up(f, "nothing came for too long");
 }
 
 void swarm_resume(struct fill *f)
@@ -271,7 +325,8 @@ static void fetch_step(struct fills *s, struct fill *f, const struct swarm_step 
     if (!f)
         f = for_region(s, step);
     if (!f || !f->swarm) {
-        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0, peers_now_ns(s->opt.peers));
+        mesh_swarm_registry(m, &step->digest, SWARM_REGISTRY_REFUSED, 0,
+                            peers_now_ns(s->opt.peers));
         return;
     }
     history_note(s->opt.history, &f->digest, "appointed",
@@ -344,6 +399,10 @@ void swarm_status(const struct fill *f, struct fill_status *st)
     st->held = f->swarm->held;
     st->appointed = f->swarm->appointed;
     st->size = f->claimed;
+    st->received = (u64)st->held * piece_size(f->claimed);
+    if (st->received > st->size)
+        st->received = st->size;
+    st->peer = ask_name(f);
     if (swarm_look(mesh_swarm(m), &f->digest, &v, swarm_now(f))) {
         st->neighbours = v.neighbours;
         st->requests = v.requests;

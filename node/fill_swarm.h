@@ -14,11 +14,17 @@
 #include "proto/chain.h"
 #include "proto/swarm.h"
 
-#define SWARM_MEMORY    (96 * MIB) /* of pieces on their way, of all fills together */
-#define SWARM_THERE_MAX 8          /* pieces read back from the disk at once, of one fill */
-#define SWARM_BAD_MAX   32         /* wrong pieces remembered until the layer closes */
+#define SWARM_MEMORY (96 * MIB) /* of pieces on their way, of all fills together */
+#define SWARM_ALONE_NS                                                                             \
+    (1000 * SWARM_MS) /* for each neighbour and ourselves: nobody reads it for                     \
+                         the region, and nothing comes: go on without */
+#define SWARM_STUCK_NS  (45000 * SWARM_MS) /* the same although somebody says that he reads it */
+#define SWARM_THERE_MAX 8                  /* pieces read back from the disk at once, of one fill */
+#define SWARM_FROM_MAX  24                 /* named in the history */
+#define SWARM_BAD_MAX   32                 /* wrong pieces remembered until the layer closes */
 
-enum piece_state { PIECE_MISSING, PIECE_JUDGED, PIECE_THERE, PIECE_HELD };
+/* READ: whole, from the registry, waiting to be hashed in order. JUDGED: a job works on it. */
+enum piece_state { PIECE_MISSING, PIECE_READ, PIECE_JUDGED, PIECE_THERE, PIECE_HELD };
 enum piece_from { PIECE_OF_PEER, PIECE_OF_REGISTRY, PIECE_OF_DISK };
 
 /* A piece in memory. */
@@ -69,19 +75,25 @@ struct fill_swarm {
     u8 *state;          /* enum piece_state of each */
     struct piece_request requests[LIMIT_SWARM_REQUESTS];
     unsigned jobs, reading_back;
-    bool leaving;      /* to go on without the swarm, when the jobs are done */
-    const char *leave_why;
+    bool alone;   /* nobody helps: we read what is missing ourselves, not appointed by a home */
+    bool leaving; /* to go on without the swarm, when the jobs are done */
     bool closed;
-    u64 peer_pieces, origin_pieces;
+    u32 origin_pieces, disk_pieces;
+    struct {
+        struct node_key key;
+        u32 pieces;
+    } from[SWARM_FROM_MAX]; /* of whom the rest came; the last one stands for all others */
+    u64 progress_ns;        /* when bytes that were believed, or a fetcher's news, came last */
     struct bad_piece bad[SWARM_BAD_MAX];
     size_t n_bad;
+    bool looked_at_bad;
 
     /* appointed to read from the registry */
     bool appointed, yielding;
-    u32 from;            /* FETCH said so */
-    u32 at, end;         /* the piece being received; where this request ends */
-    u64 skip;            /* bytes of a 200 before it */
-    struct piece *piece; /* being received */
+    u32 read_from;                    /* FETCH said so */
+    u32 at, end;                      /* the piece being received; where this request ends */
+    u64 skip;                         /* bytes of a 200 before it */
+    struct piece *piece;              /* being received */
     struct piece *queue, **queue_end; /* read, to be hashed in order */
     bool hashing, call_paused;
     unsigned failures;
@@ -101,18 +113,21 @@ u64 swarm_now(const struct fill *f);
 /* fill_judge.c */
 struct piece *piece_new(struct fill *f, u32 number, enum piece_from from); /* NULL: no memory */
 void piece_del(struct piece *p);
-void judge_piece(struct piece *p);         /* takes it: whole, from a peer */
-void judge_read(struct piece *p);          /* takes it: whole, from the registry, in order */
-void judge_there(struct fill *f);          /* chains grew: what is on the disk may be judged */
-void judge_doubt(struct fill *f);          /* looks whether chains must be held against the registry */
+void judge_piece(struct piece *p); /* takes it: whole, from a peer */
+void judge_read(struct piece *p);  /* takes it: whole, from the registry, in order */
+void judge_there(struct fill *f);  /* chains grew: what is on the disk may be judged */
+void judge_doubt(struct fill *f);  /* looks whether chains must be held against the registry */
 
 /* fill_ask.c */
 void ask_step(struct fill *f, const struct swarm_step *step);
 void ask_cancel(struct fill *f, u32 id);
 void ask_resume(struct fill *f);
 void ask_close(struct fill *f);
+const char *ask_name(const struct fill *f); /* somebody who is asked; NULL */
 struct piece_request *ask_find(const struct fill *f, u32 id);
+/* A whole piece of it was judged; or was not, since another copy is, or no chain reaches it. */
 void ask_judged(struct fill *f, u32 id, u32 piece, bool right);
+void ask_dropped(struct fill *f, u32 id, u32 piece, bool held);
 
 /* fill_origin.c */
 void origin_begin(struct fill *f, u32 from);

@@ -68,6 +68,12 @@ static void on_request(void *ctx, struct http_exchange *x)
         peer_serve(n, x);
     else if (peer_revoke_takes(t))
         peer_revoke(n, x);
+    else if (watch_takes(t))
+        watch_begin(n, x);
+    else if (prefetch_takes(t))
+        prefetch_begin(n, x);
+    else if (warm_takes(t))
+        warm_serve(n, x);
     else if (is_talk(n, http_request(x)))
         node_count(n, ROUTE_PEER, region_talk(n->region, x));
     else if (t.n >= 3 && memcmp(t.p, "/v2", 3) == 0 && (t.n == 3 || t.p[3] == '/' || t.p[3] == '?'))
@@ -93,6 +99,9 @@ static void on_tick(uv_timer_t *t)
     store_tick(n->store, wall_ms());
     fills_tick(n->fills);
     peer_serve_tick(n);
+    pull_promises_tick(n);
+    if (n->watches)
+        watches_tick(n->watches);
     if (n->stopping)
         return;
     scrub_tick(n->scrub);
@@ -271,8 +280,14 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = tickets_new(&n->tickets, c->tracker_key, n->metrics, why);
     if (rc == 0)
         rc = revoked_new(&n->revoked, c->store.path, n->disk, n->tickets);
+    if (rc == 0 && !(n->watches = watches_new()))
+        rc = ERR_NOMEM;
     if (!rc)
         rc = outcomes_new(&n->outcomes, &outcomes);
+    if (rc == 0)
+        rc = prefetch_new(&n->prefetch, n);
+    if (rc == 0)
+        rc = warms_new(&n->warms, n);
     if (rc)
         return rc;
     struct seeds_options seeds = {.store = n->store, .hash = n->hash, .peers = n->peers};
@@ -522,6 +537,7 @@ void node_drain(struct node *n, void (*done)(void *arg), void *arg)
     n->drained_arg = arg;
     n->goodbye_ms = uv_now(n->loop) + region_leave(n->region);
     uv_timer_start(&n->ending, on_drain_deadline, DRAIN_MAX_MS, 0);
+    watches_end(n->watches);
     http_server_drain(n->server, on_drained, n);
 }
 
@@ -560,6 +576,8 @@ static void on_server_gone(void *arg)
     n->server = NULL;
     if (n->scrub)
         scrub_stop(n->scrub);
+    prefetch_stop(n->prefetch);
+    warms_stop(n->warms);
     if (n->fills)
         fills_stop(n->fills);
     outcomes_stop(n->outcomes);
@@ -591,6 +609,9 @@ void node_del(struct node *n)
     seeds_del(n->seeds);
     peers_del(n->peers);
     outcomes_del(n->outcomes);
+    watches_del(n->watches);
+    prefetch_del(n->prefetch);
+    warms_del(n->warms);
     revoked_del(n->revoked);
     tickets_del(n->tickets);
     if (n->store)

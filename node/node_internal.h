@@ -10,10 +10,13 @@
 #include "node/pace.h"
 #include "node/peer_serve.h"
 #include "node/peers.h"
+#include "node/prefetch.h"
 #include "node/revoked.h"
 #include "node/scrub.h"
 #include "node/seeds.h"
 #include "node/tickets.h"
+#include "node/warm.h"
+#include "node/watch.h"
 #include "runtime/authz.h"
 #include "runtime/http_client.h"
 #include "runtime/http_server.h"
@@ -41,6 +44,11 @@ enum route {
     ROUTE_COUNT
 };
 
+struct pull;
+
+/* Once a second: promises that were not kept in time are broken (pull_blob.c). */
+void pull_promises_tick(struct node *n);
+
 struct node {
     uv_loop_t *loop;
     struct node_config *config;
@@ -59,7 +67,11 @@ struct node {
     struct seeds *seeds;
     struct tickets *tickets;
     struct revoked *revoked;
+    struct watches *watches;
+    struct pull *promises; /* answers that began, and wait for their first bytes */
     struct outcomes *outcomes;
+    struct prefetch *prefetch;
+    struct warms *warms;
     struct memo *memo;
     struct keeper *keeper;
     struct scrub *scrub;
@@ -87,8 +99,8 @@ struct node {
     u64 goodbye_ms; /* when the region has heard that we leave */
 
     u64 served[SOURCE_COUNT];
-    u64 layers[SOURCE_COUNT]; /* of these, layers' */
-    u64 layers_now;           /* requests for layers that run */
+    u64 layers[SOURCE_COUNT];       /* of these, layers' */
+    u64 layers_now;                 /* requests for layers that run */
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 *authz_count[4];            /* granted, asked, refused, grace */
     struct histogram *first_byte;

@@ -1,7 +1,8 @@
 /* outcomes.c - see outcomes.h.
  *
  * A ring of outcomes, each with its tracker, and a table of networks, open addressing within a
- * short run: what finds no place takes that of the one with the fewest samples. */
+ * short run: what finds no place takes that of the one with the fewest samples. A second table
+ * keeps what was told, for trackers that start anew. */
 #include "node/outcomes.h"
 
 #include <assert.h>
@@ -14,6 +15,7 @@
 #define ANSWER_MAX         (64 * KIB)
 #define NETWORKS           OUTCOME_RTTS_MAX /* a report holds all of them */
 #define RUN                8
+#define KEPT_MS            (24ull * 3600 * 1000) /* as long as a tracker believes it: rtts.h */
 
 struct queued {
     struct node_key tracker;
@@ -29,6 +31,12 @@ struct sending {
     size_t ignored; /* bytes of the answer */
 };
 
+/* The last that was measured of a network, told or not. */
+struct kept {
+    struct outcome_rtt is; /* samples 0: free */
+    u64 at_ms;
+};
+
 struct outcomes {
     struct outcomes_options opt;
     struct region *region;
@@ -39,6 +47,7 @@ struct outcomes {
     size_t n;
     struct outcome_rtt networks[NETWORKS]; /* samples 0: free */
     size_t n_networks;
+    struct kept kept[NETWORKS];
     struct outcome_totals told; /* as they were last sent */
     u64 told_ms;
     struct node_key seen[OUTCOMES_TRACKERS]; /* who was there then, and since when */
@@ -208,12 +217,27 @@ static void drop_unseen(struct outcomes *o, const struct node_key *seen, size_t 
     o->n = kept;
 }
 
-static void take_networks(struct outcomes *o)
+static bool is_new(const struct outcomes *o, const struct addr *prefix)
 {
+    for (size_t i = 0; i < o->report.n_rtts; i++)
+        if (addr_same_ip(&o->report.rtts[i].prefix, prefix))
+            return true;
+    return false;
+}
+
+/* What is new; for a tracker that has just started, all else that is known. */
+static void take_networks(struct outcomes *o, bool all)
+{
+    u64 now = uv_now(o->opt.loop);
     o->report.n_rtts = 0;
     for (size_t i = 0; i < NETWORKS; i++)
         if (o->networks[i].samples)
             o->report.rtts[o->report.n_rtts++] = o->networks[i];
+    for (size_t i = 0; all && i < NETWORKS && o->report.n_rtts < OUTCOME_RTTS_MAX; i++) {
+        const struct kept *k = &o->kept[i];
+        if (k->is.samples && now - k->at_ms < KEPT_MS && !is_new(o, &k->is.prefix))
+            o->report.rtts[o->report.n_rtts++] = k->is;
+    }
 }
 
 /* Is it time to tell totals to everybody? They are in the report then anyhow. */
@@ -274,14 +298,15 @@ static void flush(struct outcomes *o)
     struct member_view v;
     size_t n_seen = 0, at = 0;
     bool told = false, totals = take_totals(o);
-    take_networks(o);
     while (m && n_seen < OUTCOMES_TRACKERS && member_each(mesh_member(m), &at, &v)) {
         const struct member_record *r = v.record;
         if (r->role != MEMBER_TRACKER || v.state > MEMBER_SUSPECT)
             continue;
         seen[n_seen] = r->key;
         epochs[n_seen++] = r->epoch;
-        told |= tell(o, r, totals || (o->report.has_totals && !was_seen(o, r)));
+        bool anew = !was_seen(o, r);
+        take_networks(o, anew);
+        told |= tell(o, r, totals || (o->report.has_totals && anew));
     }
     note_seen(o, seen, epochs, n_seen);
     if (told || n_seen == 0) {
@@ -332,12 +357,30 @@ static size_t network_hash(const struct addr *a)
     return (size_t)(h ^ h >> 32);
 }
 
+static void keep(struct outcomes *o, const struct addr *prefix, u32 rtt_us)
+{
+    size_t first = network_hash(prefix);
+    struct kept *place = NULL;
+    for (size_t i = 0; i < RUN; i++) {
+        struct kept *k = &o->kept[(first + i) % NETWORKS];
+        if (k->is.samples && addr_same_ip(&k->is.prefix, prefix)) {
+            place = k;
+            break;
+        }
+        if (!place || k->at_ms < place->at_ms)
+            place = k; /* the oldest makes room */
+    }
+    *place = (struct kept){.is = {.prefix = *prefix, .rtt_us = rtt_us, .samples = 1},
+                           .at_ms = uv_now(o->opt.loop)};
+}
+
 void outcomes_note_rtt(struct outcomes *o, const struct addr *client, u32 rtt_us)
 {
     struct addr prefix = outcome_prefix(client);
     struct outcome_rtt *place = NULL;
     if (!o->region || rtt_us == 0 || rtt_us > OUTCOME_RTT_MAX)
         return;
+    keep(o, &prefix, rtt_us);
     size_t first = network_hash(&prefix);
     for (size_t i = 0; i < RUN; i++) {
         struct outcome_rtt *t = &o->networks[(first + i) % NETWORKS];

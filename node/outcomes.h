@@ -4,9 +4,10 @@
  * What happens is queued and sent within OUTCOMES_FLUSH_MS to the tracker that issued the ticket;
  * round-trip times and totals ride along to every tracker of the region. Without an outcome they go
  * every OUTCOMES_TOTALS_MS if there is something new, and totals after OUTCOMES_AGAIN_MS anyhow, so
- * that a tracker that came later knows them. One report at a time for each tracker. Everything is
+ * that a tracker that came later knows them. One that has just started is told all distances that
+ * are known here: it has forgotten them. One report at a time for each tracker. Everything is
  * bounded: what does not fit, or whose tracker is not to be seen in the region, is dropped and
- * counted, and nothing is sent twice. Loop thread only. */
+ * counted. Loop thread only. */
 #pragma once
 
 #include <uv.h>

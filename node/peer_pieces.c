@@ -24,7 +24,7 @@ struct piece_serving {
     struct node_key from;
     u32 id; /* the core's; 0: not its any more */
     u64 first, end, size;
-    bool answered;
+    bool answered, stream; /* stream: counted */
     struct piece_serving *prev, *next;
 };
 
@@ -71,6 +71,7 @@ static void on_ended(void *arg, const struct http_ended *e)
         n->serving.pieces = s->next;
     if (s->next)
         s->next->prev = s->prev;
+    n->serving.streams -= s->stream;
     *n->serving.sent_bytes += s->end > 0 && s->answered ? e->body_bytes : 0;
     served(s, e->complete);
     free(s);
@@ -155,7 +156,8 @@ static void answer(struct piece_serving *s)
         refuse(s, 404, "not held here\n");
         return;
     }
-    s->answered = true;
+    s->answered = s->stream = true;
+    n->serving.streams++;
     http_add(s->x, "Content-Type", "application/octet-stream");
     http_add(s->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, s->first, s->end - 1,
              s->size);
@@ -233,6 +235,10 @@ void peer_serve_pieces(struct node *n, struct http_exchange *x, const struct dig
         s->end = 0;
         http_add(x, "Content-Range", "bytes */%" PRIu64, s->size);
         refuse(s, 416, "whole pieces only\n");
+        return;
+    }
+    if (peer_serve_is_busy(n)) {
+        refuse_busy(s);
         return;
     }
     switch (mesh_swarm_serve(m, from, d, first, count, &s->id, region_now_ns(n->region))) {

@@ -70,7 +70,7 @@ u8 peer_serve_load(const struct node *n)
     return load > 255 ? 255 : (u8)load;
 }
 
-static bool is_busy(const struct node *n)
+bool peer_serve_is_busy(const struct node *n)
 {
     return n->serving.streams >= streams_allowed(n) || n->lag_recent_ns > LAG_MAX_NS;
 }
@@ -192,7 +192,7 @@ static void serve(struct serving *s)
     struct fill *f = stored ? NULL : fill_with_byte(n->fills, &s->digest, first);
     if (!stored && !f) {
         refuse(s, 404, "not held here\n");
-    } else if (!s->head && is_busy(n)) {
+    } else if (!s->head && peer_serve_is_busy(n)) {
         answer_busy(s);
     } else if (f) {
         answer(s, NULL, f, fill_size(f));

@@ -24,7 +24,7 @@ struct node;
 struct piece_serving;
 
 struct peer_serving {
-    struct piece_serving *pieces; /* requests of swarms: held, or being answered */
+    struct piece_serving *pieces;  /* requests of swarms: held, or being answered */
     unsigned streams, streams_max; /* answers with a body that run; at most */
     u64 *sent_bytes, *busy;
     u64 *denied, *plain;
@@ -42,6 +42,8 @@ must_use bool peer_may_ask(struct node *n, struct http_exchange *x, const char *
 /* POST /mesh/v1/revocations (proto/revoke.h), by trackers alone. */
 bool peer_revoke_takes(struct http_slice target);
 void peer_revoke(struct node *n, struct http_exchange *x);
+/* Is it over its limits? */
+bool peer_serve_is_busy(const struct node *n);
 /* SERVE, DROP (proto/swarm.h). */
 struct swarm_step;
 void peer_serve_step(struct node *n, const struct swarm_step *step);

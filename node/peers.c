@@ -308,8 +308,7 @@ void peers_ended(struct peers *p, const struct peers_result *r)
 
 void peers_ended_piece(struct peers *p, const struct peers_result *r)
 {
-    bool usual =
-        r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT || r->outcome == SOURCING_BUSY;
+    bool usual = r->outcome == SOURCING_WORKED || r->outcome == SOURCING_LEFT;
     ended(p, r, !usual);
 }
 

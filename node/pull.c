@@ -14,6 +14,7 @@
 
 #include "node/pull_document.h"
 #include "proto/limits.h"
+#include "runtime/accept.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/sockaddr.h"
@@ -166,6 +167,7 @@ bool pull_forward(struct pull *p, const char *method, void (*cb)(void *arg, cons
         .follow = true,
         .fields = (const char *const *)p->fields,
         .n_fields = p->n_fields,
+        .head_timeout_ms = p->remembered ? PULL_PATIENCE_MS : 0,
     };
     size_t max = r->kind == OCI_ROUTE_MANIFEST ? LIMIT_MANIFEST_BYTES : LIMIT_RELAY_BYTES;
     int rc = upstream_ask(p->up, &request, max, false, cb, p, &p->ask);
@@ -202,7 +204,7 @@ static void ping_key(const struct pull *p, u8 key[16])
 }
 
 /* What it answered lately to the same credentials, while authz.grace lasts. */
-static bool ping_from_memory(struct pull *p)
+static const struct saying *ping_saying(struct pull *p)
 {
     u8 key[16];
     const struct node_config *c = p->node->config;
@@ -210,6 +212,14 @@ static bool ping_from_memory(struct pull *p)
     const struct saying *s = c->authz.grace_ms ? memo_recall(p->node->memo, key) : NULL;
     if (!s || wall_ms() >= s->at_ms + c->authz.ttl_ms + c->authz.grace_ms ||
         wall_ms() >= p->user.expires_ms)
+        return NULL;
+    return s;
+}
+
+static bool ping_from_memory(struct pull *p)
+{
+    const struct saying *s = ping_saying(p);
+    if (!s)
         return false;
     *p->node->authz_count[AUTHZ_COUNT_GRACE] += 1;
     http_add(p->x, "Docker-Distribution-Api-Version", "registry/2.0");
@@ -319,6 +329,7 @@ static void on_ended(void *arg, const struct http_ended *e)
         upstream_ask_cancel(p->ask);
     question_leave(&p->question);
     fill_leave(&p->fill);
+    pull_promise_over(p);
     for (size_t i = 0; i < p->n_fields; i++)
         free(p->fields[i]);
     if (p->authorization) {
@@ -336,8 +347,7 @@ static void on_ended(void *arg, const struct http_ended *e)
  * them. */
 static int keep_fields(struct pull *p, const struct http_request *r)
 {
-    crypto_generichash_state st;
-    crypto_generichash_init(&st, NULL, 0, sizeof(p->accept_hash));
+    accept_sum(r, p->accept_hash);
     for (size_t i = 0; i < r->n_fields; i++) {
         const struct http_field *f = &r->fields[i];
         if (f->name.n != 6 || strncasecmp(f->name.p, "Accept", 6) != 0)
@@ -350,9 +360,7 @@ static int keep_fields(struct pull *p, const struct http_request *r)
             return ERR_NOMEM;
         snprintf(line, cap, "Accept: %.*s", (int)f->value.n, f->value.p);
         p->fields[p->n_fields++] = line;
-        crypto_generichash_update(&st, (const u8 *)line, cap);
     }
-    crypto_generichash_final(&st, p->accept_hash, sizeof(p->accept_hash));
     const struct http_slice *auth = http_field(r, "Authorization");
     if (auth && auth->n > 0) {
         p->authorization = strndup(auth->p, auth->n);
@@ -369,6 +377,7 @@ static void dispatch(struct pull *p)
         p->kind = ROUTE_PING;
         if (upstream_is_away(p->up) && ping_from_memory(p))
             return;
+        p->remembered = ping_saying(p) != NULL;
         (void)pull_forward(p, p->head ? "HEAD" : "GET", on_ping);
         return;
     case OCI_ROUTE_BLOB:

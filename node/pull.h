@@ -6,6 +6,7 @@
 #pragma once
 
 #include "node/node_internal.h"
+#include "node/promised_body.h"
 #include "proto/oci.h"
 
 #define PULL_FIELDS_MAX 16 /* Accept lines forwarded */
@@ -24,11 +25,15 @@ struct pull {
     char *ticket_text;
     char *fields[PULL_FIELDS_MAX]; /* "Accept: ..." as sent, in order */
     size_t n_fields;
-    u8 accept_hash[16];
+    u8 accept_hash[16]; /* accept_sum() of them */
 
+    bool remembered; /* were the registry silent, something could be said for it */
     struct upstream_ask *ask;
     struct question_waiter question;
     struct fill_waiter fill;
+    struct promised_body *promised; /* the answer began before its bytes; NULL: it did not */
+    struct pull *promise_next, **promise_at; /* in node->promises while none came; at NULL: out */
+    u64 promised_ms;
     u64 size; /* of the blob, once known; UINT64_MAX */
     bool asked_for_size;
 
@@ -50,6 +55,8 @@ void pull_error(struct pull *p, enum oci_code code, const char *message, const c
 /* The common fields of an answer from the store or a fill. */
 void pull_add_source(struct pull *p, enum source source);
 void pull_reply(struct pull *p, int status, struct body *body, u64 length);
+/* How long the registry may be silent before what is remembered is said instead. */
+#define PULL_PATIENCE_MS 3000
 /* Sends this request on to the upstream with the user's Authorization; `cb` gets the answer. False:
  * answered already with an error. */
 bool pull_forward(struct pull *p, const char *method,
@@ -60,9 +67,13 @@ void pull_wake(void *arg);
 void pull_grant(struct pull *p, const struct digest *d);
 enum authz_answer pull_check(struct pull *p);
 
+/* Its bytes begin, or will not come: it is waited for no longer. */
+void pull_promise_over(struct pull *p);
 void pull_blob(struct pull *p);
 /* Permitted: from the store, or by a fill. */
 void pull_serve(struct pull *p);
+/* Whose credentials may fetch what this ticket is of; NULL: no upstream's. */
+struct upstream *pull_upstream_of(struct node *n, const struct ticket *t);
 /* With what `text` holds. */
 void pull_ticket(struct pull *p, struct http_slice text);
 /* The exchange of a pull with a valid ticket is over. */

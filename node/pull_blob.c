@@ -16,6 +16,7 @@
 #include "node/pull.h"
 #include "proto/range.h"
 #include "runtime/clock.h"
+#include "runtime/log.h"
 
 static void ask(struct pull *p);
 
@@ -60,54 +61,155 @@ static enum source source_of(const struct fill *f)
     return fill_is_kept(f) ? SOURCE_ORIGIN : SOURCE_STREAM;
 }
 
-/* From either place: a pinned blob (taken) or a fill. */
-static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 size)
+/* What an answer covers: all, or a part. */
+struct extent {
+    enum range_kind kind;
+    struct byte_range part;
+    u64 first, end, size;
+};
+
+/* False: it cannot, and was answered. */
+static bool read_extent(struct pull *p, u64 size, struct extent *e)
 {
-    struct node *n = p->node;
-    struct byte_range part = {0, 0};
-    enum range_kind kind = wanted(p, size, &part);
-    enum source source = f ? source_of(f) : SOURCE_STORE;
-    struct body *body = NULL;
-    u64 first = 0, end = size;
-    if (kind == RANGE_UNMET) {
-        if (pin)
-            store_unpin(n->store, pin);
+    *e = (struct extent){.end = size, .size = size};
+    e->kind = wanted(p, size, &e->part);
+    if (e->kind == RANGE_UNMET) {
         http_add(p->x, "Content-Range", "bytes */%" PRIu64, size);
         pull_error(p, OCI_RANGE_INVALID, NULL, NULL);
-        return;
+        return false;
     }
-    if (kind == RANGE_PART) {
-        first = part.first;
-        end = part.last + 1;
+    if (e->kind == RANGE_PART) {
+        e->first = e->part.first;
+        e->end = e->part.last + 1;
     }
-    if (p->head && pin)
-        store_unpin(n->store, pin);
-    else if (pin)
-        body = blob_body(n->store, pin, n->disk, first, end, pull_wake, p->x);
-    else if (!p->head)
-        body = fill_body(f, first, end, pull_wake, p->x);
+    return true;
+}
+
+/* Begins the answer; `body` is taken, NULL for a HEAD. */
+static void begin(struct pull *p, const struct extent *e, enum source source, struct body *body)
+{
+    struct node *n = p->node;
+    if (body)
+        body = paced_body(body, &n->upload, PACE_CLIENTS, pull_wake, p->x);
     if (!body && !p->head) {
-        if (pin)
-            store_unpin(n->store, pin);
         pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
         return;
-    }
-    if (body) {
-        body = paced_body(body, &n->upload, PACE_CLIENTS, pull_wake, p->x);
-        if (!body) {
-            pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
-            return;
-        }
     }
     add_fields(p, source);
     p->layer = !p->head;
     n->layers_now += p->layer;
-    p->expected = end == UINT64_MAX ? 0 : end - first;
-    if (kind == RANGE_PART)
-        http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first,
-                 part.last, size);
-    pull_reply(p, kind == RANGE_PART ? 206 : 200, body,
-               size == STORE_SIZE_UNKNOWN ? HTTP_LENGTH_UNKNOWN : end - first);
+    p->expected = e->end == UINT64_MAX ? 0 : e->end - e->first;
+    if (e->kind == RANGE_PART)
+        http_add(p->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, e->part.first,
+                 e->part.last, e->size);
+    pull_reply(p, e->kind == RANGE_PART ? 206 : 200, body,
+               e->size == STORE_SIZE_UNKNOWN ? HTTP_LENGTH_UNKNOWN : e->end - e->first);
+}
+
+/* From either place: a pinned blob (taken) or a fill. */
+static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 size)
+{
+    struct node *n = p->node;
+    struct extent e;
+    struct body *body = NULL;
+    bool good = read_extent(p, size, &e);
+    if (good && pin && !p->head)
+        body = blob_body(n->store, pin, n->disk, e.first, e.end, pull_wake, p->x);
+    else if (good && !p->head)
+        body = fill_body(f, e.first, e.end, pull_wake, p->x);
+    if (pin && !body)
+        store_unpin(n->store, pin);
+    if (good)
+        begin(p, &e, f ? source_of(f) : SOURCE_STORE, body);
+}
+
+/* --- an answer before its bytes
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Clients wait for ever (docker and containerd have no timeout here); another node, or the tracker
+ * itself, may have what does not come. Longer than a registry may take to answer. */
+#define PROMISE_MS 40000
+
+void pull_promise_over(struct pull *p)
+{
+    if (!p->promise_at)
+        return;
+    *p->promise_at = p->promise_next;
+    if (p->promise_next)
+        p->promise_next->promise_at = p->promise_at;
+    p->promise_at = NULL;
+}
+
+static void promise_wait(struct pull *p)
+{
+    struct node *n = p->node;
+    p->promised_ms = uv_now(n->loop);
+    p->promise_next = n->promises;
+    p->promise_at = &n->promises;
+    if (p->promise_next)
+        p->promise_next->promise_at = &p->promise_next;
+    n->promises = p;
+}
+
+/* See promised_body.h. What X-Dray-Source says is then what is expected; the audit line says what
+ * came of it. */
+static void promise(struct pull *p)
+{
+    struct extent e;
+    enum source source = peers_hold(p->node->peers, &p->route.digest) ? SOURCE_PEER : SOURCE_ORIGIN;
+    if (!p->ticket || p->head || p->size == UINT64_MAX ||
+        wanted(p, p->size, &e.part) == RANGE_UNMET)
+        return;
+    struct body *body = promised_body(&p->promised);
+    if (!body || !read_extent(p, p->size, &e))
+        return;
+    begin(p, &e, source, body);
+    if (p->promised)
+        promise_wait(p);
+}
+
+static void break_promise(struct pull *p, const char *why)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    digest_format(&p->route.digest, digest);
+    log_with(LOG_WARN, "a layer that was promised cannot be served: the client goes elsewhere",
+             LOG_STR("digest", digest), LOG_STR("why", why));
+    pull_promise_over(p);
+    promised_break(p->promised);
+    http_wake(p->x);
+}
+
+void pull_promises_tick(struct node *n)
+{
+    u64 now = uv_now(n->loop);
+    for (struct pull *p = n->promises, *next; p; p = next) {
+        next = p->promise_next;
+        if (now - p->promised_ms < PROMISE_MS)
+            continue;
+        fill_leave(&p->fill);
+        break_promise(p, "no byte came in time");
+    }
+}
+
+/* The fill begins; it may be of another size than the ticket said. */
+static void keep_promise(struct pull *p, struct fill *f)
+{
+    struct extent e;
+    if (fill_size(f) != STORE_SIZE_UNKNOWN && fill_size(f) != p->size) {
+        break_promise(p, "it is of another size than the ticket says");
+        return;
+    }
+    (void)read_extent(p, p->size, &e);
+    struct body *body = fill_body(f, e.first, e.end, pull_wake, p->x);
+    if (!body) {
+        break_promise(p, "out of memory");
+        return;
+    }
+    p->source = source_of(f);
+    pull_promise_over(p);
+    promised_keep(p->promised, body);
+    http_wake(p->x);
 }
 
 /* The registry said yes, and perhaps how large it is. */
@@ -124,6 +226,10 @@ static void grant(struct pull *p, u64 size)
 static void on_ready(struct fill_waiter *w, struct fill *f)
 {
     struct pull *p = container_of(w, struct pull, fill);
+    if (p->promised) {
+        keep_promise(p, f);
+        return;
+    }
     if (!w->proven && !(fill_was_redirected(f) && !upstream_redirect_proves(p->up)))
         grant(p, fill_size(f));
     reply(p, NULL, f, fill_size(f));
@@ -132,7 +238,9 @@ static void on_ready(struct fill_waiter *w, struct fill *f)
 static void on_failed(struct fill_waiter *w, int err, const char *why, const struct answer *refusal)
 {
     struct pull *p = container_of(w, struct pull, fill);
-    if (p->ticket) {
+    if (p->promised) {
+        break_promise(p, why);
+    } else if (p->ticket) {
         pull_unavailable(p, why);
     } else if (refusal && refusal->status < 500) {
         *p->node->authz_count[AUTHZ_COUNT_REFUSED] += 1;
@@ -168,6 +276,8 @@ static void fetch(struct pull *p, bool proven)
         ask(p);
     else if (rc)
         pull_unavailable(p, err_text(rc));
+    else if (p->fill.fill) /* it waits */
+        promise(p);
 }
 
 /* --- permission ------------------------------------------------------------------------------ */
@@ -257,6 +367,7 @@ static void ask(struct pull *p)
         .authorization = p->authorization,
         .user = p->user,
         .digest = p->route.digest,
+        .patience_ms = pull_check(p) == AUTHZ_UNKNOWN ? 0 : PULL_PATIENCE_MS,
     };
     p->question.answered = on_answer;
     *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;

@@ -99,10 +99,11 @@ static void note_tag(struct pull *p, const struct digest *d)
         s->digest = *d;
 }
 
-/* The registry is away: what this user was granted lately, and is held. */
-static bool serve_grace(struct pull *p)
+/* What a tag led to, or the digest asked for, if this user was granted it lately. */
+static bool is_in_grace(struct pull *p, struct digest *found)
 {
     const struct node_config *c = p->node->config;
+    struct digest asked = p->route.digest;
     if (p->route.tag[0]) {
         u8 key[16];
         tag_key(p, key);
@@ -111,8 +112,19 @@ static bool serve_grace(struct pull *p)
             return false;
         p->route.digest = s->digest;
     }
-    if (!c->authz.grace_ms || pull_check(p) == AUTHZ_UNKNOWN)
+    *found = p->route.digest;
+    bool good = c->authz.grace_ms && pull_check(p) != AUTHZ_UNKNOWN;
+    p->route.digest = asked;
+    return good;
+}
+
+/* The registry is away: what this user was granted lately, and is held. */
+static bool serve_grace(struct pull *p)
+{
+    struct digest found;
+    if (!is_in_grace(p, &found))
         return false;
+    p->route.digest = found;
     *p->node->authz_count[AUTHZ_COUNT_GRACE] += 1;
     return serve_held(p);
 }
@@ -205,6 +217,8 @@ void pull_manifest(struct pull *p)
     }
     if (upstream_is_away(p->up) && serve_grace(p))
         return;
+    struct digest found;
+    p->remembered = is_in_grace(p, &found);
     *p->node->authz_count[AUTHZ_COUNT_ASKED] += 1;
     (void)pull_forward(p, p->head ? "HEAD" : "GET", on_answer);
 }

@@ -15,7 +15,7 @@
 
 /* Whose credentials may fetch it: of the upstream that the ticket names; and of the only one there
  * is, which a tracker may know by another name. */
-static struct upstream *upstream_of(struct node *n, const struct ticket *t)
+struct upstream *pull_upstream_of(struct node *n, const struct ticket *t)
 {
     struct upstream *named = node_upstream(n, t->upstream);
     return named || n->n_upstreams > 1 ? named : n->upstreams[0];
@@ -82,7 +82,7 @@ void pull_ticket(struct pull *p, struct http_slice text)
         refuse(p, v);
         return;
     }
-    struct upstream *up = upstream_of(n, &t);
+    struct upstream *up = pull_upstream_of(n, &t);
     p->ticket_text = strndup(text.p, text.n);
     p->ticket = p->ticket_text ? malloc(sizeof(t)) : NULL;
     if (!p->ticket) {
@@ -95,7 +95,9 @@ void pull_ticket(struct pull *p, struct http_slice text)
         p->up = up;
     p->size = t.size;
     p->asked_for_size = true; /* what the ticket does not say is not asked for */
-    if (!p->head)
+    if (!p->head) {
         report(p, OUTCOME_BEGAN, 0);
+        prefetch_claim(n->prefetch, &t);
+    }
     pull_serve(p);
 }

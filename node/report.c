@@ -27,12 +27,16 @@ static json_t *fetch(const struct fill_status *st)
 {
     char digest[DIGEST_TEXT_SIZE];
     digest_format(&st->digest, digest);
-    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:o, s:i, s:s, s:b, s:o}", "digest", digest,
-                     "repository", st->repository, "upstream", st->upstream, "peer", st->peer,
-                     "received_bytes", count(st->received), "size_bytes",
+    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:o, s:i, s:s, s:b, s:o, s:i, s:i, s:i, s:i, "
+                     "s:b}",
+                     "digest", digest, "repository", st->repository, "upstream", st->upstream,
+                     "peer", st->peer, "received_bytes", count(st->received), "size_bytes",
                      st->size == STORE_SIZE_UNKNOWN ? json_null() : count(st->size), "bytes_per_s",
                      count(st->bytes_per_s), "clients", (int)st->clients, "state", st->state,
-                     "kept", (int)st->kept, "age_s", json_real((double)st->age_ms / 1000));
+                     "kept", (int)st->kept, "age_s", json_real((double)st->age_ms / 1000), "pieces",
+                     (int)st->pieces, "pieces_held", (int)st->held, "neighbours",
+                     (int)st->neighbours, "requests", (int)st->requests, "appointed",
+                     (int)st->appointed);
 }
 
 static void add_fetch(void *arg, const struct fill_status *st)

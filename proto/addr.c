@@ -30,16 +30,6 @@ bool addr_is_set(const struct addr *a)
     return a->port != 0 && memcmp(a->ip, none, sizeof(none)) != 0;
 }
 
-bool addr_equal(const struct addr *a, const struct addr *b)
-{
-    return a->port == b->port && addr_same_ip(a, b);
-}
-
-bool addr_same_ip(const struct addr *a, const struct addr *b)
-{
-    return memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
-}
-
 unsigned addr_common_bits(const struct addr *a, const struct addr *b)
 {
     bool v4 = addr_is_v4(a);

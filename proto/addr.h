@@ -5,6 +5,8 @@
  * peers are not supported. Not here: resolving names (the daemons do, in their pool). */
 #pragma once
 
+#include <string.h>
+
 #include "proto/err.h"
 
 struct addr {
@@ -22,8 +24,17 @@ size_t addr_format(const struct addr *a, char text[ADDR_TEXT_SIZE]);
 struct addr addr_v4(u8 a, u8 b, u8 c, u8 d, u16 port);
 bool addr_is_v4(const struct addr *a);
 bool addr_is_set(const struct addr *a); /* a zeroed struct names nothing */
-bool addr_equal(const struct addr *a, const struct addr *b);
-bool addr_same_ip(const struct addr *a, const struct addr *b);
+static inline bool addr_same_ip(const struct addr *a, const struct addr *b)
+{
+    u64 x[2], y[2];
+    memcpy(x, a->ip, sizeof(x));
+    memcpy(y, b->ip, sizeof(y));
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+static inline bool addr_equal(const struct addr *a, const struct addr *b)
+{
+    return a->port == b->port && addr_same_ip(a, b);
+}
 /* Bits that both addresses share from the left, 0 to 128; IPv4 counts from its first octet, 0 to
  * 32. Of two families: 0. */
 unsigned addr_common_bits(const struct addr *a, const struct addr *b);

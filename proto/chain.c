@@ -36,6 +36,13 @@ int chains_new(struct chains **out, const struct digest *d, u64 size)
     c->pieces = n;
     c->states = n - 1;
     c->state_bytes = chain_state_bytes(d->alg);
+    if (n == 1) { /* nobody need claim anything: from the first state to the digest */
+        c->list[0].used = c->list[0].own = true;
+        if (piece_map_init(&c->list[0].fits, n)) {
+            free(c);
+            return ERR_NOMEM;
+        }
+    }
     *out = c;
     return 0;
 }
@@ -237,7 +244,7 @@ size_t chains_heads(const struct chains *c, struct chain_head out[CHAINS_MAX])
     size_t n = 0;
     for (size_t i = 0; i < CHAINS_MAX; i++) {
         const struct chain *ch = &c->list[i];
-        if (ch->used)
+        if (ch->used && ch->held > 0)
             out[n++] =
                 (struct chain_head){ch->signer, ch->held, ch->own ? ch->held : ch->signed_to};
     }

@@ -1,73 +1,9 @@
 /* chooser.c - see chooser.h. */
-#include "proto/chooser.h"
+#include "proto/chooser_impl.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LISTS       4096
-#define LIST_MS     10000 /* a shortlist is made anew after that */
-#define LIST_LEAST  1000  /* and not more often than that, whoever comes */
-#define STICKS      8192
-#define FETCHES     4096
-#define FETCH_NODES 4     /* of one layer, the latest */
-#define FETCH_MS    60000 /* what is not held by then is not being fetched */
-#define HOLDERS     64
-#define FEW_MAX     (SHORTLIST + HOLDERS + FETCH_NODES)
-#define BITS_V4     120 /* of a network, unless a node says that it serves a smaller one */
-#define BITS_V6     64
-#define KEY_BYTES   16
-
-/* A node by its number, as long as that means it. */
-struct ref {
-    u16 number;
-    u32 serial;
-};
-
-struct list {
-    u8 key[KEY_BYTES]; /* of (network, profile) */
-    u64 made_ms, version;
-    bool made;
-    u64 nearest_ns;
-    size_t n;
-    struct ref nodes[SHORTLIST];
-    u64 rtt_ns[SHORTLIST];
-};
-
-struct stick {
-    u8 key[KEY_BYTES]; /* of (user, address, repository) */
-    struct ref node;
-    u64 until_ms; /* 0: empty */
-};
-
-struct fetch {
-    u8 key[KEY_BYTES]; /* of the digest */
-    struct {
-        struct ref node;
-        u64 since_ms; /* 0: empty */
-    } by[FETCH_NODES];
-};
-
-/* The candidates of one choice. */
-struct few {
-    struct pick_candidate list[FEW_MAX];
-    struct pick_line lines[FEW_MAX];
-    u16 numbers[FEW_MAX];
-    size_t n, usable;
-    enum pick_class best; /* of those that are usable */
-};
-
-struct chooser {
-    struct chooser_options opt;
-    struct rng rng;
-    u64 rtts[PICK_MAX];                  /* of the list that is made */
-    struct few few;                      /* of the choice that is made */
-    struct pick_candidate all[PICK_MAX]; /* when nobody of a list is fit */
-    struct pick_line lines[PICK_MAX];
-    struct list lists[LISTS];
-    struct stick sticks[STICKS];
-    struct fetch fetches[FETCHES];
-};
 
 int chooser_new(struct chooser **out, const struct chooser_options *opt)
 {
@@ -86,12 +22,7 @@ void chooser_del(struct chooser *c)
 
 /* --- keys ------------------------------------------------------------------------------------ */
 
-struct keyed { /* what is hashed: bounded parts, each behind the other */
-    u8 bytes[TICKET_USER_BYTES + 16 + 512 + 1];
-    size_t n;
-};
-
-static void add(struct keyed *k, const void *part, size_t n)
+void chooser_add(struct keyed *k, const void *part, size_t n)
 {
     if (n > sizeof(k->bytes) - k->n)
         n = sizeof(k->bytes) - k->n;
@@ -99,8 +30,8 @@ static void add(struct keyed *k, const void *part, size_t n)
     k->n += n;
 }
 
-static size_t place(const struct chooser *c, const struct keyed *k, size_t places,
-                    u8 out[KEY_BYTES])
+size_t chooser_place(const struct chooser *c, const struct keyed *k, size_t places,
+                     u8 out[KEY_BYTES])
 {
     u32 bits;
     crypto_shorthash_siphashx24(out, k->bytes, k->n, c->opt.hash_key);
@@ -108,33 +39,12 @@ static size_t place(const struct chooser *c, const struct keyed *k, size_t place
     return bits % places;
 }
 
-/* The first bits of an address: whose users are told apart by nothing that decides. */
-static void add_network(const struct chooser *c, struct keyed *k, const struct addr *a)
-{
-    u8 bits = addr_is_v4(a) ? BITS_V4 : BITS_V6, ip[16] = {0};
-    if (roster_bits(c->opt.roster) > bits)
-        bits = roster_bits(c->opt.roster);
-    memcpy(ip, a->ip, bits / 8);
-    if (bits % 8)
-        ip[bits / 8] = a->ip[bits / 8] & (u8)(0xff << (8 - bits % 8));
-    add(k, ip, sizeof(ip));
-}
-
 /* --- candidates ------------------------------------------------------------------------------ */
 
-static struct roster_node *node_at(const struct chooser *c, struct ref r)
+struct roster_node *chooser_node(const struct chooser *c, struct ref r)
 {
     struct roster_node *n = roster_at(c->opt.roster, r.number);
     return n && n->serial == r.serial ? n : NULL;
-}
-
-static u64 rtt_of(const struct chooser *c, const struct chooser_wish *w, const struct node_key *k)
-{
-    struct addr prefix;
-    if (!addr_is_set(&w->from))
-        return 0;
-    prefix = outcome_prefix(&w->from);
-    return rtts_ns(c->opt.rtts, &prefix, k, w->now_ms);
 }
 
 /* What is so for this user now; holds, fetching_ns and rtt_ns stay as they are. */
@@ -153,8 +63,8 @@ static const struct fetch *fetch_of(const struct chooser *c, const struct digest
 {
     struct keyed k = {.n = 0};
     u8 key[KEY_BYTES];
-    add(&k, d->bytes, digest_size(d->alg));
-    const struct fetch *f = &c->fetches[place(c, &k, FETCHES, key)];
+    chooser_add(&k, d->bytes, digest_size(d->alg));
+    const struct fetch *f = &c->fetches[chooser_place(c, &k, FETCHES, key)];
     return memcmp(f->key, key, sizeof(key)) == 0 ? f : NULL;
 }
 
@@ -163,7 +73,7 @@ static u64 fetching_ns(const struct chooser *c, const struct fetch *f, u16 numbe
     for (size_t i = 0; f && i < FETCH_NODES; i++) {
         u64 since = f->by[i].since_ms;
         if (since && f->by[i].node.number == number && now_ms - since < FETCH_MS &&
-            node_at(c, f->by[i].node))
+            chooser_node(c, f->by[i].node))
             return (now_ms - since) * 1000000 + 1;
     }
     return 0;
@@ -175,13 +85,14 @@ size_t chooser_all(struct chooser *c, const struct chooser_wish *w,
     size_t n = 0;
     struct pick_user user = {.addr = w->from, .profile = w->profile};
     const struct fetch *f = w->digest ? fetch_of(c, w->digest) : NULL;
+    const struct list *l = chooser_list(c, w);
     for (u16 i = 0; i < roster_end(c->opt.roster) && n < PICK_MAX; i++) {
         const struct roster_node *node = roster_at(c->opt.roster, i);
         if (!node)
             continue;
         struct pick_candidate *k = &candidates[n++];
         *k = as_now(c, node, w);
-        k->rtt_ns = rtt_of(c, w, &k->key);
+        k->rtt_ns = chooser_distance(c, w, l, node);
         const struct inventory *v =
             w->digest ? roster_inventory(c->opt.roster, k->region_index) : NULL;
         k->holds = v && inventory_is_held_by(v, w->digest, &k->key);
@@ -189,96 +100,6 @@ size_t chooser_all(struct chooser *c, const struct chooser_wish *w,
     }
     *usable = pick_order(candidates, n, &user, w->size == UINT64_MAX ? 0 : w->size, &c->rng, lines);
     return n;
-}
-
-/* --- shortlists ------------------------------------------------------------------------------ */
-
-/* One who may be on a list. */
-struct entry {
-    enum pick_class class;
-    u64 rtt_ns, lot; /* UINT64_MAX: not known */
-    u16 number;
-};
-
-static bool entry_before(const struct entry *a, const struct entry *b)
-{
-    if (a->class != b->class)
-        return a->class < b->class;
-    return a->rtt_ns != b->rtt_ns ? a->rtt_ns < b->rtt_ns : a->lot < b->lot;
-}
-
-/* Keeps the first SHORTLIST, in order. */
-static void entry_keep(struct entry *best, size_t *n, const struct entry *e)
-{
-    size_t at = *n;
-    if (at == SHORTLIST && !entry_before(e, &best[at - 1]))
-        return;
-    if (at < SHORTLIST)
-        ++*n;
-    else
-        at--;
-    for (; at > 0 && entry_before(e, &best[at - 1]); at--)
-        best[at] = best[at - 1];
-    best[at] = *e;
-}
-
-/* By class and distance; what changes from one moment to the next (load, holders) is left out. */
-static void list_make(struct chooser *c, struct list *l, const struct chooser_wish *w)
-{
-    struct pick_user user = {.addr = w->from, .profile = w->profile};
-    struct entry best[SHORTLIST];
-    struct addr prefix = outcome_prefix(&w->from);
-    bool known = addr_is_set(&w->from) && rtts_knows(c->opt.rtts, &prefix);
-    u64 *rtts = c->rtts;
-    const char *reason;
-    l->nearest_ns = UINT64_MAX;
-    for (u16 i = 0; i < roster_end(c->opt.roster); i++) {
-        const struct roster_node *node = roster_at(c->opt.roster, i);
-        if (!node || !pick_is_usable(&node->of, &reason))
-            continue;
-        rtts[i] = known ? rtt_of(c, w, &node->of.key) : 0;
-        if (rtts[i] && rtts[i] < l->nearest_ns)
-            l->nearest_ns = rtts[i];
-    }
-    l->n = 0;
-    for (u16 i = 0; i < roster_end(c->opt.roster); i++) {
-        const struct roster_node *node = roster_at(c->opt.roster, i);
-        if (!node || !pick_is_usable(&node->of, &reason))
-            continue;
-        struct pick_candidate k = node->of;
-        k.rtt_ns = rtts[i];
-        struct entry e = {.class = pick_class_of(&k, &user, l->nearest_ns),
-                          .rtt_ns = rtts[i] ? rtts[i] : UINT64_MAX,
-                          .lot = rng_u64(&c->rng),
-                          .number = i};
-        entry_keep(best, &l->n, &e);
-    }
-    for (size_t i = 0; i < l->n; i++) {
-        l->nodes[i] =
-            (struct ref){best[i].number, roster_at(c->opt.roster, best[i].number)->serial};
-        l->rtt_ns[i] = best[i].rtt_ns == UINT64_MAX ? 0 : best[i].rtt_ns;
-    }
-    l->version = roster_version(c->opt.roster);
-    l->made_ms = w->now_ms;
-    l->made = true;
-}
-
-static const struct list *list_get(struct chooser *c, const struct chooser_wish *w)
-{
-    struct keyed k = {.n = 0};
-    u8 key[KEY_BYTES];
-    add_network(c, &k, &w->from);
-    if (w->profile)
-        add(&k, w->profile, strlen(w->profile) + 1);
-    struct list *l = &c->lists[place(c, &k, LISTS, key)];
-    u64 age = w->now_ms - l->made_ms;
-    bool fresh = l->made && memcmp(l->key, key, sizeof(key)) == 0 && age < LIST_MS &&
-                 (age < LIST_LEAST || l->version == roster_version(c->opt.roster));
-    if (!fresh) {
-        memcpy(l->key, key, sizeof(key));
-        list_make(c, l, w);
-    }
-    return l;
 }
 
 /* --- the few --------------------------------------------------------------------------------- */
@@ -312,7 +133,7 @@ static size_t few_join(struct chooser *c, struct few *f, const struct chooser_wi
     if (at < f->n || number == ROSTER_NONE)
         return at;
     const struct roster_node *node = roster_at(c->opt.roster, number);
-    if (!node || !few_add(c, f, w, number, rtt_of(c, w, &node->of.key)))
+    if (!node || !few_add(c, f, w, number, chooser_distance(c, w, l, node)))
         return f->n;
     if (pick_class_of(&f->list[at], &user, l->nearest_ns) <= f->best || w->holders_only)
         return at;
@@ -358,7 +179,7 @@ static void few_make(struct chooser *c, struct few *f, const struct chooser_wish
     f->n = 0;
     f->best = PICK_ANY;
     for (size_t i = 0; i < l->n; i++) {
-        if (!node_at(c, l->nodes[i]) || !few_add(c, f, w, l->nodes[i].number, l->rtt_ns[i]))
+        if (!chooser_node(c, l->nodes[i]) || !few_add(c, f, w, l->nodes[i].number, l->rtt_ns[i]))
             continue;
         const struct pick_candidate *k = &f->list[f->n - 1];
         enum pick_class class = pick_class_of(k, &user, l->nearest_ns);
@@ -380,10 +201,10 @@ static struct stick *stick_of(struct chooser *c, const struct chooser_wish *w, u
     struct keyed k = {.n = 0};
     if (!w->user || !w->repository)
         return NULL;
-    add(&k, w->user, TICKET_USER_BYTES);
-    add(&k, w->from.ip, sizeof(w->from.ip));
-    add(&k, w->repository, strlen(w->repository));
-    return &c->sticks[place(c, &k, STICKS, key)];
+    chooser_add(&k, w->user, TICKET_USER_BYTES);
+    chooser_add(&k, w->from.ip, sizeof(w->from.ip));
+    chooser_add(&k, w->repository, strlen(w->repository));
+    return &c->sticks[chooser_place(c, &k, STICKS, key)];
 }
 
 /* The image's other layers went to one that is still as near as any. */
@@ -396,16 +217,16 @@ static bool remembered(struct chooser *c, const struct chooser_wish *w, const st
     const struct stick *s = stick_of(c, w, key);
     if (!s || w->now_ms >= s->until_ms || memcmp(s->key, key, sizeof(key)) != 0)
         return false;
-    const struct roster_node *node = node_at(c, s->node);
+    const struct roster_node *node = chooser_node(c, s->node);
     if (!node)
         return false;
     struct pick_candidate k = as_now(c, node, w);
-    k.rtt_ns = rtt_of(c, w, &k.key);
+    k.rtt_ns = chooser_distance(c, w, l, node);
     if (!pick_is_usable(&k, &reason))
         return false;
     enum pick_class class = pick_class_of(&k, &user, l->nearest_ns);
     for (size_t i = 0; i < l->n; i++) { /* is there a better class by now? */
-        const struct roster_node *other = node_at(c, l->nodes[i]);
+        const struct roster_node *other = chooser_node(c, l->nodes[i]);
         if (!other)
             continue;
         struct pick_candidate o = other->of;
@@ -420,21 +241,26 @@ static bool remembered(struct chooser *c, const struct chooser_wish *w, const st
     return true;
 }
 
-/* Now and then another than the soonest: SIZE_MAX when there is none to be tried. */
-static size_t explore(struct chooser *c, const struct few *f)
+/* Now and then another than the soonest, so that what was learned stays true. ROSTER_NONE: none. */
+static u16 explore(struct chooser *c, const struct few *f, const struct chooser_wish *w,
+                   const struct list *l)
 {
-    const struct pick_line *first = &f->lines[0];
     size_t at[FEW_MAX], n = 0;
-    if (f->usable < 2 || rng_below(&c->rng, EXPLORE_ONE_IN) != 0)
-        return SIZE_MAX;
-    for (size_t i = 1; i < f->usable; i++) {
-        const struct pick_candidate *k = &f->list[f->lines[i].index];
-        if (first->class == PICK_NEAR
-                ? k->rtt_ns == 0 && k->region_index == f->list[first->index].region_index
-                : f->lines[i].class == first->class)
-            at[n++] = i;
+    const char *reason;
+    if (l->n_strangers > 0 && rng_below(&c->rng, SEARCH_ONE_IN) == 0) {
+        struct ref r = l->strangers[rng_below(&c->rng, l->n_strangers)];
+        const struct roster_node *node = chooser_node(c, r);
+        struct pick_candidate k =
+            node ? as_now(c, node, w) : (struct pick_candidate){.unfit = true};
+        if (pick_is_usable(&k, &reason))
+            return r.number;
     }
-    return n ? at[rng_below(&c->rng, n)] : SIZE_MAX;
+    if (f->usable < 2 || rng_below(&c->rng, EXPLORE_ONE_IN) != 0)
+        return ROSTER_NONE;
+    for (size_t i = 1; i < f->usable; i++)
+        if (f->lines[i].class == f->lines[0].class)
+            at[n++] = i;
+    return n ? f->numbers[f->lines[at[rng_below(&c->rng, n)]].index] : ROSTER_NONE;
 }
 
 /* Of all, when nobody on the list is fit. */
@@ -457,7 +283,7 @@ static bool search(struct chooser *c, const struct chooser_wish *w, struct choos
 bool chooser_choose(struct chooser *c, const struct chooser_wish *w, struct chooser_choice *out)
 {
     struct few *f = &c->few;
-    const struct list *l = list_get(c, w);
+    const struct list *l = chooser_list(c, w);
     if (!w->holders_only && remembered(c, w, l, out))
         return true;
     few_make(c, f, w, l);
@@ -466,9 +292,9 @@ bool chooser_choose(struct chooser *c, const struct chooser_wish *w, struct choo
         at++;
     if (at >= f->usable)
         return search(c, w, out);
-    size_t other = w->holders_only ? SIZE_MAX : explore(c, f);
-    if (other != SIZE_MAX)
-        *out = (struct chooser_choice){f->numbers[f->lines[other].index], "tried now and then"};
+    u16 other = w->holders_only ? ROSTER_NONE : explore(c, f, w, l);
+    if (other != ROSTER_NONE)
+        *out = (struct chooser_choice){other, "tried now and then"};
     else
         *out = (struct chooser_choice){f->numbers[f->lines[at].index],
                                        pick_class_name(f->lines[at].class)};
@@ -481,8 +307,8 @@ static void note_fetch(struct chooser *c, const struct digest *d, struct ref nod
 {
     struct keyed k = {.n = 0};
     u8 key[KEY_BYTES];
-    add(&k, d->bytes, digest_size(d->alg));
-    struct fetch *f = &c->fetches[place(c, &k, FETCHES, key)];
+    chooser_add(&k, d->bytes, digest_size(d->alg));
+    struct fetch *f = &c->fetches[chooser_place(c, &k, FETCHES, key)];
     if (memcmp(f->key, key, sizeof(key)) != 0) {
         memset(f, 0, sizeof(*f));
         memcpy(f->key, key, sizeof(key));

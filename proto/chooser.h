@@ -8,8 +8,9 @@
  *
  * Remembered, too: the node that an image's other layers went to, for STICK_MS; who fetches which
  * layer, as far as users were sent there for it. One choice in EXPLORE_ONE_IN is not the soonest
- * but one of the others, drawn by lot: where the distance decides, a node whose distance nobody
- * knows, if there is one in that region; so that what was learned stays true.
+ * but another of the same class, drawn by lot, so that what was learned stays true. While nobody
+ * near a network of users is known, one in SEARCH_ONE_IN is sent to a node that may be
+ * (chooser_list.c says which).
  *
  * Guarantee: chooser_choose() and chooser_all() (for `why`) apply the same rules; nobody is chosen
  * whom pick.h would not. Bounded tables; what falls on a taken place takes it. Pure but for the
@@ -26,6 +27,7 @@
 #define CHOOSER_KEY_BYTES 16
 #define STICK_MS          120000 /* an image's layers are asked for within that */
 #define EXPLORE_ONE_IN    50
+#define SEARCH_ONE_IN     2 /* while nobody near is known */
 
 struct chooser;
 

@@ -57,11 +57,6 @@ int identity_verify(const struct node_key *key, enum identity_context context, c
     return 0;
 }
 
-bool node_key_equal(const struct node_key *a, const struct node_key *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
-}
-
 bool node_key_is_set(const struct node_key *k)
 {
     static const struct node_key none;

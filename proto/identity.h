@@ -6,6 +6,8 @@
  * signature under one can never be shown as another. Not here: who is believed (member.h). */
 #pragma once
 
+#include <string.h>
+
 #include "proto/err.h"
 
 #define NODE_KEY_BYTES       32
@@ -46,7 +48,13 @@ void identity_sign(const struct node_secret *secret, enum identity_context conte
 must_use int identity_verify(const struct node_key *key, enum identity_context context,
                              const void *message, size_t len, const struct node_signature *sig);
 
-bool node_key_equal(const struct node_key *a, const struct node_key *b);
+static inline bool node_key_equal(const struct node_key *a, const struct node_key *b)
+{
+    u64 x[NODE_KEY_BYTES / 8], y[NODE_KEY_BYTES / 8];
+    memcpy(x, a->bytes, sizeof(x));
+    memcpy(y, b->bytes, sizeof(y));
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3])) == 0;
+}
 bool node_key_is_set(const struct node_key *k);
 int node_key_compare(const struct node_key *a, const struct node_key *b); /* a total order */
 /* The first eight bytes as a number: for tables. Keys are chosen by their owners, so a table that

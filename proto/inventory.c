@@ -3,6 +3,7 @@
 #include "proto/inventory_impl.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -384,6 +385,29 @@ bool inventory_write(struct inventory *v, struct node_key *to, struct wire_out *
         return false;
     *to = v->pool->names[o].key;
     return true;
+}
+
+/* The link to who wrote it, if there is one. */
+static void warm_link(const struct inventory *v, const u8 *sender)
+{
+    u16 o = v->pool->recent[(sender[0] << 8 | sender[1]) % INVENTORY_RECENT];
+    for (u32 i = 0; i < v->n_links; i++)
+        if (v->link_peer[i] == o) {
+            __builtin_prefetch(v->links[i]);
+            __builtin_prefetch((const char *)v->links[i] + 64);
+            __builtin_prefetch((const char *)v->links[i] + 128);
+        }
+}
+
+void inventory_warm(const struct inventory *v, unsigned step, const u8 *sender)
+{
+    if (step == 0) {
+        for (size_t at = 0; at < offsetof(struct inventory, datagram_max); at += 64)
+            __builtin_prefetch((const char *)v + at);
+        return;
+    }
+    if (step == 1 && sender)
+        warm_link(v, sender);
 }
 
 u64 inventory_next_expiry(const struct inventory *v)

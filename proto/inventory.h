@@ -99,6 +99,10 @@ must_use int inventory_read(struct inventory *v, const struct node_key *from, un
                             struct wire_in *msg, u64 now_ns);
 bool inventory_write(struct inventory *v, struct node_key *to, struct wire_out *w, u64 now_ns);
 u64 inventory_next_expiry(const struct inventory *v);
+/* A hint: it is called soon, with a message by this sender (its key's first bytes), or (NULL) with
+ * none; see mesh_warm(). */
+#define INVENTORY_WARM_STEPS 2
+void inventory_warm(const struct inventory *v, unsigned step, const u8 *sender);
 void inventory_expire(struct inventory *v, u64 now_ns);
 bool inventory_dial(struct inventory *v, u32 *id, struct node_key *to, struct wire_out *w,
                     u64 now_ns);

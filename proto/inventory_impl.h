@@ -140,66 +140,65 @@ struct inventory_dial {
 };
 
 struct inventory_own {
-    u64 epoch; /* of our table */
-    u64 *set;  /* open addressing of digest hashes; 0: free */
-    u32 set_cap, set_len;
-    u64 *add, *take; /* staged, INVENTORY_STAGED_MAX in all */
-    u32 n_add, n_take, staged_cap;
+    u64 epoch;                     /* of our table */
     u64 commit_ns, last_commit_ns; /* UINT64_MAX: nothing staged */
     u64 head_ns;                   /* when the next head is due; UINT64_MAX: the last one holds */
-    u64 last_head_ns;
-    u32 head_n, head_share; /* the next in so many thousandths of the period */
     bool head_signed;
     bool head_due; /* signed never, or not since the ring was cut */
     bool accused;  /* somebody writes in our name: write something, then */
     u64 accused_ns;
+    u64 last_head_ns;
+    u32 head_n, head_share; /* the next in so many thousandths of the period */
+    u64 *set;               /* open addressing of digest hashes; 0: free */
+    u32 set_cap, set_len;
+    u64 *add, *take; /* staged, INVENTORY_STAGED_MAX in all */
+    u32 n_add, n_take, staged_cap;
 };
 
+/* What each call looks at stands first, together; of the links too, by slot, so that most looks
+ * touch none of them. */
 struct inventory {
     struct inventory_pool *pool;
+    u64 hash;
+    struct inventory_seat *seats;
+    u32 cap_seats;
+    u16 me, root;
+    struct inventory_out *out;
+    u64 entropy_due_ns, prune_ns;
+    u64 want_due_ns;      /* not later than the first of them */
+    u32 n_links, outward; /* outward: a bit for each that is given what is new */
+    u32 n_wants, n_out;
+    struct inventory_own own;
+    u16 link_peer[INVENTORY_LINKS];
+    u64 link_due[INVENTORY_LINKS]; /* not before this has it anything to do */
+    u32 waiting[INVENTORY_LINKS];  /* log entries from its cursor on that did not come from it */
+    struct inventory_link *links[INVENTORY_LINKS];
+    struct inventory_logged *log;
+    u64 log_head, log_floor; /* entries below the floor are gone */
+    u32 log_cap;
+    u32 dial_id, dial_turn;
+    struct inventory_dial dials[INVENTORY_DIALS];
+    size_t datagram_max;
+    u64 batch_ns, entropy_ns, born_ns;
+    struct inventory_stats stats;
+
     struct node_key self;
     struct node_secret secret;
     struct rng rng;
-    size_t datagram_max;
-    u64 batch_ns, entropy_ns, born_ns;
-    u16 me;
-    u64 hash, bytes;
-
-    struct inventory_seat *seats;
+    u64 bytes;
     struct inventory_note *notes;
     struct inventory_limb *limbs;
     u8 *then[2];      /* a byte a seat: as of the last round of anti-entropy, and the one before */
     u64 hash_then[2]; /* ours in these rounds */
-    u32 cap_seats, n_known;
-    u16 root;
-    u16 *order; /* who is up, ourselves included, by place */
-    u32 n_order, cap_order;
-
-    struct inventory_logged *log;
-    u32 log_cap;
-    u64 log_head, log_floor; /* entries below the floor are gone */
-    /* What each look at the links needs stands here, by slot, so that most looks touch none. */
-    u32 n_links, outward; /* outward: a bit for each that is given what is new */
-    u16 link_peer[INVENTORY_LINKS];
-    u32 waiting[INVENTORY_LINKS];  /* log entries from its cursor on that did not come from it */
-    u64 link_due[INVENTORY_LINKS]; /* not before this has it anything to do */
-    struct inventory_link *links[INVENTORY_LINKS];
-
+    u16 *order;       /* who is up, ourselves included, by place */
+    u32 n_order, cap_order, n_known;
     struct inventory_pending *pending;
     u32 n_pending, cap_pending;
     struct inventory_want *wants;
-    u32 n_wants, cap_wants;
-    u64 want_due_ns; /* not later than the first of them */
-    struct inventory_out *out, **out_end;
-    u32 n_out;
-    struct inventory_dial dials[INVENTORY_DIALS];
-    u32 dial_id, dial_turn;
+    u32 cap_wants;
+    struct inventory_out **out_end;
     struct inventory_wrong wrongs[INVENTORY_WRONGS];
     u32 n_wrongs, wrong_at;
-
-    struct inventory_own own;
-    u64 entropy_due_ns, prune_ns;
-    struct inventory_stats stats;
 };
 
 static inline struct inventory_table *inventory_table_at(const struct inventory *v, u16 t)
@@ -243,8 +242,9 @@ void inventory_own_accused(struct inventory *v, u16 from, u64 now_ns);
 struct inventory_items { /* where ops come from */
     const u8 *p;
     size_t len;
-    u16 from;   /* the peer */
-    bool quiet; /* not passed on: who else lacks them asks too */
+    u16 from;    /* the peer */
+    bool quiet;  /* not passed on: who else lacks them asks too */
+    u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
 size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at); /* bytes written */
 size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
@@ -268,6 +268,9 @@ void inventory_pending_drop(struct inventory *v, u16 o);
 
 /* inventory_link.c */
 void inventory_log(struct inventory *v, u16 table, u32 n, u16 via);
+/* The same in two steps, for rows that came by one link: true when it counts; how many did. */
+bool inventory_log_put(struct inventory *v, u16 table, u32 n, u16 via);
+void inventory_log_count(struct inventory *v, u32 count, u16 via);
 void inventory_links_fit(struct inventory *v, u64 now_ns); /* after the tree or silence changed */
 must_use int inventory_batch_read(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns);
 bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64 now_ns);
@@ -297,12 +300,6 @@ struct inventory_wanted {
 void inventory_want_get(const u8 at[INVENTORY_WANT_BYTES], struct inventory_wanted *w);
 /* A message of its own; false: the queue is full, or no memory. */
 bool inventory_queue(struct inventory *v, u16 to, const void *bytes, size_t len);
-
-/* inventory_rice.c */
-/* malloc()ed bytes, owned by the caller; ERR_NOMEM. */
-must_use int inventory_rice_encode(const u32 *fp, u32 len, u8 **out, size_t *out_len);
-must_use int inventory_rice_decode(const u8 *bytes, size_t size, u32 len,
-                                   u32 **out); /* ERR_PROTO */
 
 /* inventory_talk.c */
 u64 inventory_talk_due(const struct inventory *v);

@@ -15,6 +15,7 @@
  * head shows it. */
 #include "proto/inventory_impl.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,11 +40,26 @@ static u64 get_be(const u8 *at, unsigned bytes)
     return v;
 }
 
+/* Ops are read and written a million times a second in a large simulation. */
+static u32 get_be32(const u8 *at)
+{
+    u32 v;
+    memcpy(&v, at, sizeof(v));
+    return be32toh(v);
+}
+
+static size_t put_be32(u8 *at, u32 v)
+{
+    v = htobe32(v);
+    memcpy(at, &v, sizeof(v));
+    return sizeof(v);
+}
+
 /* --- writing --------------------------------------------------------------------------------- */
 
 static size_t put_tag(const struct inventory_table *t, u32 n, u8 *at)
 {
-    return put_be(at, t->ref << 10 | (n & 1023), 4);
+    return put_be32(at, t->ref << 10 | (n & 1023));
 }
 
 size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at)
@@ -59,8 +75,8 @@ size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at)
             len += put_be(at + len, rank | 0x4000, 2);
         else
             len += put_be(at + len, rank | 0x800000, 3);
-        return len + put_be(at + len, op->new_fp, 4);
-    case INVENTORY_ADD: at[len++] = CODE_ADD; return len + put_be(at + len, op->new_fp, 4);
+        return len + put_be32(at + len, op->new_fp);
+    case INVENTORY_ADD: at[len++] = CODE_ADD; return len + put_be32(at + len, op->new_fp);
     case INVENTORY_REMOVE: at[len++] = CODE_REMOVE; return len + put_be(at + len, rank, 3);
     case INVENTORY_NOP: at[len++] = CODE_NOP; break;
     }
@@ -212,7 +228,11 @@ static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
     s->n++;
     v->hash += t->step;
     v->stats.ops_received++;
-    if (!from->quiet)
+    if (from->quiet)
+        return true;
+    if (from->logged)
+        *from->logged += inventory_log_put(v, i, s->n, from->from);
+    else
         inventory_log(v, i, s->n, from->from);
     return true;
 }
@@ -481,14 +501,14 @@ static size_t get_op(const u8 *p, size_t len, struct inventory_op *op)
             return 0;
         u32 rank = (u32)get_be(p, rank_bytes) & ((1u << (8 * rank_bytes - 2)) - 1);
         op->rank_kind = rank << 2 | INVENTORY_REPLACE;
-        op->new_fp = (u32)get_be(p + rank_bytes, 4);
+        op->new_fp = get_be32(p + rank_bytes);
         return rank_bytes + 4;
     }
     if (p[0] == CODE_NOP)
         return 1;
     if (p[0] == CODE_ADD && len >= 5) {
         op->rank_kind = INVENTORY_ADD;
-        op->new_fp = (u32)get_be(p + 1, 4);
+        op->new_fp = get_be32(p + 1);
         return 5;
     }
     if (p[0] == CODE_REMOVE && len >= 4) {
@@ -509,14 +529,11 @@ static void warm(const struct inventory *v, size_t len)
         (void)*(const volatile u8 *)(p + i);
 }
 
-int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
+static int read_items(struct inventory *v, const struct inventory_items *items, u64 now_ns)
 {
-    warm(v, items->len);
-    if (items->len == 0)
-        return 0;
     const u8 *p = items->p, *end = p + items->len;
     while (end - p >= 5) {
-        u32 tag = (u32)get_be(p, 4);
+        u32 tag = get_be32(p);
         size_t left = (size_t)(end - p) - 4, used;
         struct inventory_op op;
         p += 4;
@@ -535,4 +552,17 @@ int inventory_items_read(struct inventory *v, const struct inventory_items *item
         p += used;
     }
     return p == end ? 0 : ERR_PROTO;
+}
+
+int inventory_items_read(struct inventory *v, const struct inventory_items *items, u64 now_ns)
+{
+    if (items->len == 0)
+        return 0;
+    warm(v, items->len);
+    u32 logged = 0;
+    struct inventory_items row = *items;
+    row.logged = &logged;
+    int err = read_items(v, &row, now_ns);
+    inventory_log_count(v, logged, row.from);
+    return err;
 }

@@ -143,23 +143,37 @@ static bool log_room(struct inventory *v)
     return true;
 }
 
-void inventory_log(struct inventory *v, u16 table, u32 n, u16 via)
+bool inventory_log_put(struct inventory *v, u16 table, u32 n, u16 via)
 {
     u16 peer = via & (INVENTORY_LOG_HEAD - 1);
     bool any = false;
-    for (u32 i = 0; i < v->n_links; i++) {
-        if (!(v->outward >> i & 1) || v->link_peer[i] == peer)
-            continue;
-        u32 waiting = ++v->waiting[i];
-        if (waiting == 1 || waiting == full_batch(v))
-            link_note(v, v->links[i]);
-        any = true;
-    }
+    for (u32 i = 0; i < v->n_links; i++)
+        any |= (v->outward >> i & 1) && v->link_peer[i] != peer;
     /* A leaf's only link has no use for what came by it. */
     if (!any || (v->log_head % LOG_STEP == 0 && !log_room(v)) || v->log_cap == 0)
-        return;
+        return any;
     v->log[v->log_head++ & (v->log_cap - 1)] =
         (struct inventory_logged){.n = n, .table = table, .via = via};
+    return true;
+}
+
+void inventory_log_count(struct inventory *v, u32 count, u16 via)
+{
+    u16 peer = via & (INVENTORY_LOG_HEAD - 1);
+    for (u32 i = 0; count > 0 && i < v->n_links; i++) {
+        if (!(v->outward >> i & 1) || v->link_peer[i] == peer)
+            continue;
+        u32 before = v->waiting[i];
+        v->waiting[i] += count;
+        if (before == 0 || (before < full_batch(v) && v->waiting[i] >= full_batch(v)))
+            link_note(v, v->links[i]);
+    }
+}
+
+void inventory_log(struct inventory *v, u16 table, u32 n, u16 via)
+{
+    if (inventory_log_put(v, table, n, via))
+        inventory_log_count(v, 1, via);
 }
 
 static u32 count_waiting(const struct inventory *v, const struct inventory_link *l)
@@ -442,17 +456,18 @@ static size_t encode_one(const struct inventory *v, const struct inventory_link 
     return inventory_item_op(t, e->n, out);
 }
 
+/* Items of a datagram, with room for one that does not fit any more. */
+#define ITEMS_BYTES (LIMIT_DATAGRAM_BYTES + INVENTORY_HEAD_BYTES)
+
 /* Items of the log from `at`, up to `end` or as many as fit. Returns where it stopped. */
-static u64 encode(struct inventory *v, struct inventory_link *l, u64 at, u64 end, u8 *out,
-                  size_t *len, u32 *passed)
+static u64 encode(struct inventory *v, struct inventory_link *l, u64 at, u64 end,
+                  u8 out[ITEMS_BYTES], size_t *len, u32 *passed)
 {
-    u8 item[INVENTORY_HEAD_BYTES];
     *len = *passed = 0;
     for (at = inventory_max(at, log_tail(v)); at < end; at++) {
-        size_t n = encode_one(v, l, at, item);
+        size_t n = encode_one(v, l, at, out + *len);
         if (*len + n > item_room(v))
             break;
-        memcpy(out + *len, item, n);
         *len += n;
         *passed += (log_at(v, at)->via & (INVENTORY_LOG_HEAD - 1)) != l->peer;
         v->stats.ops_sent += n > 0;
@@ -487,7 +502,7 @@ static bool send_again(struct inventory *v, struct inventory_link *l, u32 seq, s
                        u64 now_ns)
 {
     struct inventory_sent *s = sent_at(l, seq);
-    u8 items[LIMIT_DATAGRAM_BYTES];
+    u8 items[ITEMS_BYTES];
     size_t len;
     u32 passed;
     if (s->tries >= TRIES_MAX) { /* given up: when it is back, it compares */
@@ -509,7 +524,7 @@ static bool send_again(struct inventory *v, struct inventory_link *l, u32 seq, s
 
 static bool send_new(struct inventory *v, struct inventory_link *l, struct wire_out *w, u64 now_ns)
 {
-    u8 items[LIMIT_DATAGRAM_BYTES];
+    u8 items[ITEMS_BYTES];
     size_t len;
     u32 passed;
     u64 from = l->cursor;

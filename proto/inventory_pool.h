@@ -54,20 +54,32 @@ struct inventory_head {
 };
 
 struct inventory_table {
-    u64 epoch;
-    u64 base, step;           /* a view's hash counts base + n * step for this table */
-    struct inventory_sum sum; /* at `n` */
-    u32 *fp;                  /* sorted, `len` of `cap` */
-    struct inventory_op *ring;
-    u32 len, cap, ring_cap;
+    /* What each op looks at stands first. */
+    u32 ref; /* 22 bits that name key and epoch on the wire */
+    u16 origin, next_ref;
     u32 n, reach; /* newest version; oldest that can still be told */
-    u32 ref;      /* 22 bits that name key and epoch on the wire */
-    u32 users;
-    u32 stamp; /* of the look-up that last saw it */
-    u16 origin, next_ref, next_of_origin;
+    u64 step;     /* a view's hash counts base + n * step for this table */
+    struct inventory_op *ring;
+    u32 ring_cap;
     bool owned; /* its origin writes it here: nobody else appends */
     u8 n_heads;
+    u16 next_of_origin;
+    u64 base, epoch;
+    struct inventory_sum sum; /* at `n` */
+    u32 *fp;                  /* sorted, `len` of `cap` */
+    u32 len, cap;
+    u32 users;
+    u32 stamp;                                    /* of the look-up that last saw it */
     struct inventory_head heads[INVENTORY_HEADS]; /* verified, oldest first */
+    struct inventory_coded *coded;                /* NULL: not kept */
+};
+
+/* A table as a snapshot tells it, at one version: where many views share a pool, each joiner is
+ * told the same by somebody else. */
+struct inventory_coded {
+    u32 n, len; /* version; fingerprints */
+    size_t size;
+    u8 bits[];
 };
 
 struct inventory_name { /* an origin: a node that some view knows */
@@ -151,6 +163,11 @@ bool inventory_sum_equal(const struct inventory_sum *a, const struct inventory_s
 u16 inventory_table_find(const struct inventory_pool *p, u16 origin, u64 epoch, u32 n,
                          const struct inventory_sum *sum);
 
+/* The sorted multiset at version `n`, coded (inventory_rice.c); borrowed until the pool changes.
+ * NULL: no memory. */
+const struct inventory_coded *inventory_table_coded(struct inventory_pool *p, u16 t, u32 n);
+void inventory_coded_done(struct inventory_pool *p, u16 t); /* read */
+
 /* Heads. The newest that is not above `n`, or NULL. */
 const struct inventory_head *inventory_head_at(const struct inventory_table *t, u32 n);
 void inventory_head_keep(struct inventory_table *t, const struct inventory_head *h);
@@ -161,3 +178,9 @@ must_use int inventory_head_verify(const struct node_key *key, u64 epoch,
 /* Views that may be behind need the second index. */
 must_use int inventory_pool_join(struct inventory_pool *p);
 void inventory_pool_leave(struct inventory_pool *p);
+
+/* inventory_rice.c */
+/* malloc()ed bytes, owned by the caller; ERR_NOMEM. */
+must_use int inventory_rice_encode(const u32 *fp, u32 len, u8 **out, size_t *out_len);
+must_use int inventory_rice_decode(const u8 *bytes, size_t size, u32 len,
+                                   u32 **out); /* ERR_PROTO */

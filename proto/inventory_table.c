@@ -146,8 +146,16 @@ static int reserve(struct inventory_pool *p, struct inventory_table *t, u32 len)
     return 0;
 }
 
+static void coded_free(struct inventory_pool *p, struct inventory_table *t)
+{
+    if (t->coded)
+        inventory_resize(&p->bytes, t->coded, sizeof(*t->coded) + t->coded->size, 0);
+    t->coded = NULL;
+}
+
 static void table_free(struct inventory_pool *p, struct inventory_table *t)
 {
+    coded_free(p, t);
     inventory_resize(&p->bytes, t->fp, t->cap * sizeof(u32), 0);
     inventory_resize(&p->bytes, t->ring, t->ring_cap * sizeof(*t->ring), 0);
     inventory_resize(&p->bytes, t, sizeof(*t), 0);
@@ -401,6 +409,38 @@ int inventory_table_content(const struct inventory_table *t, u32 n, u32 **out, u
     *out = fp;
     *out_len = len;
     return 0;
+}
+
+const struct inventory_coded *inventory_table_coded(struct inventory_pool *p, u16 i, u32 n)
+{
+    struct inventory_table *t = p->tables[i];
+    u32 *fp, len;
+    u8 *bits;
+    size_t size;
+    if (t->coded && t->coded->n == n)
+        return t->coded;
+    coded_free(p, t);
+    if (inventory_table_content(t, n, &fp, &len))
+        return NULL;
+    int err = inventory_rice_encode(fp, len, &bits, &size);
+    free(fp);
+    if (err)
+        return NULL;
+    struct inventory_coded *c = inventory_resize(&p->bytes, NULL, 0, sizeof(*c) + size);
+    if (c) {
+        *c = (struct inventory_coded){.n = n, .len = len, .size = size};
+        memcpy(c->bits, bits, size);
+        t->coded = c;
+    }
+    free(bits);
+    return c;
+}
+
+/* A pool with one view has no other use for it. */
+void inventory_coded_done(struct inventory_pool *p, u16 i)
+{
+    if (p->views < 2)
+        coded_free(p, p->tables[i]);
 }
 
 u32 inventory_table_count(const struct inventory_table *t, u32 fp, u32 n)

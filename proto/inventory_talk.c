@@ -190,29 +190,26 @@ static void put_snapshot(struct inventory *v, struct blob *b, u16 o)
     const struct inventory_seat *s = &v->seats[o];
     const struct inventory_table *t = inventory_table_at(v, s->table);
     const struct inventory_head *h = inventory_head_at(t, s->n);
-    u32 *fp, len, n = h && h->n >= t->reach ? h->n : s->n;
-    u8 *bits = NULL;
-    size_t size = 0;
-    if (!h || s->n < t->reach || inventory_table_content(t, n, &fp, &len))
+    if (!h || s->n < t->reach)
         return;
-    int err = inventory_rice_encode(fp, len, &bits, &size);
-    free(fp);
-    if (!err && blob_room(b, ENTRY_HEAD + 16 + size + INVENTORY_HEAD_BODY + INVENTORY_HEAD_BYTES +
-                                 (s->n - n) * INVENTORY_OP_BYTES_MAX)) {
+    const struct inventory_coded *c =
+        inventory_table_coded(v->pool, s->table, h->n >= t->reach ? h->n : s->n);
+    if (c && blob_room(b, ENTRY_HEAD + 16 + c->size + INVENTORY_HEAD_BODY + INVENTORY_HEAD_BYTES +
+                              (s->n - c->n) * INVENTORY_OP_BYTES_MAX)) {
         blob_be(b, v->pool->names[o].place, 8);
         blob_be(b, t->epoch, 8);
         blob_be(b, ENTRY_SNAPSHOT, 1);
-        blob_be(b, n, 4);
-        blob_be(b, len, 4);
-        blob_be(b, size, 4);
-        memcpy(b->bytes + b->len, bits, size);
-        b->len += size;
+        blob_be(b, c->n, 4);
+        blob_be(b, c->len, 4);
+        blob_be(b, c->size, 4);
+        memcpy(b->bytes + b->len, c->bits, c->size);
+        b->len += c->size;
         inventory_head_put(h, b->bytes + b->len);
         b->len += INVENTORY_HEAD_BODY;
-        blob_ops(v, b, t, n, s->n);
+        blob_ops(v, b, t, c->n, s->n);
         v->stats.snapshots_sent++;
     }
-    free(bits);
+    inventory_coded_done(v->pool, s->table);
 }
 
 static void answer_one(struct inventory *v, struct blob *b, const struct inventory_wanted *want)

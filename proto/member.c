@@ -498,6 +498,28 @@ const struct node_key *member_key_of(const struct member *m, const u8 sender[8])
     return p ? &p->rec.key : NULL;
 }
 
+static void warm_lines(const void *p, size_t size)
+{
+    for (size_t at = 0; at < size; at += LINE_BYTES)
+        __builtin_prefetch((const char *)p + at);
+}
+
+void member_warm(const struct member *m, unsigned step, const u8 *sender)
+{
+    const void *place;
+    if (step == 0) {
+        warm_lines(m, offsetof(struct member, timing));
+        warm_lines(&m->sends[0], sizeof(m->sends[0]));
+        return;
+    }
+    if (step == 1) {
+        warm_lines(m->self, 2 * (size_t)LINE_BYTES);
+        warm_lines(&m->probes[0], sizeof(m->probes[0]));
+    }
+    if (sender && (place = peer_place(m, word_of(sender), step - 1)))
+        warm_lines(place, step == 3 ? 2 * (size_t)LINE_BYTES : 1);
+}
+
 bool member_each(const struct member *m, size_t *at, struct member_view *out)
 {
     if (*at >= m->n_peers)
@@ -538,8 +560,8 @@ u64 member_bytes(const struct member *m)
             m->cap_events * sizeof(struct member_event);
     for (u32 i = 0; i < m->n_peers; i++) {
         const struct peer *p = m->peers[i];
-        n += sizeof(*p) + strlen(p->rec.name) + strlen(p->rec.rack) + strlen(p->rec.public_url) +
-             3 + p->extra_len;
+        n += offsetof(struct peer, text) + strlen(p->rec.name) + strlen(p->rec.rack) +
+             strlen(p->rec.public_url) + 3 + p->extra_len;
         n += p->suspicion ? sizeof(*p->suspicion) : 0;
         n += p->verdict ? sizeof(*p->verdict) : 0;
     }

@@ -2,6 +2,7 @@
  * what is where. */
 #include <assert.h>
 #include <sodium.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +103,7 @@ static int make_modules(struct mesh *m, const struct mesh_options *opt, const st
         .inventory = m->inventory,
         .rng = rng_split(rng, "swarm"),
         .datagram_max = MESH_TEXT_BYTES,
+        .uploads = opt->swarm_uploads,
         .now_ns = opt->now_ns,
     };
     return err ? err : swarm_new(&m->swarm, &swarm);
@@ -140,6 +142,7 @@ int mesh_new(struct mesh **out, const struct mesh_options *opt)
     }
     tell_key_ids(m);
     m->epoch_told = opt->inventory_epoch;
+    m->clear = opt->clear;
     *out = m;
     return 0;
 }
@@ -268,6 +271,30 @@ u64 mesh_next_expiry(const struct mesh *m)
     for (size_t i = 0; i < countof(next); i++)
         soonest = next[i] < soonest ? next[i] : soonest;
     return soonest;
+}
+
+void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
+{
+    const u8 *in = buf;
+    if (step == 0) {
+        for (size_t at = 0; at < offsetof(struct mesh, key); at += 64)
+            __builtin_prefetch((const char *)m + at);
+        return;
+    }
+    if (step == 1) {
+        __builtin_prefetch(m->seal);
+        __builtin_prefetch((const char *)m->seal + 64);
+        __builtin_prefetch(m->purge);
+        inventory_warm(m->inventory, 0, NULL);
+        member_warm(m->member, 0, NULL);
+        return;
+    }
+    const u8 *sender = in && len >= SEAL_OVERHEAD ? in + 5 : NULL;
+    if (in)
+        seal_warm(m->seal, step - 2, in, len);
+    member_warm(m->member, step - 1, sender);
+    if (step == 2)
+        inventory_warm(m->inventory, 1, sender);
 }
 
 void mesh_expire(struct mesh *m, u64 now_ns)

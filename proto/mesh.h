@@ -41,7 +41,8 @@ struct mesh_options {
     struct inventory_pool *pool; /* borrowed */
     struct member_timing timing; /* zeros: defaults */
     u64 rng_seed;
-    bool clear; /* the simulator only: nothing is encrypted */
+    u32 swarm_uploads; /* swarm.h; 0: its own number */
+    bool clear;        /* the simulator only: nothing is encrypted */
     u64 now_ns;
 };
 /* ERR_INVAL: keys, or what member_new() refuses; ERR_NOMEM. */
@@ -56,6 +57,11 @@ int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t l
 /* The next datagram to send: bytes written to `buf` (LIMIT_DATAGRAM_BYTES at least), 0: none. */
 size_t mesh_write(struct mesh *m, struct addr *to, void *buf, size_t cap, u64 now_ns);
 u64 mesh_next_expiry(const struct mesh *m);
+/* A hint, for who drives thousands: `m` will be called soon, with this datagram (NULL: with none).
+ * What it will look at is brought into the cache, a step further by each call, which needs that
+ * what the one before asked for has come: a microsecond apart is well. Changes nothing. */
+#define MESH_WARM_STEPS 5
+void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len);
 void mesh_expire(struct mesh *m, u64 now_ns);
 
 /* The next talk to hold: its sealed request is written to `buf` (LIMIT_TALK_BYTES). */

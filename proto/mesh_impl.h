@@ -62,30 +62,32 @@ struct mesh_event_ring {
     size_t room, first, n;
 };
 
+/* What each call looks at stands first, together. */
 struct mesh {
-    struct node_key key;
-    struct node_secret secret;
-    struct member_record self; /* its texts are in `texts`, its networks in `serves` */
-    struct member_network serves[MEMBER_SERVES_MAX];
-    char *texts;
     struct member *member;
     struct inventory *inventory;
     struct seal *seal;
     struct purge *purge;
     struct swarm *swarm;
-    struct mesh_peers peers;
-    struct rng rng; /* choices of peers */
     u8 version_min, version_max;
+    bool clear; /* nothing is encrypted */
     unsigned version_turn;
+    struct mesh_event_ring events;
+    struct rng rng;    /* choices of peers */
     u64 member_losses; /* events that member lost, as of the last look */
     u64 epoch_told;    /* of the inventory */
-    struct mesh_event_ring events;
-    struct mesh_talk talks[MESH_TALKS_MAX];
-    u32 next_talk;
+    struct mesh_peers peers;
     struct mesh_stats stats;
+    u32 next_talk;
+    bool staged_set; /* `staged` holds one */
+    struct node_key key;
+    struct mesh_talk talks[MESH_TALKS_MAX];
+    struct node_secret secret;
+    struct member_record self; /* its texts are in `texts`, its networks in `serves` */
+    struct member_network serves[MEMBER_SERVES_MAX];
+    char *texts;
 
     struct { /* written by a module, but for another address than what just went */
-        bool set;
         struct addr to;
         size_t len;
         u8 text[MESH_TEXT_BYTES];

@@ -67,11 +67,12 @@ static bool take_message(struct mesh *m, const struct addr *from, const struct s
 
 int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t len, u64 now_ns)
 {
-    u8 text[LIMIT_DATAGRAM_BYTES];
+    u8 opened[LIMIT_DATAGRAM_BYTES];
+    const u8 *text = m->clear ? (const u8 *)buf + SEAL_HEAD : opened;
     struct seal_from seal;
     m->stats.datagrams_in++;
     m->stats.bytes_in += len;
-    enum seal_drop d = seal_open(m->seal, SEAL_DATAGRAM, buf, len, text, &seal);
+    enum seal_drop d = seal_open(m->seal, SEAL_DATAGRAM, buf, len, m->clear ? NULL : opened, &seal);
     if (d != SEAL_OK) {
         mesh_dropped(m, d, &seal, from, now_ns);
         mesh_pump(m, now_ns);
@@ -152,9 +153,9 @@ static bool produce(struct mesh *m, struct addr *to, struct wire_out *w, u64 now
 
 static bool take_staged(struct mesh *m, struct addr *to, struct wire_out *w)
 {
-    if (!m->staged.set)
+    if (!m->staged_set)
         return false;
-    m->staged.set = false;
+    m->staged_set = false;
     *to = m->staged.to;
     memcpy(w->buf, m->staged.text, m->staged.len);
     w->len = m->staged.len;
@@ -172,7 +173,7 @@ static void gather(struct mesh *m, const struct addr *to, struct wire_out *w, u6
         assert(!wire_full(&next) && next.len > 0);
         m->staged.len = next.len;
         if (!addr_equal(&m->staged.to, to) || next.len > wire_room(w)) {
-            m->staged.set = true;
+            m->staged_set = true;
             return;
         }
         memcpy(w->buf + w->len, next.buf, next.len);

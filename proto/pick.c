@@ -8,8 +8,6 @@
 #define SUBNET_BITS_V6 64
 /* What nobody has measured: near enough to be tried, now and then, against what is known. */
 #define UNKNOWN_NS 20000000ull
-/* "Near" reaches to twice the nearest, and at least so far. */
-#define NEAR_NS 5000000ull
 /* A layer that a node must fetch first takes as long again, over a line of this speed. */
 #define MISS_BPS (50ull * 1000 * 1000)
 #define MISS_NS  20000000ull
@@ -18,9 +16,15 @@
 
 const char *pick_class_name(enum pick_class c)
 {
-    static const char *const names[] = {"profile: this node", "profile: its region",
-                                        "serves this network", "nearest by measured distance",
-                                        "any node"};
+    static const char *const names[] = {
+        "profile: this node",
+        "profile: its region, serves this network",
+        "profile: its region, nearest",
+        "profile: its region",
+        "serves this network",
+        "nearest by measured distance",
+        "any node",
+    };
     static_assert(countof(names) == PICK_CLASSES, "a name each");
     return names[c];
 }
@@ -66,13 +70,12 @@ enum pick_class pick_class_of(const struct pick_candidate *c, const struct pick_
 {
     if (u->profile && strcmp(u->profile, c->name) == 0)
         return PICK_NAMED;
-    if (u->profile && strcmp(u->profile, c->region) == 0)
-        return PICK_REGION;
+    bool said = u->profile && strcmp(u->profile, c->region) == 0;
     if (is_of_network(c, &u->addr))
-        return PICK_SUBNET;
-    if (c->rtt_ns && c->rtt_ns <= (nearest < NEAR_NS ? NEAR_NS : 2 * nearest))
-        return PICK_NEAR;
-    return PICK_ANY;
+        return said ? PICK_REGION_SUBNET : PICK_SUBNET;
+    if (c->rtt_ns && c->rtt_ns <= (nearest < PICK_NEAR_NS ? PICK_NEAR_NS : 2 * nearest))
+        return said ? PICK_REGION_NEAR : PICK_NEAR;
+    return said ? PICK_REGION : PICK_ANY;
 }
 
 /* --- the order ------------------------------------------------------------------------------- */

@@ -2,7 +2,8 @@
  *
  * First what is said: a profile names a node or a region ("the Asia office"). Then what stands to
  * reason: a node that says it serves the user's network, or stands in the same subnet. Then what
- * was learned: round-trip times that nodes measured to the user's network. These make classes;
+ * was learned: round-trip times that nodes measured to the user's network. A region may have many
+ * offices: within the one that a profile names, the same reasons decide again. These make classes;
  * within the best class that has a healthy node the expected completion decides: the distance, what
  * the node must first fetch (nothing if it holds the layer, the rest if it is fetching it), what we
  * lately sent it, and the load it tells, by choose_expected_ns() of proto/choose.h. Who is as soon
@@ -18,9 +19,19 @@
 #include "proto/choose.h"
 #include "proto/member.h"
 
-#define PICK_MAX 8192 /* candidates of one choice */
+#define PICK_MAX     8192       /* candidates of one choice */
+#define PICK_NEAR_NS 5000000ull /* "near" reaches to twice the nearest, and at least so far */
 
-enum pick_class { PICK_NAMED, PICK_REGION, PICK_SUBNET, PICK_NEAR, PICK_ANY, PICK_CLASSES };
+enum pick_class {
+    PICK_NAMED,
+    PICK_REGION_SUBNET, /* of the profile's region those that are near, as below */
+    PICK_REGION_NEAR,
+    PICK_REGION,
+    PICK_SUBNET,
+    PICK_NEAR,
+    PICK_ANY,
+    PICK_CLASSES
+};
 const char *pick_class_name(enum pick_class c); /* "profile: this node": static */
 
 struct pick_candidate {
@@ -30,7 +41,7 @@ struct pick_candidate {
     const struct member_network *serves; /* likewise; NULL when there is none */
     size_t n_serves;
     size_t region_index;
-    u64 rtt_ns;         /* learned, to the user's network; 0: not known */
+    u64 rtt_ns;         /* learned, to the user's network, or estimated; 0: not known */
     u64 inflight_bytes; /* what we lately sent users there for */
     u64 fetching_ns;    /* since when it fetches this layer; 0: it does not, as far as is known */
     u8 load;

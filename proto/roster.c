@@ -151,6 +151,7 @@ static void take_one(struct roster *r, size_t region, const struct member_view *
     n->of.addr = rec->addr;
     n->of.region_index = region;
     n->of.load = v->load;
+    n->coord = v->coord;
     n->of.healthy = healthy;
     n->of.barred = v->barred;
     r->version += changed;

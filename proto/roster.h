@@ -22,10 +22,11 @@ struct roster;
 
 struct roster_node {
     struct pick_candidate
-        of;       /* what holds for every user; holds, struck, rtt_ns are not filled in */
-    u32 serial;   /* of this use of the number */
-    bool present; /* else the number is free */
-    bool judged;  /* its URL was looked at */
+        of;             /* what holds for every user; holds, struck, rtt_ns are not filled in */
+    u32 serial;         /* of this use of the number */
+    bool present;       /* else the number is free */
+    bool judged;        /* its URL was looked at */
+    struct coord coord; /* where it stands in its region's mesh */
     u64 sent_bytes, sent_ms; /* users' layers that were lately to come from it; fading */
     char name[MEMBER_TEXT_MAX + 1], region[MEMBER_TEXT_MAX + 1], url[MEMBER_URL_MAX + 1];
     struct member_network serves[MEMBER_SERVES_MAX];

@@ -60,8 +60,8 @@ bool rtts_knows(const struct rtts *t, const struct addr *prefix)
     return t->known[bit / 8] >> bit % 8 & 1;
 }
 
-void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
-               u64 now_ms)
+static void told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
+                 u64 now_ms)
 {
     u8 key[16];
     u32 bit = network_of(t, prefix);
@@ -79,6 +79,22 @@ void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key 
     memcpy(victim->key, key, sizeof(key));
     victim->rtt_us = rtt_us;
     victim->at_ms = now_ms;
+}
+
+struct addr rtts_wider(const struct addr *prefix)
+{
+    struct addr a = *prefix;
+    memset(a.ip + (addr_is_v4(prefix) ? 14 : 4), 0, addr_is_v4(prefix) ? 2 : 12);
+    a.ip[15] = 1; /* a network itself has zeros there */
+    return a;
+}
+
+void rtts_told(struct rtts *t, const struct addr *prefix, const struct node_key *node, u32 rtt_us,
+               u64 now_ms)
+{
+    struct addr wider = rtts_wider(prefix);
+    told(t, prefix, node, rtt_us, now_ms);
+    told(t, &wider, node, rtt_us, now_ms);
 }
 
 u64 rtts_ns(const struct rtts *t, const struct addr *prefix, const struct node_key *node,

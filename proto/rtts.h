@@ -1,7 +1,9 @@
 /* rtts.h - how far networks of users are from nodes, as nodes measured it on real clients.
  *
  * A bounded table of (network, node); of a full bucket the oldest makes room. What was not told
- * again for RTTS_KEEP_MS counts no more. Pure but for the caller's clock. */
+ * again for RTTS_KEEP_MS counts no more. Each measurement counts for the network and for the wider
+ * one around it, which stands in for its neighbours that nobody has seen yet. Pure but for the
+ * caller's clock. */
 #pragma once
 
 #include "proto/addr.h"
@@ -23,3 +25,5 @@ bool rtts_knows(const struct rtts *t, const struct addr *prefix);
 /* 0: not known. */
 u64 rtts_ns(const struct rtts *t, const struct addr *prefix, const struct node_key *node,
             u64 now_ms);
+/* The wider network around one: 16 bits of IPv4, 32 of IPv6; never equal to a network itself. */
+struct addr rtts_wider(const struct addr *prefix);

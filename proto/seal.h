@@ -112,12 +112,16 @@ struct seal_from {
     u8 version;
     size_t text_len;
 };
-/* Opens and takes it into the window. `text` has room for len - SEAL_OVERHEAD; in place when
+/* Opens and takes it into the window. Of a clear seal `text` may be NULL: nothing is copied, and
+ * what was opened stands at in + SEAL_HEAD. `text` has room for len - SEAL_OVERHEAD; in place when
  * text == in + SEAL_HEAD, otherwise they do not overlap. Not SEAL_OK: no window moved, and the text
  * is not to be read. SEAL_OWN and SEAL_REPLAYED fill in `from`, others zero it. */
 enum seal_drop seal_open(struct seal *s, enum seal_lane lane, const u8 *in, size_t len, u8 *text,
                          struct seal_from *from);
 /* A sender's signed record names its epoch: whatever is older is a replay. */
 void seal_epoch_known(struct seal *s, const u8 sender[8], u64 epoch);
+/* A hint: this will be opened soon; see mesh_warm(). */
+#define SEAL_WARM_STEPS 3
+void seal_warm(const struct seal *s, unsigned step, const u8 *in, size_t len);
 u64 seal_epoch(const struct seal *s); /* our own */
 u64 seal_bytes(const struct seal *s); /* memory */

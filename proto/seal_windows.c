@@ -253,6 +253,19 @@ bool seal_windows_take(struct seal_windows *t, const u8 sender[8], u64 epoch, bo
                 : window_take(&s->top, s->bits, WORDS, counter);
 }
 
+void seal_windows_warm(const struct seal_windows *t, unsigned step, const u8 sender[8])
+{
+    if (step == 0) {
+        __builtin_prefetch(t);
+    } else if (t->room > 0) {
+        const u32 *bucket = bucket_of(t, word_of(sender));
+        if (step == 1)
+            __builtin_prefetch(bucket);
+        else if (*bucket != NONE)
+            __builtin_prefetch(&t->entries[*bucket], 1);
+    }
+}
+
 void seal_windows_proven(struct seal_windows *t, const u8 sender[8], u64 epoch)
 {
     u64 word = word_of(sender);

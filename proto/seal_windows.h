@@ -14,4 +14,6 @@ void seal_windows_del(struct seal_windows *t);
 bool seal_windows_take(struct seal_windows *t, const u8 sender[8], u64 epoch, bool talk,
                        u64 counter);
 void seal_windows_proven(struct seal_windows *t, const u8 sender[8], u64 epoch);
+/* seal_warm()'s steps: the table, the place of this sender, its window. */
+void seal_windows_warm(const struct seal_windows *t, unsigned step, const u8 sender[8]);
 u64 seal_windows_bytes(const struct seal_windows *t);

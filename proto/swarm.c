@@ -25,6 +25,10 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->inventory = opt->inventory;
     s->rng = opt->rng;
     s->datagram_max = opt->datagram_max;
+    /* The figures of lines that answer at once, or of such where requests stand in queues. */
+    s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
+    s->depth_least = opt->uploads ? 4 * opt->uploads : 4;
+    s->started_least = opt->uploads ? 3 * opt->uploads : 2;
     return 0;
 }
 

@@ -86,6 +86,8 @@ struct swarm_options {
     const struct inventory *inventory; /* borrowed */
     struct rng rng;
     size_t datagram_max;
+    u32 uploads; /* pieces given at once; 0: SWARM_UPLOADS. More, and with it more requests under
+                    way, fill lines where each request waits in queues */
     u64 now_ns;
 };
 must_use int swarm_new(struct swarm **out, const struct swarm_options *opt); /* ERR_NOMEM */

@@ -239,6 +239,7 @@ struct swarm {
     u32 next_id, n_guests;
     struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
     u32 n_serves, n_active;
+    u32 uploads, depth_least, started_least;
     struct swarm_out *out;
     u32 out_cap, out_first, out_n;
     struct swarm_step *steps;

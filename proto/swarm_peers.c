@@ -284,7 +284,7 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
 {
     u32 n = log_told(l);
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
-    if (!p->complete && p->told_load >= SWARM_UPLOADS && s->n_serves < SWARM_UPLOADS)
+    if (!p->complete && p->told_load >= s->uploads && s->n_serves < s->uploads)
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
         due = p->sent_ns + (!p->complete && lacks_any(l, p, n) ? SWARM_NEWS_NS : SWARM_LAZY_NS);

@@ -10,11 +10,9 @@
 
 #include "proto/swarm_impl.h"
 
-#define DEPTH_LEAST 4
 #define LAST_PIECES 3 /* asked of up to three */
 #define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
-#define WIDER       4 /* more at once while fewer than STARTED are being answered */
-#define STARTED     2
+#define WIDER       4 /* more at once while fewer than started_least are being answered */
 #define BUSY_MS     20
 #define PER_PEER    2 /* while others can be asked */
 
@@ -26,9 +24,9 @@ static bool is_usable(const struct swarm_peer *p, u64 now_ns, u32 load, bool las
 
 /* As many at once as keep the line full: what it brings in the time that a request takes to be
  * answered by somebody idle, and some to stand in line elsewhere. */
-static u32 depth_of(const struct swarm_layer *l)
+static u32 depth_of(const struct swarm *s, const struct swarm_layer *l)
 {
-    u64 depth = DEPTH_LEAST + 2 * (l->wait_ns / (l->piece_ns + 1));
+    u64 depth = s->depth_least + 2 * (l->wait_ns / (l->piece_ns + 1));
     return depth < LIMIT_SWARM_REQUESTS ? (u32)depth : LIMIT_SWARM_REQUESTS;
 }
 
@@ -194,12 +192,12 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     if (!l->wanted || l->n == 0 || l->map.have == l->n)
         return;
-    u32 depth = depth_of(l);
-    while (l->n_requests < depth + (l->n_started < STARTED ? WIDER : 0)) {
-        if (pick_one(s, l, PER_PEER, SWARM_UPLOADS, false, now_ns))
+    u32 depth = depth_of(s, l);
+    while (l->n_requests < depth + (l->n_started < s->started_least ? WIDER : 0)) {
+        if (pick_one(s, l, PER_PEER, s->uploads, false, now_ns))
             continue;
         /* Nobody is idle: two stand in line all the same. */
-        if (l->n_requests < STARTED &&
+        if (l->n_requests < s->started_least &&
             pick_one(s, l, depth, UINT32_MAX, l->n_requests == 0, now_ns))
             continue;
         if (l->n_requests >= depth || !ask_twice(s, l, now_ns))
@@ -324,7 +322,7 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
     case SWARM_BUSY:
         s->stats.busy++;
         p->busy_ns = now_ns + BUSY_MS * SWARM_MS + rng_below(&s->rng, BUSY_MS * SWARM_MS + 1);
-        p->load = SWARM_UPLOADS - 1;
+        p->load = s->uploads - 1;
         break;
     case SWARM_FAILED:
     case SWARM_DENIED:

@@ -31,13 +31,13 @@ static u32 active(const struct swarm *s, u64 now_ns)
     return n;
 }
 
-static u32 room_for(const struct swarm_layer *l)
+static u32 room_for(const struct swarm *s, const struct swarm_layer *l)
 {
     if (l->n == 1)
         return SWARM_UPLOADS_ONE;
     if (l->offers)
         return SWARM_OFFERING;
-    return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : SWARM_UPLOADS;
+    return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : s->uploads;
 }
 
 static struct swarm_serve_slot *slot_new(struct swarm *s, struct swarm_layer *l,
@@ -94,7 +94,7 @@ static void fill_room(struct swarm *s, u64 now_ns)
         u32 n = active(s, now_ns);
         for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
             struct swarm_serve_slot *v = &s->serves[i];
-            if (!v->id || v->active || n >= room_for(v->layer))
+            if (!v->id || v->active || n >= room_for(s, v->layer))
                 continue;
             if (!best || urgency(v) < urgency(best) ||
                 (urgency(v) == urgency(best) && v->id < best->id))
@@ -127,7 +127,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
         if (!piece_map_has(&l->map, i))
             return SWARM_ANSWER_MISSING;
     l->used_ns = now_ns;
-    bool now = active(s, now_ns) < room_for(l) && waiting(s) == 0;
+    bool now = active(s, now_ns) < room_for(s, l) && waiting(s) == 0;
     struct swarm_serve_slot *v =
         now || waiting(s) < SWARM_WAITING ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
@@ -343,7 +343,7 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         swarm_offer_end(s, l, now_ns);
         return;
     }
-    while (l->offered < SWARM_UPLOADS && l->map.have > 0) {
+    while (l->offered < s->uploads && l->map.have > 0) {
         piece = next_rare(s, l);
         if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
             return;

@@ -20,6 +20,7 @@
 #include <netinet/tcp.h>
 
 #include "runtime/http_conn.h"
+#include "runtime/inherited.h"
 
 #define SWEEP_MS_MIN 10
 #define SWEEP_MS_MAX 200
@@ -259,16 +260,19 @@ int http_listen_tcp(struct http_server *s, const char *address, struct tls_conte
                  address);
         return ERR_INVAL;
     }
-    int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = inherited_listener(&a.sa, len);
+    bool inherited = fd >= 0;
+    if (!inherited)
+        fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return listen_failed(fd, "cannot make a socket for", address, why);
     /* Accepted sockets inherit TCP_NODELAY. [::] takes IPv4 too, whatever the system's default. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
-        (a.sa.sa_family == AF_INET6 &&
+        (!inherited && a.sa.sa_family == AF_INET6 &&
          setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) != 0))
         return listen_failed(fd, "cannot prepare a socket for", address, why);
-    if (bind(fd, &a.sa, len) != 0 || listen(fd, SOMAXCONN) != 0 ||
+    if ((!inherited && bind(fd, &a.sa, len) != 0) || listen(fd, SOMAXCONN) != 0 ||
         getsockname(fd, &a.sa, &len) != 0)
         return listen_failed(fd, "cannot listen at", address, why);
     int rc = listener_add(s, fd, tls, &l);

@@ -60,6 +60,7 @@ static int blob_of(json_t *descriptor, struct blob *out)
 #define DOCKER_IMAGE "application/vnd.docker.distribution.manifest.v2+json"
 #define OCI_IMAGE    "application/vnd.oci.image.manifest.v1+json"
 #define OCI_INDEX    "application/vnd.oci.image.index.v1+json"
+#define DOCKER_INDEX "application/vnd.docker.distribution.manifest.list.v2+json"
 
 /* Is a Content-Type, with or without parameters, this media type? */
 static bool type_is(const char *content_type, const char *media_type)
@@ -122,6 +123,52 @@ int manifest_blobs(const char *media_type, const void *json, size_t len,
         each(arg, &found[i].digest, found[i].size);
     json_decref(root);
     free(found);
+    return rc;
+}
+
+static const char *text_at(json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* True: `*child` is filled in. */
+static bool child_of(json_t *entry, struct manifest_child *child)
+{
+    struct blob b;
+    json_t *platform = json_object_get(entry, "platform");
+    if (blob_of(entry, &b))
+        return false;
+    *child = (struct manifest_child){.digest = b.digest,
+                                     .os = text_at(platform, "os"),
+                                     .architecture = text_at(platform, "architecture"),
+                                     .variant = text_at(platform, "variant")};
+    return true;
+}
+
+int manifest_children(const char *media_type, const void *json, size_t len,
+                      void (*each)(void *arg, const struct manifest_child *c), void *arg)
+{
+    struct manifest_child child;
+    size_t i;
+    if (!type_is(media_type, OCI_INDEX) && !type_is(media_type, DOCKER_INDEX))
+        return ERR_INVAL;
+    if (len > LIMIT_MANIFEST_BYTES || !values_are_few(json, len))
+        return ERR_TOOBIG;
+    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL), *entry;
+    json_t *all = json_object_get(root, "manifests");
+    int rc = json_is_object(root) && keys_are_plain(root) && json_is_array(all) ? 0 : ERR_INVAL;
+    if (rc == 0 && json_array_size(all) > MANIFEST_BLOBS_MAX)
+        rc = ERR_TOOBIG;
+    for (i = 0; rc == 0 && i < json_array_size(all); i++)
+        rc = child_of(json_array_get(all, i), &child) ? 0 : ERR_INVAL;
+    if (rc == 0)
+        json_array_foreach(all, i, entry)
+        {
+            if (child_of(entry, &child))
+                each(arg, &child);
+        }
+    json_decref(root);
     return rc;
 }
 

@@ -23,6 +23,16 @@
 must_use int manifest_blobs(const char *media_type, const void *json, size_t len,
                             void (*each)(void *arg, const struct digest *d, u64 size), void *arg);
 
+/* One entry of an index. Texts are borrowed for the call, "" where nothing is said. */
+struct manifest_child {
+    struct digest digest;
+    const char *os, *architecture, *variant;
+};
+/* Calls `each` for every manifest that an index (OCI's, or Docker's list) names, or not at all:
+ * ERR_INVAL: no such index; ERR_TOOBIG. */
+must_use int manifest_children(const char *media_type, const void *json, size_t len,
+                               void (*each)(void *arg, const struct manifest_child *c), void *arg);
+
 /* Can it be of no other type? By its own `mediaType`; without one, an OCI image or index by its
  * shape. What can is not kept: who pushes the same bytes elsewhere as another type, or another
  * upstream, would otherwise decide how they are served to all. */

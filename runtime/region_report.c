@@ -290,6 +290,34 @@ static void refresh_inventory(struct region *r, struct metrics *m)
     dropped(m, "inventory_conflict", st.conflicts);
 }
 
+static void refresh_swarm(struct region *r, struct metrics *m)
+{
+    struct swarm_stats st;
+    swarm_stats(mesh_swarm(r->mesh), &st);
+    static const char events[] = "dray_swarm_events_total";
+    set(m, events, "event", "appointed", "What the swarms of this node's layers did.",
+        st.appointed);
+    set(m, events, "event", "takeover", NULL, st.takeovers);
+    set(m, events, "event", "asked", NULL, st.asked);
+    set(m, events, "event", "came", NULL, st.came);
+    set(m, events, "event", "wrong", NULL, st.wrong);
+    set(m, events, "event", "missing", NULL, st.missing);
+    set(m, events, "event", "busy", NULL, st.busy);
+    set(m, events, "event", "failed", NULL, st.failed);
+    set(m, events, "event", "cancelled", NULL, st.cancelled);
+    set(m, events, "event", "late", NULL, st.late);
+    set(m, events, "event", "duplicate", NULL, st.duplicate);
+    set(m, events, "event", "offered", NULL, st.offered);
+    set(m, events, "event", "offered_again", NULL, st.offered_again);
+    set(m, events, "event", "served", NULL, st.served);
+    set(m, events, "event", "held", NULL, st.held);
+    set(m, events, "event", "refused", NULL, st.refused);
+    *metrics_counter(m, "dray_wan_overlaps_total", "",
+                     "Times that two nodes read one layer from the registry at once.") =
+        st.overlaps;
+    dropped(m, "swarm_malformed", st.malformed);
+}
+
 void region_metrics_refresh(struct region *r, struct metrics *m)
 {
     refresh_members(r, m);
@@ -299,4 +327,5 @@ void region_metrics_refresh(struct region *r, struct metrics *m)
     refresh_mesh(r, m);
     refresh_probes(r, m);
     refresh_inventory(r, m);
+    refresh_swarm(r, m);
 }

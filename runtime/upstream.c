@@ -18,6 +18,7 @@
 #include "runtime/login.h"
 
 #define AWAY_MS     2000       /* how long a failure is taken for granted by who can do without */
+#define AWAY_MAX_MS 8000       /* when it fails again and again */
 #define SWALLOW_MAX (64 * KIB) /* of an answer on the way; beyond it the connection is given up */
 /* Clients wait with us: docker gives a ping 15 s, and CRI a pull 5 minutes without a byte. */
 #define HEAD_TIMEOUT_MS  20000
@@ -36,6 +37,7 @@ struct upstream {
     enum upstream_state state;
     u64 since_ms; /* loop time of the last change */
     u64 failed_ms;
+    u64 away_ms; /* how long the last failure is taken for granted */
     char error[200];
     enum trial redirect_trial;
     struct upstream_ask *trial_ask;
@@ -130,7 +132,7 @@ enum upstream_state upstream_state(const struct upstream *u, const char **error,
 
 bool upstream_is_away(const struct upstream *u)
 {
-    return u->state == UPSTREAM_DOWN && uv_now(u->loop) - u->failed_ms < AWAY_MS;
+    return u->state == UPSTREAM_DOWN && uv_now(u->loop) - u->failed_ms < u->away_ms;
 }
 
 bool upstream_redirect_proves(const struct upstream *u)
@@ -141,8 +143,14 @@ bool upstream_redirect_proves(const struct upstream *u)
 static void set_state(struct upstream *u, enum upstream_state state, const char *error)
 {
     snprintf(u->error, sizeof(u->error), "%s", error);
-    if (state == UPSTREAM_DOWN)
-        u->failed_ms = uv_now(u->loop);
+    if (state == UPSTREAM_DOWN) {
+        u64 now = uv_now(u->loop);
+        if (u->state != UPSTREAM_DOWN)
+            u->away_ms = AWAY_MS;
+        else if (now - u->failed_ms >= u->away_ms && u->away_ms < AWAY_MAX_MS)
+            u->away_ms *= 2;
+        u->failed_ms = now;
+    }
     if (u->state == state)
         return;
     if (state == UPSTREAM_DOWN)

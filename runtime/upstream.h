@@ -33,7 +33,8 @@ bool upstream_has_credentials(const struct upstream *u);
 /* DOWN after a transport error or 5xx; OK after any other answer. `*error` is borrowed, "" when
  * none. */
 enum upstream_state upstream_state(const struct upstream *u, const char **error, u64 *since_ms);
-/* It failed a moment ago (2 s): who has something in grace need not wait for it to fail again. */
+/* It failed a moment ago (2 s, up to 8 when it fails again and again): who has something in grace
+ * need not wait for it to fail again. */
 bool upstream_is_away(const struct upstream *u);
 /* Somebody asked it by another way, and it answered, or did not (`why` for people). */
 void upstream_told(struct upstream *u, bool up, const char *why);

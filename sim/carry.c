@@ -32,7 +32,7 @@ void carry_fini(struct world *w)
 
 /* --- datagrams ------------------------------------------------------------------------------- */
 
-static struct packet *packet_at(struct world *w, u32 id)
+static struct packet *packet_at(const struct world *w, u32 id)
 {
     assert(id < w->n_packets);
     return &w->packets[id / CHUNK][id % CHUNK];
@@ -279,6 +279,22 @@ void carry_deliver(struct world *w, const struct event *ev)
     else
         talk_ends(w, (u32)ev->arg, ev->arg & TALK_TIMEOUT);
     talk_put(w, (u32)ev->arg);
+}
+
+const void *carry_peek(const struct world *w, const struct event *ev, size_t *len)
+{
+    const struct packet *p = packet_at(w, (u32)ev->arg);
+    *len = p->len;
+    return p->bytes;
+}
+
+void carry_warm(const struct world *w, const struct event *ev)
+{
+    if (ev->kind != EV_PACKET)
+        return;
+    const char *p = (const char *)packet_at(w, (u32)ev->arg);
+    for (size_t at = 0; at < 256; at += 64)
+        __builtin_prefetch(p + at);
 }
 
 void carry_forget(struct world *w, const struct event *ev)

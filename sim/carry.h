@@ -16,6 +16,10 @@ bool carry_dial(struct world *w, u32 node, u64 host_now_ns);
 
 /* EV_PACKET, EV_TALK_ASKS, EV_TALK_ENDS. */
 void carry_deliver(struct world *w, const struct event *ev);
+/* The datagram of an EV_PACKET; borrowed until it is delivered. A hint that this is asked for soon.
+ */
+const void *carry_peek(const struct world *w, const struct event *ev, size_t *len);
+void carry_warm(const struct world *w, const struct event *ev);
 /* An event of these that will not be delivered. */
 void carry_forget(struct world *w, const struct event *ev);
 

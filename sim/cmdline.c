@@ -18,15 +18,18 @@ void cmdline_help(FILE *out)
         "      --nodes N                     how many nodes\n"
         "      --seed S                      another seed, another run; the same seed, the same run\n"
         "      --set KEY=VALUE               any of the knobs (dray-sim run SCENARIO --help)\n"
-        "      --set topology=FILE           offices, racks and lines from a YAML file\n"
+        "      --set topology=FILE           offices, racks, users, trackers and lines from a YAML\n"
+        "                                    file (docs/simulator.md has one)\n"
         "      --set trace=FILE              pulls to replay, as CSV; of the scenario trace\n"
-        "      --out DIR                     events.jsonl, summary.json, figures.json\n"
+        "      --out DIR                     report.html to look at; events.jsonl, summary.json,\n"
+        "                                    figures.json\n"
         "      --shrink                      a run that fails: finds fewer faults that still fail,\n"
         "                                    and writes them to DIR/faults.txt\n"
         "      --faults FILE                 exactly these faults instead of drawn ones\n"
         "  dray-sim swarm --runs K --seed S  K runs drawn at random; stops at the first that fails\n"
         "\n"
-        "Try: dray-sim run churn --nodes 200 --out /tmp/churn\n",
+        "Try: dray-sim run churn --nodes 200 --out /tmp/churn\n"
+        "     dray-sim run offices --set duration=300s --out /tmp/offices   # users and trackers\n",
         out);
 }
 

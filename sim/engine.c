@@ -28,22 +28,41 @@ static bool before(const struct event *a, const struct event *b)
     return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->seq < b->seq;
 }
 
-void engine_at(struct engine *e, u64 at_ns, u32 kind, u32 node, u64 arg)
+static void heap_put(struct engine *e, const struct event *ev)
 {
-    assert(at_ns >= e->now_ns);
     e->heap = mem_grow(e->heap, &e->cap, e->n + 1, sizeof(*e->heap));
-    struct event ev = {at_ns, e->seq++, kind, node, arg};
     size_t i = e->n++;
-    if (e->n > e->peak)
-        e->peak = e->n;
     while (i > 0) {
         size_t up = (i - 1) / ARITY;
-        if (!before(&ev, &e->heap[up]))
+        if (!before(ev, &e->heap[up]))
             break;
         e->heap[i] = e->heap[up];
         i = up;
     }
-    e->heap[i] = ev;
+    e->heap[i] = *ev;
+}
+
+/* Among those before the heap; the last of them makes room. */
+static void ahead_put(struct engine *e, const struct event *ev)
+{
+    if (e->n_ahead == ENGINE_AHEAD)
+        heap_put(e, &e->ahead[--e->n_ahead]);
+    unsigned i = e->n_ahead++;
+    for (; i > 0 && before(ev, &e->ahead[i - 1]); i--)
+        e->ahead[i] = e->ahead[i - 1];
+    e->ahead[i] = *ev;
+}
+
+void engine_at(struct engine *e, u64 at_ns, u32 kind, u32 node, u64 arg)
+{
+    assert(at_ns >= e->now_ns);
+    struct event ev = {at_ns, e->seq++, kind, node, arg};
+    if (e->n_ahead > 0 && before(&ev, &e->ahead[e->n_ahead - 1]))
+        ahead_put(e, &ev);
+    else
+        heap_put(e, &ev);
+    if (e->n + e->n_ahead > e->peak)
+        e->peak = e->n + e->n_ahead;
 }
 
 static void take_top(struct engine *e)
@@ -67,15 +86,26 @@ static void take_top(struct engine *e)
         h[i] = last;
 }
 
+static void look_ahead(struct engine *e)
+{
+    while (e->n_ahead < ENGINE_AHEAD && e->n > 0) {
+        e->ahead[e->n_ahead++] = e->heap[0];
+        take_top(e);
+    }
+}
+
 bool engine_next(struct engine *e, u64 until_ns, struct event *ev)
 {
     assert(until_ns >= e->now_ns);
-    if (e->n == 0 || e->heap[0].at_ns > until_ns) {
+    if (e->n_ahead == 0)
+        look_ahead(e);
+    if (e->n_ahead == 0 || e->ahead[0].at_ns > until_ns) {
         e->now_ns = until_ns;
         return false;
     }
-    *ev = e->heap[0];
-    take_top(e);
+    *ev = e->ahead[0];
+    memmove(&e->ahead[0], &e->ahead[1], --e->n_ahead * sizeof(*ev));
+    look_ahead(e);
     assert(ev->at_ns >= e->now_ns);
     e->now_ns = ev->at_ns;
     e->events++;

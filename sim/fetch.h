@@ -90,7 +90,7 @@ struct fetches {
     u64 registry_bytes, peer_bytes, wrong_bytes;
     u64 begun, worked, failed, wrong;
     struct samples first_byte;
-    u32 most_fetchers;       /* of one layer, at once */
+    u32 most_fetchers;       /* of one layer, at once, in one region */
     struct swarm_stats past; /* of meshes that are gone */
     struct shelf distinct;   /* every layer that was ever fetched, once */
 };

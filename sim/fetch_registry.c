@@ -20,14 +20,16 @@ static void tell(struct world *w, const struct fetch *f, enum swarm_registry wha
 
 /* --- how many at once ------------------------------------------------------------------------ */
 
-/* Who is stopped fetches nothing. */
-static u32 fetchers_of(const struct world *w, u32 layer)
+/* In one region: each fetches for itself. Who is stopped fetches nothing. */
+static u32 fetchers_of(const struct world *w, u32 region, u32 layer)
 {
     const struct fetches *s = w->fetches;
     u32 n = 0;
-    for (size_t i = 0; i < s->n; i++)
-        n += s->v[i].used && s->v[i].fetches && s->v[i].layer == layer &&
-             w->hosts[s->v[i].node].state == HOST_UP;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct fetch *f = &s->v[i];
+        n += f->used && f->fetches && f->layer == layer &&
+             w->hosts[f->node].place.region == region && w->hosts[f->node].state == HOST_UP;
+    }
     return n;
 }
 
@@ -35,7 +37,7 @@ static void begins(struct world *w, struct fetch *f)
 {
     f->fetches = true;
     w->fetches->streams++;
-    u32 n = fetchers_of(w, f->layer);
+    u32 n = fetchers_of(w, w->hosts[f->node].place.region, f->layer);
     if (n > w->fetches->most_fetchers)
         w->fetches->most_fetchers = n;
     measure_fetchers(w, f->layer, n);

@@ -13,6 +13,7 @@
     X(offices, COUNT, 0, 0, 200, "offices they are dealt over; 0: one for each 100")               \
     X(regions, COUNT, 0, 0, 200,                                                                   \
       "regions they are dealt over, each a mesh; 0: as few as hold them")                          \
+    X(spread, TIME, 0, 0, 1e9, "offices of a region stand on a square of that side, one way")      \
     X(duration, TIME, 60e9, 0, 400e12, "how long faults and work go on, after the warm-up")        \
     X(warm, TIME, 20e9, 1e9, 4e12, "time to form the mesh before anything is measured")            \
     X(heal, TIME, 60e9, 1e9, 4e12, "bound: after healing, all must agree within this")             \

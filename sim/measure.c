@@ -58,8 +58,8 @@ void measure_init(struct world *w)
 void measure_fini(struct world *w)
 {
     struct measure *m = &w->measure;
-    struct samples *all[] = {&m->detect,   &m->detect_all, &m->know_most,
-                             &m->know_all, &m->dead_use,   &m->agree};
+    struct samples *all[] = {&m->detect,   &m->detect_all, &m->know_most, &m->know_all,
+                             &m->dead_use, &m->agree,      &m->rtt_error, &m->rtt_error_offices};
     for (size_t i = 0; i < countof(all); i++)
         free(all[i]->v);
     for (size_t i = 0; i < m->n_deaths; i++)

@@ -61,6 +61,7 @@ struct measure_seen { /* what one observer saw of one node */
 #define MEASURE_CHANGES   32
 
 struct measure {
+    struct samples rtt_error, rtt_error_offices; /* parts per million: all pairs; other offices */
     struct samples detect, detect_all, know_most, know_all, dead_use, agree;
     struct measure_death *deaths;
     size_t n_deaths, deaths_cap, first_open;

@@ -7,6 +7,7 @@
 #include "sim/host.h"
 #include "sim/measure.h"
 #include "sim/pull.h"
+#include "sim/user.h"
 
 /* --- who knows of a new layer ---------------------------------------------------------------- */
 
@@ -171,20 +172,22 @@ static u64 mesh_bytes_sent(const struct world *w, u64 *talk, u64 *datagrams)
 static void count_views(const struct world *w, struct record_second *s)
 {
     u64 sum = 0;
+    u32 views = 0;
     s->least_alive = UINT32_MAX;
     for (u32 i = 0; i < w->members; i++) {
         const struct host *h = &w->hosts[i];
-        s->paused += h->state == HOST_PAUSED;
+        s->paused += h->state == HOST_PAUSED && i < w->n;
         if (h->state != HOST_UP)
             continue;
         u32 alive = (u32)member_count(mesh_member(h->mesh), MEMBER_ALIVE);
-        s->up++;
+        s->up += i < w->n;
+        views++;
         sum += alive;
         s->least_alive = alive < s->least_alive ? alive : s->least_alive;
         s->most_alive = alive > s->most_alive ? alive : s->most_alive;
     }
-    s->least_alive = s->up ? s->least_alive : 0;
-    s->mean_alive = s->up ? (double)sum / s->up : 0;
+    s->least_alive = views ? s->least_alive : 0;
+    s->mean_alive = views ? (double)sum / views : 0;
 }
 
 static void write_row(struct world *w)
@@ -197,8 +200,11 @@ static void write_row(struct world *w)
                               .requests = w->pulls->requests,
                               .hits = w->pulls->hits,
                               .fetches = w->fetches->active,
-                              .pulls = w->pulls->active,
+                              .pulls = w->pulls->active + w->users->active,
                               .false_dead = m->false_dead};
+    for (int i = 0; i < USER_SOURCES; i++)
+        s.served += w->users->by[i];
+    s.served_own = w->users->by[USER_OWN_OFFICE];
     count_views(w, &s);
     record_second(w->record, world_now(w), &s);
     m->last_bytes = bytes;
@@ -233,8 +239,36 @@ void measure_start(struct world *w)
     w->measure.bytes_from_ns = world_now(w);
 }
 
+#define PAIRS      20000
+#define SETTLED_NS (60 * SIM_S) /* a process so old has found its place */
+
+/* How far round trips are from what coordinates say of them (proto/coord.h), between any two that
+ * have been up for a while: as a node asks that has not measured the other itself. */
+static void measure_coordinates(struct world *w)
+{
+    struct measure *m = &w->measure;
+    struct rng r = engine_rng(&w->engine, "pairs");
+    for (int i = 0; i < PAIRS; i++) {
+        u32 a = (u32)rng_below(&r, w->n), b = (u32)rng_below(&r, w->n);
+        const struct host *x = &w->hosts[a], *y = &w->hosts[b];
+        struct member_view v;
+        u64 now = world_now(w);
+        if (a == b || x->place.region != y->place.region || x->state != HOST_UP ||
+            y->state != HOST_UP || now - x->since_ns < SETTLED_NS ||
+            now - y->since_ns < SETTLED_NS || !member_find(mesh_member(x->mesh), &y->key, &v))
+            continue;
+        u64 is = net_rtt(&w->net, a, b);
+        u64 said = coord_distance_ns(member_coord(mesh_member(x->mesh)), &v.coord);
+        u64 error = (said > is ? said - is : is - said) * 1000000 / (is ? is : 1);
+        samples_add(&m->rtt_error, error);
+        if (x->place.office != y->place.office)
+            samples_add(&m->rtt_error_offices, error);
+    }
+}
+
 void measure_stop(struct world *w)
 {
+    measure_coordinates(w);
     u64 talk, datagrams;
     w->measure.bytes_to = mesh_bytes_sent(w, &talk, &datagrams);
     w->measure.talk_bytes = talk - w->measure.talk_bytes;

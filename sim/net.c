@@ -23,11 +23,16 @@ void net_init(struct net *n, const struct topology *t, const struct rng *rng)
     n->nodes = mem_new(n->n, sizeof(*n->nodes));
     for (u32 i = 0; i < n->n; i++)
         n->nodes[i].place = topology_place(t, i);
+    n->apart_ns = mem_new(t->n_offices * t->n_offices, sizeof(*n->apart_ns));
+    for (u32 i = 0; i < t->n_offices; i++)
+        for (u32 k = 0; k < t->n_offices; k++)
+            n->apart_ns[i * t->n_offices + k] = topology_apart_ns(t, i, k);
 }
 
 void net_fini(struct net *n)
 {
     free(n->nodes);
+    free(n->apart_ns);
     memset(n, 0, sizeof(*n));
 }
 
@@ -37,21 +42,26 @@ static bool happens(struct net *n, double probability)
 }
 
 /* Between two places, either of which may be the centre. */
-static struct topology_path path_of(const struct topology *t, const struct topology_place *a,
+static struct topology_path path_of(const struct net *n, const struct topology_place *a,
                                     const struct topology_place *b)
 {
-    struct topology_path p = t->path[topology_reach(a, b)];
-    const struct topology_place *away = a->office == TOPOLOGY_CENTRE ? b : a;
-    if (a->office == b->office || (a->office != TOPOLOGY_CENTRE && b->office != TOPOLOGY_CENTRE))
-        return p;
-    p = t->path[REACH_WORLD];
-    p.delay_ns = t->offices[away->office].registry_rtt_ns / 2;
+    const struct topology *t = n->topology;
+    bool centre = a->office == TOPOLOGY_CENTRE || b->office == TOPOLOGY_CENTRE;
+    enum topology_reach reach = topology_reach(a, b);
+    struct topology_path p = t->path[reach];
+    if (centre && a->office != b->office) {
+        p = t->path[REACH_WORLD];
+        p.delay_ns =
+            t->offices[a->office == TOPOLOGY_CENTRE ? b->office : a->office].registry_rtt_ns / 2;
+    } else if (reach == REACH_REGION && !centre) {
+        p.delay_ns += n->apart_ns[a->office * t->n_offices + b->office];
+    }
     return p;
 }
 
 static struct topology_path path(const struct net *n, u32 from, u32 to)
 {
-    return path_of(n->topology, &n->nodes[from].place, &n->nodes[to].place);
+    return path_of(n, &n->nodes[from].place, &n->nodes[to].place);
 }
 
 static u64 with_jitter(struct net *n, const struct topology_path *p)
@@ -152,7 +162,7 @@ u64 net_user_delay(struct net *n, u32 office, u32 node)
 {
     const struct topology_place *place = &n->nodes[node].place;
     struct topology_place user = {n->topology->offices[office].region, office, UINT32_MAX, 0};
-    struct topology_path p = path_of(n->topology, &user, place);
+    struct topology_path p = path_of(n, &user, place);
     return with_jitter(n, &p) + n->nodes[node].slow_ns;
 }
 

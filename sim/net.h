@@ -34,6 +34,7 @@ struct net {
     struct net_weather weather;
     struct net_node *nodes;
     u32 n;
+    u64 *apart_ns;               /* of two offices, one way: see topology_apart_ns() */
     u64 blocked[NET_GROUPS_MAX]; /* bit g of row f: nothing passes from group f to group g */
     struct rng rng;
     u64 sent, lost, cut, duplicated, corrupted, oversize;

@@ -28,6 +28,7 @@ struct texts {
 
 struct page {
     struct rows rows[PAGE_LIST_COUNT];
+    unsigned trackers, regions;
     struct texts offices, faults, log, notes; /* an office's `from_s` is its number of nodes */
 };
 
@@ -104,6 +105,12 @@ static void add_text(struct texts *t, double from_s, double to_s, const char *te
 void page_office(struct page *p, const char *name, unsigned nodes)
 {
     add_text(&p->offices, nodes, 0, name);
+}
+
+void page_trackers(struct page *p, unsigned trackers, unsigned regions)
+{
+    p->trackers = trackers;
+    p->regions = regions;
 }
 
 void page_fault(struct page *p, double from_s, double to_s, const char *kind)
@@ -185,6 +192,7 @@ int page_write(struct page *p, const struct page_end *end, FILE *out)
     put_text(out, end->again);
     fprintf(out, ",\"end_s\":%.10g,\"bound_s\":%.10g,\n\"summary\":%s", end->end_s, end->bound_s,
             end->summary);
+    fprintf(out, ",\n\"trackers\":%u,\"regions\":%u", p->trackers, p->regions);
     fputs(",\n\"series\":[", out);
 #define NAME(name) "\"" #name "\","
     static const char names[] = PAGE_SERIES(NAME);

@@ -31,15 +31,18 @@ enum page_state { PAGE_DOWN, PAGE_UP, PAGE_PAUSED, PAGE_CUT };
 #define PAGE_SERIES(X)                                                                             \
     X(peer_bps)                                                                                    \
     X(wan_bps)                                                                                     \
-    X(mesh_bps) X(hit_ratio) X(peer_ratio) X(up) X(alive_mean) X(alive_least) X(alive_most)
+    X(mesh_bps)                                                                                    \
+    X(hit_ratio) X(peer_ratio) X(up) X(alive_mean) X(alive_least) X(alive_most) X(own_ratio)
 
-#define PAGE_COLUMNS_MAX 10
+#define PAGE_COLUMNS_MAX 11
 
 struct page *page_new(void);
 void page_del(struct page *p);
 
 /* The cast, before anything else: both are numbered in the order of their coming. */
 void page_office(struct page *p, const char *name, unsigned nodes);
+/* Behind the nodes, by number: of each tracker one member for each region. */
+void page_trackers(struct page *p, unsigned trackers, unsigned regions);
 
 /* `values`: as many as the list has columns; times in seconds. */
 void page_row(struct page *p, enum page_list list, const double *values);

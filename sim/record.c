@@ -172,9 +172,10 @@ void record_second(struct record *r, u64 now_ns, const struct record_second *s)
          ",\"mesh_bytes\":%" PRIu64 ",\"peer_bytes\":%" PRIu64 ",\"registry_bytes\":%" PRIu64
          ",\"up\":%u,\"paused\":%u,\"alive_least\":%u,\"alive_most\":%u,\"alive_mean\":%.2f"
          ",\"requests\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"fetches\":%" PRIu64 ",\"pulls\":%" PRIu64
-         ",\"false_dead\":%" PRIu64,
+         ",\"false_dead\":%" PRIu64 ",\"served\":%" PRIu64 ",\"served_own\":%" PRIu64,
          s->mesh_bytes, s->peer_bytes, s->registry_bytes, s->up, s->paused, s->least_alive,
-         s->most_alive, s->mean_alive, s->requests, s->hits, s->fetches, s->pulls, s->false_dead);
+         s->most_alive, s->mean_alive, s->requests, s->hits, s->fetches, s->pulls, s->false_dead,
+         s->served, s->served_own);
     paged_second(r, now_ns, s);
 }
 

@@ -47,6 +47,7 @@ struct record_second {
     double mean_alive;
     u64 requests, hits, fetches, pulls; /* requests, hits: so far; fetches, pulls: just now */
     u64 false_dead;
+    u64 served, served_own; /* layers that came to users by trackers, so far; by their own office */
 };
 void record_second(struct record *r, u64 now_ns, const struct record_second *s);
 void record_wan(struct record *r, u64 now_ns, u32 office, u64 up_bytes, u64 down_bytes);

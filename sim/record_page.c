@@ -24,6 +24,7 @@ void paged_run(struct record *r, const struct world *w)
     r->got_bytes = mem_new(w->n, sizeof(*r->got_bytes));
     for (size_t i = 0; i < w->topology.n_offices; i++)
         page_office(r->page, w->topology.offices[i].name, w->topology.offices[i].nodes);
+    page_trackers(r->page, (u32)w->k.trackers, (u32)w->topology.n_regions);
 }
 
 void paged_node(struct record *r, u64 now_ns, const char *what, u32 node)
@@ -138,5 +139,6 @@ void paged_second(struct record *r, u64 now_ns, const struct record_second *s)
                  s->mean_alive,
                  s->least_alive,
                  s->most_alive,
+                 s->served ? (double)s->served_own / (double)s->served : 0,
              });
 }

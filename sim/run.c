@@ -156,19 +156,47 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
     return rc;
 }
 
+/* As a shell takes it back: in quotes where it has to be. Cut at `size`. */
+static size_t put_path(const char *set, const char *path, char *out, size_t size)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_./+:,@%";
+    size_t n = (size_t)snprintf(out, size, " --set %s=", set);
+    bool quote = path[0] == 0 || strspn(path, plain) != strlen(path);
+    if (quote && n + 1 < size)
+        out[n++] = '\'';
+    for (const char *c = path; *c && n + 5 < size; c++) {
+        if (*c == '\'') { /* ends the quotes, is quoted alone, and begins them again */
+            memcpy(out + n, "'\\''", 4);
+            n += 4;
+        } else {
+            out[n++] = *c;
+        }
+    }
+    if (quote && n + 1 < size)
+        out[n++] = '\'';
+    if (n < size)
+        out[n] = 0;
+    return n < size ? n : size - 1;
+}
+
 void run_replay(const struct run_options *opt, char *out, size_t size)
 {
     struct knobs base, changed = opt->knobs;
     scenario_knobs(opt->scenario, opt->seed, &base);
-    int n = snprintf(out, size, "dray-sim run %s --seed %" PRIu64, opt->scenario->name, opt->seed);
+    size_t n = (size_t)snprintf(out, size, "dray-sim run %s --seed %" PRIu64, opt->scenario->name,
+                                opt->seed);
     if (opt->topology_path)
-        n += snprintf(out + n, size - (size_t)n, " --set topology=%s", opt->topology_path);
+        n += put_path("topology", opt->topology_path, out + n, size - n);
     if (opt->trace_path)
-        n += snprintf(out + n, size - (size_t)n, " --set trace=%s", opt->trace_path);
+        n += put_path("trace", opt->trace_path, out + n, size - n);
+    char nodes[40] = "";
     if (changed.nodes != base.nodes)
-        n += snprintf(out + n, size - (size_t)n, " --nodes %" PRIu64, changed.nodes);
+        snprintf(nodes, sizeof(nodes), " --nodes %" PRIu64, changed.nodes);
+    if (n + strlen(nodes) < size)
+        n += (size_t)snprintf(out + n, size - n, "%s", nodes);
     changed.nodes = base.nodes;
-    knobs_print_changes(&changed, &base, out + n, size - (size_t)n);
+    knobs_print_changes(&changed, &base, out + n, size - n);
 }
 
 void run_complain(const struct run_options *opt, const struct summary *s, FILE *out)

@@ -1,4 +1,5 @@
-/* scenario_offices.c - several regions around the world, each with its day and its night. */
+/* scenario_offices.c - several regions around the world, each with its day and its night, whose
+ * users pull through two trackers; nodes and trackers fail. */
 #include "sim/pull.h"
 #include "sim/world.h"
 
@@ -7,7 +8,13 @@ static void tune(struct knobs *k, u64 seed)
     (void)seed;
     k->nodes = 120;
     k->offices = 12;
+    k->regions = 4;
+    k->spread = 6 * SIM_MS;
+    k->trackers = 2;
     k->images = 100;
+    k->grace = 600 * SIM_S;
+    k->crashes = 30;
+    k->tracker_faults = 9;
     k->duration = 1200 * SIM_S; /* a day, seventy-two times faster */
 }
 
@@ -44,10 +51,14 @@ static void step(struct world *w, const struct event *ev)
 
 const struct scenario scenario_offices = {
     .name = "offices",
-    .summary = "offices in twelve time zones, each with its day and its night",
-    .text = "A day in twenty minutes. What the first office of the morning fetched, the "
-            "next one finds in its region. --set topology=FILE places the offices; each region is "
-            "a mesh of its own.",
+    .summary = "four regions, twelve time zones: users pull through two trackers; nodes and "
+               "trackers fail",
+    .text = "A day in twenty minutes. Half of the users have a profile (\"the Asia office\", or a "
+            "node), some offices' nodes say whom they serve, of the rest the trackers learn how "
+            "far they are. own_office_ratio is the share of layers, once half of the day is over, "
+            "that a node of the user's own office served. A request that was given up though "
+            "somebody could have served it breaks the run (stranded). --set topology=FILE places "
+            "the offices, --set trackers=0 has users ask a node of theirs.",
     .tune = tune,
     .plan = plan,
     .step = step,

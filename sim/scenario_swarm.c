@@ -38,6 +38,16 @@ static void tune(struct knobs *k, u64 seed)
     k->heal = 180 * SIM_S;
     k->colluders = rng_chance(&r, .15) ? .3 * rng_unit(&r) : 0;
     k->upsets = rng_chance(&r, .6) ? 20000 * rng_unit(&r) * rng_unit(&r) : 0;
+    k->spread = rng_chance(&r, .3) ? rng_below(&r, 20 * SIM_MS) : 0;
+    if (rng_chance(&r, .5))
+        return; /* users ask a node of their office */
+    k->trackers = 1 + rng_below(&r, 3);
+    k->regions = 1 + rng_below(&r, k->offices);
+    k->tracker_faults = maybe(&r, 400);
+    k->users = 1 + rng_below(&r, 30);
+    k->profiles = maybe(&r, 1);
+    k->subnets = maybe(&r, 1);
+    k->grace = rng_chance(&r, .5) ? rng_below(&r, 600 * SIM_S) : 0;
 }
 
 const struct scenario scenario_swarm = {

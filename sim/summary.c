@@ -8,6 +8,7 @@
 #include "sim/host.h"
 #include "sim/memo.h"
 #include "sim/pull.h"
+#include "sim/user.h"
 
 /* Every node wants the same image: what the lines permit at best (Kumar and Ross, HotWeb 2006). The
  * source is the registry's line or the WAN's; then no node is faster than its own line, nor all of
@@ -58,6 +59,12 @@ void summary_take(struct summary *s, struct world *w, double wall_s)
     s->origin_copies = distinct ? (double)registry / (double)distinct : -1;
     s->hit_ratio = w->pulls->requests ? (double)w->pulls->hits / (double)w->pulls->requests : -1;
     s->peer_hit_ratio = peer + registry ? (double)peer / (double)(peer + registry) : -1;
+    u64 warm = 0;
+    for (int i = 0; i < USER_SOURCES; i++)
+        warm += w->users->warm_by[i];
+    s->own_office_ratio = warm ? (double)w->users->warm_by[USER_OWN_OFFICE] / (double)warm : -1;
+    s->rtt_error_p50 = m->rtt_error.n ? (double)samples_at(&m->rtt_error, .5) / 1e6 : -1;
+    s->rtt_error_p90 = m->rtt_error.n ? (double)samples_at(&m->rtt_error, .9) / 1e6 : -1;
     s->converge_n = m->know_most.n;
     s->converge_p50_ns = samples_at(&m->know_most, .5);
     s->converge_p99_ns = samples_at(&m->know_most, .99);
@@ -67,7 +74,7 @@ void summary_take(struct summary *s, struct world *w, double wall_s)
     s->false_dead = m->false_dead;
     double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9;
     s->mesh_bytes_per_node_s = m->bytes_to_ns > m->bytes_from_ns
-                                   ? (double)(m->bytes_to - m->bytes_from) / span / w->n
+                                   ? (double)(m->bytes_to - m->bytes_from) / span / w->members
                                    : -1;
 }
 
@@ -105,6 +112,9 @@ void summary_print(const struct summary *s, FILE *out)
              1);
     put_real(out, "hit_ratio", s->hit_ratio, s->hit_ratio >= 0, 4);
     put_real(out, "peer_hit_ratio", s->peer_hit_ratio, s->peer_hit_ratio >= 0, 4);
+    put_real(out, "own_office_ratio", s->own_office_ratio, s->own_office_ratio >= 0, 4);
+    put_real(out, "rtt_error_p50", s->rtt_error_p50, s->rtt_error_p50 >= 0, 4);
+    put_real(out, "rtt_error_p90", s->rtt_error_p90, s->rtt_error_p90 >= 0, 4);
     fputs("}\n", out);
 }
 
@@ -116,6 +126,14 @@ static void put_samples(FILE *out, const char *name, struct samples *v)
             name, v->n, (double)samples_at(v, .5) / 1e6, (double)samples_at(v, .9) / 1e6,
             (double)samples_at(v, .99) / 1e6, (double)samples_at(v, .999) / 1e6,
             (double)samples_at(v, 1) / 1e6);
+}
+
+/* Samples are parts per million. */
+static void put_errors(FILE *out, const char *name, struct samples *v)
+{
+    fprintf(out, "  \"%s\": {\"n\": %zu, \"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f},\n", name,
+            v->n, (double)samples_at(v, .5) / 1e6, (double)samples_at(v, .9) / 1e6,
+            (double)samples_at(v, .99) / 1e6);
 }
 
 static void put_seal(FILE *out, const struct world *w)
@@ -168,6 +186,28 @@ static void put_swarms(FILE *out, const struct world *w)
             w->fetches->most_fetchers, w->fetches->wrong_bytes);
 }
 
+static void put_users(FILE *out, struct world *w)
+{
+    const struct users *u = w->users;
+    fprintf(out,
+            "  \"served_own_office\": %" PRIu64 ", \"served_own_region\": %" PRIu64
+            ", \"served_elsewhere\": %" PRIu64 ", \"streamed_by_trackers\": %" PRIu64 ",\n",
+            u->by[USER_OWN_OFFICE], u->by[USER_OWN_REGION], u->by[USER_ELSEWHERE],
+            u->by[USER_CENTRE]);
+    fprintf(out,
+            "  \"served_warm_own_office\": %" PRIu64 ", \"served_warm_own_region\": %" PRIu64
+            ", \"served_warm_elsewhere\": %" PRIu64 ", \"streamed_warm\": %" PRIu64 ",\n",
+            u->warm_by[USER_OWN_OFFICE], u->warm_by[USER_OWN_REGION], u->warm_by[USER_ELSEWHERE],
+            u->warm_by[USER_CENTRE]);
+    fprintf(out,
+            "  \"redirects\": %" PRIu64 ", \"tries_again\": %" PRIu64
+            ", \"layers_failed\": %" PRIu64 ", \"tickets_refused\": %" PRIu64
+            ", \"other_tracker_asked\": %" PRIu64 ",\n",
+            w->trackers->sent, u->retries, u->failed, u->refused_tickets, u->others_trackers);
+    put_errors(out, "rtt_error", &w->measure.rtt_error);
+    put_errors(out, "rtt_error_between_offices", &w->measure.rtt_error_offices);
+}
+
 void summary_figures(struct world *w, FILE *out)
 {
     struct measure *m = &w->measure;
@@ -182,7 +222,7 @@ void summary_figures(struct world *w, FILE *out)
     put_samples(out, "pull", &took);
     put_samples(out, "first_byte", &w->fetches->first_byte);
     put_seal(out, w);
-    double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->n;
+    double span = (double)(m->bytes_to_ns - m->bytes_from_ns) / 1e9 * w->members;
     fprintf(out,
             "  \"crashes_not_followed_to_the_end\": %" PRIu64 ", \"deaths_across_cuts\": %" PRIu64
             ", \"suspicions\": %" PRIu64 ", \"refutations\": %" PRIu64 ",\n",
@@ -213,6 +253,7 @@ void summary_figures(struct world *w, FILE *out)
             ", \"registry_bytes\": %" PRIu64 ", \"peer_bytes\": %" PRIu64 ",\n",
             w->registry.asked, w->registry.limited, w->fetches->registry_bytes,
             w->fetches->peer_bytes);
+    put_users(out, w);
     put_swarms(out, w);
     struct memo_stats memo; /* of the process, not of this run alone */
     memo_stats(&memo);
@@ -251,6 +292,12 @@ void summary_tell(struct world *w, const struct summary *s, FILE *out)
     if (s->peer_hit_ratio >= 0)
         fprintf(out, "  %-30s %.1f %% of what was fetched; the registry sent %.2f copies\n",
                 "peers sent", 100 * s->peer_hit_ratio, s->origin_copies);
+    if (s->own_office_ratio >= 0)
+        fprintf(out, "  %-30s %.2f %% of the layers, once warm\n", "a user's own office served",
+                100 * s->own_office_ratio);
+    if (s->rtt_error_p50 >= 0)
+        fprintf(out, "  %-30s p50 %9.1f %%    p90 %9.1f %%\n", "round trips are estimated within",
+                100 * s->rtt_error_p50, 100 * s->rtt_error_p90);
     fprintf(out, "  %.1f s of virtual time in %.1f s: %" PRIu64 " events, %.0f a second\n",
             s->virtual_s, s->wall_s, s->events, s->wall_s > 0 ? (double)s->events / s->wall_s : 0);
 }

@@ -19,8 +19,10 @@ struct summary {
     double origin_copies;                /* < 0: likewise */
     u64 converge_p50_ns, converge_p99_ns, converge_n, detect_p50_ns, detect_p99_ns, detect_n;
     u64 false_dead;
-    double mesh_bytes_per_node_s;     /* < 0 */
-    double hit_ratio, peer_hit_ratio; /* < 0 */
+    double mesh_bytes_per_node_s;        /* < 0 */
+    double hit_ratio, peer_hit_ratio;    /* < 0 */
+    double own_office_ratio;             /* < 0 */
+    double rtt_error_p50, rtt_error_p90; /* < 0 */
 };
 
 /* Takes what is left open into the figures first: the run is over. */

@@ -2,11 +2,13 @@
 #include "sim/topology.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/limits.h"
+#include "proto/rng.h"
 #include "sim/engine.h"
 #include "sim/mem.h"
 #include "sim/topology_impl.h"
@@ -119,6 +121,34 @@ void topology_default(struct topology *t, u32 nodes, u32 offices, u32 regions)
     size_t least = regions == 0 ? 1 : regions < n ? regions : n;
     for (size_t r = least; r <= n && !deal_regions(t, r); r++) {
     }
+}
+
+void topology_spread(struct topology *t, u64 side_ns, u64 seed)
+{
+    bool placed = false;
+    struct rng r;
+    rng_seed(&r, seed);
+    for (size_t i = 0; i < t->n_offices; i++)
+        placed |= t->offices[i].east_ns || t->offices[i].north_ns;
+    for (size_t i = 0; i < t->n_offices && side_ns > 0 && !placed; i++) {
+        t->offices[i].east_ns = rng_below(&r, side_ns);
+        t->offices[i].north_ns = rng_below(&r, side_ns);
+    }
+}
+
+static double between(u64 a, u64 b)
+{
+    return a > b ? (double)(a - b) : (double)(b - a);
+}
+
+u64 topology_apart_ns(const struct topology *t, u32 office, u32 other)
+{
+    const struct topology_office *a = &t->offices[office], *b = &t->offices[other];
+    double east = between(a->east_ns, b->east_ns), north = between(a->north_ns, b->north_ns);
+    struct rng r; /* of the pair, whichever comes first */
+    rng_seed(&r, office < other ? (u64)office << 32 | other : (u64)other << 32 | office);
+    double detour = 1 + rng_unit(&r) / 3;
+    return (u64)(detour * sqrt(east * east + north * north));
 }
 
 void topology_fini(struct topology *t)

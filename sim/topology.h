@@ -37,8 +37,9 @@ struct topology_office {
     u32 first;  /* its first node, once placed */
     u64 wan_up_bps, wan_down_bps;
     u64 registry_rtt_ns;
-    i64 utc_offset_min; /* when its day begins */
-    u32 users;          /* 0: not said */
+    u64 east_ns, north_ns; /* where it stands in its region: one-way times on top of path.region */
+    i64 utc_offset_min;    /* when its day begins */
+    u32 users;             /* 0: not said */
     char
         cache[TOPOLOGY_NAME_MAX + 1]; /* in its users' profiles: a region or a node; "": not said */
 };
@@ -67,6 +68,12 @@ void topology_default(struct topology *t, u32 nodes, u32 offices, u32 regions);
 must_use int topology_read(struct topology *t, const char *text, size_t len, u32 nodes,
                            char why[TOPOLOGY_WHY_MAX]);
 void topology_fini(struct topology *t);
+
+/* Places offices on a square of that side, evenly at random by `seed`, where none is placed yet. */
+void topology_spread(struct topology *t, u64 side_ns, u64 seed);
+/* On top of path.region, one way: the straight line, and a detour of up to a third, since cables
+ * take one. */
+u64 topology_apart_ns(const struct topology *t, u32 office, u32 other);
 
 /* Nodes, and behind them the trackers: of each one for each region. */
 u32 topology_members(const struct topology *t);

@@ -8,7 +8,7 @@
  *       world: {delay: 70ms, jitter: 10ms}
  *     offices:
  *       - {name: tokyo, region: asia, nodes: 300, racks: 30, up: 1Gbit, down: 1Gbit,
- *          registry_rtt: 150ms, utc_offset: 540, users: 2000, cache: asia}
+ *          registry_rtt: 150ms, east: 3ms, north: 1ms, utc_offset: 540, users: 2000, cache: asia}
  *     trackers: 2
  *
  * libyaml's document is walked by hand: it has the line of each node, and every key that is not
@@ -140,11 +140,15 @@ static int office_key(struct reading *r, const char *key, const yaml_node_t *val
         return take_rate(r, value, &o->wan_up_bps);
     if (strcmp(key, "down") == 0)
         return take_rate(r, value, &o->wan_down_bps);
+    if (strcmp(key, "east") == 0)
+        return take_time(r, value, &o->east_ns);
+    if (strcmp(key, "north") == 0)
+        return take_time(r, value, &o->north_ns);
     if (strcmp(key, "registry_rtt") == 0)
         return take_time(r, value, &o->registry_rtt_ns);
     return complain(r, value,
                     "%.40s: unknown; an office has name, region, nodes, racks, up, down, "
-                    "registry_rtt, utc_offset (minutes), users, cache (of their profiles)",
+                    "registry_rtt, east, north, utc_offset (minutes), users, cache",
                     key);
 }
 

@@ -13,6 +13,7 @@
 #define PROBE_LATE_NS   SIM_S          /* nobody is there */
 #define PROBE_SILENT_NS (2 * SIM_S)    /* somebody is, and says nothing */
 #define FLUSH_NS        (200 * SIM_MS) /* of outcomes: as in node/outcomes.h */
+#define NEWS_NS         (5 * SIM_S)    /* of distances alone */
 #define KID             "sim"
 #define UPSTREAM        "registry.example.net"
 
@@ -51,6 +52,7 @@ static void forget(struct tracker *t)
     t->strikes = NULL;
     t->grants = NULL;
     t->n_grants = t->grants_size = t->n_probes = 0;
+    t->away = false;
 }
 
 static void learn(const struct world *w, struct tracker *t)
@@ -179,6 +181,26 @@ static void note_grant(struct tracker *t, u64 key, u64 now_ns)
     *g = (struct tracker_grant){key, now_ns};
 }
 
+/* True: it answered. Transport errors and 5xx, nothing else, mean that it is away. */
+static bool ask_registry(struct world *w, struct tracker *t, struct registry_answer *a)
+{
+    registry_ask(&w->registry, a);
+    if (a->status == 200)
+        registry_done(&w->registry, 0);
+    t->away = a->status == 0 || a->status >= 500;
+    t->asked_ns = world_now(w);
+    return a->status == 200;
+}
+
+/* While it is away it is asked each second whether it is back. */
+static bool is_away(struct world *w, struct tracker *t)
+{
+    struct registry_answer a;
+    if (t->away && world_now(w) - t->asked_ns >= SIM_S)
+        (void)ask_registry(w, t, &a);
+    return t->away;
+}
+
 /* May this user have this image? TRACKER_SENDS: yes. */
 static enum tracker_word permit(struct world *w, struct tracker *t, const struct tracker_wish *wish,
                                 u64 *wait_ns)
@@ -193,16 +215,12 @@ static enum tracker_word permit(struct world *w, struct tracker *t, const struct
     }
     if (age < TTL_NS)
         return TRACKER_SENDS;
-    registry_ask(&w->registry, &a);
-    if (a.status == 200) {
-        registry_done(&w->registry, 0);
+    if (ask_registry(w, t, &a)) {
         note_grant(t, key, world_now(w) + a.think_ns);
         *wait_ns = a.think_ns;
         return TRACKER_ASKS;
     }
-    /* Transport errors and 5xx, nothing else, let what was decided hold on. */
-    bool away = a.status == 0 || a.status >= 500;
-    return away && age < TTL_NS + w->k.grace ? TRACKER_SENDS : TRACKER_AWAY;
+    return t->away && age < TTL_NS + w->k.grace ? TRACKER_SENDS : TRACKER_AWAY;
 }
 
 /* --- does it answer? ------------------------------------------------------------------------- */
@@ -298,6 +316,7 @@ static void choose(struct world *w, struct tracker *t, const struct tracker_wish
                              .repository = repository,
                              .digest = &d,
                              .size = wish->bytes,
+                             .holders_only = is_away(w, t), /* nobody could fetch it */
                              .now_ms = ms};
     take_probes(w, t);
     look_around(w, t);
@@ -337,8 +356,9 @@ void tracker_decide(struct world *w, u32 tracker, const struct tracker_wish *wis
 
 /* --- what nodes tell ------------------------------------------------------------------------- */
 
-/* A report from a node to a tracker. */
-static void send_report(struct world *w, u32 node, u32 member, const struct outcome_report *report)
+/* A report from a node to a tracker, sent after a while. */
+static void send_report(struct world *w, u32 node, u32 member, const struct outcome_report *report,
+                        u64 after_ns)
 {
     u8 bytes[OUTCOME_BYTES_MAX];
     struct trackers *s = w->trackers;
@@ -354,25 +374,65 @@ static void send_report(struct world *w, u32 node, u32 member, const struct outc
     }
     s->told[id] = (struct tracker_told){true, member, node, len, mem_new(len, 1)};
     memcpy(s->told[id].bytes, bytes, len);
-    world_at(w, world_now(w) + FLUSH_NS + 3 * net_stream_delay(&w->net, node, member, world_now(w)),
+    world_at(w, world_now(w) + after_ns + 3 * net_stream_delay(&w->net, node, member, world_now(w)),
              EV_TOLD, member, id);
+}
+
+static void note_distance(struct host *h, const struct outcome_rtt *is)
+{
+    if (!h->known)
+        h->known = mem_new(1, sizeof(*h->known));
+    u32 at = 0;
+    while (at < h->known->n && !addr_same_ip(&h->known->v[at].prefix, &is->prefix))
+        at++;
+    if (at == OUTCOME_RTTS_MAX)
+        return;
+    h->known->n += at == h->known->n;
+    h->known->v[at] = *is;
+}
+
+/* Everything, to a tracker that has started since; false: it knows. */
+static bool take_all(struct world *w, u32 node, u32 member, struct outcome_report *report)
+{
+    struct tracker_known *k = w->hosts[node].known;
+    const struct host *t = &w->hosts[member];
+    if (!k || k->told[t->place.rack] == t->life)
+        return false;
+    k->told[t->place.rack] = t->life;
+    report->n_rtts = k->n;
+    memcpy(report->rtts, k->v, k->n * sizeof(*k->v));
+    return true;
+}
+
+void tracker_seen(struct world *w, u32 node, u32 member)
+{
+    static struct outcome_report report; /* one thread: too large for a stack */
+    if (node >= w->n || w->hosts[member].state != HOST_UP || !take_all(w, node, member, &report))
+        return;
+    report.n = 0;
+    send_report(w, node, member, &report, NEWS_NS);
 }
 
 void tracker_tell(struct world *w, u32 node, const struct ticket *t, enum outcome_event event,
                   const struct addr *user, u64 rtt_ns)
 {
-    static struct outcome_report report; /* one thread: too large for a stack */
+    static struct outcome_report report; /* likewise */
     u32 issuer = world_by_key(w, &t->tracker);
     assert(issuer >= w->n && issuer < w->members);
+    struct outcome_rtt is = {outcome_prefix(user), (u32)(rtt_ns / 1000), 1};
     report.outcomes[0] = (struct outcome){.event = event, .digest = t->digest, .iat_s = t->iat_s};
     memcpy(report.outcomes[0].user, t->user, sizeof(t->user));
-    report.n_rtts = rtt_ns >= 1000;
-    report.rtts[0] = (struct outcome_rtt){outcome_prefix(user), (u32)(rtt_ns / 1000), 1};
+    if (is.rtt_us)
+        note_distance(&w->hosts[node], &is);
     for (u32 i = 0; i < w->k.trackers; i++) { /* distances go to all of them */
         u32 member = tracker_member(w, i, w->hosts[node].place.region);
         report.n = member == issuer;
+        if (!take_all(w, node, member, &report)) {
+            report.n_rtts = is.rtt_us > 0;
+            report.rtts[0] = is;
+        }
         if (report.n || (report.n_rtts && event == OUTCOME_BEGAN))
-            send_report(w, node, member, &report);
+            send_report(w, node, member, &report, FLUSH_NS);
     }
 }
 

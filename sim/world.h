@@ -78,8 +78,16 @@ enum host_ring {
 };
 
 struct host {
-    u32 index, life; /* life: starts so far */
+    /* What each event at it looks at, together. */
+    struct mesh *mesh; /* NULL when off */
+    u64 timer_ns;      /* of the timer event that counts; UINT64_MAX: none */
+    u64 last_timer_ns;
+    u32 same_instant; /* timers in a row without time passing */
+    u32 index, life;  /* life: starts so far */
     enum host_state state;
+    struct sim_clock clock;
+    struct addr addr;
+
     bool dark;    /* off, and its machine too: nobody answers, not even with a refusal */
     bool leaving; /* has said goodbye */
     bool disk_full;
@@ -94,16 +102,11 @@ struct host {
     struct topology_place place;
     struct node_key key;
     u8 seed[32];
-    struct addr addr;
-    struct sim_clock clock;
-    struct mesh *mesh; /* NULL when off */
-    u64 timer_ns;      /* of the timer event that counts; UINT64_MAX: none */
     u64 inventory_epoch;
-    u64 member_events;   /* that its meshes told of */
-    struct event *inbox; /* what waits while it is paused */
+    u64 member_events;           /* that its meshes told of */
+    struct tracker_known *known; /* networks whose distance it measured: tracker.h */
+    struct event *inbox;         /* what waits while it is paused */
     size_t n_inbox, inbox_cap;
-    u32 same_instant; /* timers in a row without time passing */
-    u64 last_timer_ns;
 
     struct shelf shelf;
     u32 layers_from, layers_n; /* of the catalogue, held from the start: a window that moves on */

@@ -4,8 +4,8 @@
 #include <jansson.h>
 #include <sodium.h>
 #include <string.h>
-#include <strings.h>
 
+#include "runtime/accept.h"
 #include "runtime/clock.h"
 
 #define TOKEN_LIFE_S   60 /* the specification's, where expires_in is absent */
@@ -57,12 +57,12 @@ static void key_of_tag(const struct tracker *t, const struct http_request *r,
                        const struct oci_route *oci, u8 key[16])
 {
     crypto_generichash_state st;
+    u8 sum[ACCEPT_SUM_SIZE];
     begin(t, &st, "tag");
     part(&st, oci->name, strlen(oci->name));
     part(&st, oci->tag, strlen(oci->tag));
-    for (size_t i = 0; i < r->n_fields; i++)
-        if (r->fields[i].name.n == 6 && strncasecmp(r->fields[i].name.p, "Accept", 6) == 0)
-            part(&st, r->fields[i].value.p, r->fields[i].value.n);
+    accept_sum(r, sum);
+    part(&st, sum, sizeof(sum));
     crypto_generichash_final(&st, key, 16);
 }
 

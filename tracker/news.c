@@ -14,6 +14,7 @@ static void end_rights(struct tracker *t, const char *name, u64 until_ms)
     u8 users[KEYFILE_KEYS][TICKET_USER_BYTES];
     size_t n = grants_users_of_name(t->grants, name, users);
     authz_forget(t->authz);
+    echoes_clear(t->echoes);
     for (size_t i = 0; i < n; i++) {
         grants_revoke(t->grants, users[i]);
         revocations_add(t->revocations, users[i], until_ms / 1000);

@@ -1,8 +1,9 @@
 /* overview.c - see overview.h.
  *
  * Pulls are a ring, with a small tag each beside it: a look-up scans the tags alone, two kilobytes,
- * and is made for each redirect and each outcome. Nodes are an open-addressed table; one that finds
- * no place takes that of the one that was silent for the longest, whose sums go to `gone`. */
+ * and most often not even these, as a table of counts tells that no such tag is there. Nodes are an
+ * open-addressed table; one that finds no place takes that of the one that was silent for the
+ * longest, whose sums go to `gone`. */
 #include "tracker/overview.h"
 
 #include <assert.h>
@@ -11,7 +12,8 @@
 #include <string.h>
 
 #define RUN     16
-#define REGIONS 64 /* that have sums of their own when nodes are forgotten */
+#define COUNTS  4096 /* of tags, by their last bits */
+#define REGIONS 64   /* that have sums of their own when nodes are forgotten */
 
 struct node {
     struct node_key key; /* unset: free */
@@ -23,6 +25,7 @@ struct node {
 struct overview {
     struct overview_pull pulls[OVERVIEW_PULLS];
     u32 tags[OVERVIEW_PULLS]; /* 0: free */
+    u16 counts[COUNTS];
     size_t next, n_pulls;
     u64 second, in_second, unshown;
     const char *reasons[OVERVIEW_REASONS];
@@ -125,6 +128,8 @@ static struct overview_pull *find(struct overview *o, const u8 user[TICKET_USER_
 {
     static const struct node_key nobody;
     u32 tag = tag_of(user, d, node);
+    if (o->counts[tag % COUNTS] == 0)
+        return NULL;
     if (!node)
         node = &nobody;
     for (size_t i = 0; i < OVERVIEW_PULLS; i++) {
@@ -134,6 +139,15 @@ static struct overview_pull *find(struct overview *o, const u8 user[TICKET_USER_
             return p;
     }
     return NULL;
+}
+
+static void set_tag(struct overview *o, size_t at, u32 tag)
+{
+    if (o->tags[at])
+        o->counts[o->tags[at] % COUNTS]--;
+    if (tag)
+        o->counts[tag % COUNTS]++;
+    o->tags[at] = tag;
 }
 
 static void copy_text(char *out, size_t cap, const char *text)
@@ -157,9 +171,9 @@ static void keep(struct overview *o, const struct overview_sent *s, const char *
         return;
     }
     if (p) /* an older one: outcomes go to the newer */
-        o->tags[p - o->pulls] = 0;
+        set_tag(o, (size_t)(p - o->pulls), 0);
     p = &o->pulls[o->next];
-    o->tags[o->next] = tag_of(s->user, s->digest, s->node);
+    set_tag(o, o->next, tag_of(s->user, s->digest, s->node));
     o->next = (o->next + 1) % OVERVIEW_PULLS;
     o->n_pulls += o->n_pulls < OVERVIEW_PULLS;
     *p = (struct overview_pull){.sent_ms = now_ms,

@@ -124,6 +124,13 @@ static void on_head(void *arg, const struct http_response *a, bool redirected)
     }
     r->replied = true;
     tracker_count(r->t, ROUTE_PEER, a->status);
+    if (a->status >= 300) { /* its words are for nobody; and some registries' are not all sent */
+        upstream_call_cancel(r->call);
+        r->call = NULL;
+        r->ended = true;
+        http_reply(r->x, a->status, NULL, 0);
+        return;
+    }
     http_reply(r->x, a->status, &r->body,
                a->content_length == UINT64_MAX ? HTTP_LENGTH_UNKNOWN : a->content_length);
 }

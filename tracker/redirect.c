@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/prefetch.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/manifest.h"
@@ -153,6 +154,7 @@ static void permitted(const struct request *r)
         strikes_asked(t->strikes, r->user, &r->oci->digest, &r->from, uv_now(t->loop));
     struct chooser_wish w = wish_of(r);
     look_around(t);
+    prefetches_asked(t->prefetches, &w);
     if ((strikes >= STRIKES_MAX && t->passages < STREAMS_MAX) ||
         !chooser_choose(t->chooser, &w, &choice)) {
         stream(r, strikes >= STRIKES_MAX ? "struck" : "no_node");
@@ -464,6 +466,8 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 struct lesson {
     struct tracker *t;
     const char *repository;
+    struct prefetches_layer layers[PREFETCH_MAX];
+    size_t n;
 };
 
 static void learn_blob(void *arg, const struct digest *d, u64 size)
@@ -472,20 +476,43 @@ static void learn_blob(void *arg, const struct digest *d, u64 size)
     const char *up = upstream_name(l->t->registry);
     authz_note_member(l->t->authz, up, l->repository, d, wall_ms());
     authz_note_size(l->t->authz, up, l->repository, d, size);
+    if (l->n < PREFETCH_MAX)
+        l->layers[l->n++] = (struct prefetches_layer){*d, size};
+}
+
+/* The node that will have this user's layers may begin. */
+static void order(struct tracker *t, const struct oci_route *oci, const char *authorization,
+                  const struct sockaddr_storage *from, const struct lesson *l)
+{
+    char name[256];
+    u8 user[TICKET_USER_BYTES];
+    struct chooser_wish w = {
+        .user = user, .repository = oci->name, .size = UINT64_MAX, .now_ms = uv_now(t->loop)};
+    if (!t->regions || l->n == 0)
+        return;
+    if (sockaddr_read((const struct sockaddr *)from, &w.from))
+        memset(&w.from, 0, sizeof(w.from));
+    w.from.port = 1;
+    grants_user(t->grants, authorization, authorization ? strlen(authorization) : 0, user, name,
+                sizeof(name));
+    w.profile = users_cache(t->users, name);
+    look_around(t);
+    prefetches_manifest(t->prefetches, &w, authorization, l->layers, l->n);
 }
 
 void redirect_learn(struct tracker *t, const struct oci_route *oci, const char *authorization,
-                    const struct answer *a)
+                    const struct sockaddr_storage *from, const struct answer *a)
 {
     const char *type = answer_field(a, "Content-Type");
     struct authz_user user;
-    struct lesson l = {t, oci->name};
+    struct lesson l = {.t = t, .repository = oci->name};
     if (!type || manifest_is_schema1(type) || answer_field(a, "Content-Encoding"))
         return;
     authz_user(t->authz, authorization, authorization ? strlen(authorization) : 0, &user);
     authz_grant_right(t->authz, &user, upstream_name(t->registry), oci->name, wall_ms());
     /* An index, or anything else, is no error: it just has no blobs of its own. */
     (void)!manifest_blobs(type, a->body ? a->body : (const u8 *)"", a->len, learn_blob, &l);
+    order(t, oci, authorization, from, &l);
 }
 
 /* --- looking on ------------------------------------------------------------------------------ */

@@ -18,7 +18,7 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x);
 void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci_route *oci);
 /* What a relayed manifest teaches; for front_wish.learn. */
 void redirect_learn(struct tracker *t, const struct oci_route *oci, const char *authorization,
-                    const struct answer *a);
+                    const struct sockaddr_storage *from, const struct answer *a);
 /* Who would be chosen, and why, for /api/v1/why. `d` NULL: no layer. A new reference. */
 json_t *redirect_why(struct tracker *t, const char *user, const struct addr *from,
                      const struct digest *d);

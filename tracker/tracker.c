@@ -274,6 +274,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     randombytes_buf(key, sizeof(key));
     if (rc == 0)
         rc = echoes_new(&t->echoes);
+    if (rc == 0 && !(t->prefetches = prefetches_new(t)))
+        rc = ERR_NOMEM;
     randombytes_buf(t->echo_key, sizeof(t->echo_key));
     if (rc == 0)
         rc = strikes_new(&t->strikes, key);
@@ -289,6 +291,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     if (rc == 0)
         rc = users_new(&t->users, c->users, t->disk, why);
     if (rc == 0 && !(t->circle = circle_new(t)))
+        rc = ERR_NOMEM;
+    if (rc == 0 && !(t->watches = watches_new(t)))
         rc = ERR_NOMEM;
     if (rc == 0) {
         news_begin(t);
@@ -464,11 +468,13 @@ static void close_rest(struct tracker *t)
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_close((uv_handle_t *)&t->lag, NULL);
     uv_close((uv_handle_t *)&t->ending, NULL);
+    watches_stop(t->watches);
     circle_stop(t->circle);
     revocations_stop(t->revocations);
     if (t->ping)
         upstream_ask_cancel(t->ping);
     t->ping = NULL;
+    front_stop(t);
     questions_del(t->questions);
     upstream_del(t->registry);
     if (t->client)
@@ -508,10 +514,12 @@ void tracker_stop(struct tracker *t)
 
 void tracker_del(struct tracker *t)
 {
+    prefetches_del(t->prefetches);
     echoes_del(t->echoes);
     chooser_del(t->chooser);
     roster_del(t->roster);
     regions_del(t->regions);
+    watches_del(t->watches);
     circle_del(t->circle);
     users_del(t->users);
     revocations_del(t->revocations);

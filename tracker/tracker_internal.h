@@ -19,12 +19,14 @@
 #include "tracker/echoes.h"
 #include "tracker/grants.h"
 #include "tracker/overview.h"
+#include "tracker/prefetches.h"
 #include "tracker/probes.h"
 #include "tracker/regions.h"
 #include "tracker/revocations.h"
 #include "tracker/rewrite.h"
 #include "tracker/tracker.h"
 #include "tracker/users.h"
+#include "tracker/watches.h"
 
 #define TRACKER_REALM_MAX 1024
 
@@ -66,7 +68,9 @@ struct tracker {
     size_t revocation_told; /* nodes, by the last one made here */
     struct users *users;
     struct circle *circle;
-    struct roster *roster;   /* who is in the regions */
+    struct watches *watches;
+    struct roster *roster; /* who is in the regions */
+    struct prefetches *prefetches;
     struct chooser *chooser; /* who of them gets whom */
     struct echoes *echoes;   /* what the registry said, for when it is away */
     u8 echo_key[32];
@@ -86,8 +90,10 @@ struct tracker {
 
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 passages;                   /* that run now */
-    u64 through_bytes;              /* read through for nodes */
-    u64 streamed_bytes;             /* of answers passed on */
+    struct passage *alone;          /* front.c's: those whose client has left */
+    unsigned n_alone;
+    u64 through_bytes;  /* read through for nodes */
+    u64 streamed_bytes; /* of answers passed on */
     u64 uploaded_bytes;
 };
 

@@ -29,6 +29,10 @@ static double profiles(void *arg)
 {
     return (double)users_count(((struct tracker *)arg)->users, LEDGER_PROFILE);
 }
+static double watched(void *arg)
+{
+    return (double)watches_held(((struct tracker *)arg)->watches);
+}
 static double away(void *arg)
 {
     return (double)circle_away(((struct tracker *)arg)->circle);
@@ -41,6 +45,8 @@ void tracker_metrics(struct tracker *t)
     metrics_counter_fn(t->metrics, "dray_strikes_total", "",
                        "Nodes that failed a user, as told by outcomes.", strikes, t);
     metrics_gauge_fn(t->metrics, "dray_profiles", "", "Users with a profile.", profiles, t);
+    metrics_gauge_fn(t->metrics, "dray_nodes_watched", "",
+                     "Nodes whose end would be noticed at once.", watched, t);
     metrics_gauge_fn(t->metrics, "dray_trackers_away", "",
                      "Other trackers behind this name that do not answer.", away, t);
     metrics_gauge_fn(t->metrics, "dray_loop_lag_seconds", "",

@@ -2,6 +2,7 @@
 set(bindir ${CMAKE_INSTALL_PREFIX}/bin)
 configure_file(${dray_package}/dray-node.service.in ${dray_made}/dray-node.service @ONLY)
 file(INSTALL ${dray_made}/dray-node.service
+  ${dray_package}/dray-node.socket
   DESTINATION ${CMAKE_INSTALL_PREFIX}/lib/systemd/system
   PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 

@@ -4,6 +4,7 @@
  *   states: [[t, node, state]]                             0 down, 1 up, 2 paused, 3 cut off
  *   fetches: [[from, to, node, source, bytes, worked]]     source -1: the registry
  *   gained: [[t, node, bytes so far]], layers: [[t, took, source]], pulls: [[t, took]]
+ *   trackers, regions: members behind the nodes: of each tracker one for each region
  *   series: [name], seconds: [[t, value of each series]]
  *   faults: [[from, to, kind]], log: [[t, t, text]], notes: [[0, 0, text]] }; times in seconds */
 "use strict";
@@ -54,6 +55,8 @@
     ["copies from the registry", s.origin_copies, num],
     ["served from a store", s.hit_ratio, percent],
     ["misses filled by peers", s.peer_hit_ratio, percent],
+    ["served by the user's own office, warm", s.own_office_ratio, percent],
+    ["round trips estimated within, median", s.rtt_error_p50, percent],
     ["crash known, p50", s.detect_p50_ms, v => seconds(v / 1000)],
     ["crash known, p99", s.detect_p99_ms, v => seconds(v / 1000)],
     ["new layer known, p50", s.converge_p50_ms, v => seconds(v / 1000)],
@@ -121,7 +124,7 @@
     return lo;
   };
   const at = (list, t, start) => {
-    const value = new Array(total).fill(start);
+    const value = new Array(total + data.trackers * data.regions).fill(start);
     for (let i = 0, n = first(list, t); i < n; i++) value[list[i][1]] = list[i][2];
     return value;
   };
@@ -175,6 +178,14 @@
     c.fillStyle = ink.card; c.strokeStyle = ink.wan; c.lineWidth = 2;
     c.beginPath(); c.roundRect(r.x - 46, r.y - 15, 92, 30, 8); c.fill(); c.stroke();
     c.fillStyle = ink.ink; c.fillText("registry", r.x, r.y + 4);
+    for (let i = 0; i < data.trackers; i++) {
+      const x = r.x + 66 + i * 92, is = state[total + i * data.regions];
+      c.strokeStyle = is === 0 ? ink.bad : is === 2 ? ink.warn : ink.store;
+      c.fillStyle = ink.card;
+      c.beginPath(); c.roundRect(x, r.y - 12, 80, 24, 8); c.fill(); c.stroke();
+      c.fillStyle = is === 1 ? ink.ink : ink.quiet;
+      c.fillText(`tracker ${i + 1}`, x + 40, r.y + 4);
+    }
     return { live, state };
   };
   const legend = (color, text, cls) => {
@@ -289,6 +300,8 @@
   seriesPlot("Answered without the registry, so far", percent, [
     { key: "hit_ratio", label: "requests, from the store", color: "store" },
     { key: "peer_ratio", label: "fetched bytes, from peers", color: "peer" }], { max: 1 });
+  seriesPlot("Layers that users got from a node of their own office, so far", percent, [
+    { key: "own_ratio", label: "of all that came by a tracker's redirect", color: "store" }], { max: 1 });
   seriesPlot("Mesh traffic, sent per node", rate, [{ key: "mesh_bps", label: "mean", color: "peer" }]);
   seriesPlot("Membership: how many each node believes alive", num, [
     { key: "up", label: "are up", color: "ink" },
@@ -332,7 +345,7 @@
   };
   const drawNow = ({ live, state }) => {
     $("now").replaceChildren();
-    const count = k => state.filter(x => x === k).length;
+    const count = k => state.filter((x, i) => x === k && i < total).length;
     show("nodes up", num(count(1)));
     for (const [k, label] of [[0, "down"], [2, "paused"], [3, "cut off"]]) if (count(k)) show(label, num(count(k)));
     show("transfers from peers", num(live.filter(f => f[3] >= 0).length));

@@ -57,16 +57,17 @@ class Racks(suite.Case):
         self.check(image, pull(c, REPO, "racks"), "store")
         self.assertEqual(self.layer_bytes(image), size, "one copy left the registry")
         after = [fetched(n, s) for n in (b, c) for s in ("peer", "origin")]
-        self.assertEqual([now - then for now, then in zip(after, before)], [size, 0, size, 0])
+        grown = [now - then for now, then in zip(after, before)]
+        self.assertEqual(grown[1::2], [0, 0])
+        for got in grown[::2]:  # the last pieces may be asked of two
+            self.assertTrue(size <= got <= 1.5 * size, grown)
         digest = image.layer_digests[0]
-        self.assertTrue(events(b, digest, "asked"), why(b, digest))
-        self.assertIn("worked", dict(events(b, digest))["peer"])
-        self.assertTrue(events(a, digest, "sent") or events(b, digest, "sent"))
+        self.assertRegex(dict(events(b, digest))["pieces"], r"^0 of the registry.* of rack-0")
         line = [row for row in audit(b) if row["digest"] == digest][0]
         self.assertEqual((line["source"], line["outcome"]), ("peer", "done"))
         code, out, err = b.command("why", digest)
         self.assertEqual(code, 0, err)
-        self.assertIn("asked", out)
+        self.assertIn("of rack-0", out)
 
     def test_a_real_client(self):
         image = self.registry.push(REPO, "skopeo", images.small("skopeo"))
@@ -94,7 +95,7 @@ class Racks(suite.Case):
                          (200, True, "peer"))
         rows = [r["bytes"] for r in self.registry.access()
                 if r["method"] == "GET" and digest in r["path"]]
-        self.assertEqual(rows, [MIB, 1])
+        self.assertEqual(sorted(rows), [1, 1, MIB], "each user's question, and one copy")
 
     def test_ranges(self):
         data = images.random_bytes(3 * MIB, self.id())

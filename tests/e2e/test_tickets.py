@@ -298,6 +298,39 @@ class ReadThrough(TicketCase):
             rows = self.tracker.wait_outcomes(digest, "began", "failed")
             self.assertEqual(rows[-1]["bytes"], 0)
 
+    def test_what_cannot_be_had_is_a_short_answer_where_the_size_is_known(self):
+        """Clients go back to where they came from, which some do not upon a 503."""
+        for status in (401, 403, 404):
+            data, digest = self.layer(salt=str(status))
+            self.tracker.script(f"status {status}")
+            reader = Reader(self.a, self.path(digest, self.ticket(self.a, digest, size=len(data))))
+            reader.finish()
+            self.assertEqual((reader.status, reader.received, reader.ended), (200, 0, "fin"), status)
+            self.tracker.wait_outcomes(digest, "began", "failed")
+        self.tracker.script("serve")
+        got = self.get(self.a, digest, self.ticket(self.a, digest, size=len(data)))
+        self.assertEqual((got.status, got.body == data), (200, True))
+
+    def test_nobody_waits_for_ever(self):
+        """The registry says "later" again and again: the client is let go, and may be better off elsewhere."""
+        data, digest = self.layer()
+        self.tracker.script("status 429")
+        reader = Reader(self.a, self.path(digest, self.ticket(self.a, digest, size=len(data))),
+                        timeout=180)
+        reader.finish(180)
+        self.assertEqual((reader.status, reader.received, reader.ended), (200, 0, "fin"))
+        self.tracker.wait_outcomes(digest, "began", "failed")
+
+    def test_a_ticket_that_lies_about_the_size(self):
+        for size in (49_999, 50_001, 1):
+            data, digest = self.layer(50_000, salt=str(size))
+            reader = Reader(self.a, self.path(digest, self.ticket(self.a, digest, size=size)))
+            reader.finish()
+            self.assertEqual(reader.ended, "fin" if reader.status == 200 else "full", reader)
+            self.assertNotEqual(reader.digest, digest)
+            got = self.get(self.a, digest, self.ticket(self.a, digest, size=len(data)))
+            self.assertEqual((got.status, got.body == data), (200, True))
+
     def test_what_fails_half_way_is_a_short_answer(self):
         data, digest = self.layer(4 * MIB)
         self.tracker.script("cut 1000000")

@@ -292,6 +292,54 @@ class Gone(Office):
         docker.verify(name, self.image)
 
 
+class Watched(Office):
+    """A tracker holds a line to each node."""
+
+    def test_who_dies_is_not_chosen_from_then_on(self):
+        a, b = self.office(trackers=2, nodes=2)
+        digest = self.image.layer_digests[0]
+        for t in (a, b):
+            wait_for(lambda t=t: t.metric("dray_nodes_watched") == 2, PATIENCE_S, "two lines")
+        for turn in range(3):
+            first = self.ask(a, digest).header("x-dray-node")
+            victim = next(n for n in self.region.nodes if n.config["name"] == first)
+            victim.kill()
+            for t in (a, b):
+                wait_for(lambda t=t: t.log().count("its line ended") == turn + 1, PATIENCE_S,
+                         "the end of a line")
+                self.assertNotEqual(self.ask(t, digest).header("x-dray-node"), first)
+            victim.start()
+            for t in (a, b):
+                wait_for(lambda t=t: t.metric("dray_nodes_watched") == 2, PATIENCE_S, "its line")
+                known = json.loads(t.get("/api/v1/why?user=x").body)["candidates"]
+                self.assertTrue(all(c["usable"] for c in known), "chosen again at once")
+
+    def test_a_held_port_waits_for_its_node(self):
+        """As systemd's do: who connects while the node is down is served when it is up again."""
+        t, = self.office(trackers=1, nodes=1)
+        node = self.region.nodes[0]
+        digest, data = self.image.layer_digests[0], self.image.layers[0]
+        node.stop()
+        node.hold()
+        node.start()
+        self.caches(t, 1)
+        url = wait_for(lambda: self.ask(t, digest).header("location"), PATIENCE_S, "a redirect")
+        self.assertEqual(wire.fetch(url, "GET", []).body, data)
+        node.kill()
+        got = []
+        waiting = threading.Thread(target=lambda: got.append(wire.fetch(url, "GET", [])))
+        waiting.start()
+        node.start()
+        waiting.join(PATIENCE_S)
+        self.assertEqual([a.body == data for a in got], [True])
+
+    def test_lines_are_for_trackers(self):
+        self.office(trackers=1, nodes=1)
+        node = self.region.nodes[0]
+        self.assertEqual(node.get("/mesh/v1/watch").status, 403)
+        self.assertEqual(node.get("/mesh/v1/watch", "HEAD").status, 405)
+
+
 class Teams(Office):
     def test_a_teams_cache_is_its_members(self):
         t, = self.office({"alice": "secret"}, trackers=1)

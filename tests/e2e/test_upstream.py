@@ -5,6 +5,7 @@ import signal
 import time
 
 from dray_e2e import certs, images, proxy, registry, suite, tokens, wire
+from dray_e2e.stage import wait_for
 
 REPO = "team/app"
 USERS = {
@@ -70,7 +71,7 @@ class Credentials(suite.Case):
                              "allow_hosts": [f"127.0.0.1:{self.tokens.port}"]}])
         self.stage.file("rotating.cred", "node:node-pw\n")
         server.process.signal(signal.SIGHUP)
-        time.sleep(0.5)
+        wait_for(lambda: "reloaded" in server.log(), what="the reload")
         self.check_pull(server, "rotated")
 
     def test_open_credentials_file_is_refused(self):
@@ -133,7 +134,6 @@ class Redirects(suite.Case):
                 got = self.careful.blob(REPO, digest, timeout=10)
                 self.assertGreaterEqual(got.status, 500)
                 self.assertTrue(got.codes())
-                self.assertLess(got.elapsed, 5, "not even tried")
         self.assertEqual(self.storage.requests(since=at), [], "nobody was led there")
 
     def test_circle(self):
@@ -272,6 +272,22 @@ class Away(suite.Case):
         front.add(proxy.status(502, b"bad gateway"), method=None, path="/")
         time.sleep(1.2)
         self.check_grace(node, headers)
+
+    def test_grace_where_it_is_silent(self):
+        """It takes requests and says nothing: it is not waited for again and again."""
+        front, node, headers = self.set_up(grace="60s")
+        self.warm(node, headers)
+        front.add(proxy.silence(), method=None, path="/")
+        time.sleep(1.2)
+        at = front.mark()
+        for _ in range(10):
+            for path, body in ((f"/v2/{REPO}/manifests/1", self.image.manifest),
+                               (f"/v2/{REPO}/blobs/{self.image.layer_digests[0]}",
+                                self.image.layers[0])):
+                got = node.get(path, headers=headers + images.MANIFEST_ACCEPT)
+                self.assertEqual((got.status, got.body), (200, body))
+            self.assertEqual(node.get("/v2/").status, 401)
+        self.assertLess(len(front.requests(since=at)), 10, "of thirty")
 
     def test_grace_ends(self):
         front, node, headers = self.set_up(grace="1s")

@@ -13,8 +13,8 @@ static struct ledger *filled(void)
     struct ledger *l;
     if (ledger_new(&l, self))
         abort();
-    for (char c = 'a'; c <= 'z'; c++) {
-        struct ledger_entry e = {.kind = LEDGER_PROFILE, .name = {c}, .value = "asia"};
+    for (int c = 'a'; c <= 'z'; c++) {
+        struct ledger_entry e = {.kind = LEDGER_PROFILE, .name = {(char)c}, .value = "asia"};
         ledger_stamp(l, &e, NOW);
         if (ledger_merge(l, &e, NOW))
             abort();
@@ -25,11 +25,12 @@ static struct ledger *filled(void)
 static void one_entry(const u8 *data, size_t size)
 {
     struct ledger_entry e, again;
-    u8 bytes[LEDGER_ENTRY_BYTES];
+    u8 bytes[LEDGER_ENTRY_BYTES], twice[LEDGER_ENTRY_BYTES];
     if (ledger_unpack(&e, data, size))
         return;
     size_t n = ledger_pack(&e, bytes);
-    if (ledger_unpack(&again, bytes, n) || memcmp(&e, &again, sizeof(e)) != 0)
+    if (ledger_unpack(&again, bytes, n) || ledger_pack(&again, twice) != n ||
+        memcmp(bytes, twice, n) != 0)
         abort();
 }
 

@@ -21,7 +21,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEYS = """scenario seed nodes virtual_s wall_s events events_per_s state_hash invariants_broken
 makespan_s makespan_bound_s makespan_ratio origin_copies converge_p50_ms converge_p99_ms
-detect_p50_ms detect_p99_ms false_dead mesh_bytes_per_node_s hit_ratio peer_hit_ratio""".split()
+detect_p50_ms detect_p99_ms false_dead mesh_bytes_per_node_s hit_ratio peer_hit_ratio
+own_office_ratio rtt_error_p50 rtt_error_p90""".split()
 SWARM_RUNS = 50
 SECONDS = 150  # of the swarm; what it did until then counts
 SMALL = {  # what makes each scenario small
@@ -32,7 +33,7 @@ SMALL = {  # what makes each scenario small
     "partition": "--nodes 60 --set duration=160s",
     "origin-outage": "--nodes 30 --set duration=140s",
     "join-storm": "--nodes 100",
-    "offices": "--nodes 48 --set duration=240s",
+    "offices": "--nodes 24 --set duration=120s",
     "liars": "--nodes 40 --set duration=120s",
     "kraken": "--nodes 60 --set image_bytes=100MB",
     "pauses": "--nodes 80 --set duration=240s",
@@ -90,6 +91,8 @@ def check_cli(o):
         for kind in "run office up alive second wan fetch request fetched pull phase".split():
             check("events.jsonl has %s" % kind, kind in kinds)
         check_topology(o, d)
+        check_users(o, d)
+        check_replay(o, d)
         check_trace(o, d)
         check_interrupt(o, d)
 
@@ -104,6 +107,44 @@ def check_topology(o, d):
         f.write("offices:\n  - {name: a, region: x, colour: red}\n")
     p, _ = run(o.sim, ["run", "idle", "--set", "topology=" + path], 2)
     check("a wrong topology is refused with its line", "line 2: colour" in p.stderr)
+
+
+def check_users(o, d):
+    """Through trackers: who was served by whom is told, and adds up."""
+    path = d + "/users.yaml"
+    with open(path, "w") as f:
+        f.write("trackers: 2\noffices:\n"
+                "  - {name: a, region: x, nodes: 4, users: 9, cache: node-1}\n"
+                "  - {name: b, region: y, nodes: 4, users: 9, cache: y, east: 1ms}\n")
+    _, s = run(o.sim, ["run", "offices", "--set", "topology=" + path, "--set", "duration=100s",
+                       "--set", "crashes=0", "--set", "tracker_faults=0", "--out", d])
+    check("nothing breaks", s["invariants_broken"] == [] and s["nodes"] == 8)
+    check("profiles are kept to: %s" % s["own_office_ratio"], s["own_office_ratio"] == 1)
+    with open(d + "/events.jsonl") as f:
+        served = [e for e in map(json.loads, f) if e["e"] == "served"]
+    with open(d + "/figures.json") as f:
+        figures = json.load(f)
+    check("each layer is told of once", len(served) == figures["served_own_office"] > 0)
+    check("office a's users come to the node that they name",
+          {e["by"] for e in served if e["office"] == 0} == {1})
+    check("office b's to the nodes of their region",
+          {e["by"] for e in served if e["office"] == 1} <= {4, 5, 6, 7})
+
+
+def check_replay(o, d):
+    """What a failing run prints is what a shell takes, wherever the files are."""
+    place = d + "/it's here; a place"
+    os.mkdir(place)
+    path = place + "/two offices.yaml"
+    with open(path, "w") as f:
+        f.write("offices:\n  - {region: x, nodes: 4}\n  - {region: x, nodes: 3}\n")
+    p, s = run(o.sim, ["run", "idle", "--set", "topology=" + path, "--set", "memory=1B"], 1)
+    again = [l.split("again: ", 1)[1] for l in p.stderr.splitlines() if "again: " in l]
+    check("a command to run it again", len(again) == 1 and s["invariants_broken"] == ["memory"])
+    words = shlex.split(again[0])
+    check("the path is one word of it: %s" % again[0], "topology=" + path in words)
+    _, t = run(o.sim, words[1:], 1)
+    check("it fails the same way", t["state_hash"] == s["state_hash"])
 
 
 def check_trace(o, d):

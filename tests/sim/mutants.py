@@ -31,6 +31,11 @@ MUTANTS = [
      "from": "    v->entropy_due_ns = now_ns + v->entropy_ns;",
      "to": "    v->entropy_due_ns = UINT64_MAX;",
      "breaks": {"agreement"}, "runs": SWARM},
+    {"name": "leaves-users-alone", "file": "sim/tracker.c",
+     "from": "        out->word = TRACKER_STREAMS;", "to": "        out->word = TRACKER_AWAY;",
+     "breaks": {"stranded"},
+     "runs": ["run offices --nodes 3 --set offices=1 --set crashes=600 --set down_for=200s "
+              "--set duration=400s"]},
     {"name": "timer-of-the-past", "file": "proto/mesh.c",
      "from": "    return soonest;", "to": "    return soonest > 1 ? 1 : soonest;",
      "breaks": {"timer"}, "runs": ["run idle --nodes 5"]},

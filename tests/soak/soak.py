@@ -56,12 +56,17 @@ def parse(argv):
     parser.add_argument("--front", choices=("retrying", "tcp"), default="retrying")
     parser.add_argument("--calm", action="store_true", help="nobody is killed: for comparison")
     parser.add_argument("--minutes", type=float, default=60, help="no new pull after so long")
-    parser.add_argument("--small", action="store_true", help="what `make test` plays")
+    parser.add_argument("--bare", action="store_true",
+                        help="the programs bind their ports themselves: who connects while one is "
+                             "down is refused; else the ports are held for them, as systemd does")
+    parser.add_argument("--victims", default="tracker,node", help="who is killed")
+    parser.add_argument("--small", action="store_true",
+                        help="what `make test` plays: a few pulls, trackers alone are killed")
     parser.add_argument("--logs", default="/tmp/dray-soak-logs", help="where those of a failure go")
     parser.add_argument("--out", help="a JSON file for the figures")
     options = parser.parse_args(argv)
     if options.small:
-        options.pulls, options.skopeo, options.minutes = 24, 0, 5
+        options.pulls, options.skopeo, options.minutes, options.victims = 24, 0, 5, "tracker"
     nodes.PROGRAM, tracker.PROGRAM = options.node, options.tracker
     return options
 
@@ -86,7 +91,12 @@ class Office:
         upstream = {"name": f"127.0.0.1:{self.line.port}", "url": self.line.url}
         self.region = region.Region(self, [upstream], region="office", tracker_key=pub,
                                     log={"level": "info"})
-        self.region.start(options.nodes)
+        for i in range(options.nodes):
+            node = self.region.add(f"n{i + 1}", start=False)
+            if not options.bare:
+                node.hold()
+            node.start()
+        self.region.wait_all()
         self.trackers = [tracker.Tracker(
             stage, self.line.url, start=False, ip=f"127.0.0.{i + 101}", name=f"t{i + 1}",
             public_url=self.name.url, mesh_key=self.region.key_file, ticket_key=key,
@@ -95,6 +105,8 @@ class Office:
         for t in self.trackers:
             t.config["trackers"] = [o.url for o in self.trackers]
             t.write_config()
+            if not options.bare:
+                t.hold()
             t.start()
         self.name.servers = [t.host for t in self.trackers]
         for t in self.trackers:
@@ -145,9 +157,10 @@ class Chaos(threading.Thread):
     """Kills a node, or one of the trackers, and starts it again. One tracker is always there, and
     has been for long enough to know the nodes."""
 
-    def __init__(self, office, seed):
+    def __init__(self, office, options):
         super().__init__(daemon=True)
-        self.office, self.rng = office, random.Random(seed)
+        self.office, self.rng = office, random.Random(options.seed)
+        self.kinds = options.victims.split(",")
         self.over = threading.Event()
         self.killed = {"node": 0, "tracker": 0}
         self.problem = None
@@ -155,10 +168,9 @@ class Chaos(threading.Thread):
     def run(self):
         try:
             while not self.over.wait(self.rng.uniform(0.3, 2.0)):
-                if self.rng.random() < 0.5:
-                    self.one("tracker", self.rng.choice(self.office.trackers))
-                else:
-                    self.one("node", self.rng.choice(self.office.region.nodes))
+                kind = self.rng.choice(self.kinds)
+                self.one(kind, self.rng.choice(self.office.trackers if kind == "tracker" else
+                                               self.office.region.nodes))
         except (OSError, RuntimeError, TimeoutError, AssertionError):
             self.problem = traceback.format_exc()
 
@@ -282,6 +294,7 @@ def summary(options, office, chaos, pullers, wall_s):
         }
     return {
         "clients": rows, "seconds": round(wall_s), "seed": options.seed, "front": options.front,
+        "ports": "bare" if options.bare else "held",
         "killed": chaos.killed if chaos else {},
         "repeated_by_the_front": getattr(office.name, "repeated", None),
         "layers_fetched_over_the_line": len(office.line.fetches()),
@@ -316,7 +329,7 @@ def play(stage, options):
     supply = Supply(office.centre, options.seed)
     pullers = [Puller(name, client, beside if name == "skopeo" else counted, supply)
                for name, client in found]
-    chaos = None if options.calm else Chaos(office, options.seed)
+    chaos = None if options.calm else Chaos(office, options)
     for thread in [*pullers, *([chaos] if chaos else [])]:
         thread.start()
     for p in pullers:

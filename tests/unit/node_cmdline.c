@@ -141,7 +141,7 @@ static void test_cmdline(void **state)
         const char *line, *words;
     } bad[] = {
         {"stauts", "did you mean status"},
-        {"prefetch x", "unknown command"},
+        {"prefetsch x", "did you mean prefetch"},
         {"--config f status", "stands first"},
         {"--listen", "needs a value"},
         {"--listen --plain_http", "needs a value"},

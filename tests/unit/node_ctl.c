@@ -559,7 +559,12 @@ static void test_usage(void **state)
     assert_int_equal(RUN(&out, &err, "status", "--store.path", dir), 1);
     has(err, "/dray.sock: is it running?");
     assert_true(ctl_is_command("why"));
-    assert_false(ctl_is_command("prefetch"));
+    assert_true(ctl_is_command("prefetch"));
+    assert_false(ctl_is_command("prefetched"));
+    assert_int_equal(RUN(&out, &err, "prefetch"), 2);
+    has(err, "repository:tag");
+    assert_int_equal(RUN(&out, &err, "purge", "--region"), 2);
+    has(err, "not known");
     assert_false(ctl_is_command(""));
 }
 

@@ -320,6 +320,26 @@ static void test_a_tracker_that_came_anew_is_told(void **state)
     finish();
 }
 
+/* It has forgotten how far users are, and need not learn it anew. */
+static void test_a_tracker_that_came_anew_hears_of_networks_again(void **state)
+{
+    (void)state;
+    const struct addr a = addr_v4(10, 1, 2, 3, 40000), b = addr_v4(10, 1, 3, 9, 40001);
+    begin();
+    rig_timer_max_ms = 50;
+    outcomes_note_rtt(outcomes, &a, 900);
+    wait_heard(2);
+    mesh_double.trackers[1].record.epoch++;
+    outcomes_note_rtt(outcomes, &b, 300);
+    wait_heard(4);
+    rig_timer_max_ms = 0;
+    for (size_t i = 2; i < 4; i++) {
+        bool anew = strstr(heard[i].url, server_host(trackers[1])) != NULL;
+        assert_int_equal(heard[i].report.n_rtts, anew ? 2 : 1);
+    }
+    finish();
+}
+
 static void test_networks_are_bounded(void **state)
 {
     (void)state;
@@ -343,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_what_nobody_can_be_told_is_dropped),
         cmocka_unit_test(test_round_trips_of_networks),
         cmocka_unit_test(test_round_trips_alone),
+        cmocka_unit_test(test_a_tracker_that_came_anew_hears_of_networks_again),
         cmocka_unit_test(test_networks_are_bounded),
         cmocka_unit_test(test_totals_ride_along_and_go_alone),
         cmocka_unit_test(test_a_tracker_that_came_anew_is_told),

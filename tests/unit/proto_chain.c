@@ -141,6 +141,30 @@ static void layers_close_in_any_order(void **state)
     }
 }
 
+static void one_piece_needs_no_claim(void **state)
+{
+    (void)state;
+    struct digest d;
+    struct hasher h;
+    struct chain_step steps[CHAINS_MAX];
+    struct chains *c;
+    struct chain_head heads[CHAINS_MAX];
+    hash_bytes(DIGEST_SHA256, "dray", 4, &d);
+    assert_int_equal(chains_new(&c, &d, 4), 0);
+    assert_int_equal(chains_heads(c, heads), 0);
+    assert_int_equal(chains_steps(c, 0, steps), 1);
+    hasher_init(&h, DIGEST_SHA256);
+    hasher_export(&h, steps[0].out);
+    assert_memory_equal(steps[0].in, steps[0].out, 32);
+    assert_int_equal(chains_steps(c, 0, steps), 1);
+    assert_true(steps[0].last);
+    assert_memory_equal(steps[0].out, d.bytes, 32);
+    assert_false(chains_is_closed(c));
+    chains_fits(c, 0, &steps[0]);
+    assert_true(chains_is_closed(c));
+    chains_del(c);
+}
+
 static void first_state_is_the_algorithms(void **state)
 {
     (void)state;
@@ -451,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layers_close_in_any_order),
+        cmocka_unit_test(one_piece_needs_no_claim),
         cmocka_unit_test(first_state_is_the_algorithms),
         cmocka_unit_test(a_wrong_piece_fits_nothing),
         cmocka_unit_test(trusted_bytes_refute_a_lie),

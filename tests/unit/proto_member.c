@@ -237,6 +237,95 @@ static void a_change_is_told(void **state)
     cluster_del(&c);
 }
 
+static struct member_network network_v4(u8 a, u8 b, u8 n, u8 bits)
+{
+    struct addr at = addr_v4(a, b, n, 0, 1);
+    struct member_network out = {.bits = (u8)(96 + bits)};
+    memcpy(out.ip, at.ip, sizeof(out.ip));
+    return out;
+}
+
+static void networks_are_told(void **state)
+{
+    struct cluster c;
+    struct member_view v;
+    struct member_network told[MEMBER_SERVES_MAX], longest[MEMBER_SERVES_MAX];
+    struct member_network all[] = {network_v4(10, 20, 0, 16),
+                                   network_v4(10, 21, 7, 26),
+                                   {.ip = {0x20, 1, 0xd, 0xb8}, .bits = 48},
+                                   network_v4(0, 0, 0, 0)};
+    (void)state;
+    cluster_new(&c, 6, 31);
+    cluster_form(&c, 6);
+    cluster_run(&c, 5 * S);
+    assert_true(member_find(c.node[0].m, &c.node[3].key, &v));
+    assert_int_equal(member_serves(&v, told), 0);
+    struct member_record r = *member_self(c.node[3].m);
+    r.serves = all;
+    r.n_serves = countof(all);
+    member_change(c.node[3].m, &r, c.now_ns);
+    cluster_drain(&c, 3);
+    cluster_run(&c, 3 * S);
+    for (u32 i = 0; i < 6; i++) {
+        if (i == 3)
+            continue;
+        assert_true(member_find(c.node[i].m, &c.node[3].key, &v));
+        assert_int_equal(member_serves(&v, told), countof(all));
+        for (size_t k = 0; k < countof(all); k++) {
+            assert_int_equal(told[k].bits, all[k].bits);
+            assert_memory_equal(told[k].ip, all[k].ip, sizeof(told[k].ip));
+        }
+    }
+    const struct addr in = addr_v4(10, 20, 255, 1, 1), out = addr_v4(10, 22, 0, 1, 1),
+                      near = addr_v4(10, 21, 7, 63, 1), far = addr_v4(10, 21, 7, 64, 1);
+    assert_true(member_network_has(&told[0], &in) && !member_network_has(&told[0], &out));
+    assert_true(member_network_has(&told[1], &near) && !member_network_has(&told[1], &far));
+    assert_true(!member_network_has(&told[2], &in) && member_network_has(&told[3], &out));
+    for (size_t k = 0; k < MEMBER_SERVES_MAX; k++) /* the most that fit */
+        longest[k] = (struct member_network){.ip = {0xfd, (u8)k}, .bits = 128};
+    r = *member_self(c.node[3].m);
+    r.serves = longest;
+    r.n_serves = MEMBER_SERVES_MAX;
+    member_change(c.node[3].m, &r, c.now_ns);
+    cluster_drain(&c, 3);
+    cluster_run(&c, 3 * S);
+    assert_true(member_find(c.node[0].m, &c.node[3].key, &v));
+    assert_int_equal(member_serves(&v, told), MEMBER_SERVES_MAX);
+    assert_memory_equal(told[6].ip, longest[6].ip, sizeof(told[6].ip));
+    cluster_del(&c);
+}
+
+/* Whatever stands in that field, no more is read than there is. */
+static void networks_of_others_are_read_with_care(void **state)
+{
+    struct member_network told[MEMBER_SERVES_MAX];
+    struct rng rng;
+    (void)state;
+    static const u8 later[] = {9, 2, 0xff, 0xff, 1, 3, 129 + 16, 10, 20};
+    static const u8 bad[][6] = {
+        {1}, {1, 200}, {1, 1, 130}, {1, 2, 255, 1}, {1, 3, 129 + 33, 1, 2}, {7, 250, 1, 1}};
+    struct member_view v = {.extra = later, .extra_len = sizeof(later)};
+    assert_int_equal(member_serves(&v, told), 1); /* behind what is not known yet */
+    assert_int_equal(told[0].bits, 96 + 16);
+    for (size_t i = 0; i < countof(bad); i++) {
+        v = (struct member_view){.extra = bad[i], .extra_len = 1 + i};
+        assert_int_equal(member_serves(&v, told), 0);
+    }
+    rng_seed(&rng, 5);
+    for (int i = 0; i < 20000; i++) {
+        u8 *bytes = malloc(129);
+        assert_non_null(bytes);
+        v.extra_len = rng_below(&rng, 129);
+        rng_bytes(&rng, bytes, 129);
+        bytes[0] = 1;
+        u8 *exact = realloc(bytes, v.extra_len + 1); /* a byte too far is seen by the sanitizer */
+        assert_non_null(exact);
+        v.extra = exact + 1;
+        (void)member_serves(&v, told);
+        free(exact);
+    }
+}
+
 static void views_show_what_is_known(void **state)
 {
     struct cluster c;
@@ -451,6 +540,8 @@ int main(void)
         cmocka_unit_test(who_leaves_is_not_called_dead),
         cmocka_unit_test(who_leaves_comes_to_rest),
         cmocka_unit_test(a_change_is_told),
+        cmocka_unit_test(networks_are_told),
+        cmocka_unit_test(networks_of_others_are_read_with_care),
         cmocka_unit_test(views_show_what_is_known),
         cmocka_unit_test(failed_fetches_bar_for_a_while),
         cmocka_unit_test(a_late_loop_distrusts_itself),

@@ -135,6 +135,12 @@ static void round_trips(void **state)
     assert_true(rtts_ns(t, &prefix, &one, now) == 5000000); /* smoothed */
     assert_true(rtts_ns(t, &prefix, &two, now) == 0 && rtts_ns(t, &other, &one, now) == 0);
     assert_true(rtts_ns(t, &prefix, &one, now + RTTS_KEEP_MS) == 0);
+    struct addr wider = rtts_wider(&prefix), six = {.ip = {0x20, 1, 0xd, 0xb8, 7, 7}};
+    assert_true(rtts_ns(t, &wider, &one, now) == 5000000); /* of 10.0.0.0/16 */
+    assert_false(addr_equal(&wider, &prefix));
+    struct addr other_six = {.ip = {0x20, 1, 0xd, 0xb8, 8, 8}}, far_six = {.ip = {0x20, 2, 9}};
+    struct addr a = rtts_wider(&six), b = rtts_wider(&other_six), c = rtts_wider(&far_six);
+    assert_true(addr_equal(&a, &b) && !addr_equal(&a, &c)); /* 32 bits of IPv6 */
     rtts_del(t);
 }
 

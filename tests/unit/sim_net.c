@@ -121,6 +121,35 @@ static void a_clogged_line_holds_back(void **state)
     assert_true(net_stream_delay(&g->n, 1, 0, SIM_S) < SIM_MS);
 }
 
+/* Users and trackers: each is as far as its office is, and behind its office's cut. */
+static void users_and_the_centre(void **state)
+{
+    struct rig *g = *state;
+    struct rng r;
+    net_fini(&g->n);
+    g->t.trackers = 1;
+    rng_seed(&r, 2);
+    net_init(&g->n, &g->t, &r);
+    u32 tracker = 300, here = 0, there = 150;
+    assert_true(net_rtt(&g->n, here, tracker) >= g->t.offices[0].registry_rtt_ns);
+    assert_true(net_rtt(&g->n, here, 1) < SIM_MS && net_rtt(&g->n, here, there) > 8 * SIM_MS);
+    for (int i = 0; i < 100; i++) {
+        assert_true(net_user_delay(&g->n, 0, here) < SIM_MS);
+        assert_in_range(net_user_delay(&g->n, 0, there), 4 * SIM_MS, 6 * SIM_MS);
+        assert_in_range(net_user_delay(&g->n, 0, tracker), 75 * SIM_MS, 85 * SIM_MS);
+    }
+    for (u32 i = 0; i < 100; i++)
+        g->n.nodes[i].group = 2; /* the first office is cut off */
+    g->n.blocked[2] = ~(u64)(1u << 2);
+    g->n.blocked[0] = 1u << 2;
+    assert_true(net_user_reaches(&g->n, 0, here));
+    assert_false(net_user_reaches(&g->n, 0, there) || net_user_reaches(&g->n, 0, tracker));
+    assert_false(net_user_reaches(&g->n, 1, here));
+    assert_true(net_user_reaches(&g->n, 1, there));
+    net_heal(&g->n);
+    assert_true(net_user_reaches(&g->n, 0, tracker));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +158,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_flip_changes_one_bit, up, down),
         cmocka_unit_test_setup_teardown(partitions_may_let_one_way_through, up, down),
         cmocka_unit_test_setup_teardown(a_clogged_line_holds_back, up, down),
+        cmocka_unit_test_setup_teardown(users_and_the_centre, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,9 +57,10 @@ static const char *const good =
     "  office: {delay: 1ms, jitter: 0}\n"
     "offices:\n"
     "  - {name: tokyo, region: asia, nodes: 30, racks: 3, up: 100Mbit,\n"
-    "     down: 1Gbit, registry_rtt: 150ms, utc_offset: 540}\n"
+    "     down: 1Gbit, registry_rtt: 150ms, utc_offset: 540, users: 70, cache: asia, east: 3ms, north: 4ms}\n"
     "  - {name: osaka, region: asia, nodes: 10}\n"
-    "  - {name: berlin, region: europe, nodes: 20, utc_offset: 60}\n";
+    "  - {name: berlin, region: europe, nodes: 20, utc_offset: 60}\n"
+    "trackers: 2\n";
 
 static void a_file_is_read(void **state)
 {
@@ -83,10 +84,48 @@ static void a_file_is_read(void **state)
     assert_int_equal(topology_reach(&a, &c), REACH_OFFICE);
     assert_int_equal(topology_reach(&a, &d), REACH_REGION);
     assert_int_equal(topology_reach(&a, &e), REACH_WORLD);
+    assert_int_equal(t.offices[0].users, 70);
+    assert_int_equal(t.offices[1].users, 0);
+    assert_string_equal(t.offices[0].cache, "asia");
+    u64 apart = topology_apart_ns(&t, 0, 1); /* five milliseconds, and a detour */
+    assert_true(apart >= 5000000 && apart <= 6666667 && apart == topology_apart_ns(&t, 1, 0));
+    assert_true(topology_apart_ns(&t, 1, 2) == 0);
+    topology_spread(&t, 1000000, 1); /* they are placed already */
+    assert_true(topology_apart_ns(&t, 1, 2) == 0);
     topology_fini(&t);
     assert_int_equal(topology_read(&t, good, strlen(good), 600, why), 0);
     assert_int_equal(t.nodes, 600);
     assert_true(t.offices[0].nodes >= 295 && t.offices[0].nodes <= 305);
+    topology_fini(&t);
+}
+
+/* Behind the nodes stand the trackers, of each one in every region, at the centre. */
+static void trackers_are_members_of_every_region(void **state)
+{
+    (void)state;
+    struct topology t;
+    char why[TOPOLOGY_WHY_MAX] = "";
+    assert_int_equal(topology_read(&t, good, strlen(good), 0, why), 0);
+    assert_int_equal(t.trackers, 2);
+    assert_int_equal(topology_members(&t), 60 + 2 * 2);
+    for (u32 i = 0; i < 4; i++) {
+        struct topology_place p = topology_place(&t, 60 + i);
+        assert_int_equal(p.office, TOPOLOGY_CENTRE);
+        assert_int_equal(p.region, i % 2);
+        assert_int_equal(p.rack, i / 2); /* which tracker */
+    }
+    topology_fini(&t);
+    topology_default(&t, 10, 2, 0);
+    assert_true(t.trackers < 0); /* a file may say; nobody did */
+    assert_int_equal(topology_members(&t), 10);
+    topology_fini(&t);
+    topology_default(&t, 40, 8, 4);
+    assert_int_equal(t.n_regions, 4);
+    topology_spread(&t, 10000000, 7);
+    u64 sum = 0;
+    for (u32 i = 1; i < 8; i++)
+        sum += topology_apart_ns(&t, 0, i);
+    assert_in_range(sum / 1000, 1000, 7 * 14143 * 4 / 3);
     topology_fini(&t);
 }
 
@@ -98,6 +137,10 @@ static void what_is_wrong_is_said_with_its_line(void **state)
     } rows[] = {
         {"", "line 1: empty"},
         {"offices: []\n", "offices: needed"},
+        {"trackers: 9\n", "line 1: expected a number from 0 to 8"},
+        {"offices:\n  - {region: x, users: 0}\n", "line 2: expected a number from 1"},
+        {"offices:\n  - {region: x, cache: a b}\n", "line 2: expected a name"},
+        {"offices:\n  - {region: x, east: far}\n", "line 2: expected a time"},
         {"offices: {}\n", "expected a list"},
         {"node: {up: 1Gbit}\noffices:\n  - {nodes: 1}\n", "line 3: an office names its region"},
         {"offices:\n  - {region: a, nodes: 0}\n", "line 2: expected a number from 1"},
@@ -156,6 +199,7 @@ int main(void)
         cmocka_unit_test(the_built_in_one_has_an_office_per_hundred),
         cmocka_unit_test(the_built_in_one_has_regions_that_a_mesh_can_hold),
         cmocka_unit_test(a_file_is_read),
+        cmocka_unit_test(trackers_are_members_of_every_region),
         cmocka_unit_test(what_is_wrong_is_said_with_its_line),
         cmocka_unit_test(units_are_read_exactly),
     };

@@ -1,4 +1,5 @@
-/* tracker_echoes.c - tests of tracker/echoes.h: what is kept is bounded, ends, and is said as it was. */
+/* tracker_echoes.c - tests of tracker/echoes.h: what is kept is bounded, ends, and is said as it
+ * was. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

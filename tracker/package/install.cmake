@@ -3,6 +3,7 @@ set(bindir ${CMAKE_INSTALL_PREFIX}/bin)
 configure_file(${dray_tracker_package}/dray-tracker.service.in
   ${dray_tracker_made}/dray-tracker.service @ONLY)
 file(INSTALL ${dray_tracker_made}/dray-tracker.service
+  ${dray_tracker_package}/dray-tracker.socket
   DESTINATION ${CMAKE_INSTALL_PREFIX}/lib/systemd/system
   PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 

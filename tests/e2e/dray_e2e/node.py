@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 
 from . import wire
@@ -87,6 +88,14 @@ class Node:
         if start:
             self.start()
 
+    listener = None  # held for it while it does not run
+
+    def hold(self):
+        """From the next start on its listening socket outlives it, as systemd's do."""
+        host, port = self.host.rsplit(":", 1)
+        self.listener = socket.create_server((host, int(port)), backlog=1024)
+        self.stage.defer(self.listener.close)
+
     def write_config(self):
         self.config_path = self.stage.file(f"{self.label}.yaml", yaml(self.config) + "\n")
 
@@ -102,7 +111,7 @@ class Node:
 
     def start(self, wait=True, env=None):
         argv = [*self.place.via, self.program, "--config", self.config_path]
-        self.process = self.stage.spawn(self.label, argv, env=env)
+        self.process = self.stage.spawn(self.label, argv, env=env, listener=self.listener)
         if wait:
             self.process.until(self.ready, timeout=30)
         return self

@@ -64,17 +64,27 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _prepare(listener):
+    die_with_parent()
+    if listener:
+        if listener.fileno() != 3:
+            os.dup2(listener.fileno(), 3)
+        os.set_inheritable(3, True)
+
+
 class Process:
     """One child with its output in a file."""
 
-    def __init__(self, name, argv, log, env=None, cwd=None):
+    def __init__(self, name, argv, log, env=None, cwd=None, listener=None):
+        """`listener`: a socket that it is given as systemd gives one (sd_listen_fds)."""
         self.name = name
         self.argv = [str(a) for a in argv]
         self.log_path = log
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=env, cwd=cwd, preexec_fn=die_with_parent)
+                env=env, cwd=cwd, preexec_fn=lambda: _prepare(listener),
+                close_fds=listener is None)  # Python's own are closed on exec anyway
 
     @property
     def pid(self):
@@ -156,10 +166,12 @@ class Stage:
         os.chmod(path, mode)
         return path
 
-    def spawn(self, name, argv, env=None, cwd=None):
+    def spawn(self, name, argv, env=None, cwd=None, listener=None):
+        if listener:  # the shell's process becomes the program's
+            argv = ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *argv]
         self._names += 1
         log = os.path.join(self.path, f"{name}-{self._names}.log")
-        process = Process(name, argv, log, env, cwd)
+        process = Process(name, argv, log, env, cwd, listener)
         self.defer(process.stop)
         return process
 

@@ -7,7 +7,7 @@ import time
 
 from . import node as nodes
 from . import wire
-from .stage import free_port, wait_for
+from .stage import free_port, port_open, wait_for
 
 PROGRAM = os.environ.get("DRAY_STANDIN", "")
 USER = "00112233445566778899aabbccddeeff"
@@ -38,6 +38,8 @@ class Standin:
         self.process = self.stage.spawn(self.name, [
             PROGRAM, self.dir, self.host, self.region.key_file, self.region.nodes[0].host,
             self.name])
+        ip, port = self.host.rsplit(":", 1)
+        self.process.until(lambda: port_open(int(port), ip))
 
     def script(self, text):
         """"serve", "cut BYTES", "status NUMBER"."""

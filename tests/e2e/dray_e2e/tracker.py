@@ -47,7 +47,8 @@ class Tracker(Node):
 
     def start(self, wait=True, env=None):
         self.process = self.stage.spawn(f"tracker-{self.log_name}",
-                                        [PROGRAM, "--config", self.config_path], env=env)
+                                        [PROGRAM, "--config", self.config_path], env=env,
+                                        listener=self.listener)
         if wait:
             self.process.until(self.ready, timeout=30)
         return self

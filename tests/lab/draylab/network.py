@@ -77,8 +77,11 @@ class Office:
 
 
 def _set_up(namespace, router=False):
-    """IPv6 addresses count at once; a router forwards."""
-    values = {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0}
+    """IPv6 addresses count at once; a router forwards. Congestion control is one that every
+    kernel has, and that loss alone slows: BBR takes the queues of these cables for lost rate when both
+    directions are busy."""
+    values = {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0,
+              "ipv4/tcp_congestion_control": "reno"}
     if router:
         values |= {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1,
                    "ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}

@@ -86,6 +86,13 @@ class Rack(Node):
         """The names of the other nodes that hold it, as far as this one knows."""
         return {h["name"] for h in self.ask(f"/api/v1/blobs/{digest}").get("holders", [])}
 
+    def blob_fetch(self, digest):
+        """What it says of its running fetch of this layer; None: there is none."""
+        try:
+            return self.ask(f"/api/v1/blobs/{digest}").get("fetch")
+        except (AssertionError, OSError, ValueError):
+            return None
+
     def metrics(self):
         text = self.admin("GET", "/metrics").body.decode()
         rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")

@@ -11,6 +11,7 @@
 
 #define DOUBLE_PEERS    8
 #define DOUBLE_TRACKERS 2
+#define DOUBLE_CAME     128
 
 struct mesh_double {
     bool off;   /* no region */
@@ -30,6 +31,22 @@ struct mesh_double {
         bool dead;
     } trackers[DOUBLE_TRACKERS];
     size_t n_trackers;
+    struct {
+        bool on; /* somebody else lives in the region: fills take part in swarms */
+        unsigned joined, left, completed, lost;
+        u64 have; /* a bit for each piece below 64 */
+        struct {
+            u32 request, piece;
+            bool right;
+        } came[DOUBLE_CAME];
+        struct {
+            u32 request;
+            enum swarm_outcome outcome;
+        } ended[DOUBLE_CAME];
+        enum swarm_registry registry[DOUBLE_CAME];
+        size_t n_came, n_ended, n_registry;
+        struct node_key fetcher; /* whose claims count, beside those of holders */
+    } swarm;
     unsigned looks, finds, signs, kicks;
 };
 extern struct mesh_double mesh_double;
@@ -40,5 +57,7 @@ void double_reset(void);
 size_t double_peer(const struct server *s);
 /* A tracker of the region behind a scripted server; returns its index. */
 size_t double_tracker(const struct server *s);
+/* The node's own key, in a swarm. */
+extern const struct node_key double_self;
 /* Any region: what region_* take. */
 struct region *double_region(void);

@@ -1,0 +1,132 @@
+"""A flash crowd on real lines: sixteen racks want the same cold layer at once.
+
+Every cable carries 100 Mbit/s, and so does the registry's. Clients sit in their racks, so that only the
+way to the registry and between racks is narrow. No swarm can be quicker than the *bound*: a whole layer
+over a client's own cable, or what all cables together can bring.
+"""
+
+import hashlib
+import os
+import time
+
+from dray_e2e import readers
+from draylab.lab import REPOSITORY, _Visitor
+from draylab.network import MB
+from draylab.scenario import Scenarios, scenario
+
+LINE = 12.5  # MB/s: 100 Mbit/s
+RACKS = 16
+LAYER = 128 << 20
+PATIENCE_S = 240
+
+
+def bound(size, count, line=LINE):
+    """Seconds: Kumar and Ross, for equal lines of so many MB/s; the registry's among them."""
+    line *= MB
+    return max(size / line, count * size / ((count + 1) * line))
+
+
+def crowd(lab, image, racks):
+    """A client in each rack, all at once."""
+    path = f"/v2/{REPOSITORY}/blobs/{image.layer_digests[0]}"
+    return [readers.Reader(_Visitor(rack.machine, rack), path, timeout=PATIENCE_S) for rack in racks]
+
+
+def finish(lab, image, clients):
+    for reader in clients:
+        reader.finish(PATIENCE_S)
+        if (reader.status, reader.ended, reader.digest) != (200, "full", image.layer_digests[0]):
+            raise AssertionError(f"{reader}: {reader.node.rack.picture()[:4000]}")
+    return max(reader.took for reader in clients)
+
+
+def begin(lab, line=LINE, size=LAYER):
+    image = lab.push("1", size / MB)
+    for rack in lab.racks:
+        lab.network.shape(rack.machine, up=line * MB, down=line * MB)
+    return image
+
+
+def hash_seconds(rack):
+    """What the threads that verify have used of the processor."""
+    total, folder = 0, f"/proc/{rack.process.pid}/task"
+    for task in os.listdir(folder):
+        with open(f"{folder}/{task}/stat", encoding="ascii") as f:
+            name, rest = f.read().rsplit(")", 1)
+        if "dray-hash" in name:
+            total += sum(int(n) for n in rest.split()[11:13])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def plain_seconds(size):
+    """The same bytes through SHA-256, here and now."""
+    data, began = bytes(1 << 20), time.thread_time()
+    digest = hashlib.sha256()
+    for _ in range(size >> 20):
+        digest.update(data)
+    return time.thread_time() - began
+
+
+def holders(racks, image):
+    return [rack for rack in racks if rack.held(image.layer_digests[0])]
+
+
+class Swarms(Scenarios):
+    @scenario(racks={"london": RACKS}, wan=LINE)
+    def test_flash_crowd(self, lab):
+        """All sixteen at once: one copy over the long line, and close to what the lines permit."""
+        self.crowd(lab, LINE, LAYER)
+
+    @scenario(racks={"london": RACKS}, wan=LINE / 4)
+    def test_flash_crowd_on_thin_lines(self, lab):
+        """The same in small, 25 Mbit/s and 32 MiB, which a slow machine can still drive."""
+        self.crowd(lab, LINE / 4, LAYER // 4)
+
+    def crowd(self, lab, line, size):
+        image = begin(lab, line, size)
+        layer = len(image.blobs()[image.layer_digests[0]])
+        clients = crowd(lab, image, lab.racks)
+        took = finish(lab, image, clients)
+        lab.story.tell("clients were done after " +
+                       ", ".join(f"{c.took:.1f}" for c in sorted(clients, key=lambda c: c.took)))
+        lab.wait_until("all hold it", lambda: len(holders(lab.racks, image)) == RACKS, 60)
+        least = bound(layer, RACKS, line)
+        lab.measure("the last client is done after", took, "s")
+        lab.measure("bound", least, "s")
+        lab.measure("the last client, of the bound", took / least, "x")
+        used = sum(hash_seconds(rack) for rack in lab.racks)
+        lab.measure("verifying, of plain SHA-256", used / (RACKS * plain_seconds(layer)), "x")
+        lab.measure("load of this machine", os.getloadavg()[0])
+        sent = sum(rack.fetched()["peer"] for rack in lab.racks)
+        lab.measure("between the racks", sent / ((RACKS - 1) * layer), "of what is needed")
+        lab.measure("sent by the registry", self.layer_copies(lab, image), "copies", at_most=1.01)
+
+    @scenario(racks={"london": RACKS}, wan=LINE)
+    def test_flash_crowd_loses_its_fetcher(self, lab):
+        """The rack that reads for all is killed half way: another goes on at the piece."""
+        image = begin(lab)
+        layer = len(image.blobs()[image.layer_digests[0]])
+        clients = crowd(lab, image, lab.racks)
+        found = []
+
+        def half_way():
+            for rack in lab.racks:
+                fetch = rack.blob_fetch(image.layer_digests[0])
+                if fetch and fetch["appointed"] and 2 * fetch["pieces_held"] > fetch["pieces"]:
+                    found.append(rack)
+            return found
+        lab.wait_until("it is read half way", half_way, PATIENCE_S)
+        found[0].kill()
+        took = finish(lab, image, [c for c in clients if c.node.rack is not found[0]])
+        lab.measure("the last client is done after", took, "s")
+        lab.measure("bound", bound(layer, RACKS), "s")
+        lab.measure("load of this machine", os.getloadavg()[0])
+        lab.measure("sent by the registry", self.layer_copies(lab, image), "copies", at_most=1.25)
+
+    @staticmethod
+    def layer_copies(lab, image):
+        time.sleep(0.5)
+        digest = image.layer_digests[0]
+        sent = sum(row["bytes"] for row in lab.registry.access()
+                   if row["method"] == "GET" and row["path"].endswith(digest) and row["bytes"] > 1)
+        return sent / len(image.blobs()[digest])

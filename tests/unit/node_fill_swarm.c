@@ -1,0 +1,448 @@
+/* node_fill_swarm.c - tests of fills that take part in a swarm: what its steps ask for is done, and
+ * only pieces that fit a chain count. The swarm's core is the test itself (mesh_double.h); peers
+ * and the registry are scripted servers. */
+#include "fill_peers_fixture.h"
+
+#include <sodium.h>
+
+#include "node/peers.h"
+#include "proto/chain.h"
+#include "proto/pieces.h"
+#include "proto/wire.h"
+#include "store/hash.h"
+
+#define PIECE (256 * KIB)
+#define SIZE  (5 * PIECE + 1000)
+#define COUNT 6u
+#define ALL   ((1ull << COUNT) - 1)
+
+/* A peer that has pieces of its own idea of the layer, and tells a chain of it. */
+struct holder {
+    struct layer layer; /* `data` is its own */
+    char chain[8192];   /* header line, or "" */
+};
+static struct holder holders[PEERS];
+static u32 next_id;
+
+static void script_pieces(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    const struct holder *h = arg;
+    const char *range = request_field(r, "Range");
+    size_t first = 0, last = SIZE - 1;
+    if (range) {
+        const char *number = strchr(range, '=') + 1;
+        first = strtoull(number, (char **)&number, 10);
+        if (number[1] >= '0' && number[1] <= '9')
+            last = strtoull(number + 1, NULL, 10);
+    }
+    say(p, "HTTP/1.1 206 Part\r\nContent-Range: bytes %zu-%zu/%zu\r\nContent-Length: %zu\r\n",
+        first, last, h->layer.len, last + 1 - first);
+    say_bytes(p, h->chain, strlen(h->chain));
+    say(p, "\r\n");
+    say_bytes(p, h->layer.data + first, last + 1 - first);
+}
+
+/* The chain of these bytes, by the key of peer `signer`; from state `wrong` on a lie (0: none). */
+static void make_chain(struct holder *h, size_t signer, u32 wrong)
+{
+    u8 seed[32] = {(u8)(signer + 1)}, bytes[4096], in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+    char text[6000];
+    struct node_key key;
+    struct node_secret secret;
+    struct chains *c;
+    struct wire_out w;
+    identity_from_seed(seed, &key, &secret);
+    assert_int_equal(chains_new(&c, &layer.digest, SIZE), 0);
+    chain_state_first(DIGEST_SHA256, in);
+    for (u32 k = 1; k < COUNT; k++) {
+        struct hasher hash;
+        hasher_import(&hash, DIGEST_SHA256, in, (k - 1) * PIECE);
+        hasher_update(&hash, h->layer.data + (k - 1) * PIECE, PIECE);
+        memset(out, 0, sizeof(out));
+        hasher_export(&hash, out);
+        if (wrong && k >= wrong)
+            out[5] ^= 1;
+        assert_int_equal(chains_own(c, &key, k, out, true), 0);
+        memcpy(in, out, sizeof(in));
+    }
+    wire_out_init(&w, bytes, sizeof(bytes));
+    assert_int_equal(chains_write(c, &key, 0, COUNT, &secret, &w), COUNT - 1);
+    sodium_bin2base64(text, sizeof(text), bytes, w.len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    snprintf(h->chain, sizeof(h->chain), "Dray-Chain: %s\r\n", text);
+    chains_del(c);
+}
+
+/* Peers hold pieces: nobody all of it, as far as the inventory says. */
+static void begin_swarm(size_t n_peers)
+{
+    open_rig(CAPACITY);
+    mesh_double.swarm.on = true;
+    layer_make(&layer, SIZE, 11);
+    registry = server_new(script_layer, NULL, NULL);
+    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
+    for (size_t i = 0; i < PEERS; i++) {
+        struct node_secret secret;
+        u8 seed[32] = {(u8)(i + 1)};
+        peers[i] = NULL;
+        holders[i] = (struct holder){0};
+        if (i >= n_peers)
+            continue;
+        layer_make(&holders[i].layer, SIZE, 11);
+        peers[i] = server_new(script_pieces, &holders[i], NULL);
+        size_t at = double_peer(peers[i]);
+        mesh_double.peers[at].holds = false;
+        identity_from_seed(seed, &mesh_double.peers[at].key, &secret);
+    }
+    mesh_double.swarm.fetcher = mesh_double.peers[0].key;
+    next_id = 1;
+    client_init(&client, &rig);
+}
+
+static void end_swarm(void)
+{
+    finish();
+    for (size_t i = 0; i < PEERS; i++)
+        if (holders[i].layer.data)
+            layer_free(&holders[i].layer);
+}
+
+static u32 ask(size_t peer, u32 first, u32 count)
+{
+    struct swarm_step step = {.what = SWARM_ASK,
+                              .digest = layer.digest,
+                              .id = next_id++,
+                              .first = first,
+                              .count = count,
+                              .peer = mesh_double.peers[peer].key,
+                              .addr = mesh_double.peers[peer].addr};
+    fills_step(rig.fills, &step);
+    return step.id;
+}
+
+static void order(enum swarm_do what, u32 first)
+{
+    struct swarm_step step = {
+        .what = what, .digest = layer.digest, .first = first, .reason = "by the test"};
+    fills_step(rig.fills, &step);
+}
+
+static bool has_ended(void *arg)
+{
+    u32 id = *(u32 *)arg;
+    for (size_t i = 0; i < mesh_double.swarm.n_ended; i++)
+        if (mesh_double.swarm.ended[i].request == id)
+            return true;
+    return false;
+}
+
+static enum swarm_outcome outcome_of(u32 id)
+{
+    rig_wait(&rig, has_ended, &id);
+    for (size_t i = 0; i < mesh_double.swarm.n_ended; i++)
+        if (mesh_double.swarm.ended[i].request == id)
+            return mesh_double.swarm.ended[i].outcome;
+    return SWARM_FAILED;
+}
+
+static bool has_pieces(void *arg)
+{
+    return (mesh_double.swarm.have & *(u64 *)arg) == *(u64 *)arg;
+}
+
+static void wait_have(u64 pieces)
+{
+    rig_wait(&rig, has_pieces, &pieces);
+}
+
+static u64 bad_pieces(size_t peer)
+{
+    char labels[64];
+    (void)peer;
+    snprintf(labels, sizeof(labels), "peer=\"%02x%02x%02x%02x%02x%02x%02x%02x\"",
+             mesh_double.peers[peer].key.bytes[0], mesh_double.peers[peer].key.bytes[1],
+             mesh_double.peers[peer].key.bytes[2], mesh_double.peers[peer].key.bytes[3],
+             mesh_double.peers[peer].key.bytes[4], mesh_double.peers[peer].key.bytes[5],
+             mesh_double.peers[peer].key.bytes[6], mesh_double.peers[peer].key.bytes[7]);
+    return rig_counter(&rig, "dray_bad_pieces_total", labels);
+}
+
+/* --- pieces of many ----------------------------------------------------------------------------
+ */
+
+static void test_pieces_in_any_order(void **state)
+{
+    (void)state;
+    begin_swarm(2);
+    make_chain(&holders[0], 0, 0);
+    memcpy(holders[1].chain, holders[0].chain, sizeof(holders[1].chain)); /* passed on */
+    join();
+    assert_int_equal(mesh_double.swarm.joined, 1);
+    u32 a = ask(1, 3, 3);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    assert_false(client.ready);
+    u32 b = ask(0, 0, 1);
+    assert_int_equal(outcome_of(b), SWARM_WORKED);
+    client_wait_bytes(&client, PIECE); /* from the first piece on, clients are served */
+    u32 c = ask(0, 1, 2);
+    assert_int_equal(outcome_of(c), SWARM_WORKED);
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    assert_true(mesh_double.swarm.have == ALL);
+    assert_int_equal(mesh_double.swarm.completed, 1);
+    assert_int_equal(from_peers(), SIZE);
+    assert_int_equal(ended(0, MESH_FETCH_WORKED), 2);
+    end_swarm();
+}
+
+static void test_appointed(void **state)
+{
+    (void)state;
+    struct server_request r;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 2, 1);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_int_equal(server_count(registry), 2); /* the piece that is here is left out */
+    server_request_at(registry, 0, &r);
+    assert_string_equal(request_field(&r, "Range"), "bytes=0-524287");
+    server_request_at(registry, 1, &r);
+    assert_string_equal(request_field(&r, "Range"), "bytes=786432-1311719");
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE - PIECE);
+    assert_int_equal(mesh_double.swarm.registry[0], SWARM_REGISTRY_WELL);
+    end_swarm();
+}
+
+static bool is_told_of_registry(void *arg)
+{
+    (void)arg;
+    return mesh_double.swarm.n_registry > 1;
+}
+
+static void test_the_registry_refuses(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    server_del(registry);
+    registry = server_new(script_pieces, &holders[2], NULL); /* says another size */
+    holders[2].layer.len = SIZE - 1;
+    holders[2].layer.data = calloc(1, SIZE);
+    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
+    struct fill_source src = {
+        .upstream = rig.upstreams[1], .repository = "team/app", .proven = true, .size = SIZE};
+    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+    order(SWARM_FETCH, 2);
+    rig_wait(&rig, is_told_of_registry, NULL);
+    u32 a = ask(0, 0, COUNT);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    expect_whole();
+    assert_int_equal(mesh_double.swarm.registry[1], SWARM_REGISTRY_REFUSED);
+    end_swarm();
+}
+
+static void test_answers_that_are_none(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    holders[0].layer.len = SIZE + 1; /* another size than is known */
+    join();
+    u32 a = ask(0, 0, 1);
+    assert_int_equal(outcome_of(a), SWARM_LIED);
+    assert_int_equal(mesh_double.swarm.have, 0);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    end_swarm();
+}
+
+/* --- liars -------------------------------------------------------------------------------------
+ */
+
+static void test_a_wrong_piece_is_asked_elsewhere(void **state)
+{
+    (void)state;
+    begin_swarm(2);
+    make_chain(&holders[0], 0, 0);
+    holders[1].layer.data[3 * PIECE + 7] ^= 1;
+    join();
+    u32 a = ask(0, 0, 3);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    u32 b = ask(1, 3, 1);
+    (void)outcome_of(b);
+    assert_false(mesh_double.swarm.came[mesh_double.swarm.n_came - 1].right);
+    assert_int_equal(bad_pieces(1), 0); /* nothing is proved yet */
+    u32 c = ask(0, 3, 3);
+    assert_int_equal(outcome_of(c), SWARM_WORKED);
+    expect_whole();
+    assert_int_equal(bad_pieces(1), 1); /* the layer closed: now it is */
+    assert_int_equal(bad_pieces(0), 0);
+    assert_int_equal(server_count(registry), 0);
+    end_swarm();
+}
+
+/* Under the fetcher's forged chain honest pieces fail: the registry's bytes show who lied. */
+static void test_a_forged_chain(void **state)
+{
+    (void)state;
+    begin_swarm(3);
+    make_chain(&holders[0], 0, 3);
+    holders[1].chain[0] = holders[2].chain[0] = '\0';
+    join();
+    u32 a = ask(0, 0, 2);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    for (size_t i = 0; i < PEERS; i++) {
+        u32 b = ask(i, 2, 1);
+        (void)outcome_of(b);
+    }
+    expect_whole();
+    assert_int_equal(bad_pieces(0), 1);
+    assert_int_equal(bad_pieces(1), 0);
+    assert_int_equal(bad_pieces(2), 0);
+    end_swarm();
+}
+
+/* Who is neither fetcher nor holder may claim what he likes. */
+static void test_claims_of_anybody(void **state)
+{
+    (void)state;
+    begin_swarm(2);
+    make_chain(&holders[1], 1, 2);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(1, 0, 2);
+    (void)outcome_of(a);
+    assert_int_equal(mesh_double.swarm.have, 0); /* no chain to judge them by */
+    u32 b = ask(0, 2, 4);
+    assert_int_equal(outcome_of(b), SWARM_WORKED);
+    wait_have(ALL); /* and now there is */
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    end_swarm();
+}
+
+/* All of it made up alike, pieces and chain: nothing of it is kept, nobody gets it whole. */
+static void test_a_consistent_forgery(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    holders[0].layer.data[10] ^= 1;
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 0, COUNT);
+    (void)outcome_of(a);
+    client_wait_bytes(&client, 5 * PIECE);
+    order(SWARM_GIVE_UP, 0);
+    client_expect_cut(&client, &holders[0].layer);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer)); /* fetched again, from the registry */
+    end_swarm();
+}
+
+/* --- leaving, and coming back ------------------------------------------------------------------
+ */
+
+static void test_going_on_alone(void **state)
+{
+    (void)state;
+    struct server_request r;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 0, 2), b = ask(0, 4, 1);
+    (void)outcome_of(a);
+    (void)outcome_of(b);
+    order(SWARM_GIVE_UP, 0);
+    expect_whole();
+    server_request_at(registry, 0, &r);
+    assert_string_equal(request_field(&r, "Range"), "bytes=524288-1048575");
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE - 3 * PIECE); /* nothing twice */
+    end_swarm();
+}
+
+static void test_pieces_outlive_a_restart(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 1, 2), b = ask(0, 4, 2);
+    (void)outcome_of(a);
+    (void)outcome_of(b);
+    rig_restart(&rig);
+    client_expect_failed(&client, ERR_CANCELED);
+    mesh_double.swarm.have = 0;
+    mesh_double.swarm.n_ended = 0;
+    struct client again;
+    client_init(&again, &rig);
+    assert_int_equal(join_as(&again, true, SIZE), 0);
+    u32 c = ask(0, 0, 1); /* its claims tell what the others must be */
+    assert_int_equal(outcome_of(c), SWARM_WORKED);
+    wait_have(0x37);
+    u32 d = ask(0, 3, 1);
+    assert_int_equal(outcome_of(d), SWARM_WORKED);
+    client_expect(&again, layer.data, SIZE);
+    rig_wait_idle(&rig);
+    assert_int_equal(server_count(registry), 0);
+    end_swarm();
+}
+
+static void test_pieces_outlive_a_restart_alone(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 0, 2), b = ask(0, 4, 1);
+    (void)outcome_of(a);
+    (void)outcome_of(b);
+    client_leave(&client);
+    rig_restart(&rig);
+    struct client again;
+    client_init(&again, &rig);
+    assert_int_equal(join_as(&again, true, SIZE), 0);
+    order(SWARM_FETCH, 0); /* nobody tells a chain: ours goes over what is here */
+    client_expect(&again, layer.data, SIZE);
+    rig_wait_idle(&rig);
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE - 3 * PIECE);
+    end_swarm();
+}
+
+static void test_cancelled_requests(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 0, 2);
+    struct swarm_step step = {.what = SWARM_CANCEL, .digest = layer.digest, .id = a};
+    fills_step(rig.fills, &step);
+    fills_step(rig.fills, &step);
+    order(SWARM_FETCH, 0);
+    order(SWARM_YIELD, 0);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    end_swarm();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pieces_in_any_order),
+        cmocka_unit_test(test_appointed),
+        cmocka_unit_test(test_the_registry_refuses),
+        cmocka_unit_test(test_answers_that_are_none),
+        cmocka_unit_test(test_a_wrong_piece_is_asked_elsewhere),
+        cmocka_unit_test(test_a_forged_chain),
+        cmocka_unit_test(test_claims_of_anybody),
+        cmocka_unit_test(test_a_consistent_forgery),
+        cmocka_unit_test(test_going_on_alone),
+        cmocka_unit_test(test_pieces_outlive_a_restart),
+        cmocka_unit_test(test_pieces_outlive_a_restart_alone),
+        cmocka_unit_test(test_cancelled_requests),
+    };
+    if (sodium_init() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
