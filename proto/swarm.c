@@ -7,6 +7,12 @@
 
 #include "proto/swarm_impl.h"
 
+/* In which the news of a piece comes back, and before a second one is asked: where lines answer at
+ * once, and where requests stand in queues (swarm_options.uploads). */
+#define OFFER_MS      400
+#define OFFER_SLOW_MS 3000
+#define TWICE_MS      1000
+
 const char *swarm_outcome_name(enum swarm_outcome o)
 {
     static const char *const names[] = {"worked", "failed", "missing", "busy", "denied", "lied"};
@@ -27,8 +33,11 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->datagram_max = opt->datagram_max;
     /* The figures of lines that answer at once, or of such where requests stand in queues. */
     s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
-    s->depth_least = opt->uploads ? 4 * opt->uploads : 4;
-    s->started_least = opt->uploads ? 3 * opt->uploads : 2;
+    s->waiting_most = opt->uploads ? 4 * opt->uploads : SWARM_WAITING;
+    s->offer_ns = (opt->uploads ? OFFER_SLOW_MS : OFFER_MS) * SWARM_MS;
+    s->patience_ns = opt->uploads ? TWICE_MS * SWARM_MS : 0;
+    s->depth_least = opt->uploads ? 2 * opt->uploads : 4;
+    s->started_least = opt->uploads ? 2 * opt->uploads : 2;
     return 0;
 }
 

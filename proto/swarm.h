@@ -86,8 +86,8 @@ struct swarm_options {
     const struct inventory *inventory; /* borrowed */
     struct rng rng;
     size_t datagram_max;
-    u32 uploads; /* pieces given at once; 0: SWARM_UPLOADS. More, and with it more requests under
-                    way, fill lines where each request waits in queues */
+    u32 uploads; /* pieces given at once on real lines, where requests stand in queues, with
+                    patience to match; 0: SWARM_UPLOADS, for lines that answer at once */
     u64 now_ns;
 };
 must_use int swarm_new(struct swarm **out, const struct swarm_options *opt); /* ERR_NOMEM */

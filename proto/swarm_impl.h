@@ -239,7 +239,9 @@ struct swarm {
     u32 next_id, n_guests;
     struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
     u32 n_serves, n_active;
-    u32 uploads, depth_least, started_least;
+    u32 uploads, waiting_most, depth_least, started_least;
+    u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
+    u64 patience_ns; /* before what has not begun is asked of a second one */
     struct swarm_out *out;
     u32 out_cap, out_first, out_n;
     struct swarm_step *steps;

@@ -160,7 +160,7 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         const struct swarm_request *r = &l->requests[i];
         if (!r->id || l->asked[r->first] >= most || (oldest && oldest->asked_ns <= r->asked_ns))
             continue;
-        if (r->started_ns && missing > LAST_PIECES)
+        if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->patience_ns))
             continue;
         u32 other = pick_peer(s, l, r->first, PER_PEER, 2, false, now_ns);
         if (other == SWARM_NONE)

@@ -13,7 +13,6 @@
 #define OFFERS_MOST (SWARM_OFFERING + 2)
 #define HELD_NS     (8000 * SWARM_MS)
 #define STALE_NS    (2000 * SWARM_MS)
-#define OFFER_NS    (400 * SWARM_MS)
 
 /* --- the line -------------------------------------------------------------------------------- */
 
@@ -129,7 +128,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     l->used_ns = now_ns;
     bool now = active(s, now_ns) < room_for(s, l) && waiting(s) == 0;
     struct swarm_serve_slot *v =
-        now || waiting(s) < SWARM_WAITING ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+        now || waiting(s) < s->waiting_most ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
         swarm_say_bye(s, l, peer, BYE_NAMES);
@@ -287,7 +286,7 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
 /* What was not passed on in two piece times is offered to somebody else. */
 static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    u64 patience = 4 * l->upload_ns + OFFER_NS;
+    u64 patience = 4 * l->upload_ns + s->offer_ns;
     for (u32 i = 0; i < l->n; i++) {
         struct swarm_offer *o = &l->offers[i];
         if ((o->state != OFFER_MADE && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
