@@ -11,7 +11,8 @@
 #define HELP_COLUMN 34 /* where a flag's explanation begins */
 #define HELP_WIDTH  100
 
-static const char *const commands[] = {"status", "why", "purge", "keygen", "help", "version"};
+static const char *const commands[] = {"status", "why",  "purge",  "prefetch",
+                                       "keygen", "help", "version"};
 
 static const struct settings_key *find_key(const char *name, size_t len)
 {

@@ -99,6 +99,7 @@ static void on_tick(uv_timer_t *t)
     store_tick(n->store, wall_ms());
     fills_tick(n->fills);
     peer_serve_tick(n);
+    pull_promises_tick(n);
     if (n->watches)
         watches_tick(n->watches);
     if (n->stopping)

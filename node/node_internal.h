@@ -44,6 +44,11 @@ enum route {
     ROUTE_COUNT
 };
 
+struct pull;
+
+/* Once a second: promises that were not kept in time are broken (pull_blob.c). */
+void pull_promises_tick(struct node *n);
+
 struct node {
     uv_loop_t *loop;
     struct node_config *config;
@@ -63,6 +68,7 @@ struct node {
     struct tickets *tickets;
     struct revoked *revoked;
     struct watches *watches;
+    struct pull *promises; /* answers that began, and wait for their first bytes */
     struct outcomes *outcomes;
     struct prefetch *prefetch;
     struct warms *warms;

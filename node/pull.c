@@ -329,6 +329,7 @@ static void on_ended(void *arg, const struct http_ended *e)
         upstream_ask_cancel(p->ask);
     question_leave(&p->question);
     fill_leave(&p->fill);
+    pull_promise_over(p);
     for (size_t i = 0; i < p->n_fields; i++)
         free(p->fields[i]);
     if (p->authorization) {

@@ -32,7 +32,9 @@ struct pull {
     struct question_waiter question;
     struct fill_waiter fill;
     struct promised_body *promised; /* the answer began before its bytes; NULL: it did not */
-    u64 size;                       /* of the blob, once known; UINT64_MAX */
+    struct pull *promise_next, **promise_at; /* in node->promises while none came; at NULL: out */
+    u64 promised_ms;
+    u64 size; /* of the blob, once known; UINT64_MAX */
     bool asked_for_size;
 
     /* for the audit line */
@@ -65,6 +67,8 @@ void pull_wake(void *arg);
 void pull_grant(struct pull *p, const struct digest *d);
 enum authz_answer pull_check(struct pull *p);
 
+/* Its bytes begin, or will not come: it is waited for no longer. */
+void pull_promise_over(struct pull *p);
 void pull_blob(struct pull *p);
 /* Permitted: from the store, or by a fill. */
 void pull_serve(struct pull *p);

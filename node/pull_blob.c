@@ -127,6 +127,31 @@ static void reply(struct pull *p, struct store_blob *pin, struct fill *f, u64 si
  * ------------------------------------------------------------------------------------------------
  */
 
+/* Clients wait for ever (docker and containerd have no timeout here); another node, or the tracker
+ * itself, may have what does not come. Longer than a registry may take to answer. */
+#define PROMISE_MS 40000
+
+void pull_promise_over(struct pull *p)
+{
+    if (!p->promise_at)
+        return;
+    *p->promise_at = p->promise_next;
+    if (p->promise_next)
+        p->promise_next->promise_at = p->promise_at;
+    p->promise_at = NULL;
+}
+
+static void promise_wait(struct pull *p)
+{
+    struct node *n = p->node;
+    p->promised_ms = uv_now(n->loop);
+    p->promise_next = n->promises;
+    p->promise_at = &n->promises;
+    if (p->promise_next)
+        p->promise_next->promise_at = &p->promise_next;
+    n->promises = p;
+}
+
 /* See promised_body.h. What X-Dray-Source says is then what is expected; the audit line says what
  * came of it. */
 static void promise(struct pull *p)
@@ -137,8 +162,11 @@ static void promise(struct pull *p)
         wanted(p, p->size, &e.part) == RANGE_UNMET)
         return;
     struct body *body = promised_body(&p->promised);
-    if (body && read_extent(p, p->size, &e))
-        begin(p, &e, source, body);
+    if (!body || !read_extent(p, p->size, &e))
+        return;
+    begin(p, &e, source, body);
+    if (p->promised)
+        promise_wait(p);
 }
 
 static void break_promise(struct pull *p, const char *why)
@@ -147,8 +175,21 @@ static void break_promise(struct pull *p, const char *why)
     digest_format(&p->route.digest, digest);
     log_with(LOG_WARN, "a layer that was promised cannot be served: the client goes elsewhere",
              LOG_STR("digest", digest), LOG_STR("why", why));
+    pull_promise_over(p);
     promised_break(p->promised);
     http_wake(p->x);
+}
+
+void pull_promises_tick(struct node *n)
+{
+    u64 now = uv_now(n->loop);
+    for (struct pull *p = n->promises, *next; p; p = next) {
+        next = p->promise_next;
+        if (now - p->promised_ms < PROMISE_MS)
+            continue;
+        fill_leave(&p->fill);
+        break_promise(p, "no byte came in time");
+    }
 }
 
 /* The fill begins; it may be of another size than the ticket said. */
@@ -166,6 +207,7 @@ static void keep_promise(struct pull *p, struct fill *f)
         return;
     }
     p->source = source_of(f);
+    pull_promise_over(p);
     promised_keep(p->promised, body);
     http_wake(p->x);
 }

@@ -182,7 +182,7 @@ static bool is_lost(const struct chooser_wish *w, const struct entry *first)
 static void list_make(struct chooser *c, struct list *l, const struct chooser_wish *w)
 {
     struct pick_user user = {.addr = w->from, .profile = w->profile};
-    struct entry best[SHORTLIST];
+    struct entry best[SHORTLIST] = {{.class = PICK_NAMED}};
     const char *reason;
     measure_all(c, l, w);
     l->n = l->n_strangers = 0;

@@ -506,19 +506,18 @@ static void warm_lines(const void *p, size_t size)
 
 void member_warm(const struct member *m, unsigned step, const u8 *sender)
 {
+    const void *place;
     if (step == 0) {
         warm_lines(m, offsetof(struct member, timing));
         warm_lines(&m->sends[0], sizeof(m->sends[0]));
-    } else if (step == 1) {
+        return;
+    }
+    if (step == 1) {
         warm_lines(m->self, 2 * (size_t)LINE_BYTES);
         warm_lines(&m->probes[0], sizeof(m->probes[0]));
-        if (sender)
-            __builtin_prefetch(peer_place(m, word_of(sender), false));
-    } else if (sender) {
-        const void *p = peer_place(m, word_of(sender), true);
-        if (p)
-            warm_lines(p, 2 * (size_t)LINE_BYTES);
     }
+    if (sender && (place = peer_place(m, word_of(sender), step - 1)))
+        warm_lines(place, step == 3 ? 2 * (size_t)LINE_BYTES : 1);
 }
 
 bool member_each(const struct member *m, size_t *at, struct member_view *out)
@@ -561,8 +560,8 @@ u64 member_bytes(const struct member *m)
             m->cap_events * sizeof(struct member_event);
     for (u32 i = 0; i < m->n_peers; i++) {
         const struct peer *p = m->peers[i];
-        n += sizeof(*p) + strlen(p->rec.name) + strlen(p->rec.rack) + strlen(p->rec.public_url) +
-             3 + p->extra_len;
+        n += offsetof(struct peer, text) + strlen(p->rec.name) + strlen(p->rec.rack) +
+             strlen(p->rec.public_url) + 3 + p->extra_len;
         n += p->suspicion ? sizeof(*p->suspicion) : 0;
         n += p->verdict ? sizeof(*p->verdict) : 0;
     }

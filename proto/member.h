@@ -66,11 +66,11 @@ struct member_record {
     u8 version_min, version_max; /* wire versions it understands */
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
+    u8 n_serves;                 /* at most MEMBER_SERVES_MAX */
     struct node_key key;
     const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
     const char *public_url;           /* at most MEMBER_URL_MAX */
     const struct member_network *serves; /* in what is handed in; see member_serves(). NULL: none */
-    size_t n_serves;                     /* at most MEMBER_SERVES_MAX */
 };
 
 /* Times; zero means the default in brackets. Probing slows down with the node's own health score.
@@ -198,7 +198,7 @@ bool member_find_sender(const struct member *m, const u8 sender[8], struct membe
 const struct node_key *member_key_of(const struct member *m, const u8 sender[8]);
 /* A hint: something by this sender will be read soon (NULL: only time will pass); see mesh_warm().
  */
-#define MEMBER_WARM_STEPS 3
+#define MEMBER_WARM_STEPS 4
 void member_warm(const struct member *m, unsigned step, const u8 *sender);
 /* Iterates over everybody but ourselves: `*at` starts at 0. False at the end. */
 bool member_each(const struct member *m, size_t *at, struct member_view *out);

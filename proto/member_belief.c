@@ -147,7 +147,7 @@ static void add_accuser(struct member *m, struct peer *p, u64 by, const struct n
         return;
     struct accusation *a = &s->of[s->n];
     *a = (struct accusation){.by = by, .sig = *sig};
-    a->news.about = p;
+    a->about = p;
     a->news.kind = ITEM_ACCUSATION;
     a->news.slot = (u8)s->n;
     s->n++;

@@ -68,14 +68,14 @@ static_assert((LIMIT_MEMBERS + 1) * (RECORD_PACKED_MAX + 80ull) < LIMIT_TALK_BYT
 enum item_kind { ITEM_RECORD, ITEM_VERDICT, ITEM_ACCUSATION };
 struct item {
     struct item *prev, *next; /* NULL: not queued */
-    struct peer *about;
-    u32 stamp; /* the datagram it went into last */
+    u32 stamp;                /* the datagram it went into last */
     u8 kind, sends, slot;
     bool whole; /* the record goes as a whole: others may not know its texts */
 };
 
 struct accusation {
     u64 by; /* the accuser's word */
+    struct peer *about;
     struct node_signature sig;
     struct item news;
 };
@@ -101,26 +101,34 @@ struct peer {
     struct coord coord;
     u32 key_ids[2];
     u32 rtt_us;
-    u32 index;
-    u8 state, load, fetch_fails, probe_fails, bar_level, extra_len;
-    bool doubted;             /* there is a suspicion or a verdict */
+    u32 body; /* hash of the record but for incarnation and flags */
+    u16 index;
+    u8 state : 3, bar_level : 3, doubted : 1; /* doubted: there is a suspicion or a verdict */
+    u8 load, fetch_fails, probe_fails, extra_len;
     struct member_record rec; /* texts point into `text`; region to ourselves' */
     struct suspicion *suspicion;
     struct verdict *verdict;
     struct item news;              /* its record, or the verdict on it */
-    u32 body;                      /* hash of the record but for incarnation and flags */
     u64 since_ns, barred_until_ns; /* as now_ns */
     u64 settled_ns;                /* from when its name is firmly its own */
     struct node_signature sig;
     char text[]; /* name, rack, url with their NULs, then extra */
 };
 static_assert(offsetof(struct peer, rec) == LINE_BYTES, "as the comment says");
+static_assert(LIMIT_MEMBERS <= UINT16_MAX, "so that a peer's index fits");
+
+static inline struct peer *item_about(const struct item *i)
+{
+    const char *at = (const char *)i;
+    if (i->kind != ITEM_ACCUSATION)
+        return (struct peer *)(at - offsetof(struct peer, news));
+    return ((const struct accusation *)(at - offsetof(struct accusation, news)))->about;
+}
 
 /* Open addressing, linear: value is index + 1, 0 free. */
 struct table {
     struct slot {
         u32 hash, value;
-        struct peer *peer;
     } * slot;
     u32 cap, n;
 };
@@ -268,8 +276,10 @@ void member_worse(struct member *m, unsigned by);
 bool is_living(const struct peer *p);
 
 /* --- member_table.c */
-struct peer *peer_by_word(const struct member *m, u64 word);           /* also ourselves */
-const void *peer_place(const struct member *m, u64 word, bool itself); /* to be prefetched */
+struct peer *peer_by_word(const struct member *m, u64 word); /* also ourselves */
+/* Where a look-up of `word` begins, where it goes on, and what it finds: to be prefetched, each
+ * once the one before has come. NULL: nothing. */
+const void *peer_place(const struct member *m, u64 word, unsigned step);
 struct peer *peer_by_key(const struct member *m, const struct node_key *k);
 struct peer *peer_by_name(const struct member *m, const char *name); /* the living; not ourselves */
 u64 peer_word(const struct peer *p);

@@ -83,7 +83,7 @@ static unsigned sends_max(const struct member *m)
 
 static void put_item(struct wire_out *w, const struct item *i)
 {
-    const struct peer *p = i->about;
+    const struct peer *p = item_about(i);
     switch ((enum item_kind)i->kind) {
     case ITEM_RECORD:
         if (i->whole)

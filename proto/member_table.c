@@ -53,13 +53,13 @@ static int table_reserve(struct table *t)
     return 2 * (t->n + 1) > t->cap ? table_size(t, 2 * t->cap) : 0;
 }
 
-static void table_put(struct table *t, u32 hash, struct peer *p)
+static void table_put(struct table *t, u32 hash, u32 index)
 {
     assert(t->n + 1 < t->cap);
     u32 at = hash & (t->cap - 1);
     while (t->slot[at].value != 0)
         at = (at + 1) & (t->cap - 1);
-    t->slot[at] = (struct slot){.hash = hash, .value = p->index + 1, .peer = p};
+    t->slot[at] = (struct slot){.hash = hash, .value = index + 1};
     t->n++;
 }
 
@@ -125,20 +125,21 @@ struct peer *peer_by_word(const struct member *m, u64 word)
         return NULL;
     u32 hash = word_hash(m, word);
     for (u32 at = hash & (t->cap - 1); t->slot[at].value != 0; at = (at + 1) & (t->cap - 1)) {
-        if (t->slot[at].hash == hash && t->slot[at].peer->word == word)
-            return t->slot[at].peer;
+        if (t->slot[at].hash == hash && m->peers[t->slot[at].value - 1]->word == word)
+            return m->peers[t->slot[at].value - 1];
     }
     return NULL;
 }
 
-/* Where the look-up of `word` begins; or what stands there. */
-const void *peer_place(const struct member *m, u64 word, bool itself)
+const void *peer_place(const struct member *m, u64 word, unsigned step)
 {
     const struct table *t = &m->by_word;
     if (t->cap == 0)
-        return m;
+        return NULL;
     const struct slot *s = &t->slot[word_hash(m, word) & (t->cap - 1)];
-    return itself ? (const void *)s->peer : s;
+    if (step == 0 || s->value == 0)
+        return s;
+    return step == 1 ? (const void *)&m->peers[s->value - 1] : m->peers[s->value - 1];
 }
 
 struct peer *peer_by_key(const struct member *m, const struct node_key *k)
@@ -154,8 +155,9 @@ struct peer *peer_by_name(const struct member *m, const char *name)
         return NULL;
     u32 hash = name_hash(m, name);
     for (u32 at = hash & (t->cap - 1); t->slot[at].value != 0; at = (at + 1) & (t->cap - 1)) {
-        if (t->slot[at].hash == hash && strcmp(t->slot[at].peer->rec.name, name) == 0)
-            return t->slot[at].peer;
+        struct peer *p = m->peers[t->slot[at].value - 1];
+        if (t->slot[at].hash == hash && strcmp(p->rec.name, name) == 0)
+            return p;
     }
     return NULL;
 }
@@ -176,7 +178,7 @@ int peer_make(struct peer **out, const struct heard *h, const char *region)
     const struct member_record *r = &h->rec;
     size_t texts = strlen(r->name) + strlen(r->rack) + strlen(r->public_url) + 3;
     size_t size =
-        (sizeof(struct peer) + texts + h->extra_len + LINE_BYTES - 1) & ~(LINE_BYTES - 1ul);
+        (offsetof(struct peer, text) + texts + h->extra_len + LINE_BYTES - 1) & ~(LINE_BYTES - 1ul);
     struct peer *p = aligned_alloc(LINE_BYTES, size);
     if (!p)
         return ERR_NOMEM;
@@ -194,7 +196,6 @@ int peer_make(struct peer **out, const struct heard *h, const char *region)
         memcpy(at, h->extra, h->extra_len);
     p->sig = h->sig;
     p->body = record_body(r, h->extra, h->extra_len);
-    p->news.about = p;
     coord_init(&p->coord);
     *out = p;
     return 0;
@@ -251,7 +252,7 @@ void peer_in(struct member *m, struct peer *p)
     if (!is_living(p))
         return;
     m->bucket[peer_bucket(&p->rec.key)] ^= peer_sum(p);
-    table_put(&m->by_name, name_hash(m, p->rec.name), p);
+    table_put(&m->by_name, name_hash(m, p->rec.name), p->index);
 }
 
 static int list_reserve(struct member *m)
@@ -298,7 +299,7 @@ int peer_add(struct member *m, struct peer *p)
         return err;
     p->index = m->n_peers++;
     m->peers[p->index] = p;
-    table_put(&m->by_word, word_hash(m, peer_word(p)), p);
+    table_put(&m->by_word, word_hash(m, peer_word(p)), p->index);
     peer_in(m, p);
     return 0;
 }
@@ -319,7 +320,6 @@ void peer_swap(struct member *m, struct peer *old, struct peer *new_one)
     new_one->bar_level = old->bar_level;
     memcpy(new_one->key_ids, old->key_ids, sizeof(old->key_ids));
     m->peers[new_one->index] = new_one;
-    m->by_word.slot[table_at(&m->by_word, word_hash(m, old->word), old->index)].peer = new_one;
     peer_in(m, new_one);
     peer_free(old);
 }

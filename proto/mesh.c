@@ -292,10 +292,9 @@ void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
     const u8 *sender = in && len >= SEAL_OVERHEAD ? in + 5 : NULL;
     if (in)
         seal_warm(m->seal, step - 2, in, len);
-    if (step < 4) {
-        member_warm(m->member, step - 1, sender);
-        inventory_warm(m->inventory, step - 1, sender);
-    }
+    member_warm(m->member, step - 1, sender);
+    if (step == 2)
+        inventory_warm(m->inventory, 1, sender);
 }
 
 void mesh_expire(struct mesh *m, u64 now_ns)

@@ -42,7 +42,7 @@ struct mesh_options {
     struct member_timing timing; /* zeros: defaults */
     u64 rng_seed;
     u32 swarm_uploads; /* swarm.h; 0: its own number */
-    bool clear; /* the simulator only: nothing is encrypted */
+    bool clear;        /* the simulator only: nothing is encrypted */
     u64 now_ns;
 };
 /* ERR_INVAL: keys, or what member_new() refuses; ERR_NOMEM. */

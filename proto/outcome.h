@@ -17,8 +17,8 @@
  * version is 1; user, digest and iat are the ticket's own (ticket.h), digest as there; bytes of the
  * body that were sent, ms since the request came, source where they came from (enum
  * outcome_source). prefix: 3 bytes, an IPv4 network of 24 bits, or 6, an IPv6 one of 48; rtt_us the
- * smallest measured there since the last report. totals: an empty array, or the numbers of struct
- * outcome_totals in their order.
+ * smallest measured there since the last report (to a tracker that has just started: the last that
+ * is known). totals: an empty array, or the numbers of struct outcome_totals in their order.
  *
  * Guarantee: what is unpacked is whole and within these bounds, or nothing of it is believed. Who
  * speaks is the Dray-Peer's affair. */

@@ -261,6 +261,10 @@ int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns)
     struct swarm_layer *l = swarm_find(s, &want->digest);
     if (want->size == 0 || piece_count(want->size) == 0)
         return ERR_INVAL;
+    if (l && l->complete) { /* it is lost, then */
+        swarm_leave(s, &want->digest, now_ns);
+        l = swarm_find(s, &want->digest);
+    }
     if (!l && !(l = swarm_add(s, &want->digest, now_ns)))
         return ERR_FULL;
     int err = swarm_cut(s, l, want->size, now_ns);
@@ -340,7 +344,7 @@ int swarm_seed(struct swarm *s, const struct digest *d, u64 size, u64 now_ns)
     int err = swarm_cut(s, l, size, now_ns);
     if (err)
         return err;
-    if (l->complete)
+    if (l->complete || l->wanted)
         return 0;
     /* One of few seeds offers each piece once; many tell all that they have. */
     if (inventory_holders(s->inventory, d, NULL, 0) < SWARM_RANKS)

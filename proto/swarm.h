@@ -101,8 +101,9 @@ struct swarm_want {
     bool can_fetch; /* a right is at hand here: credentials, or a user's just granted */
     char origin[SWARM_ORIGIN_MAX + 1]; /* for whoever is appointed; "" when unknown */
 };
-/* We want it. Again: can_fetch and origin are taken anew. ERR_FULL: LIMIT_SWARMS; ERR_INVAL: size 0
- * or more than LIMIT_PIECES hold; ERR_EXISTS: known here under another size; ERR_NOMEM. */
+/* We want it, and do not hold it (any more). Again: can_fetch and origin are taken anew. ERR_FULL:
+ * LIMIT_SWARMS; ERR_INVAL: size 0 or more than LIMIT_PIECES hold; ERR_EXISTS: known here under
+ * another size; ERR_NOMEM. */
 must_use int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns);
 /* We do not want it any more. Requests are cancelled without steps, held ones dropped by steps. */
 void swarm_leave(struct swarm *s, const struct digest *d, u64 now_ns);
@@ -217,7 +218,7 @@ bool swarm_look(const struct swarm *s, const struct digest *d, struct swarm_view
 bool swarm_is_fetcher(const struct swarm *s, const struct digest *d, const struct node_key *k);
 
 struct swarm_stats {
-    u64 appointed, takeovers, overlaps; /* overlaps: two fetchers were seen at once */
+    u64 appointed, alone, takeovers, overlaps; /* overlaps: two fetchers were seen at once */
     u64 asked, came, wrong, missing, busy, failed, cancelled, late, duplicate;
     u64 offered, offered_again, served, held, refused;
     u64 malformed;

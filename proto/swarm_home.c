@@ -331,14 +331,15 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
     const struct swarm_guest *self = guest_find(h, &s->self);
     bool barred =
         (mine < SWARM_RANKS && h->rank_ns[mine] > now_ns) || (self && self->not_before_ns > now_ns);
-    if (can_self(s, l) && !barred) {
+    if (can_self(s, l) && !barred && !l->complete) {
         *out = s->self;
         return true;
     }
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];
-        if (!g->can_fetch || swarm_is_forger(l, &g->key) || g->not_before_ns > now_ns ||
-            node_key_equal(&g->key, &s->self) || !swarm_alive(s, &g->key))
+        if (!g->can_fetch || g->complete || swarm_is_forger(l, &g->key) ||
+            g->not_before_ns > now_ns || node_key_equal(&g->key, &s->self) ||
+            !swarm_alive(s, &g->key))
             continue;
         if (rng_below(&s->rng, ++n) == 0)
             *out = g->key;
@@ -360,8 +361,11 @@ static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     struct node_key who;
     h->query_ns = 0;
     h->nobody = !choose_fetcher(s, l, &who, now_ns);
-    if (h->nobody)
+    if (h->nobody) {
+        h->hold_ns = now_ns + SWARM_VOID_NS;
         return;
+    }
+    h->hold_ns = now_ns + SWARM_VOID_NS; /* whatever comes of it: no storm */
     s->stats.appointed++;
     s->stats.takeovers += h->lease.state == LEASE_RUNS || h->lease.state == LEASE_WAITS;
     h->number++;
@@ -462,6 +466,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     bool stuck, wanted = is_wanted(s, l, &stuck, now_ns);
     if (!wanted || !is_acting(s, l, now_ns)) {
         h->query_ns = 0;
+        h->relays &= wanted;
         return;
     }
     if (swarm_lease_lives(s, &h->lease, now_ns)) {
@@ -473,7 +478,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     }
     h->stuck_ns = !stuck ? 0 : h->stuck_ns ? h->stuck_ns : now_ns;
-    bool seeds_fail = stuck && now_ns - h->stuck_ns > SWARM_VOID_NS;
+    bool seeds_fail = stuck && now_ns - h->stuck_ns > SWARM_STUCK_NS;
     if ((swarm_has_seed(s, l) && !seeds_fail) || h->hold_ns > now_ns)
         return;
     u32 mine = swarm_rank_of(l, &s->self), silent = 0;

@@ -42,6 +42,7 @@
 #define SWARM_GUEST_NS     (6000 * SWARM_MS)
 #define SWARM_LINGER_NS    (8000 * SWARM_MS) /* a seed that nobody asks is forgotten */
 #define SWARM_STUCK_NS     (3000 * SWARM_MS)
+#define SWARM_ALONE_NS     (15000 * SWARM_MS) /* stuck so long, and nobody fetches: on our own */
 #define SWARM_GIVE_UP_NS   (3000 * SWARM_MS)
 #define SWARM_RANKS_NS     (2000 * SWARM_MS) /* until they are worked out again */
 #define SWARM_BUSY_NS      (150 * SWARM_MS)
@@ -168,12 +169,14 @@ struct swarm_layer {
     u32 rank; /* of whom we ask */
     u64 join_ns, join_since_ns, welcome_ns;
     u32 joins;
+    bool fetched; /* somebody fetches it, as the home says */
     struct node_key fetchers[SWARM_FETCHERS];
     u32 n_fetchers;
     struct node_key forgers[SWARM_FETCHERS]; /* convicted here, of this layer */
     u32 n_forgers;
-    bool nobody; /* can fetch, as the home says */
-    bool alone;  /* no rank can be reached: we act for ourselves */
+    bool nobody;  /* can fetch, as the home says */
+    bool alone;   /* no rank can be reached: we act for ourselves */
+    u64 alone_ns; /* when we last fetched on our own account */
     u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
 
     /* the fetcher */
@@ -189,7 +192,6 @@ struct swarm_layer {
     u8 *avail, *asked;
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
-    u32 offer_room;             /* how many may be at once */
     u32 offer_at;
     u64 piece_ns;  /* how long one takes, from its first byte on */
     u64 upload_ns; /* likewise, to a peer */

@@ -47,6 +47,7 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             swarm_candidate_add(s, l, &v.record->key);
     }
     l->nobody = l->home && l->home->nobody;
+    l->fetched = l->home && swarm_lease_lives(s, &l->home->lease, now_ns);
     l->welcome_ns = now_ns;
 }
 
@@ -93,6 +94,7 @@ void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_ke
     l->welcome_ns = now_ns;
     l->alone = false;
     l->nobody = nobody;
+    l->fetched = fetcher != 0;
     l->backoff_ns = now_ns + backoff_ns;
     for (int b = 0; b < 8; b++)
         sender[b] = (u8)(fetcher >> (56 - 8 * b));
@@ -114,8 +116,7 @@ static bool has_hope(const struct swarm_layer *l)
 void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool relays = l->home && l->home->relays;
-    bool lacks = l->wanted && !l->complete;
-    if (!lacks && !relays && !(l->complete && l->join_ns))
+    if (!l->wanted && !relays && !(l->complete && l->join_ns))
         return;
     if (l->n_ranks == 0)
         swarm_rank(s, l, now_ns);
@@ -131,6 +132,13 @@ void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             l->join_ns = 0;
     } else {
         swarm_wake(l, l->join_ns);
+    }
+    /* Whatever the reason: no swarm is a reason not to finish. */
+    if (l->wanted && l->can_fetch && !l->fetched && l->lease.state == LEASE_NONE &&
+        now_ns - l->gained_ns > SWARM_ALONE_NS && now_ns - l->alone_ns > SWARM_ALONE_NS) {
+        l->alone_ns = now_ns;
+        s->stats.alone++;
+        swarm_appointed(s, l, &s->self, 1, now_ns);
     }
     if (l->wanted && l->nobody && l->lease.state == LEASE_NONE && now_ns >= l->give_up_ns &&
         now_ns - l->gained_ns > SWARM_GIVE_UP_NS && !has_hope(l)) {

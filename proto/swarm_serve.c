@@ -10,8 +10,9 @@
 
 #include "proto/swarm_impl.h"
 
-#define HELD_NS  (8000 * SWARM_MS)
-#define STALE_NS (2000 * SWARM_MS)
+#define OFFERS_MOST (SWARM_OFFERING + 2)
+#define HELD_NS     (8000 * SWARM_MS)
+#define STALE_NS    (2000 * SWARM_MS)
 
 /* --- the line -------------------------------------------------------------------------------- */
 
@@ -34,7 +35,7 @@ static u32 room_for(const struct swarm *s, const struct swarm_layer *l)
     if (l->n == 1)
         return SWARM_UPLOADS_ONE;
     if (l->offers)
-        return l->offer_room;
+        return SWARM_OFFERING;
     return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : s->uploads;
 }
 
@@ -195,7 +196,6 @@ void swarm_offer_begin(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->offers)
         return; /* everybody is told everything, then */
     l->offered = 0;
-    l->offer_room = SWARM_GIVEN_FEW;
     l->offer_at = l->complete ? (u32)rng_below(&s->rng, l->n) : 0;
     for (u32 i = 0; i < l->n; i++)
         if (l->avail[i] > 0)
@@ -332,15 +332,8 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->offers)
         return;
     offer_again(s, l, now_ns);
-    /* The line is full with two, unless their receivers take from others too: then pieces that
-     * nobody has pile up here, and more are given at once. */
-    u32 fresh = 0, piece = SWARM_NONE;
-    for (u32 p = 0; p < l->n && fresh < SWARM_OFFERING; p++)
-        fresh += l->offers[p].state == OFFER_NO && piece_map_has(&l->map, p);
-    l->offer_room = l->complete                                    ? SWARM_GIVEN_FEW + 2
-                    : SWARM_GIVEN_FEW + fresh / 2 < SWARM_OFFERING ? SWARM_GIVEN_FEW + fresh / 2
-                                                                   : SWARM_OFFERING;
-    while (l->offered < l->offer_room + 1) {
+    u32 piece = SWARM_NONE;
+    while (l->offered < OFFERS_MOST) {
         piece = next_new(l);
         if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
             break;

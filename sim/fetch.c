@@ -41,7 +41,6 @@ void fetch_fini(struct world *w)
     free(s->requests_free);
     free(s->convicted);
     free(s->first_byte.v);
-    free(s->fetchers);
     shelf_fini(&s->distinct);
     free(s);
 }
@@ -317,12 +316,12 @@ static void judge(struct world *w, u32 id)
     struct host *h = &w->hosts[f->node];
     struct digest d;
     catalog_digest(&w->catalog, f->layer, &d);
-    /* Who lies serves what it likes afterwards; for itself it has the right bytes. */
-    if (f->content != CONTENT_RIGHT && f->content != (int)f->node + 1) {
+    if (f->content == (int)f->node + 1)
+        f->content = CONTENT_RIGHT; /* who lies has the right bytes for itself */
+    if (f->content != CONTENT_RIGHT) {
         disprove(w, id);
         return;
     }
-    f->content = CONTENT_RIGHT;
     if (keep(w, f))
         mesh_swarm_complete(h->mesh, &d, host_now(w, h));
     else

@@ -90,9 +90,7 @@ struct fetches {
     u64 registry_bytes, peer_bytes, wrong_bytes;
     u64 begun, worked, failed, wrong;
     struct samples first_byte;
-    u64 *fetchers; /* from the registry just now: pairs of region and layer, and how many */
-    size_t n_fetchers, fetchers_cap;
-    u32 most_fetchers;
+    u32 most_fetchers;       /* of one layer, at once, in one region */
     struct swarm_stats past; /* of meshes that are gone */
     struct shelf distinct;   /* every layer that was ever fetched, once */
 };

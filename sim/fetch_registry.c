@@ -20,27 +20,27 @@ static void tell(struct world *w, const struct fetch *f, enum swarm_registry wha
 
 /* --- how many at once ------------------------------------------------------------------------ */
 
-/* In the region of that node: each fetches for itself. */
-static void count(struct world *w, u32 node, u32 layer, int by)
+/* In one region: each fetches for itself. Who is stopped fetches nothing. */
+static u32 fetchers_of(const struct world *w, u32 region, u32 layer)
 {
-    struct fetches *s = w->fetches;
-    u64 key = (u64)w->hosts[node].place.region << 32 | layer;
-    size_t i = 0;
-    while (i < s->n_fetchers && s->fetchers[2 * i] != key)
-        i++;
-    if (i == s->n_fetchers) {
-        s->fetchers = mem_grow(s->fetchers, &s->fetchers_cap, 2 * (i + 1), sizeof(*s->fetchers));
-        s->fetchers[2 * i] = key;
-        s->fetchers[2 * i + 1] = 0;
-        s->n_fetchers++;
+    const struct fetches *s = w->fetches;
+    u32 n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct fetch *f = &s->v[i];
+        n += f->used && f->fetches && f->layer == layer &&
+             w->hosts[f->node].place.region == region && w->hosts[f->node].state == HOST_UP;
     }
-    u64 *n = &s->fetchers[2 * i + 1];
-    assert(by > 0 || *n > 0);
-    *n += (u64)(i64)by;
-    s->streams += (u32)by;
-    if (*n > s->most_fetchers)
-        s->most_fetchers = (u32)*n;
-    measure_fetchers(w, layer, (u32)*n);
+    return n;
+}
+
+static void begins(struct world *w, struct fetch *f)
+{
+    f->fetches = true;
+    w->fetches->streams++;
+    u32 n = fetchers_of(w, w->hosts[f->node].place.region, f->layer);
+    if (n > w->fetches->most_fetchers)
+        w->fetches->most_fetchers = n;
+    measure_fetchers(w, f->layer, n);
 }
 
 /* --- the stream ------------------------------------------------------------------------------ */
@@ -57,8 +57,7 @@ static void end_stream(struct world *w, struct fetch *f)
 void fetch_registry_end(struct world *w, struct fetch *f)
 {
     end_stream(w, f);
-    if (f->fetches)
-        count(w, f->node, f->layer, -1);
+    w->fetches->streams -= f->fetches;
     f->fetches = false;
     f->registry_from_ns = 0;
 }
@@ -105,10 +104,8 @@ void fetch_appointed(struct world *w, u32 node, const struct swarm_step *st)
         return;
     u32 id = fetch_for_others(w, node, layer);
     struct fetch *f = &w->fetches->v[id];
-    if (!f->fetches) {
-        f->fetches = true;
-        count(w, node, layer, 1);
-    }
+    if (!f->fetches)
+        begins(w, f);
     end_stream(w, f);
     f->stream_at = st->first;
     f->registry_failures = 0;

@@ -73,6 +73,7 @@ void host_fini(struct host *h)
     if (h->mesh)
         mesh_del(h->mesh);
     shelf_fini(&h->shelf);
+    free(h->known);
     free(h->inbox);
     free(h->claims);
     free(h->held);
@@ -364,6 +365,8 @@ void host_crash(struct world *w, u32 index, bool dark)
     fetch_mesh_ends(w, h->mesh);
     mesh_del(h->mesh);
     h->mesh = NULL;
+    free(h->known);
+    h->known = NULL;
     h->state = HOST_OFF;
     h->dark = dark;
     h->since_ns = world_now(w);
@@ -485,6 +488,9 @@ static void take_event(struct world *w, struct host *h, const struct mesh_event 
     if (ev->kind == MESH_EVENT_MEMBER) {
         h->member_events++;
         measure_member(w, h->index, &ev->member);
+        u32 of = world_by_key(w, &ev->member.key);
+        if (of != UINT32_MAX && of >= w->n)
+            tracker_seen(w, h->index, of);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "sim/mem.h"
 
 #define FALSE_AGAIN_NS (60 * SIM_S) /* one false death is told to everybody: it counts once */
+#define SETTLED_NS     (15 * SIM_S)
 #define CUT_AFTER_NS   (60 * SIM_S) /* after a cut the dead of the other side come back */
 
 /* --- samples --------------------------------------------------------------------------------- */
@@ -328,10 +329,21 @@ void measure_convicted(struct world *w, u32 node, u32 peer)
         measure_break(w, "convicted", "node %u convicts node %u, which is honest", node, peer);
 }
 
-/* Two may meet after a cut or a death; more than two never. */
+/* Who has just started is not known to all, nor are all to it. */
+static bool is_settled(const struct world *w)
+{
+    for (u32 i = 0; i < w->n; i++)
+        if (w->hosts[i].lies != HOST_HONEST ||
+            (w->hosts[i].state == HOST_UP && world_now(w) - w->hosts[i].since_ns < SETTLED_NS))
+            return false;
+    return true;
+}
+
+/* Two may meet after a cut or a death; more than two never. Liars can make more. */
 void measure_fetchers(struct world *w, u32 layer, u32 n)
 {
-    if (n > 2 && !is_cut(w) && w->measure.cut_ns < world_now(w) && w->phase == PHASE_FAULTS)
+    if (n > 2 && is_settled(w) && !is_cut(w) && w->measure.cut_ns < world_now(w) &&
+        w->phase == PHASE_FAULTS)
         measure_break(w, "fetchers", "%u nodes fetch layer %u from the registry at once", n, layer);
 }
 

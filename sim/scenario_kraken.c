@@ -30,8 +30,7 @@ const struct scenario scenario_kraken = {
     .name = "kraken",
     .summary = "Uber's published case: 2,600 hosts pull 3 GB in two layers at 300 MB/s each",
     .text = "Kraken: p50 10 s, p99 18 s, p99.9 22 s, against a bound of 10.15 s (its README). "
-            "These runs fetch whole layers from whole holders, not pieces, so the figures are "
-            "those of a mesh without a swarm: figures.json has pull_p50_ms and the others.",
+            "figures.json has pull, with p50, p99 and p999.",
     .tune = tune,
     .plan = plan,
 };

@@ -18,7 +18,7 @@ const struct scenario scenario_liars = {
     .text =
         "No answer may complete with wrong bytes, and no honest node be convicted; the price "
         "is seen in makespan and origin_copies. A twentieth collude: they claim the "
-        "same layers and share wrong bytes out among them. Forged chains come with pieces; here "
-        "whole layers are served.",
+        "same layers and share wrong bytes out among them. --set spoilers=10% is a tenth that sends "
+        "wrong bytes, and forges what it is appointed to fetch.",
     .tune = tune,
 };

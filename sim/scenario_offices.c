@@ -58,7 +58,7 @@ const struct scenario scenario_offices = {
             "far they are. own_office_ratio is the share of layers, once half of the day is over, "
             "that a node of the user's own office served. A request that was given up though "
             "somebody could have served it breaks the run (stranded). --set topology=FILE places "
-            "the offices, --set trackers=0 has users ask a node of theirs. Whole-blob fetches.",
+            "the offices, --set trackers=0 has users ask a node of theirs.",
     .tune = tune,
     .plan = plan,
     .step = step,

@@ -31,8 +31,7 @@ const struct scenario scenario_rolling_update = {
     .name = "rolling-update",
     .summary = "new versions of an image are rolled out over the racks, a tenth at a time",
     .text = "Only the last layers of an image change. The first wave brings them into the region; "
-            "the later ones should find them near (peer_hit_ratio, origin_copies). Whole-blob "
-            "fetches.",
+            "the later ones should find them near (peer_hit_ratio, origin_copies).",
     .tune = tune,
     .plan = plan,
     .step = step,

@@ -14,6 +14,6 @@ const struct scenario scenario_steady = {
     .summary = "users pull images at an even pace, popular ones most",
     .text = "What share of the layers comes from the node's own store (hit_ratio), what share of "
             "the rest from peers (peer_hit_ratio), and how many copies crossed the WAN "
-            "(origin_copies). Whole-blob fetches.",
+            "(origin_copies).",
     .tune = tune,
 };

@@ -10,29 +10,28 @@
 #include "sim/pull.h"
 #include "sim/user.h"
 
-#define PIECE_BYTES (4 * MIB)
-
-/* Every node wants the same image: what the lines permit at best. One copy comes over the longest
- * line; then blocks in a hypercube pipeline, K - 1 + log2(N + 1) block times (Ganesan and Seshadri,
- * ICDCS 2005). 0: the run is not of that kind. */
+/* Every node wants the same image: what the lines permit at best (Kumar and Ross, HotWeb 2006). The
+ * source is the registry's line or the WAN's; then no node is faster than its own line, nor all of
+ * them faster than everybody's lines together. 0: the run is not of that kind. */
 static double bound_s(const struct world *w)
 {
     if (w->catalog.n_images != 1 || w->pulls->pulled == 0)
         return 0;
-    u64 bytes = 0, rate = w->flows.lines[w->hosts[0].up].rate_bps;
+    double bytes = 0, up = 0, down = (double)w->flows.lines[w->hosts[0].down].rate_bps;
     for (u32 i = 0; i < w->catalog.images[0].n; i++)
-        bytes += catalog_bytes(&w->catalog, w->catalog.layers[w->catalog.images[0].first + i]);
-    if (w->flows.lines[w->hosts[0].down].rate_bps < rate)
-        rate = w->flows.lines[w->hosts[0].down].rate_bps;
-    u64 pieces = (bytes + PIECE_BYTES - 1) / PIECE_BYTES, hops = 0;
-    while (((u64)1 << hops) < (u64)w->n + 1)
-        hops++;
-    double spread = (double)bytes / (double)rate * (double)(pieces - 1 + hops) / (double)pieces;
-    u64 wan = w->flows.lines[w->wan_down[0]].rate_bps;
-    if (w->k.registry_rate < wan)
-        wan = w->k.registry_rate;
-    double once = (double)bytes / (double)wan;
-    return spread > once ? spread : once;
+        bytes +=
+            (double)catalog_bytes(&w->catalog, w->catalog.layers[w->catalog.images[0].first + i]);
+    for (u32 i = 0; i < w->n; i++) {
+        double d = (double)w->flows.lines[w->hosts[i].down].rate_bps;
+        up += (double)w->flows.lines[w->hosts[i].up].rate_bps;
+        down = d < down ? d : down;
+    }
+    double source = (double)w->flows.lines[w->wan_down[0]].rate_bps;
+    if ((double)w->k.registry_rate < source)
+        source = (double)w->k.registry_rate;
+    double all = w->n * bytes / (source + up), bound = bytes / source;
+    bound = bytes / down > bound ? bytes / down : bound;
+    return all > bound ? all : bound;
 }
 
 void summary_take(struct summary *s, struct world *w, double wall_s)
@@ -163,6 +162,7 @@ static void put_swarms(FILE *out, const struct world *w)
         const char *name;
         u64 n;
     } all[] = {{"fetchers_appointed", s.appointed},
+               {"fetchers_of_their_own", s.alone},
                {"fetchers_replaced", s.takeovers},
                {"fetchers_overlapped", s.overlaps},
                {"pieces_asked", s.asked},

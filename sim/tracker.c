@@ -13,6 +13,7 @@
 #define PROBE_LATE_NS   SIM_S          /* nobody is there */
 #define PROBE_SILENT_NS (2 * SIM_S)    /* somebody is, and says nothing */
 #define FLUSH_NS        (200 * SIM_MS) /* of outcomes: as in node/outcomes.h */
+#define NEWS_NS         (5 * SIM_S)    /* of distances alone */
 #define KID             "sim"
 #define UPSTREAM        "registry.example.net"
 
@@ -355,8 +356,9 @@ void tracker_decide(struct world *w, u32 tracker, const struct tracker_wish *wis
 
 /* --- what nodes tell ------------------------------------------------------------------------- */
 
-/* A report from a node to a tracker. */
-static void send_report(struct world *w, u32 node, u32 member, const struct outcome_report *report)
+/* A report from a node to a tracker, sent after a while. */
+static void send_report(struct world *w, u32 node, u32 member, const struct outcome_report *report,
+                        u64 after_ns)
 {
     u8 bytes[OUTCOME_BYTES_MAX];
     struct trackers *s = w->trackers;
@@ -372,25 +374,65 @@ static void send_report(struct world *w, u32 node, u32 member, const struct outc
     }
     s->told[id] = (struct tracker_told){true, member, node, len, mem_new(len, 1)};
     memcpy(s->told[id].bytes, bytes, len);
-    world_at(w, world_now(w) + FLUSH_NS + 3 * net_stream_delay(&w->net, node, member, world_now(w)),
+    world_at(w, world_now(w) + after_ns + 3 * net_stream_delay(&w->net, node, member, world_now(w)),
              EV_TOLD, member, id);
+}
+
+static void note_distance(struct host *h, const struct outcome_rtt *is)
+{
+    if (!h->known)
+        h->known = mem_new(1, sizeof(*h->known));
+    u32 at = 0;
+    while (at < h->known->n && !addr_same_ip(&h->known->v[at].prefix, &is->prefix))
+        at++;
+    if (at == OUTCOME_RTTS_MAX)
+        return;
+    h->known->n += at == h->known->n;
+    h->known->v[at] = *is;
+}
+
+/* Everything, to a tracker that has started since; false: it knows. */
+static bool take_all(struct world *w, u32 node, u32 member, struct outcome_report *report)
+{
+    struct tracker_known *k = w->hosts[node].known;
+    const struct host *t = &w->hosts[member];
+    if (!k || k->told[t->place.rack] == t->life)
+        return false;
+    k->told[t->place.rack] = t->life;
+    report->n_rtts = k->n;
+    memcpy(report->rtts, k->v, k->n * sizeof(*k->v));
+    return true;
+}
+
+void tracker_seen(struct world *w, u32 node, u32 member)
+{
+    static struct outcome_report report; /* one thread: too large for a stack */
+    if (node >= w->n || w->hosts[member].state != HOST_UP || !take_all(w, node, member, &report))
+        return;
+    report.n = 0;
+    send_report(w, node, member, &report, NEWS_NS);
 }
 
 void tracker_tell(struct world *w, u32 node, const struct ticket *t, enum outcome_event event,
                   const struct addr *user, u64 rtt_ns)
 {
-    static struct outcome_report report; /* one thread: too large for a stack */
+    static struct outcome_report report; /* likewise */
     u32 issuer = world_by_key(w, &t->tracker);
     assert(issuer >= w->n && issuer < w->members);
+    struct outcome_rtt is = {outcome_prefix(user), (u32)(rtt_ns / 1000), 1};
     report.outcomes[0] = (struct outcome){.event = event, .digest = t->digest, .iat_s = t->iat_s};
     memcpy(report.outcomes[0].user, t->user, sizeof(t->user));
-    report.n_rtts = rtt_ns >= 1000;
-    report.rtts[0] = (struct outcome_rtt){outcome_prefix(user), (u32)(rtt_ns / 1000), 1};
+    if (is.rtt_us)
+        note_distance(&w->hosts[node], &is);
     for (u32 i = 0; i < w->k.trackers; i++) { /* distances go to all of them */
         u32 member = tracker_member(w, i, w->hosts[node].place.region);
         report.n = member == issuer;
+        if (!take_all(w, node, member, &report)) {
+            report.n_rtts = is.rtt_us > 0;
+            report.rtts[0] = is;
+        }
         if (report.n || (report.n_rtts && event == OUTCOME_BEGAN))
-            send_report(w, node, member, &report);
+            send_report(w, node, member, &report, FLUSH_NS);
     }
 }
 

@@ -44,6 +44,13 @@ struct tracker {
     u64 asked_ns; /* when that was */
 };
 
+/* What a node has measured, and which lives of trackers know all of it. */
+struct tracker_known {
+    struct outcome_rtt v[OUTCOME_RTTS_MAX];
+    u32 n;
+    u32 told[TOPOLOGY_TRACKERS_MAX];
+};
+
 struct tracker_told { /* a report on its way */
     bool used;
     u32 tracker, node;
@@ -105,3 +112,5 @@ void tracker_streams(struct world *w, u32 tracker, bool begins);
 void tracker_tell(struct world *w, u32 node, const struct ticket *t, enum outcome_event event,
                   const struct addr *user, u64 rtt_ns);
 void tracker_told(struct world *w, const struct event *ev); /* EV_TOLD */
+/* This node's mesh has news of a tracker: one that has just started is told all distances. */
+void tracker_seen(struct world *w, u32 node, u32 member);

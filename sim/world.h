@@ -103,8 +103,9 @@ struct host {
     struct node_key key;
     u8 seed[32];
     u64 inventory_epoch;
-    u64 member_events;   /* that its meshes told of */
-    struct event *inbox; /* what waits while it is paused */
+    u64 member_events;           /* that its meshes told of */
+    struct tracker_known *known; /* networks whose distance it measured: tracker.h */
+    struct event *inbox;         /* what waits while it is paused */
     size_t n_inbox, inbox_cap;
 
     struct shelf shelf;

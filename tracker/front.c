@@ -1,8 +1,9 @@
 /* front.c - see front.h.
  *
  * A passage is one exchange of ours and one transfer to the registry. It lives until both have
- * ended: the exchange's end cancels the transfer; the transfer's end leaves the answer's body to be
- * sent. The body outlives neither: it is closed just before the exchange ends. */
+ * ended: the exchange's end cancels the transfer, unless its answer is being kept; the transfer's
+ * end leaves the answer's body to be sent. The body outlives neither: it is closed just before the
+ * exchange ends. */
 #include "tracker/front.h"
 
 #include "tracker/away.h"
@@ -16,6 +17,7 @@
 
 #define FIELDS_MAX       (LIMIT_HTTP_HEADERS + 8)
 #define HEAD_TIMEOUT_MS  300000 /* a registry may check a large layer before it answers a push */
+#define ALONE_MAX        64     /* answers that are heard to their end without a client */
 #define READ_TIMEOUT_MS  60000  /* for what it only has to look up */
 #define STALL_TIMEOUT_MS 60000
 
@@ -32,7 +34,8 @@ struct passage {
     struct away_asked away;
     struct answer answer;
     bool collecting, replied, ended, paused;
-    int err; /* why the answer's body is cut */
+    int err;                      /* why the answer's body is cut */
+    struct passage *next, **link; /* among t->alone, when its client has left */
     u8 *buffer;
     size_t at, len; /* what stands in it */
 };
@@ -210,9 +213,26 @@ static void on_head(void *arg, const struct http_response *r)
     http_reply(p->x, r->status, &p->body, length);
 }
 
+static void passage_free(struct passage *p);
+
+/* The client has left. */
+static enum http_data_verdict on_data_alone(struct passage *p, const void *data, size_t len)
+{
+    if (p->collecting && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES) == 0 &&
+        p->answer.len != p->answer.content_length)
+        return HTTP_DATA_TAKEN;
+    if (p->answer.len == p->answer.content_length)
+        collected(p);
+    http_transfer_cancel(p->transfer);
+    passage_free(p);
+    return HTTP_DATA_TAKEN;
+}
+
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
 {
     struct passage *p = arg;
+    if (!p->x)
+        return on_data_alone(p, data, len);
     if (!p->buffer && !(p->buffer = malloc(FRONT_BUFFER))) {
         p->err = ERR_NOMEM;
         p->paused = true;
@@ -243,6 +263,12 @@ static void on_end(void *arg, int err, const char *why)
     p->transfer = NULL;
     p->ended = true;
     p->err = err;
+    if (!p->x) {
+        if (err == 0)
+            collected(p);
+        passage_free(p);
+        return;
+    }
     if (!p->replied) {
         if (!say_instead(p, why))
             front_unavailable(p->t, p->x, p->route, why);
@@ -360,19 +386,59 @@ static int start(struct passage *p)
 
 /* --- its life -------------------------------------------------------------------------------- */
 
-static void on_ended(void *arg, const struct http_ended *e)
+static void passage_free(struct passage *p)
 {
-    struct passage *p = arg;
-    (void)e;
-    p->t->passages--;
-    if (p->transfer)
-        http_transfer_cancel(p->transfer);
+    if (p->link) {
+        *p->link = p->next;
+        if (p->next)
+            p->next->link = p->link;
+        p->t->n_alone--;
+    }
     if (p->authorization)
         sodium_memzero(p->authorization, strlen(p->authorization));
     free(p->authorization);
     answer_fini(&p->answer);
     free(p->buffer);
     free(p);
+}
+
+/* Clients (skopeo, of `/v2/`) read a head and leave: what is being kept is heard to its end all the
+ * same. */
+static bool goes_on_alone(struct passage *p)
+{
+    struct tracker *t = p->t;
+    if (!p->collecting || !p->transfer || t->n_alone >= ALONE_MAX)
+        return false;
+    p->x = NULL;
+    p->next = t->alone;
+    if (p->next)
+        p->next->link = &p->next;
+    p->link = &t->alone;
+    t->alone = p;
+    t->n_alone++;
+    http_transfer_resume(p->transfer);
+    return true;
+}
+
+static void on_ended(void *arg, const struct http_ended *e)
+{
+    struct passage *p = arg;
+    (void)e;
+    p->t->passages--;
+    if (goes_on_alone(p))
+        return;
+    if (p->transfer)
+        http_transfer_cancel(p->transfer);
+    passage_free(p);
+}
+
+void front_stop(struct tracker *t)
+{
+    while (t->alone) {
+        struct passage *p = t->alone;
+        http_transfer_cancel(p->transfer);
+        passage_free(p);
+    }
 }
 
 static struct passage *passage_new(struct tracker *t, struct http_exchange *x,

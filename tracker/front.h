@@ -26,6 +26,8 @@ void front_begin(struct tracker *t, struct http_exchange *x, const struct front_
 /* Relays a small answer that was collected elsewhere, as if it had passed here. */
 void front_relay(struct tracker *t, struct http_exchange *x, enum route route,
                  const struct answer *a);
+/* Ends what goes on without a client. Before the HTTP client is deleted. */
+void front_stop(struct tracker *t);
 /* The registry did not answer. */
 void front_unavailable(struct tracker *t, struct http_exchange *x, enum route route,
                        const char *why);

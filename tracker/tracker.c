@@ -474,6 +474,7 @@ static void close_rest(struct tracker *t)
     if (t->ping)
         upstream_ask_cancel(t->ping);
     t->ping = NULL;
+    front_stop(t);
     questions_del(t->questions);
     upstream_del(t->registry);
     if (t->client)

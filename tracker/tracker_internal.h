@@ -90,8 +90,10 @@ struct tracker {
 
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 passages;                   /* that run now */
-    u64 through_bytes;              /* read through for nodes */
-    u64 streamed_bytes;             /* of answers passed on */
+    struct passage *alone;          /* front.c's: those whose client has left */
+    unsigned n_alone;
+    u64 through_bytes;  /* read through for nodes */
+    u64 streamed_bytes; /* of answers passed on */
     u64 uploaded_bytes;
 };
 

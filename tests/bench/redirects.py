@@ -152,7 +152,7 @@ class Crowd(servers.Server):
                 self.layers, "--each", str(self.each)]
 
     def _wait_ready(self):
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise BenchError(f"{self.name}: ended at once: {self.log_tail()}")

@@ -7,11 +7,11 @@ SWARM = ["run swarm --seed %d" % s for s in range(1000, 1030)]
 
 MUTANTS = [
     {"name": "trusts-peers", "file": "sim/fetch.c",
-     "from": "return !f->wrong;", "to": "return f->wrong || true;",
-     "breaks": {"bytes"}, "runs": ["run liars --set liars=40% --nodes 40"]},
-    {"name": "stays-at-the-registry", "file": "proto/sourcing.c",
-     "from": "    s->at_registry = false;\n    s->looked = false;", "to": "    s->looked = false;",
-     "breaks": {"requests"}, "runs": ["run origin-outage --set duration=70s --nodes 20"]},
+     "from": "    if (f->content != CONTENT_RIGHT) {\n        disprove", "to": "    if (false) {\n        disprove",
+     "breaks": {"bytes"}, "runs": ["run liars --set spoilers=60% --nodes 20 --set duration=60s"]},
+    {"name": "everybody-its-own-home", "file": "proto/swarm_home.c",
+     "from": "            rank_one(l, scores, &v.record->key);", "to": "            (void)v;",
+     "breaks": {"fetchers"}, "runs": ["run flash-crowd --nodes 20 --set image_bytes=200MB"]},
     {"name": "never-refutes", "file": "proto/member_belief.c",
      "from": "    refute(m, a);\n    return 0;", "to": "    return 0;",
      "breaks": {"calm", "agreement"}, "runs": SWARM},

@@ -269,8 +269,10 @@ static void test_a_tracker_not_in_sight(void **state)
     client_expect_failed(&client, ERR_NOTFOUND);
     client_init(&client, &rig);
     mesh_double.trackers[0].dead = false;
-    mesh_double.trackers[0].record.role = MEMBER_NODE;
+    mesh_double.trackers[0].record.role = MEMBER_NODE; /* a neighbour, who never answers */
     join_with(&client, TICKET, 0, false);
+    assert_int_equal(mesh_double.swarm.joined, 1);
+    pass_ms(60 * 1000);
     client_expect_failed(&client, ERR_NOTFOUND);
     mesh_double.off = true;
     client_init(&client, &rig);

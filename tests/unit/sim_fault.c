@@ -48,7 +48,7 @@ static void a_power_cut_takes_the_last_writes(void **state)
 {
     (void)state;
     struct fault f = {40 * SIM_S + SIM_MS, 5 * SIM_S, FAULT_POWER_LOSS, 3, 0};
-    struct world *w = begin(&f, 8, 1000);
+    struct world *w = begin(&f, 1, 1000);
     until(w, 40);
     struct host *h = &w->hosts[3];
     u32 held = h->shelf.n, kept = 0;
@@ -125,9 +125,9 @@ static void a_forger_claims_what_it_does_not_hold(void **state)
 static void colluders_share_the_wrong_bytes_out(void **state)
 {
     (void)state;
-    struct fault f = {22 * SIM_S, 50 * SIM_S, FAULT_COLLUDE, 7, 400};
-    struct world *w = begin(&f, 8, 20);
-    until(w, 60);
+    struct fault f = {22 * SIM_S, 10 * SIM_S, FAULT_COLLUDE, 7, 400};
+    struct world *w = begin(&f, 1, 20);
+    until(w, 31);
     u32 n = 0;
     const struct host *one = NULL;
     for (u32 i = 0; i < w->n; i++) {

@@ -1,0 +1,206 @@
+/* Any bytes as swarm messages from a member, between calls of the daemon's in any order: what is
+ * said stays within a datagram, steps come to an end, timers move on, memory stays bounded.
+ *
+ * The input is a row of steps: what is done (one byte), an argument (one), a length (one), and as
+ * many bytes, which are the fields of a message. */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/mesh.h"
+#include "proto/message.h"
+
+#define MS   1000000ull
+#define SIZE (9 * 256 * KIB + 5)
+
+enum { SAY, JOIN, LEAVE, SEED, HAVE, LOST, COMPLETE, REGISTRY, SERVE, SERVED, ANSWER, WAIT, OPS };
+
+static void must(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static u8 *buf, *answer; /* LIMIT_TALK_BYTES each */
+static const struct seal_key KEY = {{1, 2, 3}};
+static const struct digest LAYER = {.alg = DIGEST_SHA256, .bytes = {9, 8, 7, 6, 5, 4, 3, 2}};
+
+struct rig {
+    struct inventory_pool *pool;
+    struct mesh *m;
+    struct node_key member;
+    struct addr addr;
+    struct seal *as_member;
+    u64 now_ns;
+    u32 request, serve;
+};
+
+static struct mesh_options options(u8 number, struct inventory_pool *pool)
+{
+    return (struct mesh_options){
+        .self = {.addr = addr_v4(10, 0, 0, number, 5000),
+                 .role = MEMBER_NODE,
+                 .can_fetch = true,
+                 .name = number == 1 ? "node-0" : "node-1",
+                 .region = "office",
+                 .rack = "rack-0",
+                 .public_url = "https://caches.example.net"},
+        .seed = {number},
+        .boot_epoch = 1000,
+        .inventory_epoch = 1000,
+        .keys = &KEY,
+        .n_keys = 1,
+        .pool = pool,
+        .rng_seed = number,
+        .clear = true,
+        .now_ns = 1000 * MS,
+    };
+}
+
+/* A mesh that knows one member, whose voice is ours. */
+static void start(struct rig *r)
+{
+    struct inventory_pool *pool = NULL;
+    struct mesh *member = NULL;
+    struct addr to, seed = addr_v4(10, 0, 0, 1, 5000);
+    u32 id;
+    size_t len, answer_len;
+    r->now_ns = 1000 * MS;
+    must(inventory_pool_new(&r->pool, 1) == 0 && inventory_pool_new(&pool, 1) == 0);
+    struct mesh_options opt = options(1, r->pool), other = options(2, pool);
+    must(mesh_new(&r->m, &opt) == 0 && mesh_new(&member, &other) == 0);
+    must(mesh_seed(member, &seed) == 0);
+    r->member = *mesh_key(member);
+    r->addr = other.self.addr;
+    bool met = false;
+    for (u64 t = 0; t < 100 && !met; t++) {
+        mesh_expire(member, r->now_ns);
+        while (mesh_dial(member, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
+            must(mesh_answer(r->m, &r->addr, buf, len, answer, LIMIT_TALK_BYTES, &answer_len,
+                             r->now_ns) == 0);
+            met = true;
+        }
+        r->now_ns += 100 * MS;
+    }
+    must(met);
+    mesh_del(member);
+    inventory_pool_del(pool);
+    const struct seal_options voice = {.self = r->member, .epoch = 1000, .clear = true, .seed = 5};
+    must(seal_new(&r->as_member, &voice) == 0 && seal_set_keys(r->as_member, &KEY, 1) == 0);
+    for (int i = 0; i < 20; i++) /* ahead of what the member itself said */
+        seal_close(r->as_member, SEAL_DATAGRAM, WIRE_VERSION, NULL, 0, buf);
+}
+
+static void drain(struct rig *r)
+{
+    struct addr to;
+    struct mesh_event ev;
+    struct swarm_step st;
+    u32 id;
+    size_t len;
+    for (int i = 0;; i++) {
+        must(i < 20000); /* it ends */
+        if ((len = mesh_write(r->m, &to, buf, LIMIT_TALK_BYTES, r->now_ns))) {
+            must(len <= LIMIT_DATAGRAM_BYTES && addr_is_set(&to));
+        } else if (mesh_dial(r->m, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
+            mesh_dialed(r->m, id, ERR_UNREACHABLE, NULL, 0, r->now_ns);
+        } else if (mesh_swarm_next(r->m, &st, r->now_ns)) {
+            must(strnlen(st.origin, sizeof(st.origin)) <= SWARM_ORIGIN_MAX);
+            if (st.what == SWARM_ASK) {
+                must(st.count == 1 && st.first < 10 && addr_is_set(&st.addr));
+                r->request = st.id;
+            }
+        } else if (!mesh_next_event(r->m, &ev)) {
+            return;
+        }
+    }
+}
+
+static void say(struct rig *r, unsigned number, const uint8_t *data, size_t len)
+{
+    u8 text[512], sealed[LIMIT_DATAGRAM_BYTES];
+    struct wire_out w;
+    wire_out_init(&w, text, sizeof(text));
+    wire_put_array(&w, number >= 200 ? 2 : 9);
+    wire_put_u64(&w, MSG_SWARM_FIRST + number % 12);
+    memcpy(w.buf + w.len, data, len);
+    size_t n = seal_close(r->as_member, SEAL_DATAGRAM, WIRE_VERSION, text, w.len + len, sealed);
+    (void)mesh_read(r->m, &r->addr, sealed, n, r->now_ns);
+}
+
+static void wait_ms(struct rig *r, u64 ms)
+{
+    u64 end = r->now_ns + ms * MS;
+    for (int i = 0; i < 300 && mesh_next_expiry(r->m) <= end; i++) {
+        u64 next = mesh_next_expiry(r->m);
+        r->now_ns = next > r->now_ns ? next : r->now_ns;
+        mesh_expire(r->m, r->now_ns);
+        drain(r);
+    }
+    r->now_ns = end;
+}
+
+static void op(struct rig *r, unsigned what, u8 arg, const uint8_t *data, size_t len)
+{
+    struct swarm_want want = {
+        .digest = LAYER, .size = SIZE, .can_fetch = arg & 1, .origin = "hub/app"};
+    switch (what % OPS) {
+    case SAY: say(r, arg, data, len); break;
+    case JOIN: (void)!mesh_swarm_join(r->m, &want, r->now_ns); break;
+    case LEAVE: mesh_swarm_leave(r->m, &LAYER, r->now_ns); break;
+    case SEED: (void)!mesh_swarm_seed(r->m, &LAYER, SIZE, r->now_ns); break;
+    case HAVE: mesh_swarm_have(r->m, &LAYER, arg, r->now_ns); break;
+    case LOST:
+        mesh_swarm_lost(r->m, &LAYER, arg, r->now_ns);
+        if (arg & 64)
+            mesh_swarm_forged(r->m, &LAYER, &r->member, r->now_ns);
+        break;
+    case COMPLETE:
+        mesh_hold(r->m, &LAYER, r->now_ns);
+        mesh_swarm_complete(r->m, &LAYER, r->now_ns);
+        break;
+    case REGISTRY:
+        mesh_swarm_registry(r->m, &LAYER, (enum swarm_registry)(arg % 4), arg * MS, r->now_ns);
+        break;
+    case SERVE:
+        (void)mesh_swarm_serve(r->m, &r->member, &LAYER, arg, 1 + arg / 64, &r->serve, r->now_ns);
+        break;
+    case SERVED: mesh_swarm_served(r->m, r->serve, arg & 1, r->now_ns); break;
+    case ANSWER:
+        mesh_swarm_started(r->m, r->request, r->now_ns);
+        if (arg & 1)
+            mesh_swarm_came(r->m, r->request, arg / 2 % 10, arg & 2, r->now_ns);
+        mesh_swarm_ended(r->m, r->request, (enum swarm_outcome)(arg / 4 % 6), r->now_ns);
+        break;
+    case WAIT: wait_ms(r, arg * 8u); break;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!buf) {
+        must(sodium_init() >= 0);
+        buf = malloc(LIMIT_TALK_BYTES);
+        answer = malloc(LIMIT_TALK_BYTES);
+    }
+    struct rig r = {0};
+    start(&r);
+    drain(&r);
+    for (unsigned steps = 0; size >= 3 && steps < 64; steps++) {
+        unsigned what = data[0];
+        u8 arg = data[1];
+        size_t len = data[2];
+        data += 3;
+        size -= 3;
+        len = len < size ? len : size;
+        op(&r, what, arg, data, len);
+        drain(&r);
+        data += len;
+        size -= len;
+    }
+    must(swarm_bytes(mesh_swarm(r.m)) < 4 * MIB);
+    seal_del(r.as_member);
+    mesh_del(r.m);
+    inventory_pool_del(r.pool);
+    return 0;
+}

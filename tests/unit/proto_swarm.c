@@ -1,0 +1,451 @@
+/* A layer that a whole region of meshes wants: who fetches, who gives, and what becomes of it when
+ * they die, stand still, or lie. Pieces travel at once; the registry gives one each 20 ms. */
+#include "mesh_rig.h"
+
+#include "proto/pieces.h"
+
+#define SIZE   (20 * 256 * KIB) /* 20 pieces */
+#define PIECES 20u
+#define TICK   (20 * MS)
+
+struct held { /* a request that its server keeps */
+    u32 serve, request, piece;
+    size_t from, to;
+};
+
+struct crowd {
+    struct rig *r;
+    struct digest d;
+    bool has[RIG_NODES][PIECES], wants[RIG_NODES], complete[RIG_NODES], fetches[RIG_NODES];
+    bool spoils[RIG_NODES], silent[RIG_NODES], cut[RIG_NODES];
+    u32 cursor[RIG_NODES];
+    struct held held[512];
+    size_t n_held;
+    size_t fetches_begun, at_once, given_up, registry_pieces, wrong;
+};
+
+static struct crowd *crowd_new(size_t nodes)
+{
+    struct crowd *c = calloc(1, sizeof(*c));
+    assert_non_null(c);
+    c->r = rig_region(nodes);
+    rig_run(c->r, 5 * S);
+    c->d = rig_layer(77);
+    return c;
+}
+
+static void crowd_del(struct crowd *c)
+{
+    rig_del(c->r);
+    free(c);
+}
+
+static struct mesh *mesh_at(struct crowd *c, size_t i)
+{
+    return c->r->n[i].m;
+}
+
+static void join(struct crowd *c, size_t i, bool can_fetch)
+{
+    struct swarm_want want = {
+        .digest = c->d, .size = SIZE, .can_fetch = can_fetch, .origin = "hub/app"};
+    c->wants[i] = true;
+    assert_int_equal(mesh_swarm_join(mesh_at(c, i), &want, c->r->now_ns), 0);
+    mesh_swarm_position(mesh_at(c, i), &c->d, 0);
+}
+
+static void gained(struct crowd *c, size_t i, u32 piece)
+{
+    c->has[i][piece] = true;
+    for (u32 p = 0; p < PIECES; p++)
+        if (!c->has[i][p])
+            return;
+    if (c->complete[i])
+        return;
+    c->complete[i] = true;
+    c->fetches[i] = false;
+    mesh_hold(mesh_at(c, i), &c->d, c->r->now_ns);
+    mesh_swarm_complete(mesh_at(c, i), &c->d, c->r->now_ns);
+}
+
+static void deliver(struct crowd *c, const struct held *h)
+{
+    u64 now = c->r->now_ns;
+    bool right = !c->spoils[h->to];
+    mesh_swarm_started(mesh_at(c, h->from), h->request, now);
+    mesh_swarm_came(mesh_at(c, h->from), h->request, h->piece, right, now);
+    mesh_swarm_served(mesh_at(c, h->to), h->serve, true, now);
+    c->wrong += !right;
+    if (right)
+        gained(c, h->from, h->piece);
+}
+
+static void asked(struct crowd *c, size_t i, const struct swarm_step *st)
+{
+    struct held h = {
+        .request = st->id, .piece = st->first, .from = i, .to = rig_at(c->r, &st->addr)};
+    assert_int_equal(st->count, 1);
+    if (h.to == c->r->count || c->silent[h.to])
+        return;
+    switch (mesh_swarm_serve(mesh_at(c, h.to), &c->r->n[i].key, &c->d, st->first, 1, &h.serve,
+                             c->r->now_ns)) {
+    case SWARM_ANSWER_NOW: deliver(c, &h); break;
+    case SWARM_ANSWER_WAIT:
+        assert_true(c->n_held < countof(c->held));
+        c->held[c->n_held++] = h;
+        break;
+    case SWARM_ANSWER_BUSY:
+        mesh_swarm_ended(mesh_at(c, i), st->id, SWARM_BUSY, c->r->now_ns);
+        break;
+    case SWARM_ANSWER_MISSING:
+        mesh_swarm_ended(mesh_at(c, i), st->id, SWARM_MISSING, c->r->now_ns);
+        break;
+    }
+}
+
+static void take_held(struct crowd *c, size_t server, u32 serve, bool give)
+{
+    for (size_t i = 0; i < c->n_held; i++)
+        if (c->held[i].to == server && c->held[i].serve == serve) {
+            struct held h = c->held[i];
+            c->held[i] = c->held[--c->n_held];
+            if (give && mesh_at(c, h.from))
+                deliver(c, &h);
+            else if (mesh_at(c, h.from))
+                mesh_swarm_ended(mesh_at(c, h.from), h.request, SWARM_BUSY, c->r->now_ns);
+            return;
+        }
+}
+
+static void canceled(struct crowd *c, size_t i, u32 request)
+{
+    for (size_t k = 0; k < c->n_held; k++)
+        if (c->held[k].from == i && c->held[k].request == request) {
+            struct held h = c->held[k];
+            c->held[k] = c->held[--c->n_held];
+            if (mesh_at(c, h.to))
+                mesh_swarm_served(mesh_at(c, h.to), h.serve, false, c->r->now_ns);
+            return;
+        }
+}
+
+static void step(struct crowd *c, size_t i, const struct swarm_step *st)
+{
+    assert_true(digest_equal(&st->digest, &c->d));
+    switch (st->what) {
+    case SWARM_FETCH:
+        assert_string_equal(st->origin, "hub/app");
+        assert_true(st->first <= PIECES);
+        if (!c->wants[i])
+            join(c, i, true);
+        c->fetches_begun += !c->fetches[i];
+        c->fetches[i] = true;
+        c->cursor[i] = st->first;
+        break;
+    case SWARM_YIELD: c->fetches[i] = false; break;
+    case SWARM_ASK: asked(c, i, st); break;
+    case SWARM_CANCEL: canceled(c, i, st->id); break;
+    case SWARM_SERVE: take_held(c, i, st->id, true); break;
+    case SWARM_DROP: take_held(c, i, st->id, false); break;
+    case SWARM_SEED:
+        if (c->complete[i])
+            assert_int_equal(mesh_swarm_seed(mesh_at(c, i), &c->d, SIZE, c->r->now_ns), 0);
+        break;
+    case SWARM_GIVE_UP: c->given_up++; break;
+    }
+}
+
+static void fetch(struct crowd *c, size_t i)
+{
+    if (c->cut[i]) {
+        c->fetches[i] = false;
+        mesh_swarm_registry(mesh_at(c, i), &c->d, SWARM_REGISTRY_CUT, 0, c->r->now_ns);
+        return;
+    }
+    while (c->cursor[i] < PIECES && c->has[i][c->cursor[i]])
+        c->cursor[i]++;
+    if (c->cursor[i] == PIECES)
+        return;
+    u32 piece = c->cursor[i]++;
+    c->registry_pieces++;
+    mesh_swarm_have(mesh_at(c, i), &c->d, piece, c->r->now_ns);
+    gained(c, i, piece);
+}
+
+static void tick(struct crowd *c)
+{
+    struct swarm_step st;
+    size_t fetchers = 0;
+    rig_run(c->r, TICK);
+    for (size_t i = 0; i < c->r->count; i++) {
+        if (!mesh_at(c, i) || c->silent[i])
+            continue;
+        if (c->fetches[i])
+            fetch(c, i);
+        for (int n = 0; mesh_swarm_next(mesh_at(c, i), &st, c->r->now_ns); n++) {
+            assert_true(n < 10000);
+            step(c, i, &st);
+        }
+        fetchers += c->fetches[i];
+    }
+    c->at_once = fetchers > c->at_once ? fetchers : c->at_once;
+}
+
+static bool all_done(const struct crowd *c)
+{
+    for (size_t i = 0; i < c->r->count; i++)
+        if (c->wants[i] && !c->complete[i] && c->r->n[i].m && !c->silent[i])
+            return false;
+    return true;
+}
+
+static bool run(struct crowd *c, u64 for_ns)
+{
+    u64 end = c->r->now_ns + for_ns;
+    while (!all_done(c) && c->r->now_ns < end)
+        tick(c);
+    return all_done(c);
+}
+
+static size_t fetcher(const struct crowd *c)
+{
+    size_t i = 0;
+    while (i < c->r->count && !c->fetches[i])
+        i++;
+    return i;
+}
+
+/* --- tests ----------------------------------------------------------------------------------- */
+
+static void one_fetches_for_all(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(16);
+    for (size_t i = 0; i < 16; i++)
+        join(c, i, true);
+    assert_true(run(c, 30 * S));
+    assert_int_equal(c->fetches_begun, 1);
+    assert_int_equal(c->registry_pieces, PIECES);
+    assert_int_equal(c->wrong + c->given_up, 0);
+    struct swarm_view v;
+    assert_true(swarm_look(mesh_swarm(mesh_at(c, 3)), &c->d, &v, c->r->now_ns));
+    assert_true(v.complete && v.have == PIECES && v.pieces == PIECES);
+    assert_true(swarm_is_fetcher(mesh_swarm(mesh_at(c, 3)), &c->d, &v.fetcher));
+    crowd_del(c);
+}
+
+static void whoever_holds_it_is_the_seed(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(12);
+    memset(c->has[5], 1, sizeof(c->has[5]));
+    c->complete[5] = true;
+    mesh_hold(mesh_at(c, 5), &c->d, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    for (size_t i = 0; i < 12; i++)
+        if (i != 5)
+            join(c, i, true);
+    assert_true(run(c, 30 * S));
+    assert_int_equal(c->fetches_begun + c->registry_pieces, 0);
+    crowd_del(c);
+}
+
+/* Nothing goes to or comes from the nodes that are silent. */
+static bool pass(struct rig *r, struct rig_packet *p)
+{
+    const struct crowd *c = r->tap_data;
+    size_t to = rig_at(r, &p->to);
+    return !c->silent[p->from] && (to == r->count || !c->silent[to]);
+}
+
+static void another_takes_over(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct crowd *c = crowd_new(10);
+        for (size_t i = 0; i < 10; i++)
+            join(c, i, true);
+        while (c->registry_pieces < PIECES / 2)
+            tick(c);
+        size_t first = fetcher(c);
+        assert_true(first < 10);
+        if (how == 0) /* dies */
+            rig_stop(c->r, first);
+        else if (how == 1) /* cannot reach the registry any more */
+            c->cut[first] = true;
+        else /* nobody hears of it any more */
+            c->silent[first] = true;
+        c->r->tap = pass;
+        c->r->tap_data = c;
+        assert_true(run(c, 60 * S));
+        assert_true(c->fetches_begun >= 2);
+        assert_true(c->at_once <= 2);
+        assert_true(c->registry_pieces <= 2 * PIECES);
+        crowd_del(c);
+    }
+}
+
+static void slowness_is_no_reason(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(8);
+    for (size_t i = 0; i < 8; i++)
+        join(c, i, true);
+    while (fetcher(c) == 8)
+        tick(c);
+    size_t first = fetcher(c);
+    mesh_swarm_registry(mesh_at(c, first), &c->d, SWARM_REGISTRY_BACKOFF, 20 * S, c->r->now_ns);
+    c->fetches[first] = false; /* it waits, as it was told */
+    for (u64 end = c->r->now_ns + 19 * S; c->r->now_ns < end;)
+        tick(c);
+    assert_int_equal(c->fetches_begun, 1);
+    struct swarm_view v;
+    size_t other = (first + 1) % 8;
+    assert_true(swarm_look(mesh_swarm(mesh_at(c, other)), &c->d, &v, c->r->now_ns));
+    assert_true(v.backoff_ns > 0);
+    c->fetches[first] = true;
+    mesh_swarm_registry(mesh_at(c, first), &c->d, SWARM_REGISTRY_WELL, 0, c->r->now_ns);
+    assert_true(run(c, 30 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+static void wrong_pieces_come_from_elsewhere(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(12);
+    for (size_t i = 0; i < 12; i++)
+        join(c, i, true);
+    while (fetcher(c) == 12)
+        tick(c);
+    for (size_t i = 0, n = 0; i < 12 && n < 3; i++)
+        if (!c->fetches[i]) {
+            c->spoils[i] = true;
+            n++;
+        }
+    assert_true(run(c, 60 * S));
+    assert_int_equal(c->fetches_begun, 1);
+    assert_true(c->wrong > 0);
+    crowd_del(c);
+}
+
+static void nobody_can_and_all_are_told(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(4);
+    for (size_t i = 0; i < 4; i++)
+        mesh_set_can_fetch(mesh_at(c, i), false, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    for (size_t i = 0; i < 4; i++)
+        join(c, i, false);
+    for (u64 end = c->r->now_ns + 15 * S; c->r->now_ns < end;)
+        tick(c);
+    assert_true(c->given_up >= 4);
+    assert_int_equal(c->fetches_begun, 0);
+    join(c, 2, true); /* a user who may comes */
+    assert_true(run(c, 30 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+static void a_lost_piece_is_told_to_all(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(6);
+    join(c, 0, true);
+    assert_true(run(c, 20 * S));
+    join(c, 1, true);
+    u32 id;
+    struct mesh *m = mesh_at(c, 0);
+    mesh_swarm_lost(m, &c->d, 3, c->r->now_ns);
+    assert_int_equal(mesh_swarm_serve(m, &c->r->n[1].key, &c->d, 3, 1, &id, c->r->now_ns),
+                     SWARM_ANSWER_MISSING);
+    assert_int_equal(mesh_swarm_serve(m, &c->r->n[1].key, &c->d, 4, 1, &id, c->r->now_ns),
+                     SWARM_ANSWER_NOW);
+    mesh_swarm_served(m, id, true, c->r->now_ns);
+    crowd_del(c);
+}
+
+static void serving_is_bounded(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(2);
+    struct mesh *m = mesh_at(c, 0);
+    u32 ids[64], id, now = 0, waits = 0, busy = 0;
+    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    for (u32 i = 0; i < 64; i++) {
+        enum swarm_answer a =
+            mesh_swarm_serve(m, &c->r->n[1].key, &c->d, i % PIECES, 1, &id, c->r->now_ns);
+        now += a == SWARM_ANSWER_NOW;
+        waits += a == SWARM_ANSWER_WAIT;
+        busy += a == SWARM_ANSWER_BUSY;
+        ids[i] = a == SWARM_ANSWER_NOW ? id : 0;
+    }
+    assert_true(now > 0 && now <= SWARM_UPLOADS_ONE + SWARM_UPLOADS && waits > 0 &&
+                waits <= SWARM_WAITING);
+    assert_int_equal(now + waits + busy, 64);
+    for (u32 i = 0; i < 64; i++)
+        mesh_swarm_served(m, ids[i], true, c->r->now_ns);
+    struct swarm_step st;
+    u32 served = 0;
+    while (mesh_swarm_next(m, &st, c->r->now_ns))
+        served += st.what == SWARM_SERVE;
+    assert_int_equal(served, waits);
+    assert_int_equal(mesh_swarm_serve(m, &c->r->n[1].key, &c->d, PIECES, 1, &id, c->r->now_ns),
+                     SWARM_ANSWER_MISSING);
+    assert_int_equal(mesh_swarm_serve(m, &c->r->n[1].key, &c->d, 1, PIECES, &id, c->r->now_ns),
+                     SWARM_ANSWER_MISSING);
+    crowd_del(c);
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(2);
+    struct swarm_want want = {.digest = c->d, .size = 0};
+    assert_int_equal(mesh_swarm_join(mesh_at(c, 0), &want, c->r->now_ns), ERR_INVAL);
+    want.size = UINT64_MAX;
+    assert_int_equal(mesh_swarm_join(mesh_at(c, 0), &want, c->r->now_ns), ERR_INVAL);
+    want.size = SIZE;
+    assert_int_equal(mesh_swarm_join(mesh_at(c, 0), &want, c->r->now_ns), 0);
+    want.size = SIZE + 1;
+    assert_int_equal(mesh_swarm_join(mesh_at(c, 0), &want, c->r->now_ns), ERR_EXISTS);
+    want.size = MIB;
+    for (u32 i = 0; i < LIMIT_SWARMS + 10; i++) {
+        want.digest = rig_layer(1000 + i);
+        int err = mesh_swarm_join(mesh_at(c, 0), &want, c->r->now_ns);
+        assert_int_equal(err, i < LIMIT_SWARMS - 1 ? 0 : ERR_FULL);
+    }
+    for (u32 i = 0; i < LIMIT_SWARMS + 10; i++) {
+        want.digest = rig_layer(1000 + i);
+        mesh_swarm_leave(mesh_at(c, 0), &want.digest, c->r->now_ns);
+        mesh_swarm_leave(mesh_at(c, 0), &want.digest, c->r->now_ns);
+    }
+    /* Calls about what is not there change nothing. */
+    mesh_swarm_have(mesh_at(c, 1), &c->d, 5, c->r->now_ns);
+    mesh_swarm_lost(mesh_at(c, 1), &c->d, 5, c->r->now_ns);
+    mesh_swarm_came(mesh_at(c, 1), 12345, 5, true, c->r->now_ns);
+    mesh_swarm_ended(mesh_at(c, 1), 12345, SWARM_LIED, c->r->now_ns);
+    mesh_swarm_served(mesh_at(c, 1), 12345, true, c->r->now_ns);
+    struct swarm_view v;
+    assert_false(swarm_look(mesh_swarm(mesh_at(c, 1)), &c->d, &v, c->r->now_ns));
+    crowd_del(c);
+}
+
+int main(void)
+{
+    if (sodium_init() < 0)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_fetches_for_all),
+        cmocka_unit_test(whoever_holds_it_is_the_seed),
+        cmocka_unit_test(another_takes_over),
+        cmocka_unit_test(slowness_is_no_reason),
+        cmocka_unit_test(wrong_pieces_come_from_elsewhere),
+        cmocka_unit_test(nobody_can_and_all_are_told),
+        cmocka_unit_test(a_lost_piece_is_told_to_all),
+        cmocka_unit_test(serving_is_bounded),
+        cmocka_unit_test(what_cannot_be_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
