@@ -34,6 +34,11 @@ struct passage {
     struct away_asked away;
     struct answer answer;
     bool collecting, replied, ended, paused;
+    /* What is collected and small goes out as a whole: some clients leave once they have the head,
+     * and the passage ends with them. */
+    bool late;
+    int late_status;
+    u64 late_length;
     int err;                      /* why the answer's body is cut */
     struct passage *next, **link; /* among t->alone, when its client has left */
     u8 *buffer;
@@ -210,7 +215,22 @@ static void on_head(void *arg, const struct http_response *r)
     u64 length = r->content_length == UINT64_MAX ? HTTP_LENGTH_UNKNOWN : r->content_length;
     if (http_request(p->x)->method == HTTP_HEAD || length == 0)
         collected(p);
-    http_reply(p->x, r->status, &p->body, length);
+    p->late = p->collecting && length <= FRONT_BUFFER / 2;
+    p->late_status = r->status;
+    p->late_length = length;
+    if (!p->late)
+        http_reply(p->x, r->status, &p->body, length);
+}
+
+/* The client is to look again; the passage may be gone afterwards. */
+static void wake(struct passage *p)
+{
+    bool late = p->late;
+    p->late = false;
+    if (late)
+        http_reply(p->x, p->late_status, &p->body, p->late_length);
+    else
+        http_wake(p->x);
 }
 
 static void passage_free(struct passage *p);
@@ -236,7 +256,7 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     if (!p->buffer && !(p->buffer = malloc(FRONT_BUFFER))) {
         p->err = ERR_NOMEM;
         p->paused = true;
-        http_wake(p->x);
+        wake(p);
         return HTTP_DATA_PAUSE;
     }
     if (p->at > 0 && p->at + p->len + len > FRONT_BUFFER) {
@@ -253,7 +273,8 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
         p->collecting = false;
     if (p->collecting && p->answer.len == p->answer.content_length)
         collected(p);
-    http_wake(p->x);
+    if (!p->late || !p->collecting)
+        wake(p);
     return HTTP_DATA_TAKEN;
 }
 
@@ -277,7 +298,7 @@ static void on_end(void *arg, int err, const char *why)
     }
     if (err == 0)
         collected(p);
-    http_wake(p->x);
+    wake(p);
 }
 
 /* --- the request ----------------------------------------------------------------------------- */
