@@ -559,10 +559,13 @@ bool inventory_links_write(struct inventory *v, u16 *to, struct wire_out *w, u64
         if (v->link_due[i] > now_ns)
             continue;
         struct inventory_link *l = v->links[i];
+        u16 peer = l->peer;
         bool wrote = link_due(v, l) <= now_ns && link_write(v, l, w, now_ns);
-        link_note(v, l);
+        for (u32 k = 0; k < v->n_links; k++) /* one that fell silent may have been replaced */
+            if (v->links[k] == l)
+                link_note(v, l);
         if (wrote) {
-            *to = l->peer;
+            *to = peer;
             return true;
         }
     }
