@@ -130,6 +130,29 @@ void ask_dropped(struct fill *f, u32 id, u32 piece, bool held)
     }
 }
 
+void ask_wait(struct fill *f, u32 id, u32 piece)
+{
+    struct fill_swarm *s = f->swarm;
+    if (s->n_waits == SWARM_WAITS_MAX)
+        ask_dropped(f, id, piece, false);
+    else if (ask_find(f, id))
+        s->waits[s->n_waits++] = (struct piece_wait){.request = id, .piece = piece};
+}
+
+void ask_waited(struct fill *f, u32 piece, bool held)
+{
+    struct fill_swarm *s = f->swarm;
+    for (size_t i = 0; i < s->n_waits;) {
+        struct piece_wait w = s->waits[i];
+        if (piece != SWARM_NO_PIECE && w.piece != piece) {
+            i++;
+            continue;
+        }
+        s->waits[i] = s->waits[--s->n_waits];
+        ask_dropped(f, w.request, w.piece, held);
+    }
+}
+
 void ask_cancel(struct fill *f, u32 id)
 {
     struct piece_request *r = ask_find(f, id);
@@ -142,6 +165,8 @@ void ask_cancel(struct fill *f, u32 id)
 
 void ask_close(struct fill *f)
 {
+    if (f->swarm)
+        f->swarm->n_waits = 0;
     for (size_t i = 0; f->swarm && i < LIMIT_SWARM_REQUESTS; i++)
         if (f->swarm->requests[i].id)
             ask_cancel(f, f->swarm->requests[i].id);

@@ -216,6 +216,7 @@ static void is_held(struct piece *p)
         ask_judged(f, p->request, p->number, true);
     else
         mesh_swarm_have(swarm_mesh(f), &f->digest, p->number, now);
+    ask_waited(f, p->number, true);
     move_front(f, from_peer);
     if (s->held == s->n && !is_over(f)) {
         if (chains_is_closed(s->chains))
@@ -304,6 +305,7 @@ static void forget(struct fill *f, u32 number)
     if (store_ingest_has_piece(f->ingest, number))
         store_ingest_forget_piece(f->ingest, number);
     f->swarm->state[number] = PIECE_MISSING;
+    ask_waited(f, number, false);
 }
 
 static void on_written(struct job *j)
@@ -321,7 +323,7 @@ static void on_written(struct job *j)
         is_held(p);
     } else if (!is_over(f)) {
         f->swarm->state[p->number] = PIECE_THERE;
-        ask_dropped(f, p->request, p->number, false);
+        ask_wait(f, p->request, p->number);
         judge_there(f);
     }
     let_go(p, f);
@@ -393,8 +395,13 @@ void judge_piece(struct piece *p)
         piece_del(p);
         return;
     }
-    s->state[p->number] = PIECE_JUDGED;
     p->n_steps = chains_steps(s->chains, p->number, p->steps);
+    if (state == PIECE_THERE && p->n_steps == 0) {
+        ask_wait(f, p->request, p->number);
+        piece_del(p);
+        return;
+    }
+    s->state[p->number] = PIECE_JUDGED;
     if (p->n_steps > 0)
         submit(p, f->set->opt.hash, hash_work, on_hashed);
     else

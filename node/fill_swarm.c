@@ -263,6 +263,8 @@ void swarm_tick(struct fill *f)
     struct fill_swarm *s = f->swarm;
     struct swarm_view v = {0};
     struct mesh *m = s ? swarm_mesh(f) : NULL;
+    if (m && !s->leaving && !s->closed)
+        ask_waited(f, SWARM_NO_PIECE, false);
     if (!s || s->leaving || s->closed || s->appointed || s->jobs > 0 || f->state > FILL_STREAMING)
         return;
     if (!m) {

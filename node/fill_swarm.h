@@ -21,6 +21,7 @@
 #define SWARM_STUCK_NS  (45000 * SWARM_MS) /* the same although somebody says that he reads it */
 #define SWARM_THERE_MAX 8                  /* pieces read back from the disk at once, of one fill */
 #define SWARM_FROM_MAX  24                 /* named in the history */
+#define SWARM_WAITS_MAX 64                 /* pieces that no chain reaches, with a request open */
 #define SWARM_BAD_MAX   32                 /* wrong pieces remembered until the layer closes */
 
 /* READ: whole, from the registry, waiting to be hashed in order. JUDGED: a job works on it. */
@@ -69,11 +70,18 @@ struct bad_piece {
     u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
 };
 
+/* A piece that is in the file, and that no chain reaches yet. */
+struct piece_wait {
+    u32 request, piece;
+};
+
 struct fill_swarm {
     struct chains *chains;
     u32 n, held, front; /* front: the first piece that is not held */
     u8 *state;          /* enum piece_state of each */
     struct piece_request requests[LIMIT_SWARM_REQUESTS];
+    struct piece_wait waits[SWARM_WAITS_MAX];
+    size_t n_waits;
     unsigned jobs, reading_back;
     bool alone;   /* nobody helps: we read what is missing ourselves, not appointed by a home */
     bool leaving; /* to go on without the swarm, when the jobs are done */
@@ -128,6 +136,10 @@ struct piece_request *ask_find(const struct fill *f, u32 id);
 /* A whole piece of it was judged; or was not, since another copy is, or no chain reaches it. */
 void ask_judged(struct fill *f, u32 id, u32 piece, bool right);
 void ask_dropped(struct fill *f, u32 id, u32 piece, bool held);
+/* It is in the file, and no chain reaches it yet. Its request stays open until one does, or for a
+ * second: else it would be asked for again at once, and again. */
+void ask_wait(struct fill *f, u32 id, u32 piece);
+void ask_waited(struct fill *f, u32 piece, bool held); /* SWARM_NO_PIECE: all that wait */
 
 /* fill_origin.c */
 void origin_begin(struct fill *f, u32 from);

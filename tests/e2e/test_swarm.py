@@ -100,7 +100,8 @@ class Trouble(Swarm):
         gone.start()
         self.racks.wait_joined()
         self.check([Reader(gone, self.path, timeout=PATIENCE_S)])
-        self.assertLess(fetched(gone, "peer") + fetched(gone, "origin"), len(self.data))
+        self.assertLess(fetched(gone, "peer") + fetched(gone, "origin"), len(self.data),
+                        why(gone, self.digest))
 
     def test_the_fetcher_is_frozen(self):
         nodes = self.region(mib_per_s=4)
