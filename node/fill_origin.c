@@ -113,6 +113,11 @@ static void head(struct fill *f, const struct http_response *r)
     }
 }
 
+static bool has_ended(const struct fill *f)
+{
+    return !f->swarm || f->state > FILL_STREAMING || f->again || f->swarm->leaving;
+}
+
 /* A whole piece. False: the request is over. */
 static bool piece_whole(struct fill *f)
 {
@@ -121,7 +126,7 @@ static bool piece_whole(struct fill *f)
     s->piece = NULL;
     s->at++;
     judge_read(p);
-    if (!f->swarm || f->state > FILL_STREAMING || f->again || s->leaving)
+    if (has_ended(f))
         return false;
     if (s->yielding) {
         s->yielding = s->appointed = false;

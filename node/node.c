@@ -288,8 +288,11 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         rc = prefetch_new(&n->prefetch, n);
     if (rc == 0)
         rc = warms_new(&n->warms, n);
-    if (rc)
-        return rc;
+    return rc;
+}
+
+static int make_fills(struct node *n)
+{
     struct seeds_options seeds = {.store = n->store, .hash = n->hash, .peers = n->peers};
     struct fills_options fills = {
         .loop = n->loop,
@@ -305,8 +308,7 @@ static int make_parts(struct node *n, char why[CONF_WHY_MAX])
         .closed = on_closed,
         .arg = n,
     };
-    if (!rc)
-        rc = seeds_new(&n->seeds, &seeds);
+    int rc = seeds_new(&n->seeds, &seeds);
     if (!rc)
         rc = fills_new(&n->fills, &fills);
     if (!rc)
@@ -445,6 +447,8 @@ int node_new(struct node **out, uv_loop_t *loop, struct node_config *config, cha
     int rc = open_store(n, why);
     if (rc == 0)
         rc = make_parts(n, why);
+    if (rc == 0)
+        rc = make_fills(n);
     if (rc == 0)
         rc = listen_all(n, why);
     if (rc == 0)

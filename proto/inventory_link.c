@@ -298,6 +298,7 @@ void inventory_links_fit(struct inventory *v, u64 now_ns)
     const struct inventory_limb *mine = &v->limbs[v->me];
     for (u32 i = 0; i < v->n_links; i++) {
         struct inventory_link *l = v->links[i];
+        assert(l);
         if (!outward(l))
             continue;
         l->tree = l->tree && is_neighbour(v, v->me, l->peer);

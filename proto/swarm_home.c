@@ -45,7 +45,7 @@ static void rank_one(struct swarm_layer *l, u64 scores[SWARM_RANKS], const struc
 
 static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetch)
 {
-    u64 scores[SWARM_RANKS];
+    u64 scores[SWARM_RANKS] = {0};
     const struct member_record *self = member_self(s->member);
     struct member_view v;
     l->n_ranks = 0;

@@ -40,7 +40,7 @@ static void put_digest(struct wire_out *w, const struct digest *d)
 
 static void put_names(struct wire_out *w, const u64 *names, u32 n)
 {
-    u8 bin[8 * SWARM_NAMES];
+    u8 bin[8 * SWARM_NAMES] = {0};
     assert(n <= SWARM_NAMES);
     for (u32 i = 0; i < n; i++)
         for (u32 b = 0; b < 8; b++)

@@ -475,7 +475,7 @@ void fetch_poll(struct world *w)
 
 static void add_stats(struct swarm_stats *sum, const struct mesh *m)
 {
-    struct swarm_stats s;
+    struct swarm_stats s = {0};
     u64 *to = (u64 *)sum, *from = (u64 *)&s; /* nothing but counters */
     swarm_stats(mesh_swarm(m), &s);
     for (size_t i = 0; i < sizeof(s) / sizeof(u64); i++)

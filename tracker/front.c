@@ -455,8 +455,8 @@ static void on_ended(void *arg, const struct http_ended *e)
 
 void front_stop(struct tracker *t)
 {
-    while (t->alone) {
-        struct passage *p = t->alone;
+    for (struct passage *p = t->alone, *next; p; p = next) {
+        next = p->next;
         http_transfer_cancel(p->transfer);
         passage_free(p);
     }

@@ -280,7 +280,7 @@ static void receive(struct crowd *c)
         struct cmsghdr align;
     } control;
     for (;;) {
-        struct sockaddr_in s;
+        struct sockaddr_in s = {0};
         struct iovec iov = {buf, sizeof(buf)};
         struct msghdr m = {.msg_name = &s,
                            .msg_namelen = sizeof(s),
@@ -388,7 +388,7 @@ static void conn_read(struct crowd *c, struct conn *k)
 static void accept_all(struct crowd *c)
 {
     for (struct conn *k = c->conns; k < c->conns + CONNS_MAX; k++) {
-        struct sockaddr_in peer, own;
+        struct sockaddr_in peer = {0}, own = {0};
         socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
         struct epoll_event ev = {.events = EPOLLIN, .data.ptr = k};
         int one = 1;

@@ -80,13 +80,11 @@ static void begin_swarm(size_t n_peers)
     layer_make(&layer, SIZE, 11);
     registry = server_new(script_layer, NULL, NULL);
     rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
-    for (size_t i = 0; i < PEERS; i++) {
+    memset(peers, 0, sizeof(peers));
+    memset(holders, 0, sizeof(holders));
+    for (size_t i = 0; i < n_peers; i++) {
         struct node_secret secret;
         u8 seed[32] = {(u8)(i + 1)};
-        peers[i] = NULL;
-        holders[i] = (struct holder){0};
-        if (i >= n_peers)
-            continue;
         layer_make(&holders[i].layer, SIZE, 11);
         peers[i] = server_new(script_pieces, &holders[i], NULL);
         size_t at = double_peer(peers[i]);

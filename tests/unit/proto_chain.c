@@ -490,7 +490,7 @@ int main(void)
     if (sodium_init() < 0)
         return 1;
     struct signer *all[] = {&honest, &liar, &relay, &other, &me};
-    for (u8 i = 0; i < countof(all); i++) {
+    for (size_t i = 0; i < countof(all); i++) {
         u8 seed[32] = {(u8)(i + 1)};
         identity_from_seed(seed, &all[i]->key, &all[i]->secret);
     }
