@@ -80,7 +80,7 @@ class Wire(Away):
         self.assertEqual(elsewhere.status, 503)
 
     def test_without_grace_it_is_said(self):
-        headers = self.cached({"alice": "secret"}, config={"authz": {"ttl": "1s"}})
+        headers = self.cached({"alice": "secret"}, config={"authz": {"ttl": "6s"}})
         self.front.down()
         self.expire()
         for answer in (self.tracker.get("/v2/", headers=headers), self.manifest(headers),
@@ -89,7 +89,7 @@ class Wire(Away):
             self.assertIn("does not answer", json.loads(answer.body)["errors"][0]["message"])
 
     def test_grace_ends(self):
-        headers = self.cached({"alice": "secret"}, config={"authz": {"ttl": "1s", "grace": "2s"}})
+        headers = self.cached({"alice": "secret"}, config={"authz": {"ttl": "6s", "grace": "2s"}})
         self.front.down()
         wait_for(lambda: self.manifest(headers).status == 503, PATIENCE_S, "the end of grace")
         self.assertEqual(self.ask(self.image.layer_digests[0], headers).status, 503)
