@@ -381,8 +381,9 @@ void ask_step(struct fill *f, const struct swarm_step *step)
     r->peer.addr = step->addr;
     peers_name(f->set->opt.peers, &step->peer, r->name);
     put_heads(f, chain);
-    u64 first = piece_first(f->claimed, step->first), len = expected(r);
-    int rc = peers_get_pieces(f->set->opt.peers, &r->peer, &f->digest, first, len, chain, &on, r,
+    struct byte_range bytes = {.first = piece_first(f->claimed, step->first)};
+    bytes.last = bytes.first + expected(r) - 1;
+    int rc = peers_get_pieces(f->set->opt.peers, &r->peer, &f->digest, &bytes, chain, &on, r,
                               &r->transfer);
     if (rc) {
         r->id = 0;

@@ -192,8 +192,8 @@ int peers_get(struct peers *p, const struct sourcing_peer *peer, const struct di
 }
 
 int peers_get_pieces(struct peers *p, const struct sourcing_peer *peer, const struct digest *d,
-                     u64 first, u64 bytes, const char *chain, const struct http_transfer_events *on,
-                     void *arg, struct http_transfer **out)
+                     const struct byte_range *bytes, const char *chain,
+                     const struct http_transfer_events *on, void *arg, struct http_transfer **out)
 {
     char range[64];
     const char *lines[2] = {range, chain};
@@ -201,8 +201,8 @@ int peers_get_pieces(struct peers *p, const struct sourcing_peer *peer, const st
                                         .stall_timeout_ms = PIECE_STALL_TIMEOUT_MS,
                                         .on = *on,
                                         .arg = arg};
-    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, first, first + bytes - 1);
-    return get(p, peer, d, lines, bytes, &opt, out);
+    snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, bytes->first, bytes->last);
+    return get(p, peer, d, lines, bytes->last - bytes->first + 1, &opt, out);
 }
 
 static bool is_among(const struct node_key *list, size_t n, const struct node_key *k)

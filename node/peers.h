@@ -12,6 +12,7 @@
 
 #include "node/history.h"
 #include "proto/chain.h"
+#include "proto/range.h"
 #include "proto/sourcing.h"
 #include "runtime/http_client.h"
 #include "runtime/metrics.h"
@@ -56,10 +57,10 @@ void peers_name(const struct peers *p, const struct node_key *k, char out[MEMBER
 
 #define CHAIN_HEADS_SIZE 288   /* "Dray-Chain: " and three signers */
 #define CHAIN_FIELD_MAX  10240 /* claims in an answer, in bytes before base64 */
-/* GET of bytes [first, first + bytes) with that line. As peers_get(). */
+/* GET of these bytes, with that line. As peers_get(). */
 must_use int peers_get_pieces(struct peers *p, const struct sourcing_peer *peer,
-                              const struct digest *d, u64 first, u64 bytes, const char *chain,
-                              const struct http_transfer_events *on, void *arg,
+                              const struct digest *d, const struct byte_range *bytes,
+                              const char *chain, const struct http_transfer_events *on, void *arg,
                               struct http_transfer **out);
 
 /* What is read through a tracker; all borrowed for the call. */

@@ -132,7 +132,7 @@ static void draw_mixed(struct world *w, const char *stream, double rate, int fir
     for (u64 at = from + gap(&r, rate); sum > 0 && at < to; at += gap(&r, rate)) {
         u32 x = (u32)rng_below(&r, sum);
         int kind = first;
-        while (x >= weights[kind])
+        while (kind < end - 1 && x >= weights[kind])
             x -= weights[kind++];
         struct fault f = {.at_ns = at, .kind = (enum fault_kind)kind};
         f.for_ns = length_of(&r, f.kind);

@@ -19,7 +19,7 @@ static int check(const struct settings *l, const char *key, const char *value, c
 
 static void trim_slashes(char *url)
 {
-    for (size_t n = strlen(url); n && url[n - 1] == '/'; n--)
+    for (size_t n = url ? strlen(url) : 0; n && url[n - 1] == '/'; n--)
         url[n - 1] = 0;
 }
 

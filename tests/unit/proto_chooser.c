@@ -253,7 +253,8 @@ static int sent_far(void)
     char name[32];
     wish.repository = name;
     for (int i = 0; i < 100; i++) {
-        struct roster_region regions[] = {{r->n[TRACKER].m, ++version},
+        version++;
+        struct roster_region regions[] = {{r->n[TRACKER].m, version},
                                           {far_away->n[FAR_NODES].m, version}};
         struct chooser_choice choice;
         snprintf(name, sizeof(name), "team/app-%d", i);
