@@ -65,7 +65,7 @@ static void put_join(const struct swarm_layer *l, struct wire_out *w, u64 now_ns
 static void put_welcome(struct swarm *s, struct swarm_layer *l, const struct node_key *to,
                         struct wire_out *w, u64 now_ns)
 {
-    u64 names[SWARM_NAMES];
+    u64 names[SWARM_NAMES] = {0};
     const struct swarm_home *h = l->home;
     u32 n = swarm_home_names(s, l, to, names);
     bool lives = h && swarm_lease_lives(s, &h->lease, now_ns);
@@ -169,7 +169,7 @@ static void put_offer(const struct swarm_layer *l, u32 piece, struct wire_out *w
 static void put_bye(struct swarm *s, const struct swarm_layer *l, u64 word, int reason,
                     struct wire_out *w)
 {
-    u64 names[SWARM_NAMES];
+    u64 names[SWARM_NAMES] = {0};
     u32 n = 0, from = (u32)rng_below(&s->rng, LIMIT_SWARM_NEIGHBOURS);
     bool named = reason == BYE_FULL || reason == BYE_NAMES;
     for (u32 i = 0; l && named && i < LIMIT_SWARM_NEIGHBOURS && n < SWARM_NAMES / 2; i++) {

@@ -134,8 +134,8 @@ static struct sockaddr_in to_socket(const struct addr *a)
 
 static struct addr from_socket(const struct sockaddr_in *s)
 {
-    const u8 *b = (const u8 *)&s->sin_addr;
-    return addr_v4(b[0], b[1], b[2], b[3], ntohs(s->sin_port));
+    u32 ip = ntohl(s->sin_addr.s_addr);
+    return addr_v4((u8)(ip >> 24), (u8)(ip >> 16), (u8)(ip >> 8), (u8)ip, ntohs(s->sin_port));
 }
 
 /* --- carrying -------------------------------------------------------------------------------- */
@@ -292,7 +292,7 @@ static void receive(struct crowd *c)
         if (n < 0)
             return;
         for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
-            struct in_pktinfo info;
+            struct in_pktinfo info = {0};
             if (h->cmsg_level != IPPROTO_IP || h->cmsg_type != IP_PKTINFO)
                 continue;
             memcpy(&info, CMSG_DATA(h), sizeof(info));
