@@ -201,10 +201,12 @@ def seeds():
 
 
 def check_seeds(o):
+    """Each twice; once under the sanitizers, which look for something else and are slow."""
     for line in seeds():
         _, a = run(o.sim, line)
-        _, b = run(o.sim, line)
-        check("%s: the same state twice" % line, a["state_hash"] == b["state_hash"])
+        if os.environ.get("DRAY_SANITIZED") != "1":
+            _, b = run(o.sim, line)
+            check("%s: the same state twice" % line, a["state_hash"] == b["state_hash"])
         print("%s  %s  %.1f s" % (a["state_hash"], line, a["wall_s"]))
 
 
