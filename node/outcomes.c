@@ -4,6 +4,7 @@
  * short run: what finds no place takes that of the one with the fewest samples. A second table
  * keeps what was told, for trackers that start anew. */
 #include "node/outcomes.h"
+#include "runtime/region_ask.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -12,7 +13,6 @@
 
 #define CONNECT_TIMEOUT_MS 2000
 #define ANSWER_TIMEOUT_MS  5000
-#define ANSWER_MAX         (64 * KIB)
 #define NETWORKS           OUTCOME_RTTS_MAX /* a report holds all of them */
 #define RUN                8
 #define KEPT_MS            (24ull * 3600 * 1000) /* as long as a tracker believes it: rtts.h */
@@ -28,7 +28,6 @@ struct sending {
     struct http_transfer *transfer; /* NULL: free */
     struct node_key tracker;
     int status;
-    size_t ignored; /* bytes of the answer */
 };
 
 /* The last that was measured of a network, told or not. */
@@ -130,50 +129,25 @@ static void on_end(void *arg, int err, const char *why)
     *(sent ? s->outcomes->sent : s->outcomes->failed) += 1;
 }
 
-/* Its body says nothing, but must have an end. */
-static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
-{
-    struct sending *s = arg;
-    (void)data;
-    s->ignored += len;
-    if (s->ignored > ANSWER_MAX) {
-        http_transfer_cancel(s->transfer);
-        on_end(s, ERR_TOOBIG, "");
-    }
-    return HTTP_DATA_TAKEN;
-}
-
 static int send_report(struct outcomes *o, struct sending *s, const struct addr *to)
 {
-    char url[ADDR_TEXT_SIZE + 48], at[ADDR_TEXT_SIZE];
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
-    size_t skip = strlen(header), len = outcome_pack(&o->report, o->bytes);
-    addr_format(to, at);
-    snprintf(url, sizeof(url), "%s://%s%s", region_scheme(o->region), at, OUTCOME_PATH);
-    int rc =
-        mesh_peer_sign(region_mesh(o->region), &s->tracker, "POST", OUTCOME_PATH, header + skip);
-    if (rc)
-        return rc;
-    const char *fields[] = {header, "Content-Type: application/octet-stream"};
-    const char *ca = region_ca(o->region);
-    struct http_transfer_options opt = {
+    static const char *const fields[] = {"Content-Type: application/octet-stream"};
+    size_t len = outcome_pack(&o->report, o->bytes);
+    const struct region_to where = {.key = &s->tracker, .addr = to, .path = OUTCOME_PATH};
+    const struct http_transfer_options opt = {
         .method = "POST",
-        .url = url,
         .fields = fields,
         .n_fields = countof(fields),
         .body = o->bytes,
         .body_len = len,
-        .ca_file = ca,
-        .any_name = ca != NULL,
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .head_timeout_ms = ANSWER_TIMEOUT_MS,
         .stall_timeout_ms = ANSWER_TIMEOUT_MS,
-        .on = {on_head, on_data, on_end},
+        .on = {.head = on_head, .end = on_end},
         .arg = s,
     };
     s->status = 0;
-    s->ignored = 0;
-    return http_transfer_start(o->opt.client, &opt, &s->transfer);
+    return region_ask(o->region, o->opt.client, &where, &opt, &s->transfer);
 }
 
 static struct sending *place_for(struct outcomes *o, const struct node_key *tracker)

@@ -8,6 +8,7 @@
 
 #include "proto/ticket.h"
 #include "runtime/log.h"
+#include "runtime/region_ask.h"
 
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    3000   /* sourcing.h leaves sooner; this is for who is asked beside it */
@@ -149,31 +150,16 @@ static int get(struct peers *p, const struct sourcing_peer *peer, const struct d
                const char *const lines[2], u64 bytes, struct http_transfer_options *opt,
                struct http_transfer **out)
 {
-    char path[DIGEST_TEXT_SIZE + 32], url[DIGEST_TEXT_SIZE + ADDR_TEXT_SIZE + 48];
-    char digest[DIGEST_TEXT_SIZE], at[ADDR_TEXT_SIZE];
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
-    size_t skip = strlen(header);
-    struct mesh *m = mesh(p);
-    if (!m)
-        return ERR_UNREACHABLE;
+    char path[DIGEST_TEXT_SIZE + 32], digest[DIGEST_TEXT_SIZE];
+    const struct region_to to = {.key = &peer->key, .addr = &peer->addr, .path = path};
     digest_format(d, digest);
-    addr_format(&peer->addr, at);
     snprintf(path, sizeof(path), "/mesh/v1/blobs/%s", digest);
-    snprintf(url, sizeof(url), "%s://%s%s", region_scheme(p->opt.region), at, path);
-    int rc = mesh_peer_sign(m, &peer->key, "GET", path, header + skip);
-    if (rc)
-        return rc;
-    const char *fields[] = {header, lines[0], lines[1]};
-    const char *ca = region_ca(p->opt.region);
-    opt->url = url;
-    opt->fields = fields;
-    opt->n_fields = 1 + (lines[0] != NULL) + (lines[1] != NULL);
-    opt->ca_file = ca;
-    opt->any_name = ca != NULL;
+    opt->fields = lines;
+    opt->n_fields = (size_t)(lines[0] != NULL) + (lines[1] != NULL);
     opt->connect_timeout_ms = CONNECT_TIMEOUT_MS;
-    rc = http_transfer_start(p->opt.client, opt, out);
+    int rc = region_ask(p->opt.region, p->opt.client, &to, opt, out);
     if (rc == 0)
-        mesh_fetch_started(m, &peer->key, bytes);
+        mesh_fetch_started(mesh(p), &peer->key, bytes);
     return rc;
 }
 
@@ -231,10 +217,8 @@ bool peers_other_tracker(struct peers *p, const struct node_key *tried, size_t n
 int peers_get_origin(struct peers *p, const struct peers_origin *o,
                      const struct http_transfer_events *on, void *arg, struct http_transfer **out)
 {
-    char path[ORIGIN_PATH], url[ORIGIN_PATH + ADDR_TEXT_SIZE + 16];
-    char digest[DIGEST_TEXT_SIZE], at[ADDR_TEXT_SIZE], range[48];
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
-    size_t skip = strlen(header);
+    char path[ORIGIN_PATH], digest[DIGEST_TEXT_SIZE], range[48];
+    const char *fields[] = {range};
     struct mesh *m = mesh(p);
     struct member_view v;
     if (!m)
@@ -243,30 +227,21 @@ int peers_get_origin(struct peers *p, const struct peers_origin *o,
         v.record->role != MEMBER_TRACKER)
         return ERR_NOTFOUND;
     digest_format(o->digest, digest);
-    addr_format(&v.record->addr, at);
     int len = snprintf(path, sizeof(path), "/mesh/v1/origin/%s/blobs/%s?ticket=%s", o->repository,
                        digest, o->ticket);
     if (len < 0 || (size_t)len >= sizeof(path))
         return ERR_INVAL;
-    snprintf(url, sizeof(url), "%s://%s%s", region_scheme(p->opt.region), at, path);
     snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", o->first);
-    int rc = mesh_peer_sign(m, o->tracker, "GET", path, header + skip);
-    if (rc)
-        return rc;
-    const char *fields[] = {header, range};
-    const char *ca = region_ca(p->opt.region);
-    struct http_transfer_options opt = {
-        .url = url,
+    const struct region_to to = {.key = o->tracker, .addr = &v.record->addr, .path = path};
+    const struct http_transfer_options opt = {
         .fields = fields,
-        .n_fields = o->first > 0 ? 2 : 1,
-        .ca_file = ca,
-        .any_name = ca != NULL,
+        .n_fields = o->first > 0,
         .connect_timeout_ms = ORIGIN_CONNECT_TIMEOUT_MS,
         .head_timeout_ms = ORIGIN_HEAD_TIMEOUT_MS,
         .on = *on,
         .arg = arg,
     };
-    return http_transfer_start(p->opt.client, &opt, out);
+    return region_ask(p->opt.region, p->opt.client, &to, &opt, out);
 }
 
 /* Who was left while it sent has shown how fast it is: that is worth remembering, and no failure.

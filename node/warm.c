@@ -18,6 +18,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/manifest.h"
+#include "runtime/region_ask.h"
 #include "store/hash.h"
 
 #define TICK_MS       100
@@ -370,14 +371,6 @@ static void on_told_head(void *arg, const struct http_response *r)
     ((struct telling *)arg)->status = r->status;
 }
 
-static enum http_data_verdict on_told_data(void *arg, const void *data, size_t len)
-{
-    (void)arg;
-    (void)data;
-    (void)len;
-    return HTTP_DATA_TAKEN;
-}
-
 static void on_told(void *arg, int err, const char *why)
 {
     struct telling *t = arg;
@@ -394,37 +387,26 @@ static void on_told(void *arg, int err, const char *why)
 static void tell(struct warm *k, const struct member_record *m, const u8 *body, size_t len)
 {
     struct region *region = k->set->n->region;
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ", at[ADDR_TEXT_SIZE];
-    char url[ADDR_TEXT_SIZE + 64];
     struct telling *t = calloc(1, sizeof(*t));
-    if (!t || mesh_peer_sign(region_mesh(region), &m->key, "POST", PREFETCH_IMAGE_PATH,
-                             header + strlen(header))) {
-        free(t);
+    if (!t) {
         k->refused++;
         return;
     }
-    addr_format(&m->addr, at);
-    snprintf(url, sizeof(url), "%s://%s" PREFETCH_IMAGE_PATH, region_scheme(region), at);
     snprintf(t->name, sizeof(t->name), "%s", m->name);
     t->of = k;
     t->next = k->tellings;
     k->tellings = t;
-    const char *fields[] = {header};
-    struct http_transfer_options opt = {
+    const struct region_to to = {.key = &m->key, .addr = &m->addr, .path = PREFETCH_IMAGE_PATH};
+    const struct http_transfer_options opt = {
         .method = "POST",
-        .url = url,
-        .fields = fields,
-        .n_fields = 1,
         .body = body,
         .body_len = len,
-        .ca_file = region_ca(region),
-        .any_name = region_ca(region) != NULL,
         .connect_timeout_ms = TIMEOUT_MS,
         .head_timeout_ms = TIMEOUT_MS,
-        .on = {.head = on_told_head, .data = on_told_data, .end = on_told},
+        .on = {.head = on_told_head, .end = on_told},
         .arg = t,
     };
-    if (http_transfer_start(k->set->n->client, &opt, &t->transfer))
+    if (region_ask(region, k->set->n->client, &to, &opt, &t->transfer))
         k->refused++;
 }
 

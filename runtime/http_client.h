@@ -27,13 +27,16 @@ struct http_response {
 /* First field of that name (any case), NULL when absent. Borrowed as the response is. */
 const char *http_response_field(const struct http_response *r, const char *name);
 
+#define HTTP_IGNORED_BYTES (64 * KIB)
+
 enum http_data_verdict { HTTP_DATA_TAKEN, HTTP_DATA_PAUSE };
 
 struct http_transfer_events {
     /* The final response's head (not 1xx). Once, before any data. `r` is borrowed for the call. */
     void (*head)(void *arg, const struct http_response *r);
     /* Some of the body. HTTP_DATA_PAUSE: nothing of it was taken; the same bytes (perhaps more)
-     * come again after http_transfer_resume(). */
+     * come again after http_transfer_resume(). NULL: nobody wants it; one of more than
+     * HTTP_IGNORED_BYTES ends with ERR_TOOBIG. */
     enum http_data_verdict (*data)(void *arg, const void *data, size_t len);
     /* The end, once, and the last callback; the transfer is freed after it. err 0: the whole body
      * came; one that has neither length nor chunks ends where the connection does, and whether that

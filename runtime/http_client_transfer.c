@@ -111,7 +111,10 @@ static size_t on_body(char *data, size_t size, size_t len, void *arg)
         http_client_queue(t->client, t);
         return CURL_WRITEFUNC_PAUSE;
     }
-    if (t->on.data(t->arg, data, len) == HTTP_DATA_PAUSE) {
+    if (!t->on.data) {
+        if (t->received + len > HTTP_IGNORED_BYTES)
+            return (size_t)break_off(t, ERR_TOOBIG, "it answers with more than anybody wants");
+    } else if (t->on.data(t->arg, data, len) == HTTP_DATA_PAUSE) {
         t->paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
@@ -496,7 +499,7 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
     int err;
 
     assert(out != NULL && opt->url != NULL && !c->closing);
-    assert(opt->on.head != NULL && opt->on.data != NULL && opt->on.end != NULL);
+    assert(opt->on.head != NULL && opt->on.end != NULL);
     assert((opt->body == NULL && opt->upload == NULL) || opt->method != NULL); /* a GET has none */
     assert(opt->body == NULL || opt->upload == NULL);
     assert(!opt->any_name || opt->ca_file != NULL); /* or anybody's certificate would do */

@@ -9,6 +9,7 @@
 #include "proto/prefetch.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/region_ask.h"
 #include "tracker/tracker_internal.h"
 
 #define USERS      4096
@@ -151,14 +152,6 @@ static void on_head(void *arg, const struct http_response *r)
     ((struct telling *)arg)->status = r->status;
 }
 
-static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
-{
-    (void)arg;
-    (void)data;
-    (void)len;
-    return HTTP_DATA_TAKEN;
-}
-
 static void on_end(void *arg, int err, const char *why)
 {
     struct telling *k = arg;
@@ -171,15 +164,9 @@ static void on_end(void *arg, int err, const char *why)
 static void tell(struct prefetches *p, const struct pick_candidate *c, const u8 *body, size_t len)
 {
     struct region *region = regions_at(p->t->regions, c->region_index);
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ", at[ADDR_TEXT_SIZE];
-    char url[ADDR_TEXT_SIZE + 64];
-    struct telling *k = NULL;
-    if (mesh_peer_sign(region_mesh(region), &c->key, "POST", PREFETCH_PATH,
-                       header + strlen(header)) ||
-        !(k = calloc(1, sizeof(*k))))
+    struct telling *k = calloc(1, sizeof(*k));
+    if (!k)
         return;
-    addr_format(&c->addr, at);
-    snprintf(url, sizeof(url), "%s://%s" PREFETCH_PATH, region_scheme(region), at);
     snprintf(k->name, sizeof(k->name), "%s", c->name);
     k->set = p;
     k->at = &p->first;
@@ -188,22 +175,17 @@ static void tell(struct prefetches *p, const struct pick_candidate *c, const u8 
         k->next->at = &k->next;
     p->first = k;
     p->running++;
-    const char *fields[] = {header};
-    struct http_transfer_options opt = {
+    const struct region_to to = {.key = &c->key, .addr = &c->addr, .path = PREFETCH_PATH};
+    const struct http_transfer_options opt = {
         .method = "POST",
-        .url = url,
-        .fields = fields,
-        .n_fields = 1,
         .body = body,
         .body_len = len,
-        .ca_file = region_ca(region),
-        .any_name = region_ca(region) != NULL,
         .connect_timeout_ms = TIMEOUT_MS,
         .head_timeout_ms = TIMEOUT_MS,
-        .on = {.head = on_head, .data = on_data, .end = on_end},
+        .on = {.head = on_head, .end = on_end},
         .arg = k,
     };
-    if (http_transfer_start(p->t->client, &opt, &k->transfer))
+    if (region_ask(region, p->t->client, &to, &opt, &k->transfer))
         over(k);
     else
         ++*p->ordered;

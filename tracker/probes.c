@@ -67,14 +67,6 @@ static void on_head(void *arg, const struct http_response *r)
     k->off_ms = (i64)timegm(&tm) * 1000 - (i64)wall_ms();
 }
 
-static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
-{
-    (void)arg;
-    (void)data;
-    (void)len;
-    return HTTP_DATA_TAKEN;
-}
-
 static void on_end(void *arg, int err, const char *why)
 {
     struct probe *k = arg;
@@ -115,7 +107,7 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .head_timeout_ms = HEAD_TIMEOUT_MS,
         .stall_timeout_ms = HEAD_TIMEOUT_MS,
-        .on = {.head = on_head, .data = on_data, .end = on_end},
+        .on = {.head = on_head, .end = on_end},
         .arg = k,
     };
     int rc = http_transfer_start(p->client, &opt, &k->transfer);

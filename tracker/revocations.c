@@ -10,6 +10,7 @@
 #include "proto/revoke.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/region_ask.h"
 #include "tracker/tracker_internal.h"
 
 #define TICK_MS      250
@@ -83,14 +84,6 @@ static void on_head(void *arg, const struct http_response *a)
     k->status = a->status;
 }
 
-static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
-{
-    (void)arg;
-    (void)data;
-    (void)len;
-    return HTTP_DATA_TAKEN;
-}
-
 static void on_end(void *arg, int err, const char *why)
 {
     struct told *k = arg;
@@ -121,36 +114,26 @@ static size_t message(const struct revocations *r, const struct told *k, u8 out[
 
 static bool tell(struct revocations *r, struct region *region, const struct member_record *m)
 {
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ", at[ADDR_TEXT_SIZE];
-    char url[ADDR_TEXT_SIZE + 64];
     u8 body[REVOKE_BYTES_MAX];
     struct told *k = told_of(r, m);
     if (!k || k->transfer || uv_now(r->t->loop) < k->due_ms)
         return false;
     size_t len = message(r, k, body);
-    if (len == 0 || mesh_peer_sign(region_mesh(region), &m->key, "POST", REVOKE_PATH,
-                                   header + strlen(header)) != 0)
+    if (len == 0)
         return false;
-    addr_format(&m->addr, at);
-    snprintf(url, sizeof(url), "%s://%s" REVOKE_PATH, region_scheme(region), at);
-    const char *fields[] = {header};
-    struct http_transfer_options opt = {
+    const struct region_to to = {.key = &m->key, .addr = &m->addr, .path = REVOKE_PATH};
+    const struct http_transfer_options opt = {
         .method = "POST",
-        .url = url,
-        .fields = fields,
-        .n_fields = 1,
         .body = body,
         .body_len = len,
-        .ca_file = region_ca(region),
-        .any_name = region_ca(region) != NULL,
         .connect_timeout_ms = TIMEOUT_MS,
         .head_timeout_ms = TIMEOUT_MS,
-        .on = {.head = on_head, .data = on_data, .end = on_end},
+        .on = {.head = on_head, .end = on_end},
         .arg = k,
     };
     k->telling = r->number;
     k->status = 0;
-    return http_transfer_start(r->t->client, &opt, &k->transfer) == 0;
+    return region_ask(region, r->t->client, &to, &opt, &k->transfer) == 0;
 }
 
 size_t revocations_send(struct revocations *r)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "runtime/region_ask.h"
 #include "tracker/tracker_internal.h"
 
 #define PATH         "/mesh/v1/watch"
@@ -104,19 +105,8 @@ static void on_end(void *arg, int err, const char *why)
 
 static void dial(struct watch *k, struct region *region, const struct member_record *m)
 {
-    char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ", at[ADDR_TEXT_SIZE];
-    char url[ADDR_TEXT_SIZE + 64];
-    if (mesh_peer_sign(region_mesh(region), &m->key, "GET", PATH, header + strlen(header)) != 0)
-        return;
-    addr_format(&m->addr, at);
-    snprintf(url, sizeof(url), "%s://%s" PATH, region_scheme(region), at);
-    const char *fields[] = {header};
-    struct http_transfer_options opt = {
-        .url = url,
-        .fields = fields,
-        .n_fields = 1,
-        .ca_file = region_ca(region),
-        .any_name = region_ca(region) != NULL,
+    const struct region_to to = {.key = &m->key, .addr = &m->addr, .path = PATH};
+    const struct http_transfer_options opt = {
         .connect_timeout_ms = CONNECT_MS,
         .head_timeout_ms = CONNECT_MS,
         .stall_timeout_ms = SILENCE_MS,
@@ -124,7 +114,7 @@ static void dial(struct watch *k, struct region *region, const struct member_rec
         .arg = k,
     };
     k->status = 0;
-    if (http_transfer_start(k->set->t->client, &opt, &k->transfer) != 0)
+    if (region_ask(region, k->set->t->client, &to, &opt, &k->transfer) != 0)
         k->transfer = NULL;
     region_kick(region);
 }

@@ -356,6 +356,42 @@ static void slow_bodies_are_borne(void **state)
     fetch_free(&f);
 }
 
+static void never_end(struct raw_peer *p)
+{
+    static char some[4096];
+
+    memset(some, 'x', sizeof(some) - 1);
+    raw_request(p);
+    raw_say(p, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    while (raw_say(p, some))
+        ;
+}
+
+static void expect_unwanted(void (*script)(struct raw_peer *p), int err)
+{
+    struct http_transfer_options opt;
+    struct fetch f = {0};
+    char url[256];
+
+    begin(script);
+    opt = options(&f, url, NULL);
+    opt.on.data = NULL;
+    fetch_start_with(&f, &opt);
+    run_until(&f.ended);
+    assert_int_equal(f.err, err);
+    assert_int_equal(f.status, 200);
+    end();
+    fetch_free(&f);
+}
+
+/* Who wants the head alone need not take a body, and is not kept by one that has no end. */
+static void unwanted_bodies_end(void **state)
+{
+    (void)state;
+    expect_unwanted(say_hello, 0);
+    expect_unwanted(never_end, ERR_TOOBIG);
+}
+
 /* Pauses -------------------------------------------------------------------------------------- */
 
 #define LARGE (8u << 20)
@@ -522,6 +558,7 @@ int main(void)
         cmocka_unit_test(addresses_are_judged),
         cmocka_unit_test(late_answers_are_given_up),
         cmocka_unit_test(slow_bodies_are_borne),
+        cmocka_unit_test(unwanted_bodies_end),
         cmocka_unit_test(paused_bytes_come_again),
         cmocka_unit_test(fast_bodies_leave_the_loop_free),
         cmocka_unit_test(pauses_do_not_time_out),
