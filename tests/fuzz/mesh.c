@@ -4,21 +4,9 @@
  * The input is a row of steps: what is done (one byte), a length (two), and as many bytes. Whatever
  * comes, the mesh goes on, what it sends is within bounds, and the member keeps its name and place.
  */
-#include <sodium.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "proto/mesh.h"
-
-#define MS 1000000ull
+#include "tests/fuzz/mesh_met.h"
 
 enum step { SAY, SAY_STRANGE, ASK, ASK_STRANGE, ANSWER, WAIT, STEPS };
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 struct rig {
     struct inventory_pool *pool;
@@ -33,42 +21,6 @@ struct rig {
     } talks[64];
     size_t n_talks;
 };
-
-static u8 *buf, *answer; /* LIMIT_TALK_BYTES each */
-static const struct seal_key KEY = {{1, 2, 3}};
-
-static struct mesh_options options(u8 number, struct inventory_pool *pool)
-{
-    return (struct mesh_options){
-        .self = {.addr = addr_v4(10, 0, 0, number, 5000),
-                 .role = MEMBER_NODE,
-                 .can_fetch = true,
-                 .name = number == 1 ? "node-0" : "node-1",
-                 .region = "office",
-                 .rack = "rack-0",
-                 .public_url = "https://caches.example.net"},
-        .seed = {number},
-        .boot_epoch = 1000,
-        .inventory_epoch = 1000,
-        .keys = &KEY,
-        .n_keys = 1,
-        .pool = pool,
-        .rng_seed = number,
-        .clear = true,
-        .now_ns = 1000 * MS,
-    };
-}
-
-static struct seal *voice(const struct node_key *key)
-{
-    const struct seal_options opt = {.self = *key, .epoch = 1000, .clear = true, .seed = 5};
-    struct seal *s = NULL;
-    must(seal_new(&s, &opt) == 0 && seal_set_keys(s, &KEY, 1) == 0);
-    for (int i = 0; i < 20; i++) /* ahead of what the member itself said */
-        for (enum seal_lane lane = 0; lane < SEAL_LANE_COUNT; lane++)
-            seal_close(s, lane, WIRE_VERSION, NULL, 0, buf);
-    return s;
-}
 
 /* What the mesh wants to say and hear. */
 static void drain(struct rig *r)
@@ -96,36 +48,16 @@ static void drain(struct rig *r)
     abort(); /* it never ends */
 }
 
-/* A mesh that has met one member by its first talk. */
 static void start(struct rig *r)
 {
-    struct inventory_pool *pool = NULL;
-    struct mesh *member = NULL;
-    struct addr to, seed = addr_v4(10, 0, 0, 1, 5000);
-    u32 id;
-    size_t len, answer_len;
-    r->now_ns = 1000 * MS;
-    must(inventory_pool_new(&r->pool, 1) == 0 && inventory_pool_new(&pool, 1) == 0);
-    struct mesh_options opt = options(1, r->pool), other = options(2, pool);
-    must(mesh_new(&r->m, &opt) == 0 && mesh_new(&member, &other) == 0);
-    must(mesh_seed(member, &seed) == 0);
-    r->member = *mesh_key(member);
-    r->member_addr = other.self.addr;
+    struct met met = meet();
+    r->pool = met.pool;
+    r->m = met.m;
+    r->member = met.member;
+    r->member_addr = met.addr;
+    r->now_ns = met.now_ns;
     r->as_member = voice(&r->member);
     r->as_stranger = voice(&(struct node_key){{0x77}});
-    bool met = false;
-    for (u64 t = 0; t < 100 && !met; t++) {
-        mesh_expire(member, r->now_ns);
-        while (mesh_dial(member, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
-            must(mesh_answer(r->m, &r->member_addr, buf, len, answer, LIMIT_TALK_BYTES, &answer_len,
-                             r->now_ns) == 0);
-            met = true;
-        }
-        r->now_ns += 100 * MS;
-    }
-    must(met && member_count(mesh_member(r->m), MEMBER_ALIVE) == 2);
-    mesh_del(member);
-    inventory_pool_del(pool);
 }
 
 static void say(struct rig *r, struct seal *s, const uint8_t *data, size_t len)

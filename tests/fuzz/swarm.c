@@ -3,26 +3,13 @@
  *
  * The input is a row of steps: what is done (one byte), an argument (one), a length (one), and as
  * many bytes, which are the fields of a message. */
-#include <sodium.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "proto/mesh.h"
 #include "proto/message.h"
+#include "tests/fuzz/mesh_met.h"
 
-#define MS   1000000ull
 #define SIZE (9 * 256 * KIB + 5)
 
 enum { SAY, JOIN, LEAVE, SEED, HAVE, LOST, COMPLETE, REGISTRY, SERVE, SERVED, ANSWER, WAIT, OPS };
 
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
-
-static u8 *buf, *answer; /* LIMIT_TALK_BYTES each */
-static const struct seal_key KEY = {{1, 2, 3}};
 static const struct digest LAYER = {.alg = DIGEST_SHA256, .bytes = {9, 8, 7, 6, 5, 4, 3, 2}};
 
 struct rig {
@@ -35,60 +22,15 @@ struct rig {
     u32 request, serve;
 };
 
-static struct mesh_options options(u8 number, struct inventory_pool *pool)
-{
-    return (struct mesh_options){
-        .self = {.addr = addr_v4(10, 0, 0, number, 5000),
-                 .role = MEMBER_NODE,
-                 .can_fetch = true,
-                 .name = number == 1 ? "node-0" : "node-1",
-                 .region = "office",
-                 .rack = "rack-0",
-                 .public_url = "https://caches.example.net"},
-        .seed = {number},
-        .boot_epoch = 1000,
-        .inventory_epoch = 1000,
-        .keys = &KEY,
-        .n_keys = 1,
-        .pool = pool,
-        .rng_seed = number,
-        .clear = true,
-        .now_ns = 1000 * MS,
-    };
-}
-
-/* A mesh that knows one member, whose voice is ours. */
 static void start(struct rig *r)
 {
-    struct inventory_pool *pool = NULL;
-    struct mesh *member = NULL;
-    struct addr to, seed = addr_v4(10, 0, 0, 1, 5000);
-    u32 id;
-    size_t len, answer_len;
-    r->now_ns = 1000 * MS;
-    must(inventory_pool_new(&r->pool, 1) == 0 && inventory_pool_new(&pool, 1) == 0);
-    struct mesh_options opt = options(1, r->pool), other = options(2, pool);
-    must(mesh_new(&r->m, &opt) == 0 && mesh_new(&member, &other) == 0);
-    must(mesh_seed(member, &seed) == 0);
-    r->member = *mesh_key(member);
-    r->addr = other.self.addr;
-    bool met = false;
-    for (u64 t = 0; t < 100 && !met; t++) {
-        mesh_expire(member, r->now_ns);
-        while (mesh_dial(member, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
-            must(mesh_answer(r->m, &r->addr, buf, len, answer, LIMIT_TALK_BYTES, &answer_len,
-                             r->now_ns) == 0);
-            met = true;
-        }
-        r->now_ns += 100 * MS;
-    }
-    must(met);
-    mesh_del(member);
-    inventory_pool_del(pool);
-    const struct seal_options voice = {.self = r->member, .epoch = 1000, .clear = true, .seed = 5};
-    must(seal_new(&r->as_member, &voice) == 0 && seal_set_keys(r->as_member, &KEY, 1) == 0);
-    for (int i = 0; i < 20; i++) /* ahead of what the member itself said */
-        seal_close(r->as_member, SEAL_DATAGRAM, WIRE_VERSION, NULL, 0, buf);
+    struct met met = meet();
+    r->pool = met.pool;
+    r->m = met.m;
+    r->member = met.member;
+    r->addr = met.addr;
+    r->now_ns = met.now_ns;
+    r->as_member = voice(&r->member);
 }
 
 static void drain(struct rig *r)

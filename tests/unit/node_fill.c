@@ -1,54 +1,13 @@
 /* node_fill.c - tests of node/fill.h: one fetch for all who wait, and what becomes of wrong bytes.
  * Whose right is asked: node_fill_rights.c. Broken-off fetches: node_fill_resume.c. No room:
  * node_fill_through.c. The end of a node: node_fill_stop.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "proto/limits.h"
 #include "store/hash.h"
-#include "support/rig.h"
-
-#define CAPACITY (256 * MIB)
-
-/* What the scripted registry has. Set before a request can come. */
-static struct layer layer;
-static struct rig rig;
-static struct server *registry;
-
-static void begin(server_script script, size_t layer_bytes)
-{
-    rig_open(&rig, CAPACITY);
-    layer_make(&layer, layer_bytes, 1);
-    registry = server_new(script, NULL, NULL);
-    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
-}
-
-static void finish(void)
-{
-    rig_close(&rig);
-    server_del(registry);
-    layer_free(&layer);
-}
+#include "tests/unit/fill_fixture.h"
 
 static bool stored(void *arg)
 {
     (void)arg;
     return rig_holds(&rig, &layer);
-}
-
-static bool asked(void *arg)
-{
-    return server_count(registry) >= *(const unsigned *)arg;
-}
-
-static void wait_asked(unsigned n)
-{
-    rig_wait(&rig, asked, &n);
 }
 
 static bool over(void *arg)
@@ -63,24 +22,6 @@ static void wait_over(struct client *c)
 }
 
 /* --- one fetch for all ------------------------------------------------------------------------ */
-
-/* The head, half of the body; then it waits for gate 0. */
-static void script_half(struct server_peer *p, const struct server_request *r, void *arg)
-{
-    (void)r;
-    (void)arg;
-    size_t half = layer.len / 2;
-    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
-    say_bytes(p, layer.data, half);
-    wait_gate(p, 0);
-    say_bytes(p, layer.data + half, layer.len - half);
-}
-
-static void script_layer(struct server_peer *p, const struct server_request *r, void *arg)
-{
-    (void)arg;
-    say_layer(p, r, &layer, SIZE_MAX);
-}
 
 static void test_many_clients_one_get(void **state)
 {

@@ -1,34 +1,8 @@
 /* node_fill_crowd.c - tests of node/fill.h: readers that are served from the file while it is
  * written, and what becomes of the descriptor that was lent to them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "proto/limits.h"
-#include "support/rig.h"
-
-static struct layer layer;
-static struct rig rig;
-static struct server *registry;
-
-static void begin(server_script script, size_t layer_bytes)
-{
-    rig_open(&rig, 256 * MIB);
-    layer_make(&layer, layer_bytes, 1);
-    registry = server_new(script, NULL, NULL);
-    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
-}
-
-static void finish(void)
-{
-    rig_close(&rig);
-    server_del(registry);
-    layer_free(&layer);
-}
+#include "tests/unit/fill_fixture.h"
 
 /* Half of the layer at once; gate 0 lets out a little more, gate 1 the rest. */
 #define LITTLE 1000

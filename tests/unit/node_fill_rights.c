@@ -1,52 +1,6 @@
 /* node_fill_rights.c - tests of node/fill.h: with whose right a blob is asked for, to whom a
  * refusal goes, and what callbacks may do. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "proto/limits.h"
-#include "support/rig.h"
-
-#define CAPACITY (256 * MIB)
-
-static struct layer layer;
-static struct rig rig;
-static struct server *registry;
-
-static void begin(server_script script, size_t layer_bytes)
-{
-    rig_open(&rig, CAPACITY);
-    layer_make(&layer, layer_bytes, 1);
-    registry = server_new(script, NULL, NULL);
-    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
-}
-
-static void finish(void)
-{
-    rig_close(&rig);
-    server_del(registry);
-    layer_free(&layer);
-}
-
-static bool asked(void *arg)
-{
-    return server_count(registry) >= *(const unsigned *)arg;
-}
-
-static void wait_asked(unsigned n)
-{
-    rig_wait(&rig, asked, &n);
-}
-
-static void script_layer(struct server_peer *p, const struct server_request *r, void *arg)
-{
-    (void)arg;
-    say_layer(p, r, &layer, SIZE_MAX);
-}
+#include "tests/unit/fill_fixture.h"
 
 /* --- whose right ------------------------------------------------------------------------------ */
 

@@ -1,58 +1,13 @@
 /* node_fill_stop.c - tests of node/fill.h: what becomes of fetches when the node ends. What is
  * verified is stored, what is on its way is kept as a partial. */
 #include <semaphore.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
-#include <cmocka.h>
-
 #include "node/fill_internal.h"
-#include "support/rig.h"
+#include "tests/unit/fill_fixture.h"
 
-#define CAPACITY     (256 * MIB)
 #define DISK_THREADS 2 /* of the rig */
-
-static struct layer layer;
-static struct rig rig;
-static struct server *registry;
-
-static void begin(server_script script, size_t layer_bytes)
-{
-    rig_open(&rig, CAPACITY);
-    layer_make(&layer, layer_bytes, 1);
-    registry = server_new(script, NULL, NULL);
-    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
-}
-
-static void finish(void)
-{
-    rig_close(&rig);
-    server_del(registry);
-    layer_free(&layer);
-}
-
-/* The head, half of the body; then it waits for gate 0. */
-static void script_half(struct server_peer *p, const struct server_request *r, void *arg)
-{
-    (void)r;
-    (void)arg;
-    size_t half = layer.len / 2;
-    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
-    say_bytes(p, layer.data, half);
-    wait_gate(p, 0);
-    say_bytes(p, layer.data + half, layer.len - half);
-}
-
-static void script_layer(struct server_peer *p, const struct server_request *r, void *arg)
-{
-    (void)arg;
-    say_layer(p, r, &layer, SIZE_MAX);
-}
 
 static void test_stop_cuts_and_keeps(void **state)
 {
