@@ -9,22 +9,18 @@ import socket
 import threading
 
 
-class Balancer:
-    """`servers`: "host:port" texts, to be changed at will."""
+class Front:
+    """An address before `servers`: "host:port" texts, to be changed at will. A subclass serves."""
 
     def __init__(self, stage, servers=(), host="127.0.0.1"):
         self.servers = list(servers)
-        self.taken = {}  # server: connections
         self._turn = 0
         self._lock = threading.Lock()
         self._listener = socket.create_server((host, 0), backlog=256)
         self.host = f"{host}:{self._listener.getsockname()[1]}"
         self.url = f"http://{self.host}"
         threading.Thread(target=self._accept, daemon=True).start()
-        stage.defer(self.close)
-
-    def close(self):
-        self._listener.close()
+        stage.defer(self._listener.close)
 
     def _accept(self):
         while True:
@@ -34,16 +30,29 @@ class Balancer:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _connect(self):
+    def _order(self):
+        """All servers, whose turn it is first."""
         with self._lock:
-            start = self._turn
             self._turn += 1
             servers = list(self.servers)
-        for i in range(len(servers)):
-            server = servers[(start + i) % len(servers)]
-            host, port = server.rsplit(":", 1)
+        at = self._turn % max(1, len(servers))
+        return servers[at:] + servers[:at]
+
+
+def connect(server):
+    host, port = server.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=2)
+
+
+class Balancer(Front):
+    def __init__(self, stage, servers=(), host="127.0.0.1"):
+        self.taken = {}  # server: connections
+        super().__init__(stage, servers, host)
+
+    def _connect(self):
+        for server in self._order():
             try:
-                there = socket.create_connection((host, int(port)), timeout=2)
+                there = connect(server)
             except OSError:
                 continue
             with self._lock:

@@ -7,38 +7,15 @@ FIN. Anything else (an upload, a login) is passed on once. One request per conne
 and to a client as many as it likes.
 """
 
-import socket
-import threading
+from . import balancer
 
 HEAD_MAX = 1 << 16
 
 
-class Retrying:
+class Retrying(balancer.Front):
     def __init__(self, stage, servers=(), host="127.0.0.1"):
-        self.servers = list(servers)  # "host:port"; may be changed
         self.repeated = 0
-        self._turn = 0
-        self._lock = threading.Lock()
-        self._listener = socket.create_server((host, 0), backlog=256)
-        self.host = f"{host}:{self._listener.getsockname()[1]}"
-        self.url = f"http://{self.host}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        stage.defer(self._listener.close)
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _order(self):
-        with self._lock:
-            self._turn += 1
-            servers = list(self.servers)
-        at = self._turn % max(1, len(servers))
-        return servers[at:] + servers[:at]
+        super().__init__(stage, servers, host)
 
     def _serve(self, client):
         with client:
@@ -58,9 +35,8 @@ class Retrying:
         """One request and its answer. Returns what came behind the request; None: no more."""
         tries = self._order() * (3 if asked.repeatable else 1)
         for i, server in enumerate(tries):
-            host, port = server.rsplit(":", 1)
             try:
-                there = socket.create_connection((host, int(port)), timeout=2)
+                there = balancer.connect(server)
             except OSError:
                 continue
             there.settimeout(None)
