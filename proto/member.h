@@ -77,7 +77,8 @@ struct member_record {
  */
 struct member_timing {
     u64 probe_interval_ns;    /* [500 ms] */
-    u64 probe_timeout_min_ns; /* [50 ms]; the timeout is 4 times the p99 round trip within these */
+    u64 probe_timeout_min_ns; /* [50 ms]; the timeout is 4 times the p99 round trip of all, or that
+                                 of the one that is asked, within these */
     u64 probe_timeout_max_ns; /* [250 ms] */
     u64 gossip_interval_ns;   /* [200 ms] */
     u64 sync_interval_ns;   /* [30 s] a stream exchange of all records with one member, at random */

@@ -62,7 +62,8 @@ static void pace_add(struct member *m, u64 rtt_ns)
         m->n_pace = PACE_SAMPLES;
 }
 
-static u64 probe_timeout(const struct member *m)
+/* For anybody: by the pace of all. */
+static u64 common_timeout(const struct member *m)
 {
     unsigned n = m->n_pace < PACE_SAMPLES ? m->n_pace : PACE_SAMPLES;
     const struct member_timing *t = &m->timing;
@@ -76,6 +77,19 @@ static u64 probe_timeout(const struct member *m)
     if (timeout < t->probe_timeout_min_ns)
         return t->probe_timeout_min_ns;
     return timeout < t->probe_timeout_max_ns ? timeout : t->probe_timeout_max_ns;
+}
+
+/* Most are near, and a few may be far: a tracker is at the centre. What the pace of the near says
+ * is too short for these, and an answer that comes too late teaches nothing. */
+static u64 probe_timeout(const struct member *m, const struct peer *p)
+{
+    u64 timeout = common_timeout(m), longest = m->timing.probe_timeout_max_ns;
+    u64 own = PACE_FACTOR * 1000ull * p->rtt_us;
+    if (p->rtt_us == 0 && (p->probe_fails > 0 || p->rec.role == MEMBER_TRACKER))
+        return longest; /* nobody knows how far it is */
+    if (own < timeout)
+        return timeout;
+    return own < longest ? own : longest;
 }
 
 /* A round trip that none of our pauses fell into. */
@@ -146,7 +160,7 @@ static struct probe *probe_start(struct member *m, struct peer *p, bool check)
     if (m->n_probes == PROBES_MAX)
         return NULL;
     struct probe *q = &m->probes[m->n_probes++];
-    u64 timeout = probe_timeout(m) * (m->health + 1);
+    u64 timeout = probe_timeout(m, p) * (m->health + 1);
     u64 longest = m->timing.probe_interval_ns * (m->health + 1);
     u64 whole = timeout * (1 + INDIRECT_PHASE);
     *q = (struct probe){.seq = rng_u64(&m->rng), .word = peer_word(p), .addr = p->rec.addr};

@@ -20,6 +20,7 @@ struct cluster_node {
     struct member *m;
     struct node_key key;
     u64 paused_until_ns, timer_ns;
+    u64 far_ns; /* more than the others, one way */
     u64 bytes_out, datagrams_out, talk_bytes;
     int side; /* of a partition */
     u64 events[16];
@@ -129,9 +130,10 @@ static inline bool cluster_reaches(struct cluster *c, u32 from, u32 to)
     return !c->pass || c->pass(c, from, to);
 }
 
-static inline u64 cluster_delay(struct cluster *c)
+static inline u64 cluster_delay(struct cluster *c, u32 from, u32 to)
 {
-    return c->latency_ns / 2 + rng_below(&c->rng, c->latency_ns);
+    u64 far_ns = c->node[from].far_ns + (to < c->n ? c->node[to].far_ns : 0);
+    return far_ns + c->latency_ns / 2 + rng_below(&c->rng, c->latency_ns);
 }
 
 static inline void cluster_datagram(struct cluster *c, u32 from, u32 to, const u8 *buf, size_t len)
@@ -143,7 +145,7 @@ static inline void cluster_datagram(struct cluster *c, u32 from, u32 to, const u
     u8 *copy = malloc(len);
     assert(copy);
     memcpy(copy, buf, len);
-    cluster_push(c, (struct cluster_event){.at_ns = c->now_ns + cluster_delay(c),
+    cluster_push(c, (struct cluster_event){.at_ns = c->now_ns + cluster_delay(c, from, to),
                                            .what = CLUSTER_DATAGRAM,
                                            .from = from,
                                            .to = to,
@@ -158,7 +160,8 @@ static inline void cluster_talk(struct cluster *c, enum cluster_what what, u32 f
     assert(copy);
     memcpy(copy, buf, len);
     c->node[from].talk_bytes += len;
-    u64 wait_ns = err ? CLUSTER_SECOND : (what == CLUSTER_REQUEST ? 3 : 1) * cluster_delay(c);
+    u64 wait_ns =
+        err ? CLUSTER_SECOND : (what == CLUSTER_REQUEST ? 3 : 1) * cluster_delay(c, from, to);
     cluster_push(c, (struct cluster_event){.at_ns = c->now_ns + wait_ns,
                                            .what = what,
                                            .from = from,

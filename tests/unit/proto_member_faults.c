@@ -70,6 +70,31 @@ static bool not_between_0_and_1(struct cluster *c, u32 from, u32 to)
     return from + to != 1;
 }
 
+static u64 refuted_by(const struct cluster *c, u32 node)
+{
+    struct member_stats st;
+    member_stats(c->node[node].m, &st);
+    return st.refutations;
+}
+
+/* A hundred stand side by side, and one across an ocean, as a tracker may: what the round trips of
+ * the others teach must not make it a suspect. */
+static void the_far_one_is_not_suspected(void **state)
+{
+    struct cluster c;
+    (void)state;
+    cluster_new(&c, 101, 41);
+    cluster_form(&c, 101);
+    c.node[100].far_ns = 80 * MS;
+    cluster_run(&c, 150 * S); /* everybody has asked it by then */
+    assert_true(cluster_is_whole(&c));
+    u64 before = refuted_by(&c, 100);
+    cluster_run(&c, 120 * S);
+    assert_int_equal(refuted_by(&c, 100), before);
+    assert_int_equal(count(&c, MEMBER_EVENT_DOWN), 0);
+    cluster_del(&c);
+}
+
 static void others_ask_where_we_cannot(void **state)
 {
     bool (*const cut[])(struct cluster *, u32, u32) = {not_0_to_1, not_between_0_and_1};
@@ -394,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loss_kills_nobody),
         cmocka_unit_test(others_ask_where_we_cannot),
+        cmocka_unit_test(the_far_one_is_not_suspected),
         cmocka_unit_test(the_deaf_goes_alone),
         cmocka_unit_test(a_short_stall_kills_nobody),
         cmocka_unit_test(a_long_stall_kills_only_the_stalled),
