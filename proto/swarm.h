@@ -114,8 +114,9 @@ must_use int swarm_seed(struct swarm *s, const struct digest *d, u64 size, u64 n
 void swarm_have(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns);
 /* It is not, after all: its chain was forged. Everybody is told. */
 void swarm_lost(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns);
-/* `k` signed a chain that the digest disproves: neither asked nor believed again for this layer,
- * nor thought of as its home. What came by that chain: swarm_lost(), piece by piece. */
+/* `k` signed a chain that the digest disproves, or is proved to have sent wrong pieces: neither
+ * asked nor believed again for this layer, nor thought of as its home. What came by that chain:
+ * swarm_lost(), piece by piece. */
 void swarm_forged(struct swarm *s, const struct digest *d, const struct node_key *k, u64 now_ns);
 /* The layer is closed on its digest and kept: from now on we seed, until nobody asks any more. */
 void swarm_complete(struct swarm *s, const struct digest *d, u64 now_ns);

@@ -276,7 +276,7 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
                       const struct swarm_lease *told, u64 now_ns)
 {
     struct swarm_home *h = home_of(l);
-    if (!h)
+    if (!h || swarm_is_forger(l, &told->fetcher))
         return;
     u32 rank = swarm_rank_of(l, from), mine = swarm_rank_of(l, &s->self);
     if (rank < SWARM_RANKS) {
@@ -403,6 +403,16 @@ static void query(struct swarm *s, const struct swarm_layer *l, u32 rank)
                        .kind = MSG_QUERY, .layer = l->slot, .word = l->word, .to = l->ranks[rank]});
 }
 
+/* Several say that a fetcher forges, or all do: if that is a lie of theirs, it costs a copy more.
+ */
+static bool is_distrusted(const struct swarm_home *h)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < h->n; i++)
+        n += h->guests[i].distrusts;
+    return n >= DISTRUST || (n > 0 && n == h->n);
+}
+
 /* Is it for us to appoint? A lower rank asks those above first, and does only when they are silent.
  */
 static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
@@ -414,11 +424,7 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return true;
     if (mine == SWARM_RANKS)
         return l->alone;
-    /* Several say that those above forge: a lie of theirs costs one more copy. */
-    u32 distrust = 0;
-    for (u32 i = 0; i < h->n; i++)
-        distrust += h->guests[i].distrusts;
-    if (distrust >= DISTRUST || (distrust > 0 && distrust == h->n))
+    if (is_distrusted(h))
         return true;
     if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS && h->above_heard_ns > 0) {
         h->above_ns = 0;
@@ -478,7 +484,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     }
     h->stuck_ns = !stuck ? 0 : h->stuck_ns ? h->stuck_ns : now_ns;
-    bool seeds_fail = stuck && now_ns - h->stuck_ns > SWARM_STUCK_NS;
+    bool seeds_fail = stuck && (now_ns - h->stuck_ns > SWARM_STUCK_NS || is_distrusted(h));
     if ((swarm_has_seed(s, l) && !seeds_fail) || h->hold_ns > now_ns)
         return;
     u32 mine = swarm_rank_of(l, &s->self), silent = 0;
