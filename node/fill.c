@@ -275,9 +275,12 @@ void fill_refetch(const struct fill *old)
     struct fill_source src = right_view(&old->right);
     fill_hold(f);
     int rc = right_set(&f->right, &src);
+    f->second = true;
+    if (old->to_swarm)
+        f->claimed = old->claimed;
     if (rc)
         fill_fail(f, rc, err_text(rc));
-    else
+    else if (!old->to_swarm || !swarm_open(f))
         fetch_in_order(f);
     fill_release(f);
 }

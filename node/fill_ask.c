@@ -200,7 +200,9 @@ static void read_claims(struct piece_request *r, const char *text)
         peek = in;
         (void)wire_get_array(&peek, 8);
         wire_get_key(&peek, &signer);
-        if (!wire_ok(&peek) || !is_believed(f, &signer)) {
+        bool ours = node_key_equal(&signer, mesh_key(swarm_mesh(f)));
+        if (!wire_ok(&peek) || ours || !is_believed(f, &signer)) {
+            r->excused = true;
             wire_skip(&in);
             continue;
         }
@@ -208,6 +210,7 @@ static void read_claims(struct piece_request *r, const char *text)
             chains_prefer(f->swarm->chains, &signer);
         int rc = chains_read(f->swarm->chains, &in, &r->peer.key, mesh_key(swarm_mesh(f)), &grew);
         grown |= rc == 0 && grew > 0;
+        r->excused |= rc != 0;
     }
     if (grown)
         judge_there(f);
@@ -299,6 +302,7 @@ static enum http_data_verdict take(struct piece_request *r, const u8 *data, size
         struct piece *p = r->piece;
         p->request = r->id;
         p->peer = r->peer.key;
+        p->excused = r->excused;
         size_t n = len < p->len - p->got ? len : (size_t)(p->len - p->got);
         memcpy(p->bytes + p->got, data, n);
         p->got += n;

@@ -23,6 +23,7 @@ struct fill_body {
     struct fill_body *prev, *next;
     u64 pos, end; /* end UINT64_MAX: as far as it goes */
     bool began;   /* it has sent something: the first bytes never wait */
+    bool cut;     /* what it was shown is wrong: its answer ends here */
     void (*wake)(void *arg);
     void *arg;
     struct file_view *view;
@@ -83,7 +84,7 @@ static ssize_t peek(struct body *body, const void **data, size_t max)
 {
     struct fill_body *b = container_of(body, struct fill_body, body);
     struct fill *f = b->fill;
-    if (f->state == FILL_FAILED)
+    if (f->state == FILL_FAILED || b->cut)
         return ERR_IO;
     u64 until = until_of(b);
     if (b->pos >= until) {
@@ -123,7 +124,7 @@ static i64 run(struct body *body, int *fd, u64 *offset)
     struct fill_body *b = container_of(body, struct fill_body, body);
     struct fill *f = b->fill;
     u64 until = until_of(b);
-    if (f->state == FILL_FAILED)
+    if (f->state == FILL_FAILED || b->cut)
         return ERR_IO;
     if (until > f->written)
         until = f->written;
@@ -195,6 +196,19 @@ void bodies_wake(struct fill *f)
     fill_release(f);
 }
 
+void bodies_cut(struct fill *f, u64 from)
+{
+    fill_hold(f);
+    for (struct fill_body *b = f->bodies, *next; b; b = next) {
+        next = b->next;
+        if (b->pos <= from || b->cut)
+            continue;
+        b->cut = true;
+        b->wake(b->arg);
+    }
+    fill_release(f);
+}
+
 void bodies_tick(struct fill *f)
 {
     if (!f->fast || uv_now(f->set->opt.loop) - f->paced_ms <= 2 * CROWD_RUN_MS)
@@ -207,6 +221,8 @@ u64 bodies_slowest(const struct fill *f)
 {
     u64 slowest = UINT64_MAX;
     for (const struct fill_body *b = f->bodies; b; b = b->next) {
+        if (b->cut)
+            continue;
         u64 needs = b->pos < f->written && f->ingest ? f->written : b->pos;
         if (needs < slowest)
             slowest = needs;

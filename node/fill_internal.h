@@ -116,6 +116,8 @@ struct fill {
     bool told;      /* those who waited at first were told */
     bool held_back; /* waiters are not told before the digest is right */
     bool again;     /* wrong bytes: once more, from the registry, when the sinks are idle */
+    bool to_swarm;  /* that is: from others, it was the registry that sent them */
+    bool second;    /* begun again for that: not once more */
 
     /* receiving */
     u64 size;     /* STORE_SIZE_UNKNOWN */
@@ -243,8 +245,9 @@ u64 sink_lag_max(const struct fill *f);
 
 /* fill_body.c */
 void bodies_wake(struct fill *f);
-void bodies_tick(struct fill *f);         /* now and then */
-u64 bodies_slowest(const struct fill *f); /* the ring offset that some reader still needs */
+void bodies_tick(struct fill *f);          /* now and then */
+void bodies_cut(struct fill *f, u64 from); /* who was shown a byte from there on: it was wrong */
+u64 bodies_slowest(const struct fill *f);  /* the ring offset that some reader still needs */
 bool body_can_start(const struct fill *f, u64 first);
 
 /* fill_swarm.c */

@@ -59,9 +59,15 @@ void piece_del(struct piece *p)
 
 static void take_evidence(struct fill *f)
 {
+    struct fill_swarm *s = f->swarm;
     struct chain_evidence e;
-    while (chains_take_evidence(f->swarm->chains, &e))
+    while (chains_take_evidence(s->chains, &e)) {
+        s->forged = true;
         peers_convict_chain(f->set->opt.peers, &f->digest, &e);
+        mesh_swarm_forged(swarm_mesh(f), &f->digest, &e.signer, swarm_now(f));
+    }
+    if (s->forged)
+        s->n_bad = 0; /* honest nodes passed on what that chain vouched for */
 }
 
 /* Trusted bytes of a piece, begun at `in`, gave `out`: who sent others is proved to have. */
@@ -77,6 +83,7 @@ static void convict_by(struct fill *f, u32 number, const u8 *in, const u8 *out)
         }
         s->bad[i] = s->bad[--s->n_bad];
         peers_convict_piece(f->set->opt.peers, &b.peer, &f->digest, b.number);
+        mesh_swarm_forged(swarm_mesh(f), &f->digest, &b.peer, swarm_now(f));
     }
 }
 
@@ -90,17 +97,20 @@ static void convict_bad(struct fill *f)
             convict_by(f, i, steps[0].in, steps[0].out);
 }
 
-/* All that is here is not the layer, or was shown and is not. Once more, from the registry. */
-static void wrong_layer(struct fill *f, const char *why)
+/* All that is here is not the layer. Our way to the registry is at fault: others read it for us. */
+static void wrong_layer(struct fill *f)
 {
+    static const char why[] = "what the registry sent does not have the digest";
     *f->set->corrupt += 1;
-    log_with(LOG_ERROR, "pieces of a layer were wrong: thrown away, the registry is asked",
-             LOG_STR("digest", f->text), LOG_STR("why", why));
-    peers_distrust(f->set->opt.peers, &f->digest);
+    log_with(LOG_ERROR, "the registry sent wrong pieces of a layer: thrown away, peers are asked",
+             LOG_STR("digest", f->text), LOG_STR("upstream", upstream_name(f->right.upstream)),
+             LOG_STR("repository", f->right.repository));
+    if (f->swarm->appointed)
+        mesh_swarm_registry(swarm_mesh(f), &f->digest, SWARM_REGISTRY_REFUSED, 0, swarm_now(f));
     swarm_close(f);
     f->keep_partial = false;
-    f->again = true;
-    if (f->n_bodies > 0)
+    f->again = f->to_swarm = !f->second;
+    if (f->n_bodies > 0 || f->second)
         fill_fail(f, ERR_CORRUPT, why);
 }
 
@@ -186,11 +196,45 @@ static void recheck(struct fill *f)
     for (u32 i = 0; i < s->n; i++) {
         if (s->state[i] != PIECE_HELD || chains_has_fit(s->chains, i))
             continue;
-        s->state[i] = PIECE_THERE; /* what was shown of it stays shown: the last byte waits */
+        s->state[i] = PIECE_DOUBTED; /* what was shown of it stays shown: the last byte waits */
         s->held--;
+        s->forged = true;
+        s->read_from = 0;
         mesh_swarm_lost(swarm_mesh(f), &f->digest, i, swarm_now(f));
     }
     judge_there(f);
+}
+
+static void forget(struct fill *f, u32 number)
+{
+    if (store_ingest_has_piece(f->ingest, number))
+        store_ingest_forget_piece(f->ingest, number);
+    f->swarm->state[number] = PIECE_MISSING;
+    ask_waited(f, number, false);
+}
+
+/* It was shown, and may be wrong: so it is not any more. */
+static void take_back(struct fill *f, u32 number)
+{
+    if (number >= f->swarm->front)
+        return;
+    u64 from = piece_first(f->claimed, number);
+    history_note(f->set->opt.history, &f->digest, "taken back",
+                 "what was shown from piece %" PRIu32 " on: its chain is forged", number);
+    set_front(f, number);
+    bodies_cut(f, from);
+}
+
+void judge_clean(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    u32 first = s->n;
+    for (u32 i = s->n; i-- > 0;)
+        if (s->state[i] == PIECE_DOUBTED) {
+            forget(f, i);
+            first = i;
+        }
+    take_back(f, first);
 }
 
 void judge_doubt(struct fill *f)
@@ -201,6 +245,16 @@ void judge_doubt(struct fill *f)
         origin_decide(f, piece);
 }
 
+/* The chain that it fits was refuted while it was on its way. */
+static void fits_no_more(const struct piece *p)
+{
+    struct fill *f = p->fill;
+    struct fill_swarm *s = f->swarm;
+    s->state[p->number] = p->from == PIECE_OF_REGISTRY ? PIECE_THERE : PIECE_DOUBTED;
+    ask_wait(f, p->request, p->number);
+    judge_there(f);
+}
+
 /* The piece is verified and in the file. */
 static void is_held(struct piece *p)
 {
@@ -208,6 +262,10 @@ static void is_held(struct piece *p)
     struct fill_swarm *s = f->swarm;
     bool from_peer = p->from == PIECE_OF_PEER;
     u64 now = swarm_now(f);
+    if (!chains_has_fit(s->chains, p->number)) {
+        fits_no_more(p);
+        return;
+    }
     s->state[p->number] = PIECE_HELD;
     s->held++;
     s->progress_ns = now;
@@ -300,14 +358,6 @@ static void let_go(struct piece *p, struct fill *f)
     fill_release(f);
 }
 
-static void forget(struct fill *f, u32 number)
-{
-    if (store_ingest_has_piece(f->ingest, number))
-        store_ingest_forget_piece(f->ingest, number);
-    f->swarm->state[number] = PIECE_MISSING;
-    ask_waited(f, number, false);
-}
-
 static void on_written(struct job *j)
 {
     struct piece *p = container_of(j, struct piece, job);
@@ -334,24 +384,38 @@ static void write_piece(struct piece *p)
     submit(p, p->fill->set->opt.disk, write_work, on_written);
 }
 
+/* Were all chains that it was held against refuted meanwhile? */
+static bool is_outdated(const struct piece *p)
+{
+    struct chain_step now[CHAINS_MAX];
+    size_t n = chains_steps(p->fill->swarm->chains, p->number, now);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < p->n_steps; k++)
+            if (memcmp(now[i].in, p->steps[k].in, CHAIN_STATE_MAX) == 0 &&
+                memcmp(now[i].out, p->steps[k].out, CHAIN_STATE_MAX) == 0)
+                return false;
+    return true;
+}
+
 /* It fits none of the chains that reach it. */
 static void mismatch(struct piece *p)
 {
     struct fill *f = p->fill;
     struct fill_swarm *s = f->swarm;
+    if (p->from == PIECE_OF_DISK && is_outdated(p)) {
+        s->state[p->number] = PIECE_DOUBTED;
+        return;
+    }
     if (p->from == PIECE_OF_DISK) {
         forget(f, p->number);
-        if (p->number < s->front && f->n_bodies > 0)
-            wrong_layer(f, "a chain that clients were served by was forged");
-        else if (p->number < s->front)
-            set_front(f, p->number);
+        take_back(f, p->number);
         return;
     }
     s->state[p->number] = PIECE_MISSING;
     history_note(f->set->opt.history, &f->digest, "wrong",
                  "piece %" PRIu32 " fits no chain, asked elsewhere", p->number);
     chains_mismatch(s->chains, p->number, &p->peer);
-    if (s->n_bad < SWARM_BAD_MAX) {
+    if (s->n_bad < SWARM_BAD_MAX && !s->forged && !p->excused) {
         struct bad_piece *b = &s->bad[s->n_bad++];
         *b = (struct bad_piece){.number = p->number, .peer = p->peer};
         memcpy(b->in, p->steps[p->n_steps - 1].in, CHAIN_STATE_MAX);
@@ -390,17 +454,24 @@ void judge_piece(struct piece *p)
     struct fill *f = p->fill;
     struct fill_swarm *s = f->swarm;
     u8 state = s->state[p->number];
-    if (state == PIECE_HELD || state == PIECE_JUDGED || state == PIECE_READ) {
+    if (state == PIECE_HELD || state == PIECE_JUDGED || state == PIECE_READ ||
+        state == PIECE_REREAD) {
         ask_dropped(f, p->request, p->number, state == PIECE_HELD);
         piece_del(p);
         return;
     }
     p->n_steps = chains_steps(s->chains, p->number, p->steps);
-    if (state == PIECE_THERE && p->n_steps == 0) {
+    bool there = state == PIECE_THERE || state == PIECE_DOUBTED;
+    bool better = state == PIECE_DOUBTED && p->from == PIECE_OF_REGISTRY && p->n_steps == 0;
+    /* What clients were shown is judged itself, before it is replaced: were they shown the same? */
+    if (there && !better && (p->n_steps == 0 || p->number < s->front)) {
         ask_wait(f, p->request, p->number);
         piece_del(p);
+        judge_there(f);
         return;
     }
+    if (there)
+        take_back(f, p->number);
     s->state[p->number] = PIECE_JUDGED;
     if (p->n_steps > 0)
         submit(p, f->set->opt.hash, hash_work, on_hashed);
@@ -430,7 +501,8 @@ void judge_there(struct fill *f)
     struct fill_swarm *s = f->swarm;
     for (u32 i = 0; i < s->n && s->reading_back < SWARM_THERE_MAX; i++) {
         struct chain_step steps[CHAINS_MAX];
-        if (s->state[i] != PIECE_THERE || chains_steps(s->chains, i, steps) == 0 ||
+        if ((s->state[i] != PIECE_THERE && s->state[i] != PIECE_DOUBTED) ||
+            chains_steps(s->chains, i, steps) == 0 ||
             !swarm_has_memory(f, piece_bytes(f->claimed, i)))
             continue;
         struct piece *p = piece_new(f, i, PIECE_OF_DISK);
@@ -446,6 +518,35 @@ void judge_there(struct fill *f)
 /* --- what the registry sent ------------------------------------------------------------------ */
 
 static void read_on(struct fill *f);
+
+/* Our own chain does not finish to the digest. Was all of it read by ourselves? Else it went on
+ * from what others claimed, or a former run left. */
+static void wrong_end(struct piece *p)
+{
+    struct fill *f = p->fill;
+    struct fill_swarm *s = f->swarm;
+    if (p->from == PIECE_OF_DISK) {
+        forget(f, p->number);
+        read_on(f);
+        return;
+    }
+    chains_trusted(s->chains, p->number, p->steps[0].in, p->out);
+    if (!chains_begin_anew(s->chains, self_of(f))) {
+        wrong_layer(f);
+        return;
+    }
+    judge_unread(f, p->number);
+    recheck(f);
+}
+
+void judge_unread(struct fill *f, u32 piece)
+{
+    u8 *state = &f->swarm->state[piece];
+    if (*state == PIECE_READ)
+        *state = PIECE_MISSING;
+    else if (*state == PIECE_REREAD)
+        *state = PIECE_DOUBTED;
+}
 
 /* Made our own chain longer. */
 static void on_chained(struct job *j)
@@ -465,7 +566,7 @@ static void on_chained(struct job *j)
     }
     struct chain_step *step = &p->steps[0];
     if (step->last && memcmp(p->out, step->out, CHAIN_STATE_MAX) != 0) {
-        wrong_layer(f, "what was read does not have the digest");
+        wrong_end(p);
         let_go(p, f);
         return;
     }
@@ -475,10 +576,13 @@ static void on_chained(struct job *j)
     memcpy(step->out, p->out, CHAIN_STATE_MAX);
     if (p->from == PIECE_OF_REGISTRY) {
         chains_trusted(s->chains, p->number, step->in, p->out);
+        take_evidence(f);
         convict_by(f, p->number, step->in, p->out);
     }
     chains_fits(s->chains, p->number, step);
     p->fit = 0;
+    if (s->state[p->number] == PIECE_REREAD)
+        s->state[p->number] = PIECE_DOUBTED; /* what is on the disk is judged by these bytes */
     recheck(f);
     if (is_over(f)) {
         let_go(p, f);
@@ -557,8 +661,7 @@ static void read_on(struct fill *f)
             chain_start(p);
             continue;
         }
-        if (s->state[p->number] == PIECE_READ)
-            s->state[p->number] = PIECE_MISSING;
+        judge_unread(f, p->number);
         judge_piece(p); /* there is a gap: another's chain decides */
     }
 }
@@ -570,15 +673,13 @@ static void on_decided(struct job *j)
     f->swarm->deciding = SWARM_NO_PIECE;
     if (!is_over(f)) {
         chains_trusted(f->swarm->chains, p->number, p->steps[0].in, p->out);
+        take_evidence(f);
         convict_by(f, p->number, p->steps[0].in, p->out);
         recheck(f);
     }
     if (!is_over(f)) {
-        struct chain_head heads[CHAINS_MAX];
-        if (chains_heads(f->swarm->chains, heads) == 0 && !f->swarm->appointed)
-            swarm_give_up(f, "the chain that it was verified by is forged");
-        else
-            judge_doubt(f);
+        f->swarm->progress_ns = swarm_now(f); /* another fetcher has its time from now on */
+        judge_doubt(f);
     }
     let_go(p, f);
 }
@@ -601,6 +702,8 @@ void judge_read(struct piece *p)
     }
     if (s->state[p->number] == PIECE_MISSING)
         s->state[p->number] = PIECE_READ;
+    else if (s->state[p->number] == PIECE_DOUBTED)
+        s->state[p->number] = PIECE_REREAD;
     p->next = NULL;
     *s->queue_end = p;
     s->queue_end = &p->next;

@@ -118,6 +118,14 @@ static bool has_ended(const struct fill *f)
     return !f->swarm || f->state > FILL_STREAMING || f->again || f->swarm->leaving;
 }
 
+/* What stands on the disk by a forged chain is read anew, unless another chain tells of it. */
+static bool is_to_read(const struct fill_swarm *s, u32 piece)
+{
+    struct chain_step steps[CHAINS_MAX];
+    return s->state[piece] == PIECE_MISSING ||
+           (s->state[piece] == PIECE_DOUBTED && chains_steps(s->chains, piece, steps) == 0);
+}
+
 /* A whole piece. False: the request is over. */
 static bool piece_whole(struct fill *f)
 {
@@ -133,7 +141,7 @@ static bool piece_whole(struct fill *f)
         origin_close(f);
         return false;
     }
-    if (s->at < s->end && s->state[s->at] == PIECE_MISSING)
+    if (s->at < s->end && is_to_read(s, s->at))
         return true;
     fetch_leave(f);
     origin_go_on(f);
@@ -248,10 +256,10 @@ static bool next_run(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     for (u32 i = s->read_from; i < s->n; i++) {
-        if (s->state[i] != PIECE_MISSING)
+        if (!is_to_read(s, i))
             continue;
         s->at = s->end = i;
-        while (s->end < s->n && s->state[s->end] == PIECE_MISSING)
+        while (s->end < s->n && is_to_read(s, s->end))
             s->end++;
         return true;
     }
@@ -330,6 +338,9 @@ void origin_begin(struct fill *f, u32 from)
     s->yielding = false;
     s->failures = 0;
     s->read_from = from < s->n ? from : s->n;
+    for (u32 i = 0; i < s->read_from; i++)
+        if (s->state[i] == PIECE_DOUBTED) /* others say that they have it, by that chain */
+            s->read_from = i;
     tell(f, SWARM_REGISTRY_WELL, 0);
     origin_go_on(f);
 }
@@ -382,8 +393,7 @@ void origin_close(struct fill *f)
     while (s->queue) {
         struct piece *p = s->queue;
         s->queue = p->next;
-        if (s->state[p->number] == PIECE_READ)
-            s->state[p->number] = PIECE_MISSING;
+        judge_unread(f, p->number);
         piece_del(p);
     }
     s->queue_end = &s->queue;

@@ -264,6 +264,8 @@ static void wrong(struct fill *f, int rc)
             fill_fail(f, rc, err_text(rc));
         return;
     }
+    if (f->set->opt.peers)
+        peers_trust(f->set->opt.peers, &f->digest);
     log_with(LOG_ERROR, "registry sent wrong bytes: thrown away", LOG_STR("digest", f->text),
              LOG_STR("upstream", upstream_name(f->right.upstream)),
              LOG_STR("repository", f->right.repository), LOG_NUM("bytes", f->received));
@@ -324,6 +326,7 @@ static void settle(struct fill *f)
         fill_refetch(f);
     } else if (f->again) {
         f->again = false;
+        f->second = true;
         f->keep_partial = true;
         fetch_start_over(f);
     } else if (f->state == FILL_SOUND && keeps(f) && f->written == f->received && !f->sealed) {

@@ -221,7 +221,7 @@ static bool has_behind_gap(const struct fill *f)
 {
     const struct fill_swarm *s = f->swarm;
     u32 i = 0;
-    while (i < s->n && s->state[i] != PIECE_MISSING)
+    while (i < s->n && s->state[i] != PIECE_MISSING && s->state[i] != PIECE_DOUBTED)
         i++;
     while (i < s->n && s->state[i] == PIECE_MISSING)
         i++;
@@ -241,6 +241,7 @@ void swarm_give_up(struct fill *f, const char *why)
         origin_begin(f, 0);
         return;
     }
+    judge_clean(f);
     swarm_close(f);
     if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
         fill_fail(f, ERR_UNREACHABLE, why);

@@ -3,11 +3,21 @@
  * from the registry when this node is appointed, fill_judge.c verifies and stores pieces.
  *
  *   piece:  MISSING --asked, read--> (a buffer) --hashed: fits--> written --> HELD
- *              ^                        |  no chain reaches it yet --> written --> THERE --+
- *              |                        +--fits none--> thrown away                       |
- *              +--<-- its chain was refuted, or it fits none after all <-- read, hashed <-+
+ *              ^                        |  no chain reaches it yet --> written --> THERE  |
+ *              |                        +--fits none--> thrown away          |     its chain was
+ *              |                                                             |        refuted
+ *              |                 a chain reaches it <------------------------+           |
+ *              |                         | ^                                             v
+ *              +--<-- it fits none <-- read, hashed --> it fits: HELD                 DOUBTED
+ *                                          ^                                             |
+ *                                          +---------------------------------------------+
  *
- * A piece counts only when HELD. Clients are shown the pieces before the first that is not. */
+ * A piece counts only when HELD. Clients are shown the pieces before the first that is not.
+ *
+ * When a chain is refuted, what was held by it alone is in doubt until another chain comes. The
+ * home appoints a new fetcher, who reads all of that and vouches for it, whatever stands on its
+ * disk. So a forged chain costs the region one copy more, and each node at most the piece by which
+ * it decides. */
 #pragma once
 
 #include "node/fill_internal.h"
@@ -24,8 +34,17 @@
 #define SWARM_WAITS_MAX 64                 /* pieces that no chain reaches, with a request open */
 #define SWARM_BAD_MAX   32                 /* wrong pieces remembered until the layer closes */
 
-/* READ: whole, from the registry, waiting to be hashed in order. JUDGED: a job works on it. */
-enum piece_state { PIECE_MISSING, PIECE_READ, PIECE_JUDGED, PIECE_THERE, PIECE_HELD };
+/* READ: whole, from the registry, waiting to be hashed in order; REREAD: likewise, and in doubt on
+ * the disk. JUDGED: a job works on it. */
+enum piece_state {
+    PIECE_MISSING,
+    PIECE_READ,
+    PIECE_JUDGED,
+    PIECE_THERE,
+    PIECE_DOUBTED,
+    PIECE_REREAD,
+    PIECE_HELD
+};
 enum piece_from { PIECE_OF_PEER, PIECE_OF_REGISTRY, PIECE_OF_DISK };
 
 /* A piece in memory. */
@@ -43,6 +62,7 @@ struct piece {
     u8 out[CHAIN_STATE_MAX]; /* what it gave, of the step that fits or the last one tried */
     int fit;                 /* which of the steps; -1: none */
     bool trusted;            /* read from the registry to decide between chains: not kept */
+    bool excused;            /* its sender told of a chain that does not count here */
     int rc;
     struct piece *next;
 };
@@ -58,7 +78,7 @@ struct piece_request {
     struct piece *piece; /* being received */
     u64 started_ns, bytes, ignored;
     unsigned judging; /* whole, and not judged yet */
-    bool answered, started, paused, refused, over;
+    bool answered, started, paused, refused, over, excused;
     enum swarm_outcome verdict;
     const char *why;
 };
@@ -95,6 +115,7 @@ struct fill_swarm {
     struct bad_piece bad[SWARM_BAD_MAX];
     size_t n_bad;
     bool looked_at_bad;
+    bool forged; /* a chain was refuted: who sent what fits none may have believed it */
 
     /* appointed to read from the registry */
     bool appointed, yielding;
@@ -123,8 +144,12 @@ struct piece *piece_new(struct fill *f, u32 number, enum piece_from from); /* NU
 void piece_del(struct piece *p);
 void judge_piece(struct piece *p); /* takes it: whole, from a peer */
 void judge_read(struct piece *p);  /* takes it: whole, from the registry, in order */
-void judge_there(struct fill *f);  /* chains grew: what is on the disk may be judged */
-void judge_doubt(struct fill *f);  /* looks whether chains must be held against the registry */
+/* It was read, and nothing comes of that. */
+void judge_unread(struct fill *f, u32 piece);
+void judge_there(struct fill *f); /* chains grew: what is on the disk may be judged */
+void judge_doubt(struct fill *f); /* looks whether chains must be held against the registry */
+/* What is in doubt is forgotten, and who was shown some of it is cut. */
+void judge_clean(struct fill *f);
 
 /* fill_ask.c */
 void ask_step(struct fill *f, const struct swarm_step *step);

@@ -362,9 +362,15 @@ void peers_convict_chain(struct peers *p, const struct digest *d, const struct c
     hex8(e->claimed, said);
     hex8(e->truth, truth);
     hex8(e->signature.bytes, signature);
-    snprintf(why, sizeof(why),
-             "signed (%s..) that piece %" PRIu32 " gives %s.., it gives %s..: shown by %s",
-             signature, e->piece, said, truth, e->by_close ? "the layer" : "the registry");
+    if (e->by_end)
+        snprintf(why, sizeof(why),
+                 "signed (%s..) that piece %" PRIu32
+                 " gives %s..; from there on the registry's bytes do not give the layer",
+                 signature, e->piece, said);
+    else
+        snprintf(why, sizeof(why),
+                 "signed (%s..) that piece %" PRIu32 " gives %s.., it gives %s..: shown by %s",
+                 signature, e->piece, said, truth, e->by_close ? "the layer" : "the registry");
     convict(p, &e->signer, name, d, why);
 }
 
@@ -387,6 +393,13 @@ void peers_distrust(struct peers *p, const struct digest *d)
     size_t at = p->next_distrusted++ % DISTRUSTED;
     p->distrusted[at].digest = *d;
     p->distrusted[at].until_ns = peers_now_ns(p) + DISTRUSTED_NS;
+}
+
+void peers_trust(struct peers *p, const struct digest *d)
+{
+    for (size_t i = 0; i < DISTRUSTED; i++)
+        if (digest_equal(&p->distrusted[i].digest, d))
+            p->distrusted[i].until_ns = 0;
 }
 
 bool peers_is_distrusted(const struct peers *p, const struct digest *d)

@@ -108,6 +108,8 @@ void peers_convict(struct peers *p, const struct sourcing_peer *peer, const char
 /* Some of the bytes of a layer came from peers, and they were not the layer: its next fetch is from
  * the registry alone. */
 void peers_distrust(struct peers *p, const struct digest *d);
+/* The registry's were not, either: whoever else has it may have the layer. */
+void peers_trust(struct peers *p, const struct digest *d);
 bool peers_is_distrusted(const struct peers *p, const struct digest *d);
 
 /* Layer bytes taken from peers since the start. */

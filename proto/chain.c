@@ -327,11 +327,31 @@ static void set_out(struct chains *c, struct chain *ch)
     chain_drop(ch);
 }
 
+/* It said what another had said, and goes. Another time it is out: else it could return for ever.
+ */
+static void set_back(struct chains *c, struct chain *ch)
+{
+    for (size_t i = 0; i < c->n_again; i++)
+        if (node_key_equal(&c->again[i], &ch->signer)) {
+            set_out(c, ch);
+            return;
+        }
+    if (c->n_again == CHAIN_OUT_SIGNERS) {
+        set_out(c, ch);
+        return;
+    }
+    c->again[c->n_again++] = ch->signer;
+    chain_drop(ch);
+}
+
 static void refute(struct chains *c, struct chain *ch, u32 piece, const u8 *truth, bool by_close)
 {
     struct chain_step said;
-    if (c->n_evidence < CHAIN_EVIDENCE && !ch->own && piece >= ch->signed_base &&
-        step_of(c, ch, piece, &said)) {
+    if (piece < (ch->own ? ch->base : ch->signed_base)) {
+        set_back(c, ch);
+        return;
+    }
+    if (c->n_evidence < CHAIN_EVIDENCE && !ch->own && step_of(c, ch, piece, &said)) {
         struct chain_evidence *e = &c->evidence[c->n_evidence++];
         *e = (struct chain_evidence){.signer = ch->signer,
                                      .signature = ch->signature,
@@ -343,6 +363,46 @@ static void refute(struct chains *c, struct chain *ch, u32 piece, const u8 *trut
         memcpy(e->truth, truth, c->state_bytes);
     }
     set_out(c, ch);
+}
+
+/* The state after `piece` is wrong, by what came of it. */
+static void refute_by_end(struct chains *c, struct chain *ch, u32 piece)
+{
+    if (piece < ch->signed_base) {
+        set_back(c, ch);
+        return;
+    }
+    if (c->n_evidence < CHAIN_EVIDENCE) {
+        struct chain_evidence *e = &c->evidence[c->n_evidence++];
+        *e = (struct chain_evidence){.signer = ch->signer,
+                                     .signature = ch->signature,
+                                     .base = ch->signed_base,
+                                     .states = ch->signed_to,
+                                     .piece = piece,
+                                     .by_end = true};
+        chain_state(c, ch, piece + 1, e->claimed);
+    }
+    set_out(c, ch);
+}
+
+bool chains_begin_anew(struct chains *c, const struct node_key *self)
+{
+    struct chain *own = chain_find(c, self);
+    u8 mine[CHAIN_STATE_MAX], theirs[CHAIN_STATE_MAX];
+    if (!own || !own->own || own->base == 0)
+        return false;
+    u32 base = own->base;
+    chain_state(c, own, base, mine);
+    for (size_t i = 0; i < CHAINS_MAX; i++) {
+        struct chain *ch = &c->list[i];
+        if (!ch->used || ch == own || ch->signed_to < base)
+            continue;
+        chain_state(c, ch, base, theirs);
+        if (memcmp(mine, theirs, CHAIN_STATE_MAX) == 0)
+            refute_by_end(c, ch, base - 1);
+    }
+    chain_drop(own);
+    return true;
 }
 
 void chains_leave(struct chains *c, const struct node_key *signer)
@@ -380,6 +440,14 @@ static u32 unfit(const struct chains *c)
     return n;
 }
 
+/* Who sent a piece that did not fit signed a chain that says what it must do. */
+static bool is_by_signer(const struct chains *c, u32 piece, const struct node_key *peer)
+{
+    struct chain_step said;
+    const struct chain *ch = chain_find(c, peer);
+    return ch && step_of(c, ch, piece, &said);
+}
+
 /* The first piece at which two chains say different things of the same state. */
 static bool first_difference(const struct chains *c, u32 *piece)
 {
@@ -406,7 +474,8 @@ bool chains_in_doubt(struct chains *c, u32 *piece)
             continue;
         for (size_t k = 0; k < c->n_doubts; k++)
             peers += c->doubts[k].piece == p;
-        if (peers >= CHAIN_DOUBT_PEERS || (peers == 2 && missing == 1)) {
+        if (peers >= CHAIN_DOUBT_PEERS || (peers == 2 && missing == 1) ||
+            is_by_signer(c, p, &c->doubts[i].peer)) {
             *piece = p;
             return true;
         }
@@ -419,12 +488,10 @@ void chains_trusted(struct chains *c, u32 piece, const u8 *in, const u8 *out)
     struct chain_step said;
     for (size_t i = 0; i < CHAINS_MAX; i++) {
         struct chain *ch = &c->list[i];
-        if (!ch->used || ch->own || !step_of(c, ch, piece, &said) ||
+        if (!ch->used || (ch->own && piece >= ch->base) || !step_of(c, ch, piece, &said) ||
             memcmp(said.in, in, c->state_bytes) != 0)
-            continue;
-        if (memcmp(said.out, out, c->state_bytes) == 0)
-            (void)piece_map_set(&ch->fits, piece);
-        else
+            continue; /* what is ours, and vouched for, is of such bytes itself */
+        if (memcmp(said.out, out, c->state_bytes) != 0)
             refute(c, ch, piece, out, false);
     }
     size_t left = 0; /* doubts of this piece begin anew, with the chains that are left */

@@ -21,8 +21,9 @@
  *     give another state i + 1 than it says (chains_trusted())
  *   - the layer *closed* under another chain: all its pieces fit, and the last one finished to the
  *     digest. Then every other state is wrong (chains_is_closed())
- * A chain so refuted is evidence against its signer, kept to be shown. Of several chains at most
- * CHAINS_MAX are kept; pieces that fit where two agree fit both.
+ * A chain so refuted is evidence against its signer, kept to be shown; who merely went on from what
+ * another had signed (before *base*) may begin anew, once. Of several chains at most CHAINS_MAX are
+ * kept; pieces that fit where two agree fit both.
  *
  *   claimed --signature holds--> signed --refuted--> gone, with evidence
  *      |                            +--every piece fits--> closed
@@ -68,6 +69,10 @@ bool chains_own_state(const struct chains *c, const struct node_key *self, u32 k
                       u8 out[CHAIN_STATE_MAX]);
 /* What we hashed turned out wrong: not shown any more. */
 void chains_disown(struct chains *c, const struct node_key *self);
+/* Ours does not finish to the digest, and all that we vouch for is of trusted bytes: what it went
+ * on from is wrong. It is dropped, and those that say the same where we began to vouch are refuted.
+ * False: there is nothing that we did not vouch for. */
+bool chains_begin_anew(struct chains *c, const struct node_key *self);
 
 /* --- claims on the wire ---------------------------------------------------------------------- */
 
@@ -112,12 +117,14 @@ void chains_fits(struct chains *c, u32 piece, const struct chain_step *step);
 /* A piece from `peer` fitted no chain. Says of whom we learn nothing. */
 void chains_mismatch(struct chains *c, u32 piece, const struct node_key *peer);
 /* Is one to be held against trusted bytes? One piece of CHAIN_DOUBT_PEERS peers did not fit (of
- * two, when it is the last that is missing), or two chains differ. `*piece`: which one shows it. */
+ * two, when it is the last that is missing; of one, when it signed the chain that the piece does
+ * not fit), or two chains differ. `*piece`: which one shows it. */
 #define CHAIN_DOUBT_PEERS 3
 bool chains_in_doubt(struct chains *c, u32 *piece);
 /* No trusted bytes are to be had: that signer's chain is left for this layer, without evidence. */
 void chains_leave(struct chains *c, const struct node_key *signer);
-/* Trusted bytes of a piece, begun at `in`, gave `out` (of the last piece: the digest). */
+/* Trusted bytes of a piece, begun at `in`, gave `out` (of the last piece: the digest). Which chains
+ * are wrong follows from it, not that the piece is here: chains_fits() says that. */
 void chains_trusted(struct chains *c, u32 piece, const u8 *in, const u8 *out);
 
 /* Does the piece fit some chain that is not refuted? After evidence came a piece may not any more.
@@ -133,6 +140,8 @@ struct chain_evidence {
     u32 base, states, piece;         /* the piece that shows it, not before base */
     u8 claimed[CHAIN_STATE_MAX], truth[CHAIN_STATE_MAX];
     bool by_close; /* else by trusted bytes */
+    bool by_end;   /* trusted bytes from the state after `piece` on do not finish to the digest:
+                      `claimed` is that state, `truth` is not known */
 };
 /* Evidence not taken yet. */
 bool chains_take_evidence(struct chains *c, struct chain_evidence *out);

@@ -38,6 +38,9 @@ struct chains {
     size_t n_doubts;
     struct node_key out[CHAIN_OUT_SIGNERS];
     size_t n_out;
+    struct node_key
+        again[CHAIN_OUT_SIGNERS]; /* went on from what was wrong; may begin anew, once */
+    size_t n_again;
     struct node_key bad_relays[CHAIN_BAD_RELAYS];
     size_t n_bad_relays;
     struct chain_evidence evidence[CHAIN_EVIDENCE];

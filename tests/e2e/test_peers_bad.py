@@ -7,34 +7,14 @@ through a proxy that changes what it says.
 import hashlib
 import json
 import signal
-import socket
-import threading
 
-from dray_e2e import images, proxy, suite, wire
+from dray_e2e import images, proxy, relay, suite, wire
 from dray_e2e.readers import Reader
 from dray_e2e.racks import Region, events, fetched, why
 from dray_e2e.stage import wait_for
 
 REPO = "team/app"
 MIB = 1 << 20
-
-
-class Relay:
-    """Datagrams of one address go to another one, both on loopback; answers go their own way."""
-
-    def __init__(self, stage, port, to):
-        self.to = ("127.0.0.1", to)
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", port))
-        threading.Thread(target=self._run, daemon=True).start()
-        stage.defer(self.sock.close)
-
-    def _run(self):
-        while True:
-            try:
-                self.sock.sendto(self.sock.recv(65536), self.to)
-            except OSError:
-                return
 
 
 class BadPeers(suite.Case):
@@ -52,7 +32,7 @@ class BadPeers(suite.Case):
             front = proxy.Proxy(self.stage, node.url)
             node.advertised = node.config["advertise"] = front.host
             node.write_config()
-            Relay(self.stage, front.port, node.port)
+            relay.Relay(self.stage, front.port, node.port)
             self.fronts[i] = front
         for node in self.racks:
             node.start(wait=False)

@@ -4,9 +4,11 @@ what happens when the node that reads it for all dies, freezes, or lies.
 
 import re
 import signal
+import sys
+import threading
 import time
 
-from dray_e2e import images, proxy, suite
+from dray_e2e import images, proxy, relay, suite
 from dray_e2e.node import SANITIZED
 from dray_e2e.readers import Reader
 from dray_e2e.racks import Region, events, fetched, why
@@ -123,6 +125,111 @@ class Trouble(Swarm):
         time.sleep(1)
         self.upstream.up()
         self.check(readers)
+
+
+class Liars(Swarm):
+    """Who reads for all is lied to by its own way to the registry, or lies to its neighbours. Which one
+    that will be nobody knows before; all others are honest."""
+
+    def lied_to(self, at, size=8 * MIB, mib_per_s=4, count=COUNT):
+        """Each rack has its own way to the registry; that of the first to read the layer flips a bit."""
+        self.upstream = proxy.Proxy(self.stage)
+        self.upstream.pace = proxy.Pace(mib_per_s * MIB)
+        self.racks = Region(self, self.upstream.url, count, start=False)
+        self.data = images.random_bytes(size, self.id())
+        self.digest = images.digest_of(self.data)
+        self.path = f"/v2/{REPO}/blobs/{self.digest}"
+        self.upstream.serve_blob(REPO, self.data, self.digest)
+        self.liar = []
+        for node in self.racks:
+            way = proxy.Proxy(self.stage, self.upstream.url)
+            way.add(proxy.corrupt(at), path=self.digest, when=lambda r, n=node: self.lies(n, r))
+            node.config["upstreams"][0]["url"] = way.url
+            node.write_config()
+            node.start(wait=False)
+        self.racks.wait_joined()
+        return self.racks.nodes
+
+    def region_behind_fronts(self, size=8 * MIB, mib_per_s=4):
+        """Others reach each rack through a proxy; that of whoever reads the layer flips a bit."""
+        self.upstream = proxy.Proxy(self.stage)
+        self.upstream.pace = proxy.Pace(mib_per_s * MIB)
+        self.racks = Region(self, self.upstream.url, COUNT, start=False)
+        self.data = images.random_bytes(size, self.id())
+        self.digest = images.digest_of(self.data)
+        self.path = f"/v2/{REPO}/blobs/{self.digest}"
+        self.upstream.serve_blob(REPO, self.data, self.digest)
+        self.liar = []
+        for node in self.racks:
+            front = proxy.Proxy(self.stage, node.url)
+            front.add(proxy.corrupt(1000), path=self.digest,
+                      when=lambda r, n=node: self.fetcher_lies(n))
+            node.config["advertise"] = front.host
+            node.write_config()
+            relay.Relay(self.stage, front.port, node.port)
+            node.start(wait=False)
+        self.racks.wait_joined()
+
+    def fetcher_lies(self, node):
+        if not self.liar:
+            self.liar += [n for n in [self.fetcher()] if n]
+        return self.liar[:1] == [node]
+
+    def lies(self, node, record):
+        if not self.liar and record.range != "bytes=0-0":
+            self.liar.append(node)
+        return self.liar[:1] == [node] and record.range != "bytes=0-0"
+
+    def pull_all(self, nodes):
+        """As clients do that are cut: each tries until it has the layer. Seconds until all do."""
+        began, threads = time.monotonic(), []
+
+        def pull(node):
+            while time.monotonic() - began < PATIENCE_S:
+                reader = Reader(node, self.path, timeout=PATIENCE_S).finish(PATIENCE_S)
+                if reader.ended == "full":
+                    done.append((node, reader.status, reader.digest))
+                    return
+        done = []
+        for node in nodes:
+            threads.append(threading.Thread(target=pull, args=[node], daemon=True))
+            threads[-1].start()
+        for thread in threads:
+            thread.join(2 * PATIENCE_S)
+        self.assertEqual({n.label for n, _, _ in done}, {n.label for n in nodes},
+                         [(n.label, events(n, self.digest)) for n in nodes])
+        for _, status, digest in done:
+            self.assertEqual((status, digest), (200, self.digest))
+        return time.monotonic() - began
+
+    def test_the_fetchers_registry_lies(self):
+        nodes = self.lied_to(at=3 * MIB)
+        took = self.pull_all(nodes)
+        for node in nodes:
+            wait_for(lambda n=node: n.held(self.digest), PATIENCE_S, "the layer is held")
+        self.check_costs(nodes)
+        self.story("lied to by its registry", took)
+
+    def check_costs(self, nodes):
+        """The liar's copy, an honest one, and what it takes to decide. Nobody else is blamed."""
+        piece = 256 << 10
+        self.assertLessEqual(self.sent(), 2 * len(self.data) + 3 * COUNT * piece,
+                             [(r.range, r.sent) for r in self.upstream.fetches(self.digest)])
+        liar = self.liar[0].config["name"]
+        blamed = [e for n in nodes for e in events(n, self.digest, "convicted")]
+        self.assertEqual([e for e in blamed if not e[1].startswith(liar + " ")], [], liar)
+        self.assertTrue(blamed)
+
+    def story(self, what, took):
+        sys.stderr.write(f"{what}: {took:.1f} s, {self.sent() / len(self.data):.2f} copies ... ")
+
+    def test_the_fetcher_lies_about_its_pieces(self):
+        """Its chain is right, what it sends to others is not."""
+        self.region_behind_fronts()
+        took = self.pull_all(self.racks.nodes)
+        self.assertTrue(self.liar)
+        self.check_costs(self.racks.nodes)
+        self.story("sends wrong pieces", took)
 
 
 if __name__ == "__main__":

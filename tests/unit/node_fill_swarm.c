@@ -280,6 +280,12 @@ static void test_a_wrong_piece_is_asked_elsewhere(void **state)
     end_swarm();
 }
 
+static bool is_forged(void *arg)
+{
+    (void)arg;
+    return mesh_double.swarm.forged > 0;
+}
+
 /* Under the fetcher's forged chain honest pieces fail: the registry's bytes show who lied. */
 static void test_a_forged_chain(void **state)
 {
@@ -294,7 +300,12 @@ static void test_a_forged_chain(void **state)
         u32 b = ask(i, 2, 1);
         (void)outcome_of(b);
     }
+    rig_wait(&rig, is_forged, NULL);
+    assert_true(mesh_double.swarm.lost >= 2); /* what came by that chain alone */
+    order(SWARM_FETCH, 3); /* the next one: it reads it from the beginning, and nobody is cut */
     expect_whole();
+    /* what decided, and all of it; piece 2 may have come of a peer meanwhile */
+    assert_in_range(fills_fetched_bytes(rig.fills), SIZE, SIZE + PIECE);
     assert_int_equal(bad_pieces(0), 1);
     assert_int_equal(bad_pieces(1), 0);
     assert_int_equal(bad_pieces(2), 0);
@@ -335,6 +346,29 @@ static void test_a_consistent_forgery(void **state)
     client_expect_cut(&client, &holders[0].layer);
     rig_wait_idle(&rig);
     assert_true(rig_holds(&rig, &layer)); /* fetched again, from the registry */
+    end_swarm();
+}
+
+/* Who takes over goes on from the states of a fetcher that lied. The layer's end tells; all of it
+ * is read again, and the client that was shown the lie is cut. */
+static void test_taking_over_from_a_liar(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    holders[0].layer.data[PIECE + 10] ^= 1;
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 a = ask(0, 0, COUNT - 1);
+    (void)outcome_of(a);
+    client_wait_bytes(&client, 5 * PIECE);
+    order(SWARM_FETCH, COUNT - 1);
+    client_expect_cut(&client, &holders[0].layer);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+    assert_int_equal(bad_pieces(0), 1);
+    assert_int_equal(mesh_double.swarm.forged, 1);
+    /* the end, all before it once more, and what turned out wrong on the disk */
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE + PIECE + 1000);
     end_swarm();
 }
 
@@ -538,6 +572,7 @@ int main(void)
         cmocka_unit_test(test_a_forged_chain),
         cmocka_unit_test(test_claims_of_anybody),
         cmocka_unit_test(test_a_consistent_forgery),
+        cmocka_unit_test(test_taking_over_from_a_liar),
         cmocka_unit_test(test_going_on_alone),
         cmocka_unit_test(test_who_is_refused_is_told),
         cmocka_unit_test(test_who_is_alone_is_told),

@@ -269,10 +269,116 @@ static void the_first_difference_decides(void **state)
         assert_true(chains_take_evidence(c, &e));
         assert_true(node_key_equal(&e.signer, &liar.key));
         assert_false(e.by_close);
-        assert_true(chains_has_fit(c, 0) && chains_has_fit(c, 3));
+        assert_true(chains_has_fit(c, 0));
+        assert_false(
+            chains_has_fit(c, 3)); /* what is here of it may be what the liar vouched for */
         assert_false(chains_in_doubt(c, &p));
         chains_del(c);
     }
+    free(l.bytes);
+}
+
+/* A signer's own piece that does not fit its own chain: one is enough. */
+static void a_signers_own_piece_does_not_fit(void **state)
+{
+    (void)state;
+    struct layer l;
+    u32 p = 99;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    claim(c, &l, &liar, 3);
+    assert_false(piece_came(c, &l, 2));
+    chains_mismatch(c, 2, &other.key);
+    assert_false(chains_in_doubt(c, &p));
+    chains_mismatch(c, 2, &liar.key);
+    assert_true(chains_in_doubt(c, &p));
+    assert_int_equal(p, 2);
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* We go on from the liar's states, and vouch from `from` on: the end is not the layer's. */
+static struct chains *gone_on(const struct layer *l, const struct signer *from, u32 states)
+{
+    u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
+    struct chains *c = chains_of(l);
+    claim(c, l, from, from == &liar ? 3 : 0);
+    assert_int_equal(chains_adopt(c, &me.key, states), states);
+    for (u32 k = states + 1; k < PIECES; k++) {
+        assert_true(chains_own_state(c, &me.key, k - 1, in));
+        hash_piece(l, k - 1, in, out);
+        assert_int_equal(chains_own(c, &me.key, k, out, true), 0);
+    }
+    return c;
+}
+
+static void what_we_went_on_from_is_wrong(void **state)
+{
+    (void)state;
+    struct layer l;
+    struct chain_evidence e;
+    struct chain_head heads[CHAINS_MAX];
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = gone_on(&l, &liar, 4);
+    assert_true(chains_begin_anew(c, &me.key));
+    assert_true(chains_take_evidence(c, &e));
+    assert_true(node_key_equal(&e.signer, &liar.key) && e.by_end);
+    assert_int_equal(e.piece, 3);
+    assert_false(chains_take_evidence(c, &e)); /* nothing against ourselves */
+    assert_int_equal(chains_heads(c, heads), 0);
+    assert_false(chains_begin_anew(c, &me.key)); /* nothing is left to blame */
+    own(c, &l, &me, 0);
+    for (u32 p = 0; p < PIECES; p++)
+        assert_true(piece_came(c, &l, p));
+    assert_true(chains_is_closed(c));
+    chains_del(c);
+
+    c = gone_on(&l, &honest, 4); /* vouched for as a whole: nobody else can be wrong */
+    assert_true(chains_begin_anew(c, &me.key));
+    chains_del(c);
+    c = chains_of(&l);
+    own(c, &l, &me, 0);
+    assert_false(chains_begin_anew(c, &me.key));
+    chains_del(c);
+    free(l.bytes);
+}
+
+/* Who went on from a lie in good faith is convicted by nobody, and may begin anew: once. */
+static void who_went_on_from_a_lie_may_return(void **state)
+{
+    (void)state;
+    struct layer l;
+    struct chain_step steps[CHAINS_MAX];
+    struct chain_evidence e;
+    u8 out[CHAIN_STATE_MAX], buf[4096];
+    u32 grew;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    for (int time = 0; time < 2; time++) {
+        struct wire_out w;
+        struct wire_in r;
+        struct chains *theirs = gone_on(&l, &liar, 4); /* by `me`, as `c` sees it: another's */
+        wire_out_init(&w, buf, sizeof(buf));
+        assert_int_equal(chains_write(theirs, &me.key, 0, PIECES, &me.secret, &w), PIECES - 1);
+        wire_in_init(&r, buf, w.len);
+        assert_int_equal(chains_read(c, &r, &relay.key, &other.key, &grew), 0);
+        chains_del(theirs);
+        assert_int_equal(chains_steps(c, 2, steps), 1);
+        hash_piece(&l, 2, steps[0].in, out);
+        chains_trusted(c, 2, steps[0].in, out);
+        assert_int_equal(chains_steps(c, 2, steps), 0);
+        assert_false(chains_take_evidence(c, &e));
+    }
+    struct wire_in again;
+    struct wire_out w;
+    struct chains *right = chains_of(&l);
+    own(right, &l, &me, 0);
+    wire_out_init(&w, buf, sizeof(buf));
+    assert_int_equal(chains_write(right, &me.key, 0, PIECES, &me.secret, &w), PIECES - 1);
+    wire_in_init(&again, buf, w.len);
+    assert_int_equal(chains_read(c, &again, &relay.key, &other.key, &grew), ERR_DENIED);
+    chains_del(right);
+    chains_del(c);
     free(l.bytes);
 }
 
@@ -480,6 +586,9 @@ int main(void)
         cmocka_unit_test(a_wrong_piece_fits_nothing),
         cmocka_unit_test(trusted_bytes_refute_a_lie),
         cmocka_unit_test(the_first_difference_decides),
+        cmocka_unit_test(a_signers_own_piece_does_not_fit),
+        cmocka_unit_test(what_we_went_on_from_is_wrong),
+        cmocka_unit_test(who_went_on_from_a_lie_may_return),
         cmocka_unit_test(closing_refutes_the_others),
         cmocka_unit_test(a_consistent_forgery_never_closes),
         cmocka_unit_test(chains_travel_while_they_grow),

@@ -292,6 +292,15 @@ void mesh_swarm_lost(struct mesh *m, const struct digest *d, u32 piece, u64 now_
     mesh_double.swarm.have &= ~(1ull << (piece % 64));
 }
 
+void mesh_swarm_forged(struct mesh *m, const struct digest *d, const struct node_key *k, u64 now_ns)
+{
+    (void)m;
+    (void)d;
+    (void)k;
+    (void)now_ns;
+    mesh_double.swarm.forged++;
+}
+
 void mesh_swarm_position(struct mesh *m, const struct digest *d, u32 piece)
 {
     (void)m;

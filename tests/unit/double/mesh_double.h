@@ -33,7 +33,7 @@ struct mesh_double {
     size_t n_trackers;
     struct {
         bool on; /* somebody else lives in the region: fills take part in swarms */
-        unsigned joined, left, completed, lost;
+        unsigned joined, left, completed, lost, forged;
         u64 have; /* a bit for each piece below 64 */
         struct {
             u32 request, piece;
