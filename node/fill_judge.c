@@ -199,7 +199,7 @@ static void recheck(struct fill *f)
         s->state[i] = PIECE_DOUBTED; /* what was shown of it stays shown: the last byte waits */
         s->held--;
         s->forged = true;
-        s->read_from = 0;
+        origin_anew(f);
         mesh_swarm_lost(swarm_mesh(f), &f->digest, i, swarm_now(f));
     }
     judge_there(f);

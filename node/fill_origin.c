@@ -50,6 +50,8 @@ static void on_retry(uv_timer_t *t)
 
 static void back_off(struct fill *f, u64 ms)
 {
+    if (f->swarm)
+        f->swarm->lets_come = false;
     uv_timer_start(&f->retry, on_retry, ms, 0);
     tell(f, SWARM_REGISTRY_BACKOFF, ms);
 }
@@ -309,6 +311,7 @@ static void on_earlier(uv_timer_t *t)
     struct fill *f = t->data;
     if (!f->swarm || !f->swarm->appointed)
         return;
+    f->swarm->lets_come = false;
     f->swarm->read_from = 0;
     origin_go_on(f);
 }
@@ -319,8 +322,19 @@ void origin_go_on(struct fill *f)
         return;
     if (next_run(f))
         ask_registry(f);
-    else if (f->swarm->held < f->swarm->n && f->swarm->read_from > 0)
+    else if (f->swarm->held < f->swarm->n && f->swarm->read_from > 0) {
+        f->swarm->lets_come = true;
         uv_timer_start(&f->retry, on_earlier, EARLIER_MS, 0);
+    }
+}
+
+void origin_anew(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    s->read_from = 0;
+    if (s->lets_come)
+        uv_timer_stop(&f->retry);
+    s->lets_come = false;
 }
 
 void origin_begin(struct fill *f, u32 from)
@@ -387,6 +401,7 @@ void origin_close(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     uv_timer_stop(&f->retry);
+    s->lets_come = false;
     fetch_leave(f);
     piece_del(s->piece);
     s->piece = NULL;

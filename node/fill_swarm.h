@@ -125,6 +125,7 @@ struct fill_swarm {
     struct piece *piece;              /* being received */
     struct piece *queue, **queue_end; /* read, to be hashed in order */
     bool hashing, call_paused;
+    bool lets_come; /* what others have: for a while nothing is read */
     unsigned failures;
     u32 deciding; /* a piece is read to decide between chains; SWARM_NO_PIECE: none */
 };
@@ -169,6 +170,8 @@ void ask_waited(struct fill *f, u32 piece, bool held); /* SWARM_NO_PIECE: all th
 /* fill_origin.c */
 void origin_begin(struct fill *f, u32 from);
 void origin_go_on(struct fill *f);
+void origin_anew(
+    struct fill *f); /* there is more to read: from the first piece on, when it goes on */
 void origin_yield(struct fill *f);
 void origin_resume(struct fill *f);
 void origin_close(struct fill *f);
