@@ -8,7 +8,9 @@
  *                          as fit CHAIN_FIELD_MAX
  *
  * Whose claims count: those of fetchers, as the homes appointed them, and of nodes that by the
- * region's word hold the layer. Anybody else's could be made up together with the pieces. */
+ * region's word hold the layer. Anybody else's could be made up together with the pieces. A node
+ * that has just started knows neither for some seconds: what it gets until then is kept, claims and
+ * pieces, and not asked for again. */
 #include <assert.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -183,17 +185,24 @@ static bool is_believed(const struct fill *f, const struct node_key *signer)
            inventory_is_held_by(mesh_inventory(m), &f->digest, signer);
 }
 
-static void read_claims(struct piece_request *r, const char *text)
+/* What became of the claims in an answer. */
+struct claims_read {
+    bool grown;   /* a chain that counts is longer */
+    bool unknown; /* some are of signers that do not count, or not yet */
+    bool refused; /* some were not taken */
+};
+
+static struct claims_read read_claims(struct fill *f, const struct node_key *relay,
+                                      const char *text)
 {
-    struct fill *f = r->fill;
+    struct claims_read found = {0};
     u8 bytes[CHAIN_FIELD_MAX];
     size_t len;
     struct wire_in in, peek;
     struct node_key signer;
-    bool grown = false;
     if (!text || sodium_base642bin(bytes, sizeof(bytes), text, strlen(text), NULL, &len, NULL,
                                    sodium_base64_VARIANT_URLSAFE_NO_PADDING))
-        return;
+        return found;
     wire_in_init(&in, bytes, len);
     for (int i = 0; i < CHAINS_MAX && wire_left(&in) > 0 && wire_ok(&in); i++) {
         u32 grew;
@@ -202,17 +211,66 @@ static void read_claims(struct piece_request *r, const char *text)
         wire_get_key(&peek, &signer);
         bool ours = node_key_equal(&signer, mesh_key(swarm_mesh(f)));
         if (!wire_ok(&peek) || ours || !is_believed(f, &signer)) {
-            r->excused = true;
+            found.unknown = true;
             wire_skip(&in);
             continue;
         }
         if (swarm_is_fetcher(mesh_swarm(swarm_mesh(f)), &f->digest, &signer))
             chains_prefer(f->swarm->chains, &signer);
-        int rc = chains_read(f->swarm->chains, &in, &r->peer.key, mesh_key(swarm_mesh(f)), &grew);
-        grown |= rc == 0 && grew > 0;
-        r->excused |= rc != 0;
+        int rc = chains_read(f->swarm->chains, &in, relay, mesh_key(swarm_mesh(f)), &grew);
+        found.grown |= rc == 0 && grew > 0;
+        found.refused |= rc != 0;
+    }
+    return found;
+}
+
+static void keep_claims(struct fill *f, const struct node_key *relay, const char *text)
+{
+    struct fill_swarm *s = f->swarm;
+    struct kept_claims *k = NULL;
+    for (size_t i = 0; i < SWARM_CLAIMS && !k; i++)
+        if (s->kept[i].text && node_key_equal(&s->kept[i].relay, relay))
+            k = &s->kept[i];
+    if (!k)
+        k = &s->kept[s->next_kept++ % SWARM_CLAIMS];
+    free(k->text);
+    k->relay = *relay;
+    k->text = strdup(text);
+}
+
+void ask_believe(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    bool grown = false;
+    for (size_t i = 0; i < SWARM_CLAIMS; i++) {
+        struct kept_claims *k = &s->kept[i];
+        struct claims_read found = read_claims(f, &k->relay, k->text);
+        grown |= found.grown;
+        if (found.unknown)
+            continue;
+        free(k->text);
+        k->text = NULL;
     }
     if (grown)
+        judge_there(f);
+}
+
+void ask_free(struct fill *f)
+{
+    for (size_t i = 0; i < SWARM_CLAIMS; i++) {
+        free(f->swarm->kept[i].text);
+        f->swarm->kept[i].text = NULL;
+    }
+}
+
+static void take_claims(struct piece_request *r, const char *text)
+{
+    struct fill *f = r->fill;
+    struct claims_read found = read_claims(f, &r->peer.key, text);
+    r->excused |= found.unknown || found.refused;
+    if (found.unknown)
+        keep_claims(f, &r->peer.key, text);
+    if (found.grown)
         judge_there(f);
 }
 
@@ -257,7 +315,7 @@ static void on_head(void *arg, const struct http_response *h)
     case 200:
     case 206:
         if (is_what_was_asked(r, h))
-            read_claims(r, http_response_field(h, "Dray-Chain"));
+            take_claims(r, http_response_field(h, "Dray-Chain"));
         else
             refuse(r, SWARM_LIED, "it answered another length or range than was asked for");
         return;
@@ -360,6 +418,24 @@ static struct piece_request *free_place(struct fill *f)
     return NULL;
 }
 
+/* Is there nothing to be got by it? It is here, and waits for a chain, or for a job. */
+static bool is_waiting(const struct fill *f, const struct swarm_step *step, u64 now)
+{
+    const struct fill_swarm *s = f->swarm;
+    if (step->count != 1 || s->n_waits == SWARM_WAITS_MAX)
+        return false;
+    switch ((enum piece_state)s->state[step->first]) {
+    case PIECE_MISSING:
+    case PIECE_HELD: return false;
+    case PIECE_READ:
+    case PIECE_REREAD:
+    case PIECE_JUDGED: return true;
+    case PIECE_THERE:
+    case PIECE_DOUBTED: return now - s->asked_ns < SWARM_CLAIMS_NS;
+    }
+    return false;
+}
+
 void ask_step(struct fill *f, const struct swarm_step *step)
 {
     static const struct http_transfer_events on = {on_head, on_data, on_end};
@@ -375,6 +451,10 @@ void ask_step(struct fill *f, const struct swarm_step *step)
         mesh_swarm_ended(swarm_mesh(f), step->id, SWARM_FAILED, now);
         return;
     }
+    if (step->count == 1 && f->swarm->state[step->first] == PIECE_HELD) {
+        mesh_swarm_ended(swarm_mesh(f), step->id, SWARM_WORKED, now); /* since it was decided */
+        return;
+    }
     *r = (struct piece_request){.fill = f,
                                 .id = step->id,
                                 .first = step->first,
@@ -383,6 +463,14 @@ void ask_step(struct fill *f, const struct swarm_step *step)
                                 .started_ns = now};
     r->peer.key = step->peer;
     r->peer.addr = step->addr;
+    if (is_waiting(f, step, now)) {
+        r->over = true;
+        r->judging = 1;
+        ask_wait(f, r->id, step->first);
+        judge_there(f);
+        return;
+    }
+    f->swarm->asked_ns = now;
     peers_name(f->set->opt.peers, &step->peer, r->name);
     put_heads(f, chain);
     struct byte_range bytes = {.first = piece_first(f->claimed, step->first)};

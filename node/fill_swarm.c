@@ -170,6 +170,7 @@ void swarm_free(struct fill *f)
     assert(s->jobs == 0);
     ask_close(f);
     origin_close(f);
+    ask_free(f);
     chains_del(s->chains);
     free(s->state);
     free(s);
@@ -264,8 +265,10 @@ void swarm_tick(struct fill *f)
     struct fill_swarm *s = f->swarm;
     struct swarm_view v = {0};
     struct mesh *m = s ? swarm_mesh(f) : NULL;
-    if (m && !s->leaving && !s->closed)
+    if (m && !s->leaving && !s->closed) {
+        ask_believe(f);
         ask_waited(f, SWARM_NO_PIECE, false);
+    }
     if (!s || s->leaving || s->closed || s->appointed || s->jobs > 0 || f->state > FILL_STREAMING)
         return;
     if (!m) {

@@ -33,6 +33,10 @@
 #define SWARM_FROM_MAX  24                 /* named in the history */
 #define SWARM_WAITS_MAX 64                 /* pieces that no chain reaches, with a request open */
 #define SWARM_BAD_MAX   32                 /* wrong pieces remembered until the layer closes */
+#define SWARM_CLAIMS    4 /* answers kept whose signers nobody has named fetcher or holder yet */
+/* Pieces that are on the disk and that no chain reaches are not asked for, but for one now and then:
+ * claims come with it. */
+#define SWARM_CLAIMS_NS (2000 * SWARM_MS)
 
 /* READ: whole, from the registry, waiting to be hashed in order; REREAD: likewise, and in doubt on
  * the disk. JUDGED: a job works on it. */
@@ -90,6 +94,13 @@ struct bad_piece {
     u8 in[CHAIN_STATE_MAX], out[CHAIN_STATE_MAX];
 };
 
+/* Claims by somebody who may turn out to be the fetcher, or a holder: after a start it takes some
+ * seconds until these are known. Read again then. */
+struct kept_claims {
+    struct node_key relay;
+    char *text; /* as it came; NULL: none */
+};
+
 /* A piece that is in the file, and that no chain reaches yet. */
 struct piece_wait {
     u32 request, piece;
@@ -102,6 +113,9 @@ struct fill_swarm {
     struct piece_request requests[LIMIT_SWARM_REQUESTS];
     struct piece_wait waits[SWARM_WAITS_MAX];
     size_t n_waits;
+    struct kept_claims kept[SWARM_CLAIMS];
+    size_t next_kept;
+    u64 asked_ns; /* when a piece was asked for last */
     unsigned jobs, reading_back;
     bool alone;   /* nobody helps: we read what is missing ourselves, not appointed by a home */
     bool leaving; /* to go on without the swarm, when the jobs are done */
@@ -156,6 +170,8 @@ void judge_clean(struct fill *f);
 void ask_step(struct fill *f, const struct swarm_step *step);
 void ask_cancel(struct fill *f, u32 id);
 void ask_resume(struct fill *f);
+void ask_believe(struct fill *f); /* claims that were kept, if their signers count by now */
+void ask_free(struct fill *f);
 void ask_close(struct fill *f);
 const char *ask_name(const struct fill *f); /* somebody who is asked; NULL */
 struct piece_request *ask_find(const struct fill *f, u32 id);

@@ -331,6 +331,28 @@ static void test_claims_of_anybody(void **state)
     end_swarm();
 }
 
+/* Who the fetcher is becomes known later: what came meanwhile, pieces and claims, is kept, and not
+ * asked for again. */
+static void test_claims_of_a_fetcher_not_known_yet(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    memset(&mesh_double.swarm.fetcher, 0, sizeof(mesh_double.swarm.fetcher));
+    join();
+    for (int time = 0; time < 3; time++)
+        for (u32 i = 1; i < COUNT; i++)
+            assert_int_equal(outcome_of(ask(0, i, 1)), SWARM_WORKED);
+    assert_int_equal(server_count(peers[0]), COUNT - 1);
+    assert_int_equal(mesh_double.swarm.have, 0);
+    mesh_double.swarm.fetcher = mesh_double.peers[0].key;
+    wait_have(ALL & ~1ull);
+    assert_int_equal(server_count(peers[0]), COUNT - 1); /* by the claims that were kept */
+    assert_int_equal(outcome_of(ask(0, 0, 1)), SWARM_WORKED);
+    expect_whole();
+    end_swarm();
+}
+
 /* All of it made up alike, pieces and chain: nothing of it is kept, nobody gets it whole. */
 static void test_a_consistent_forgery(void **state)
 {
@@ -571,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_a_wrong_piece_is_asked_elsewhere),
         cmocka_unit_test(test_a_forged_chain),
         cmocka_unit_test(test_claims_of_anybody),
+        cmocka_unit_test(test_claims_of_a_fetcher_not_known_yet),
         cmocka_unit_test(test_a_consistent_forgery),
         cmocka_unit_test(test_taking_over_from_a_liar),
         cmocka_unit_test(test_going_on_alone),
