@@ -302,6 +302,12 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
         const struct node_key loser = h->lease.fetcher;
         h->lease = *told;
         tell_stop(s, l, &loser, now_ns);
+    } else if (told->state == LEASE_DONE && !same && rank < SWARM_RANKS) {
+        if (h->appointed_ns || swarm_lease_lives(s, &h->lease, now_ns) || l->complete)
+            return;
+        h->lease = *told; /* it is held: the inventory will say so soon */
+        if (l->wanted)
+            swarm_candidate_add(s, l, &told->fetcher);
     } else if (same || runs) {
         if (told->have > h->lease.have)
             h->cuts = 0;

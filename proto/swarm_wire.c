@@ -81,11 +81,26 @@ static void put_welcome(struct swarm *s, struct swarm_layer *l, const struct nod
     put_names(w, names, n);
 }
 
-static void put_lease(const struct swarm_layer *l, enum swarm_lease_state state, bool own,
-                      struct wire_out *w, u64 now_ns)
+/* Of a LEASE: ours, what we know as a home, or merely that somebody holds the layer. */
+enum { LEASE_OWN, LEASE_KNOWN, LEASE_HELD };
+
+/* Who holds it; false: nobody known. */
+static bool holder_of(const struct swarm *s, const struct swarm_layer *l, struct node_key *out)
 {
-    static const struct swarm_lease none;
-    const struct swarm_lease *v = own ? &l->lease : l->home ? &l->home->lease : &none;
+    if (l->complete)
+        *out = s->self;
+    return l->complete || inventory_holders(s->inventory, &l->digest, out, 1) > 0;
+}
+
+static void put_lease(const struct swarm *s, const struct swarm_layer *l,
+                      enum swarm_lease_state state, u32 whose, struct wire_out *w, u64 now_ns)
+{
+    struct swarm_lease held = {.home = s->self, .heard_ns = now_ns};
+    const struct swarm_lease *v = whose == LEASE_OWN                ? &l->lease
+                                  : whose == LEASE_KNOWN && l->home ? &l->home->lease
+                                                                    : &held;
+    if (whose == LEASE_HELD && !holder_of(s, l, &held.fetcher))
+        state = LEASE_NONE;
     u64 age = (now_ns - v->heard_ns) / SWARM_MS;
     u64 wait = v->until_ns > now_ns ? (v->until_ns - now_ns) / SWARM_MS : 0;
     wire_put_array(w, 9);
@@ -206,7 +221,7 @@ static bool put(struct swarm *s, const struct swarm_out *o, struct wire_out *w, 
         put_digest(w, &l->digest);
         return true;
     case MSG_LEASE:
-        put_lease(l, (enum swarm_lease_state)(o->reason & 15), o->arg == 0, w, now_ns);
+        put_lease(s, l, (enum swarm_lease_state)(o->reason & 15), o->arg, w, now_ns);
         return true;
     case MSG_APPOINT: put_appoint(l, w); return true;
     case MSG_STOP:
@@ -339,12 +354,19 @@ static int read_query(struct swarm *s, const struct node_key *from, struct wire_
         return 0;
     bool own = l->lease.state != LEASE_NONE;
     u32 state = own ? l->lease.state : l->home ? l->home->lease.state : LEASE_NONE;
+    u32 whose = own ? LEASE_OWN : LEASE_KNOWN;
+    struct node_key holder;
+    /* A home that has just started knows no inventory yet. */
+    if (!own && state != LEASE_RUNS && state != LEASE_WAITS && holder_of(s, l, &holder)) {
+        state = LEASE_DONE;
+        whose = LEASE_HELD;
+    }
     swarm_order(s, &(struct swarm_out){.kind = MSG_LEASE,
                                        .reason = (u8)state,
                                        .layer = l->slot,
                                        .word = l->word,
                                        .to = *from,
-                                       .arg = !own});
+                                       .arg = whose});
     return 0;
 }
 
