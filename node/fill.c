@@ -200,7 +200,7 @@ static struct fill *fill_new(struct fills *s, const struct digest *d)
     f->retry.data = f;
     uv_timer_init(s->opt.loop, &f->deadline);
     f->deadline.data = f;
-    f->pace = (struct pace_waiter){.open = on_pace, .arg = f};
+    f->pace = (struct pace_waiter){.open = on_pace, .arg = f, .flow = pace_flow(d)};
     ring_init(&f->ring, &s->cache, 0);
     f->next = s->first;
     if (f->next)

@@ -207,7 +207,7 @@ bool fetch_may_come(struct fill *f, bool from_peer)
 {
     struct pace *const paces[] = {f->set->opt.pace, from_peer ? NULL : f->set->opt.wan};
     for (size_t i = 0; i < countof(paces); i++)
-        if (paces[i] && !pace_is_open(paces[i])) {
+        if (paces[i] && !pace_is_open(paces[i], f->pace.flow)) {
             pace_wait(paces[i], &f->pace);
             return false;
         }
@@ -216,9 +216,9 @@ bool fetch_may_come(struct fill *f, bool from_peer)
 
 void fetch_came(struct fill *f, size_t len, bool from_peer)
 {
-    pace_take(f->set->opt.pace, len);
+    pace_take(f->set->opt.pace, f->pace.flow, len);
     if (!from_peer && f->set->opt.wan)
-        pace_take(f->set->opt.wan, len);
+        pace_take(f->set->opt.wan, f->pace.flow, len);
     *(from_peer ? peers_fetched_bytes(f->set->opt.peers) : f->set->fetched_bytes) += len;
     if (f->reading && !from_peer)
         *f->set->tracker_bytes += len;
@@ -236,9 +236,9 @@ int fetch_take(struct fill *f, const void *data, size_t len, bool from_peer)
     }
     if (!fetch_may_come(f, from_peer))
         return ERR_AGAIN;
-    pace_take(f->set->opt.pace, len);
+    pace_take(f->set->opt.pace, f->pace.flow, len);
     if (!from_peer && f->set->opt.wan)
-        pace_take(f->set->opt.wan, len);
+        pace_take(f->set->opt.wan, f->pace.flow, len);
     sink_reserve(f, len);
     size_t taken = ring_append(&f->ring, data, len);
     f->received += taken;

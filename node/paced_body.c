@@ -13,7 +13,7 @@ struct paced_body {
 static ssize_t peek(struct body *body, const void **data, size_t max)
 {
     struct paced_body *b = container_of(body, struct paced_body, body);
-    if (!pace_is_open_to(b->pace, b->waiter.class)) {
+    if (!pace_is_open_to(b->pace, b->waiter.class, b->waiter.flow)) {
         pace_wait(b->pace, &b->waiter);
         return ERR_AGAIN;
     }
@@ -23,7 +23,7 @@ static ssize_t peek(struct body *body, const void **data, size_t max)
 static void advance(struct body *body, size_t n)
 {
     struct paced_body *b = container_of(body, struct paced_body, body);
-    pace_take_as(b->pace, b->waiter.class, n);
+    pace_take_as(b->pace, b->waiter.class, b->waiter.flow, n);
     b->inner->ops->advance(b->inner, n);
 }
 
@@ -35,11 +35,11 @@ static void body_close(struct body *body)
     free(b);
 }
 
-struct body *paced_body(struct body *inner, struct pace *pace, enum pace_class c,
+struct body *paced_body(struct body *inner, const struct paced_share *share,
                         void (*wake)(void *arg), void *arg)
 {
     static const struct body_ops ops = {.peek = peek, .advance = advance, .close = body_close};
-    if (!inner || pace->rate == 0)
+    if (!inner || share->pace->rate == 0)
         return inner;
     struct paced_body *b = calloc(1, sizeof(*b));
     if (!b) {
@@ -48,9 +48,10 @@ struct body *paced_body(struct body *inner, struct pace *pace, enum pace_class c
     }
     b->body.ops = &ops;
     b->inner = inner;
-    b->pace = pace;
+    b->pace = share->pace;
     b->waiter.open = wake;
     b->waiter.arg = arg;
-    b->waiter.class = c;
+    b->waiter.class = share->class;
+    b->waiter.flow = share->flow;
     return &b->body;
 }

@@ -149,8 +149,9 @@ static void answer(struct piece_serving *s)
 {
     struct node *n = s->node;
     struct body *body = body_of(s);
+    const struct paced_share share = {&n->upload, PACE_PEERS, pace_flow(&s->digest)};
     if (body)
-        body = paced_body(body, &n->upload, PACE_PEERS, wake, s->x);
+        body = paced_body(body, &share, wake, s->x);
     if (!body) {
         s->end = 0;
         refuse(s, 404, "not held here\n");

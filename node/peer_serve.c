@@ -157,8 +157,9 @@ static void answer(struct serving *s, struct store_blob *pin, struct fill *f, u6
         body = fill_body(f, part.first, end, wake, s->x);
     if (!body && pin && !s->head)
         store_unpin(n->store, pin);
+    const struct paced_share share = {&n->upload, PACE_PEERS, pace_flow(&s->digest)};
     if (body)
-        body = paced_body(body, &n->upload, PACE_PEERS, wake, s->x);
+        body = paced_body(body, &share, wake, s->x);
     if (!body && !s->head) {
         answer_busy(s);
         return;

@@ -89,8 +89,9 @@ static bool read_extent(struct pull *p, u64 size, struct extent *e)
 static void begin(struct pull *p, const struct extent *e, enum source source, struct body *body)
 {
     struct node *n = p->node;
+    const struct paced_share share = {&n->upload, PACE_CLIENTS, pace_flow(&p->route.digest)};
     if (body)
-        body = paced_body(body, &n->upload, PACE_CLIENTS, pull_wake, p->x);
+        body = paced_body(body, &share, pull_wake, p->x);
     if (!body && !p->head) {
         pull_error(p, OCI_UNAVAILABLE, "out of memory", NULL);
         return;

@@ -22,6 +22,7 @@ u64 uv_hrtime(void)
 
 static struct rig rig;
 static struct pace *pace;
+static struct paced_share share;
 static char order[64];
 
 struct sender {
@@ -39,7 +40,7 @@ static void on_open(void *arg)
     assert_true(n + 1 < sizeof(order));
     assert_null(s->w.in); /* out of line by now */
     order[n] = s->name;
-    pace_take(pace, s->takes);
+    pace_take(pace, 0, s->takes);
     if (s->sends_away)
         pace_leave(&s->sends_away->w);
     if (s->again > 0) {
@@ -52,6 +53,7 @@ static void begin(u64 rate)
 {
     rig_open(&rig, 16 * MIB);
     pace = &rig.pace;
+    share = (struct paced_share){pace, PACE_CLIENTS, 0};
     pace->rate = rate;
     memset(order, 0, sizeof(order));
 }
@@ -82,7 +84,7 @@ static void wait_for(size_t n)
 static bool is_open(void *arg)
 {
     (void)arg;
-    return pace_is_open(pace);
+    return pace_is_open(pace, 0);
 }
 
 static void test_no_limit(void **state)
@@ -90,8 +92,8 @@ static void test_no_limit(void **state)
     (void)state;
     begin(0);
     for (int i = 0; i < 1000; i++) {
-        assert_true(pace_is_open(pace));
-        pace_take(pace, SIZE_MAX / 2);
+        assert_true(pace_is_open(pace, 0));
+        pace_take(pace, 0, SIZE_MAX / 2);
     }
     rig_close(&rig);
 }
@@ -101,8 +103,8 @@ static void test_debt_shuts_and_time_opens(void **state)
     (void)state;
     begin(10 * MIB);
     rig_wait(&rig, is_open, NULL);
-    pace_take(pace, MIB); /* a chunk goes whole, however little there was: 100 ms of debt */
-    assert_false(pace_is_open(pace));
+    pace_take(pace, 0, MIB); /* a chunk goes whole, however little there was: 100 ms of debt */
+    assert_false(pace_is_open(pace, 0));
     rig_wait(&rig, is_open, NULL);
     rig_close(&rig);
 }
@@ -112,7 +114,7 @@ static void test_in_turn(void **state)
     (void)state;
     struct sender a = sender('a', MIB), b = sender('b', MIB), c = sender('c', MIB);
     begin(50 * MIB);
-    pace_take(pace, MIB);
+    pace_take(pace, 0, MIB);
     line_up(&a);
     line_up(&b);
     line_up(&c);
@@ -130,7 +132,7 @@ static void test_leaving(void **state)
     (void)state;
     struct sender a = sender('a', 0), b = sender('b', 0), c = sender('c', 0), d = sender('d', 0);
     begin(50 * MIB);
-    pace_take(pace, MIB);
+    pace_take(pace, 0, MIB);
     line_up(&a);
     line_up(&b);
     line_up(&c);
@@ -156,7 +158,7 @@ static void on_turn(void *arg)
 {
     struct pace_waiter *w = arg;
     took[w->class] += CHUNK;
-    pace_take_as(pace, w->class, CHUNK);
+    pace_take_as(pace, w->class, w->flow, CHUNK);
     if (took[w->class] < enough[w->class])
         pace_wait(pace, w);
 }
@@ -186,7 +188,7 @@ static void test_clients_get_three_of_four(void **state)
     (void)state;
     struct pace_waiter clients[3], peers[9]; /* numbers do not count, classes do */
     begin(100 * MIB);
-    pace_take(pace, MIB);
+    pace_take(pace, 0, MIB);
     crowd(clients, countof(clients), PACE_CLIENTS, 12 * MIB);
     crowd(peers, countof(peers), PACE_PEERS, 8 * MIB);
     wait_for_line(PACE_CLIENTS);
@@ -201,10 +203,10 @@ static void test_nothing_is_saved_up(void **state)
     (void)state;
     struct pace_waiter clients[2], peers[2];
     begin(100 * MIB);
-    pace_take(pace, MIB);
+    pace_take(pace, 0, MIB);
     crowd(peers, countof(peers), PACE_PEERS, 8 * MIB);
     wait_for_line(PACE_PEERS);
-    pace_take(pace, MIB);
+    pace_take(pace, 0, MIB);
     crowd(peers, countof(peers), PACE_PEERS, 8 * MIB);
     crowd(clients, countof(clients), PACE_CLIENTS, 12 * MIB);
     wait_for_line(PACE_CLIENTS);
@@ -220,15 +222,79 @@ static void test_open_to_one_of_them(void **state)
     struct pace_waiter client = {.open = on_turn, .arg = &client};
     begin(100 * MIB);
     rig_wait(&rig, is_open, NULL);
-    assert_true(pace_is_open_to(pace, PACE_PEERS));
-    pace_take_as(pace, PACE_PEERS, 1);
-    assert_true(pace_is_open_to(pace, PACE_PEERS)); /* nobody else wants anything */
+    assert_true(pace_is_open_to(pace, PACE_PEERS, 0));
+    pace_take_as(pace, PACE_PEERS, 0, 1);
+    assert_true(pace_is_open_to(pace, PACE_PEERS, 0)); /* nobody else wants anything */
     enough[PACE_CLIENTS] = 0;
     pace->lines[PACE_CLIENTS].woke_ns = uv_hrtime(); /* it is about to take: the line counts */
     pace_wait(pace, &client);
-    assert_false(pace_is_open_to(pace, PACE_PEERS));
-    assert_true(pace_is_open_to(pace, PACE_CLIENTS));
+    assert_false(pace_is_open_to(pace, PACE_PEERS, 0));
+    assert_true(pace_is_open_to(pace, PACE_CLIENTS, 0));
     wait_for_line(PACE_CLIENTS);
+    rig_close(&rig);
+}
+
+/* --- flows of one class ----------------------------------------------------------------------- */
+
+static u64 flow_took[PACE_FLOWS], flow_enough;
+
+static void on_flows_turn(void *arg)
+{
+    struct pace_waiter *w = arg;
+    flow_took[w->flow] += CHUNK;
+    pace_take_as(pace, w->class, w->flow, CHUNK);
+    if (flow_took[w->flow] < flow_enough)
+        pace_wait(pace, w);
+}
+
+static bool small_ones_are_done(void *arg)
+{
+    (void)arg;
+    for (u32 i = 1; i <= 10; i++)
+        if (flow_took[i] < flow_enough)
+            return false;
+    return true;
+}
+
+/* Ten small layers in one request each, beside a large one in thirty: all get the same. */
+static void test_a_large_layer_starves_nobody(void **state)
+{
+    (void)state;
+    struct pace_waiter large[30], small[10],
+        late = {.open = on_flows_turn, .arg = &late, .flow = 11};
+    begin(100 * MIB);
+    pace_take(pace, 0, MIB);
+    memset(flow_took, 0, sizeof(flow_took));
+    flow_enough = UINT64_MAX;
+    for (size_t i = 0; i < countof(large); i++) {
+        large[i] = (struct pace_waiter){.open = on_flows_turn, .arg = &large[i], .flow = 0};
+        pace_wait(pace, &large[i]);
+    }
+    while (flow_took[0] < 8 * MIB) /* alone it gets all there is */
+        uv_run(&rig.loop, UV_RUN_ONCE);
+    u64 before = flow_took[0];
+    flow_enough = 2 * MIB;
+    for (u32 i = 0; i < countof(small); i++) {
+        small[i] = (struct pace_waiter){.open = on_flows_turn, .arg = &small[i], .flow = i + 1};
+        pace_wait(pace, &small[i]);
+    }
+    flow_took[0] = 0; /* so that it goes on */
+    rig_wait(&rig, small_ones_are_done, NULL);
+    assert_true(before >= 8 * MIB);
+    assert_in_range(flow_took[0], 3 * MIB / 2, 3 * MIB);
+    flow_took[11] = 0; /* who comes later had saved nothing up */
+    u64 then = flow_took[0];
+    flow_enough = UINT64_MAX;
+    for (size_t i = 0; i < countof(large); i++)
+        pace_wait(pace, &large[i]);
+    pace_wait(pace, &late);
+    while (flow_took[11] < 2 * MIB)
+        uv_run(&rig.loop, UV_RUN_ONCE);
+    assert_in_range(flow_took[0] - then, 3 * MIB / 2, 3 * MIB);
+    flow_enough = 0;
+    for (size_t i = 0; i < countof(large); i++)
+        pace_leave(&large[i]);
+    pace_leave(&late);
     rig_close(&rig);
 }
 
@@ -263,7 +329,7 @@ static void test_a_paced_body(void **state)
     for (size_t i = 0; i < sizeof(text); i++)
         text[i] = (u8)(i * 11);
     struct body *inner = body_borrow(text, sizeof(text), released, &closed);
-    struct body *b = paced_body(inner, pace, PACE_CLIENTS, on_wake, NULL);
+    struct body *b = paced_body(inner, &share, on_wake, NULL);
     assert_ptr_not_equal(b, inner);
     for (;;) {
         const void *data;
@@ -295,9 +361,8 @@ static void test_a_body_closed_in_line(void **state)
     bool closed = false;
     begin(MIB);
     wakes = 0;
-    struct body *b =
-        paced_body(body_borrow("x", 1, released, &closed), pace, PACE_CLIENTS, on_wake, NULL);
-    pace_take(pace, MIB / 10);
+    struct body *b = paced_body(body_borrow("x", 1, released, &closed), &share, on_wake, NULL);
+    pace_take(pace, 0, MIB / 10);
     assert_int_equal(b->ops->peek(b, &data, 1), ERR_AGAIN);
     assert_int_equal(b->ops->peek(b, &data, 1), ERR_AGAIN);
     b->ops->close(b);
@@ -313,9 +378,9 @@ static void test_a_body_without_limit(void **state)
     (void)state;
     begin(0);
     struct body *inner = body_copy("x", 1);
-    assert_ptr_equal(paced_body(inner, pace, PACE_CLIENTS, on_wake, NULL), inner);
+    assert_ptr_equal(paced_body(inner, &share, on_wake, NULL), inner);
     inner->ops->close(inner);
-    assert_null(paced_body(NULL, pace, PACE_CLIENTS, on_wake, NULL));
+    assert_null(paced_body(NULL, &share, on_wake, NULL));
     rig_close(&rig);
 }
 
@@ -389,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_clients_get_three_of_four),
         cmocka_unit_test(test_nothing_is_saved_up),
         cmocka_unit_test(test_open_to_one_of_them),
+        cmocka_unit_test(test_a_large_layer_starves_nobody),
         cmocka_unit_test(test_a_paced_body),
         cmocka_unit_test(test_a_body_closed_in_line),
         cmocka_unit_test(test_a_body_without_limit),
