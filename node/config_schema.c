@@ -246,7 +246,7 @@ const struct settings_key config_keys[] = {
      TO(limits.wan),
      .max = 1ull << 50,
      PRESET("0"),
-     .help = "bytes per second from registries"},
+     .help = "bytes per second from registries, of the whole region"},
     {.key = "admin.socket",
      .value = "FILE",
      .kind = SETTING_TEXT,

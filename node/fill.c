@@ -287,6 +287,14 @@ void fill_refetch(const struct fill *old)
 
 /* --- looking on ------------------------------------------------------------------------------ */
 
+size_t fills_at_registry(const struct fills *s)
+{
+    size_t n = 0;
+    for (const struct fill *f = s->first; f; f = f->next)
+        n += fetch_is_called(f);
+    return n;
+}
+
 u64 fills_fetched_bytes(const struct fills *s)
 {
     return *s->fetched_bytes;

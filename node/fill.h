@@ -142,6 +142,8 @@ u64 fill_pieces_size(const struct fills *s, const struct digest *d);
  * Borrowed for the call; -1: no. `*size`: of the layer. */
 int fill_pieces_fd(const struct fills *s, const struct digest *d, u64 first, u64 end, u64 *size);
 
+/* How many read from a registry now. */
+size_t fills_at_registry(const struct fills *s);
 /* Bytes fetched from registries since the start. */
 u64 fills_fetched_bytes(const struct fills *s);
 

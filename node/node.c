@@ -98,6 +98,7 @@ static void on_tick(uv_timer_t *t)
     struct node *n = t->data;
     store_tick(n->store, wall_ms());
     fills_tick(n->fills);
+    wan_share_tick(n);
     peer_serve_tick(n);
     pull_promises_tick(n);
     if (n->watches)

@@ -15,6 +15,7 @@
 #include "node/scrub.h"
 #include "node/seeds.h"
 #include "node/tickets.h"
+#include "node/wan_share.h"
 #include "node/warm.h"
 #include "node/watch.h"
 #include "runtime/authz.h"
@@ -88,7 +89,8 @@ struct node {
     uv_timer_t ending;    /* the drain's deadline, then the wait for jobs */
     struct pace upload;   /* to clients and peers */
     struct pace download; /* from registries and peers */
-    struct pace wan;      /* from registries, beside that */
+    struct pace wan;      /* from registries, beside that: our part of the region's */
+    struct wan_share wan_share;
     struct peer_serving serving;
     bool stopping;
     u64 lag_due_ms, lag_recent_ns;

@@ -55,6 +55,11 @@ static double index_errors(void *arg)
 {
     return (double)stats(arg).index_errors;
 }
+static double wan_share(void *arg)
+{
+    return (double)((struct node *)arg)->wan.rate;
+}
+
 static double fetches(void *arg)
 {
     return (double)fills_running(((struct node *)arg)->fills);
@@ -139,6 +144,9 @@ void node_metrics(struct node *n)
         {"dray_evicted_blobs_total", "", "Blobs evicted to make room.", evicted_blobs, true},
         {"dray_index_errors_total", "", "Writes to the index that failed.", index_errors, true},
         {"dray_fetches", "", "Layers being fetched now.", fetches, false},
+        {"dray_wan_share_bytes", "",
+         "Bytes per second that this node may read from registries now; 0: no limit.", wan_share,
+         false},
         {"dray_connections", "", "Client connections open.", connections, false},
         {"dray_dropped_total", "reason=\"timeout\"", "What was refused or thrown away, by reason.",
          timeouts, true},

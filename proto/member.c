@@ -84,12 +84,13 @@ static int self_make(struct peer **out, const struct member_record *r, const cha
     h.rec.rack = text_or_empty(r->rack);
     h.rec.public_url = text_or_empty(r->public_url);
     u8 extra[EXTRA_MAX];
-    if (!is_record(&h.rec) || r->n_serves > MEMBER_SERVES_MAX)
+    if (!is_record(&h.rec) || r->n_serves > MEMBER_SERVES_MAX || r->fetches > MEMBER_FETCHES_MAX)
         return ERR_INVAL;
     h.extra = extra;
     h.extra_len = serves_pack(r->serves, r->n_serves, extra);
+    h.extra_len += fetches_pack(r->fetches, extra + h.extra_len, EXTRA_MAX - h.extra_len);
     h.rec.serves = NULL; /* the caller's */
-    h.rec.n_serves = 0;
+    h.rec.n_serves = h.rec.fetches = 0;
     return peer_make(out, &h, region);
 }
 

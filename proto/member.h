@@ -67,6 +67,7 @@ struct member_record {
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
     u8 n_serves;                 /* at most MEMBER_SERVES_MAX */
+    u8 fetches; /* in what is handed in; see member_fetches(). At most MEMBER_FETCHES_MAX */
     struct node_key key;
     const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
     const char *public_url;           /* at most MEMBER_URL_MAX */
@@ -192,6 +193,10 @@ struct member_view {
 };
 /* The networks of users that it says it is near to. Returns how many. */
 size_t member_serves(const struct member_view *v, struct member_network out[MEMBER_SERVES_MAX]);
+/* How many layers it reads from registries just now, where the region has a limit for that: nodes
+ * divide it by the sum. At most MEMBER_FETCHES_MAX, whatever it says. */
+#define MEMBER_FETCHES_MAX 8
+u8 member_fetches(const struct member_view *v);
 bool member_find(const struct member *m, const struct node_key *k, struct member_view *out);
 bool member_find_sender(const struct member *m, const u8 sender[8], struct member_view *out);
 /* The whole key of one of them, or our own; borrowed until the next call that drives. NULL: nobody

@@ -303,6 +303,8 @@ size_t record_pack(const struct member_record *r, const u8 *extra, size_t extra_
                    u8 out[RECORD_PACKED_MAX]);
 /* member_serves.c: the last field of our own record; its length. */
 size_t serves_pack(const struct member_network *n, size_t count, u8 out[EXTRA_MAX]);
+/* Behind them. */
+size_t fetches_pack(u8 fetches, u8 *out, size_t room);
 u32 record_body(const struct member_record *r, const u8 *extra, size_t extra_len);
 void self_sign(struct member *m);
 must_use int record_verify(struct member *m, const struct heard *h);

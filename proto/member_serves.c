@@ -1,19 +1,22 @@
-/* member_serves.c - the networks that a node says it is near to, in the last field of its record.
+/* member_serves.c - what a node says of itself in the last field of its record: the networks that
+ * it is near to, and how many layers it reads from registries.
  *
  * That field is a row of parts: tag, length, bytes. Tag 1 holds networks: a number, and as many
- * bytes of the prefix as it has. 0 to 128 is a prefix of IPv6, 129 + n one of n bits of IPv4.
- * Other tags are passed over: they are a later version's. */
+ * bytes of the prefix as it has. 0 to 128 is a prefix of IPv6, 129 + n one of n bits of IPv4. Tag 2
+ * holds one byte: layers being read. Other tags are passed over: they are a later version's. */
 #include <assert.h>
 #include <string.h>
 
 #include "proto/member_impl.h"
 
-#define TAG_SERVES 1
-#define V4_BASE    129
-#define V4_BITS    32
+#define TAG_SERVES    1
+#define TAG_FETCHES   2
+#define FETCHES_BYTES 3
+#define V4_BASE       129
+#define V4_BITS       32
 
 static const u8 v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-static_assert(2 + MEMBER_SERVES_MAX * 17 <= EXTRA_MAX, "they fit");
+static_assert(2 + MEMBER_SERVES_MAX * 17 + FETCHES_BYTES <= EXTRA_MAX, "they fit");
 
 static bool is_v4(const struct member_network *n)
 {
@@ -57,12 +60,41 @@ static size_t unpack(const u8 *at, const u8 *end, struct member_network out[MEMB
     return n;
 }
 
-size_t member_serves(const struct member_view *v, struct member_network out[MEMBER_SERVES_MAX])
+/* The part of this tag; NULL: there is none that is whole. */
+static const u8 *part(const struct member_view *v, u8 tag, size_t *len)
 {
     for (size_t at = 0; at + 2 <= v->extra_len; at += 2u + v->extra[at + 1])
-        if (v->extra[at] == TAG_SERVES && at + 2 + v->extra[at + 1] <= v->extra_len)
-            return unpack(v->extra + at + 2, v->extra + at + 2 + v->extra[at + 1], out);
-    return 0;
+        if (v->extra[at] == tag && at + 2 + v->extra[at + 1] <= v->extra_len) {
+            *len = v->extra[at + 1];
+            return v->extra + at + 2;
+        }
+    return NULL;
+}
+
+size_t member_serves(const struct member_view *v, struct member_network out[MEMBER_SERVES_MAX])
+{
+    size_t len;
+    const u8 *at = part(v, TAG_SERVES, &len);
+    return at ? unpack(at, at + len, out) : 0;
+}
+
+size_t fetches_pack(u8 fetches, u8 *out, size_t room)
+{
+    assert(fetches <= MEMBER_FETCHES_MAX && room >= FETCHES_BYTES);
+    if (fetches == 0)
+        return 0;
+    out[0] = TAG_FETCHES;
+    out[1] = 1;
+    out[2] = fetches;
+    return FETCHES_BYTES;
+}
+
+u8 member_fetches(const struct member_view *v)
+{
+    size_t len;
+    const u8 *at = part(v, TAG_FETCHES, &len);
+    u8 said = at && len > 0 ? at[0] : 0;
+    return said < MEMBER_FETCHES_MAX ? said : MEMBER_FETCHES_MAX;
 }
 
 bool member_network_has(const struct member_network *n, const struct addr *a)

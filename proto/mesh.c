@@ -202,6 +202,26 @@ void mesh_set_can_fetch(struct mesh *m, bool can, u64 now_ns)
     mesh_pump(m, now_ns);
 }
 
+void mesh_set_fetches(struct mesh *m, u8 fetches, u64 now_ns)
+{
+    u8 most = fetches < MEMBER_FETCHES_MAX ? fetches : MEMBER_FETCHES_MAX;
+    if (m->self.fetches == most)
+        return;
+    m->self.fetches = most;
+    member_change(m->member, &m->self, now_ns);
+    mesh_pump(m, now_ns);
+}
+
+u32 mesh_fetches(const struct mesh *m)
+{
+    struct member_view v;
+    u32 n = 0;
+    for (size_t at = 0; member_each(m->member, &at, &v);)
+        if (v.state <= MEMBER_SUSPECT && v.record->role == MEMBER_NODE)
+            n += member_fetches(&v);
+    return n;
+}
+
 void mesh_leave(struct mesh *m, u64 now_ns)
 {
     member_leave(m->member, now_ns);

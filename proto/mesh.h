@@ -83,6 +83,10 @@ must_use int mesh_set_keys(struct mesh *m, const struct seal_key *keys, size_t n
 void mesh_lag(struct mesh *m, u64 lag_ns, u64 now_ns);
 void mesh_set_load(struct mesh *m, u8 load);
 void mesh_set_can_fetch(struct mesh *m, bool can, u64 now_ns);
+/* We read so many layers from registries, as far as others should know. */
+void mesh_set_fetches(struct mesh *m, u8 fetches, u64 now_ns);
+/* How many all others of the region read that live, as they say. */
+u32 mesh_fetches(const struct mesh *m);
 void mesh_leave(struct mesh *m, u64 now_ns);
 
 /* Our store gained or lost a layer. Only sha256 and sha512 digests; idempotent. */

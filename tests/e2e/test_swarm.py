@@ -92,6 +92,41 @@ class Together(Swarm):
         self.assertEqual(self.sent(), len(self.data))
 
 
+class Limits(Swarm):
+    LIMIT = MIB
+
+    def appointed(self, digests):
+        return {n for n in self.racks for d in digests
+                if (why(n, d)["fetch"] or {}).get("appointed")}
+
+    def shares(self, nodes):
+        return [n.metric("dray_wan_share_bytes") for n in nodes]
+
+    def test_the_wan_limit_is_the_regions(self):
+        """Nodes that read different layers at once divide it, and have it back afterwards."""
+        nodes = self.region(count=3, mib_per_s=64, limits={"wan": f"{self.LIMIT >> 20}MiB/s"})
+        digests, readers = [], []
+        while len(self.appointed(digests)) < 2:
+            self.assertLess(len(digests), 12, "always the same one is appointed")
+            data = images.random_bytes(8 * MIB, f"{self.id()} {len(digests)}")
+            digests.append(images.digest_of(data))
+            self.upstream.serve_blob(REPO, data, digests[-1])
+            readers.append(Reader(nodes[len(digests) % 3], f"/v2/{REPO}/blobs/{digests[-1]}",
+                                  timeout=2 * PATIENCE_S))
+            wait_for(lambda: why(nodes[len(digests) % 3], digests[-1])["fetch"] and
+                     any((why(n, digests[-1])["fetch"] or {}).get("appointed") for n in nodes),
+                     PATIENCE_S, "somebody reads it")
+
+        def divided():
+            reading = self.appointed(digests)
+            return len(reading) > 1 and sum(self.shares(reading)) <= self.LIMIT
+        wait_for(divided, PATIENCE_S, "they divide the limit")
+        for reader in readers:
+            reader.finish(2 * PATIENCE_S)
+            self.assertEqual((reader.status, reader.ended), (200, "full"), reader)
+        wait_for(lambda: self.shares(nodes) == [self.LIMIT] * 3, PATIENCE_S, "it is whole again")
+
+
 class Trouble(Swarm):
     def test_the_fetcher_is_killed(self):
         nodes = self.region(mib_per_s=4)

@@ -295,6 +295,44 @@ static void networks_are_told(void **state)
     cluster_del(&c);
 }
 
+static void fetches_are_told(void **state)
+{
+    struct cluster c;
+    struct member_view v;
+    struct member_network told[MEMBER_SERVES_MAX], net = network_v4(10, 20, 0, 16);
+    (void)state;
+    cluster_new(&c, 6, 33);
+    cluster_form(&c, 6);
+    cluster_run(&c, 5 * S);
+    struct member_record r = *member_self(c.node[3].m);
+    for (u8 n = 0; n <= MEMBER_FETCHES_MAX; n += MEMBER_FETCHES_MAX / 2) {
+        r.serves = &net;
+        r.n_serves = n > 0;
+        r.fetches = n;
+        member_change(c.node[3].m, &r, c.now_ns);
+        cluster_drain(&c, 3);
+        cluster_run(&c, 3 * S);
+        for (u32 i = 0; i < 6; i++)
+            if (i != 3) {
+                assert_true(member_find(c.node[i].m, &c.node[3].key, &v));
+                assert_int_equal(member_fetches(&v), n);
+                assert_int_equal(member_serves(&v, told), n > 0);
+            }
+    }
+    cluster_del(&c);
+
+    static const u8 many[] = {2, 1, 200}, none[] = {2, 0}, cut[] = {2, 1},
+                    after[] = {9, 1, 7, 2, 1, 3};
+    v = (struct member_view){.extra = many, .extra_len = sizeof(many)};
+    assert_int_equal(member_fetches(&v), MEMBER_FETCHES_MAX);
+    v = (struct member_view){.extra = none, .extra_len = sizeof(none)};
+    assert_int_equal(member_fetches(&v), 0);
+    v = (struct member_view){.extra = cut, .extra_len = sizeof(cut)};
+    assert_int_equal(member_fetches(&v), 0);
+    v = (struct member_view){.extra = after, .extra_len = sizeof(after)};
+    assert_int_equal(member_fetches(&v), 3);
+}
+
 /* Whatever stands in that field, no more is read than there is. */
 static void networks_of_others_are_read_with_care(void **state)
 {
@@ -322,6 +360,7 @@ static void networks_of_others_are_read_with_care(void **state)
         assert_non_null(exact);
         v.extra = exact + 1;
         (void)member_serves(&v, told);
+        assert_true(member_fetches(&v) <= MEMBER_FETCHES_MAX);
         free(exact);
     }
 }
@@ -541,6 +580,7 @@ int main(void)
         cmocka_unit_test(who_leaves_comes_to_rest),
         cmocka_unit_test(a_change_is_told),
         cmocka_unit_test(networks_are_told),
+        cmocka_unit_test(fetches_are_told),
         cmocka_unit_test(networks_of_others_are_read_with_care),
         cmocka_unit_test(views_show_what_is_known),
         cmocka_unit_test(failed_fetches_bar_for_a_while),
