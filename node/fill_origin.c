@@ -19,6 +19,12 @@
 #define BACKOFF_MAX_MS  5000
 #define RETRY_AFTER_MAX 60
 #define EARLIER_MS      2000
+/* A registry that sends nothing for so long may be slow, which is no reason to resign, or out of
+ * reach from here, as when packets vanish: then no new connection to it can be made, either. */
+#define SILENT_MS        2000
+#define PROBE_EVERY_MS   4000
+#define PROBE_CONNECT_MS 1500
+#define PROBE_HEAD_MS    3000
 
 static void ask_registry(struct fill *f);
 
@@ -169,6 +175,7 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
     len -= s->skip;
     s->skip = 0;
     s->failures = 0;
+    s->heard_ms = uv_now(f->set->opt.loop);
     fetch_came(f, len, false);
     while (len > 0) {
         if (!s->piece)
@@ -280,6 +287,7 @@ static void ask_registry(struct fill *f)
     u64 last = piece_first(f->claimed, s->end - 1) + piece_bytes(f->claimed, s->end - 1) - 1;
     int rc;
     s->call_paused = false;
+    s->heard_ms = uv_now(f->set->opt.loop);
     if (tracker_is_next(&f->right)) {
         struct peers_origin o = {.tracker = &f->right.tracker,
                                  .repository = f->right.repository,
@@ -385,12 +393,70 @@ void origin_decide(struct fill *f, u32 piece)
     ask_registry(f);
 }
 
+/* --- slow, or out of reach ------------------------------------------------------------------- */
+
+static void probe_over(struct fill_swarm *s)
+{
+    if (s->probe)
+        upstream_call_cancel(s->probe);
+    s->probe = NULL;
+}
+
+static void on_probe_head(void *arg, const struct http_response *r, bool redirected)
+{
+    struct fill *f = arg;
+    (void)r;
+    (void)redirected;
+    probe_over(f->swarm); /* whatever it says, it is there */
+}
+
+static enum http_data_verdict on_probe_data(void *arg, const void *bytes, size_t len)
+{
+    (void)arg;
+    (void)bytes;
+    (void)len;
+    return HTTP_DATA_TAKEN;
+}
+
+static void on_probe_end(void *arg, int err, const char *why)
+{
+    struct fill *f = arg;
+    struct fill_swarm *s = f->swarm;
+    (void)why;
+    s->probe = NULL;
+    if (err != ERR_UNREACHABLE || !s->appointed || !f->call || s->call_paused ||
+        s->heard_ms >= s->probed_ms)
+        return;
+    fill_hold(f);
+    resign(f, SWARM_REGISTRY_CUT, "the registry is out of reach from here");
+    fill_release(f);
+}
+
+void origin_tick(struct fill *f)
+{
+    static const struct upstream_events on = {on_probe_head, on_probe_data, on_probe_end};
+    struct fill_swarm *s = f->swarm;
+    u64 now = uv_now(f->set->opt.loop);
+    if (!s->appointed || s->alone || !f->call || s->call_paused || s->probe ||
+        now - s->heard_ms < SILENT_MS || now - s->probed_ms < PROBE_EVERY_MS)
+        return;
+    s->probed_ms = now;
+    const struct upstream_request r = {.method = "GET",
+                                       .path = "/v2/",
+                                       .fresh = true,
+                                       .connect_timeout_ms = PROBE_CONNECT_MS,
+                                       .head_timeout_ms = PROBE_HEAD_MS};
+    if (upstream_call(f->right.upstream, &r, &on, f, &s->probe))
+        s->probe = NULL;
+}
+
 void origin_resume(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     if (!s->call_paused)
         return;
     s->call_paused = false;
+    s->heard_ms = uv_now(f->set->opt.loop);
     if (f->call)
         upstream_call_resume(f->call);
     if (f->reading)
@@ -402,6 +468,7 @@ void origin_close(struct fill *f)
     struct fill_swarm *s = f->swarm;
     uv_timer_stop(&f->retry);
     s->lets_come = false;
+    probe_over(s);
     fetch_leave(f);
     piece_del(s->piece);
     s->piece = NULL;

@@ -266,6 +266,7 @@ void swarm_tick(struct fill *f)
     struct swarm_view v = {0};
     struct mesh *m = s ? swarm_mesh(f) : NULL;
     if (m && !s->leaving && !s->closed) {
+        origin_tick(f);
         ask_believe(f);
         ask_waited(f, SWARM_NO_PIECE, false);
     }

@@ -34,8 +34,8 @@
 #define SWARM_WAITS_MAX 64                 /* pieces that no chain reaches, with a request open */
 #define SWARM_BAD_MAX   32                 /* wrong pieces remembered until the layer closes */
 #define SWARM_CLAIMS    4 /* answers kept whose signers nobody has named fetcher or holder yet */
-/* Pieces that are on the disk and that no chain reaches are not asked for, but for one now and then:
- * claims come with it. */
+/* Pieces that are on the disk and that no chain reaches are not asked for, but for one now and
+ * then: claims come with it. */
 #define SWARM_CLAIMS_NS (2000 * SWARM_MS)
 
 /* READ: whole, from the registry, waiting to be hashed in order; REREAD: likewise, and in doubt on
@@ -141,6 +141,9 @@ struct fill_swarm {
     bool hashing, call_paused;
     bool lets_come; /* what others have: for a while nothing is read */
     unsigned failures;
+    u64 heard_ms;                /* when the registry was asked, or sent something, last */
+    struct upstream_call *probe; /* is it there at all? */
+    u64 probed_ms;
     u32 deciding; /* a piece is read to decide between chains; SWARM_NO_PIECE: none */
 };
 
@@ -190,5 +193,6 @@ void origin_anew(
     struct fill *f); /* there is more to read: from the first piece on, when it goes on */
 void origin_yield(struct fill *f);
 void origin_resume(struct fill *f);
+void origin_tick(struct fill *f); /* once a second: is the registry slow, or out of reach? */
 void origin_close(struct fill *f);
 void origin_decide(struct fill *f, u32 piece);

@@ -65,6 +65,7 @@ struct http_transfer_options {
     const char *ca_file;    /* NULL: the system's */
     bool any_name;          /* https: a certificate that `ca_file` signed is enough, whatever its
                                name: for peers, dialled by address, who prove themselves otherwise */
+    bool fresh;             /* over a connection of its own, made now */
     u32 connect_timeout_ms; /* 0: 5,000 */
     u32 head_timeout_ms;    /* 0: 60,000: from start to the final head */
     u32 stall_timeout_ms;   /* 0: 30,000: body bytes expected, not paused, none come */

@@ -260,6 +260,8 @@ static int set_request(struct http_transfer *t, const struct http_transfer_optio
         bad |= curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     else if (opt->method != NULL && strcmp(opt->method, "GET") != 0)
         bad |= curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, opt->method);
+    if (opt->fresh)
+        bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     if (opt->body != NULL) {
         bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)opt->body_len);
         bad |= curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, opt->body);

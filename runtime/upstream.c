@@ -55,7 +55,8 @@ struct upstream_call {
     char url[URL_MAX]; /* where the running transfer goes */
     enum target_kind target;
     unsigned redirects;
-    u32 head_timeout_ms;
+    u32 head_timeout_ms, connect_timeout_ms;
+    bool fresh;
     bool logged_in;  /* our login was renewed once for this call */
     bool answered;   /* this transfer's head came */
     bool again;      /* it was sent a second time, on another connection */
@@ -410,6 +411,8 @@ static int call_send(struct upstream_call *c)
         .ca_file = c->up->config->ca,
         .head_timeout_ms = c->head_timeout_ms ? c->head_timeout_ms : HEAD_TIMEOUT_MS,
         .stall_timeout_ms = STALL_TIMEOUT_MS,
+        .connect_timeout_ms = c->connect_timeout_ms,
+        .fresh = c->fresh,
         .allow = c->target == TARGET_FOREIGN ? allow_public : NULL,
         .on = {on_head, on_data, on_end},
         .arg = c,
@@ -443,6 +446,8 @@ int upstream_call(struct upstream *u, const struct upstream_request *r,
     c->up = u;
     c->on = *on;
     c->head_timeout_ms = r->head_timeout_ms;
+    c->connect_timeout_ms = r->connect_timeout_ms;
+    c->fresh = r->fresh;
     c->arg = arg;
     c->own = r->own && login_present(u->login);
     c->follow = r->follow;

@@ -51,6 +51,8 @@ struct upstream_request {
     bool follow;               /* redirects */
     const char *range;         /* "bytes=0-0"; NULL */
     u32 head_timeout_ms;       /* 0: 20,000 */
+    u32 connect_timeout_ms;    /* 0: as http_client.h says */
+    bool fresh;                /* over a new connection: is it there? */
     const char *const *fields; /* more lines, e.g. every Accept of the client */
     size_t n_fields;
 };

@@ -441,6 +441,49 @@ static bool has_resigned(void *arg)
     return n > 0 && (last == SWARM_REGISTRY_REFUSED || last == SWARM_REGISTRY_CUT);
 }
 
+/* Half of the layer, and after gate 0 the rest; whatever else is asked is answered. */
+static void script_pauses(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    if (strcmp(r->target, "/v2/") == 0) {
+        say_answer(p, 200, "", "{}");
+        return;
+    }
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    say_bytes(p, layer.data, SIZE / 2);
+    wait_gate(p, 0);
+    say_bytes(p, layer.data + SIZE / 2, SIZE - SIZE / 2);
+}
+
+static bool is_looked_for(void *arg)
+{
+    (void)arg;
+    return server_count_of(registry, "/v2/") > 0;
+}
+
+/* It is looked at whether the registry is still there; slowness is no reason to resign. */
+static void test_a_slow_registry_is_waited_for(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    server_del(registry);
+    registry = server_new(script_pauses, NULL, NULL);
+    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
+    struct fill_source src = {
+        .upstream = rig.upstreams[1], .repository = "team/app", .proven = true, .size = SIZE};
+    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+    order(SWARM_FETCH, 0);
+    rig_wait(&rig, is_looked_for, NULL);
+    rig_settle(&rig);
+    server_open(registry, 0);
+    expect_whole();
+    for (size_t i = 0; i < mesh_double.swarm.n_registry; i++)
+        assert_int_equal(mesh_double.swarm.registry[i], SWARM_REGISTRY_WELL);
+    assert_int_equal(server_count(registry), 2);
+    end_swarm();
+}
+
 /* Before a registry that answers so, and nothing else. */
 static void begin_refused(int *status)
 {
@@ -597,6 +640,7 @@ int main(void)
         cmocka_unit_test(test_a_consistent_forgery),
         cmocka_unit_test(test_taking_over_from_a_liar),
         cmocka_unit_test(test_going_on_alone),
+        cmocka_unit_test(test_a_slow_registry_is_waited_for),
         cmocka_unit_test(test_who_is_refused_is_told),
         cmocka_unit_test(test_who_is_alone_is_told),
         cmocka_unit_test(test_an_answer_that_cannot_go_on_is_cut),
