@@ -1,25 +1,23 @@
 /* fill_judge.c - pieces are hashed, many at once, in the hash pool, and written where they belong;
- * what fits no chain is thrown away; see fill_swarm.h and proto/chain.h.
- *
- * What the registry sends is hashed in order, since each piece begins where the one before it
- * ended: that makes the chain that others verify by. */
+ * what fits no chain is thrown away; see fill_swarm.h and proto/chain.h. What the registry sends:
+ * fill_chain.c. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/fill_swarm.h"
+#include "node/fill_judge.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-static const struct node_key *self_of(const struct fill *f)
+const struct node_key *judge_self(const struct fill *f)
 {
     return mesh_key(swarm_mesh(f));
 }
 
 /* Nothing is to be made of what the pools still bring. */
-static bool is_over(const struct fill *f)
+bool judge_is_over(const struct fill *f)
 {
     return !f->swarm || f->state > FILL_STREAMING || f->again || f->swarm->leaving ||
            f->swarm->closed || !swarm_mesh(f);
@@ -57,7 +55,7 @@ void piece_del(struct piece *p)
 
 /* --- the layer as a whole -------------------------------------------------------------------- */
 
-static void take_evidence(struct fill *f)
+void judge_evidence(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     struct chain_evidence e;
@@ -71,7 +69,7 @@ static void take_evidence(struct fill *f)
 }
 
 /* Trusted bytes of a piece, begun at `in`, gave `out`: who sent others is proved to have. */
-static void convict_by(struct fill *f, u32 number, const u8 *in, const u8 *out)
+void judge_convict(struct fill *f, u32 number, const u8 *in, const u8 *out)
 {
     struct fill_swarm *s = f->swarm;
     for (size_t i = 0; i < s->n_bad;) {
@@ -94,11 +92,11 @@ static void convict_bad(struct fill *f)
     struct chain_step steps[CHAINS_MAX];
     for (u32 i = 0; i < s->n && s->n_bad > 0; i++)
         if (chains_steps(s->chains, i, steps) == 1)
-            convict_by(f, i, steps[0].in, steps[0].out);
+            judge_convict(f, i, steps[0].in, steps[0].out);
 }
 
 /* All that is here is not the layer. Our way to the registry is at fault: others read it for us. */
-static void wrong_layer(struct fill *f)
+void judge_wrong_layer(struct fill *f)
 {
     static const char why[] = "what the registry sent does not have the digest";
     *f->set->corrupt += 1;
@@ -150,7 +148,7 @@ static void note_sources(const struct fill *f)
 static void close_layer(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
-    take_evidence(f);
+    judge_evidence(f);
     convict_bad(f);
     ask_close(f);
     origin_close(f);
@@ -189,10 +187,10 @@ static void move_front(struct fill *f, bool from_peer)
 }
 
 /* A chain was refuted: what nobody vouches for any more is as if it had never been verified. */
-static void recheck(struct fill *f)
+void judge_recheck(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
-    take_evidence(f);
+    judge_evidence(f);
     for (u32 i = 0; i < s->n; i++) {
         if (s->state[i] != PIECE_HELD || chains_has_fit(s->chains, i))
             continue;
@@ -205,7 +203,7 @@ static void recheck(struct fill *f)
     judge_there(f);
 }
 
-static void forget(struct fill *f, u32 number)
+void judge_forget(struct fill *f, u32 number)
 {
     if (store_ingest_has_piece(f->ingest, number))
         store_ingest_forget_piece(f->ingest, number);
@@ -231,7 +229,7 @@ void judge_clean(struct fill *f)
     u32 first = s->n;
     for (u32 i = s->n; i-- > 0;)
         if (s->state[i] == PIECE_DOUBTED) {
-            forget(f, i);
+            judge_forget(f, i);
             first = i;
         }
     take_back(f, first);
@@ -256,7 +254,7 @@ static void fits_no_more(const struct piece *p)
 }
 
 /* The piece is verified and in the file. */
-static void is_held(struct piece *p)
+void judge_held(struct piece *p)
 {
     struct fill *f = p->fill;
     struct fill_swarm *s = f->swarm;
@@ -276,7 +274,7 @@ static void is_held(struct piece *p)
         mesh_swarm_have(swarm_mesh(f), &f->digest, p->number, now);
     ask_waited(f, p->number, true);
     move_front(f, from_peer);
-    if (s->held == s->n && !is_over(f)) {
+    if (s->held == s->n && !judge_is_over(f)) {
         if (chains_is_closed(s->chains))
             close_layer(f);
         else
@@ -287,7 +285,7 @@ static void is_held(struct piece *p)
 
 /* --- jobs ------------------------------------------------------------------------------------ */
 
-static void hash_step(const struct piece *p, const struct chain_step *step, u8 *out)
+void judge_hash_step(const struct piece *p, const struct chain_step *step, u8 *out)
 {
     const struct fill *f = p->fill;
     struct hasher h;
@@ -303,12 +301,12 @@ static void hash_step(const struct piece *p, const struct chain_step *step, u8 *
     }
 }
 
-static void hash_work(struct job *j)
+void judge_hash_work(struct job *j)
 {
     struct piece *p = container_of(j, struct piece, job);
     p->rc = 0;
     for (size_t i = 0; i < p->n_steps && p->fit < 0; i++) {
-        hash_step(p, &p->steps[i], p->out);
+        judge_hash_step(p, &p->steps[i], p->out);
         if (memcmp(p->out, p->steps[i].out, CHAIN_STATE_MAX) == 0)
             p->fit = (int)i;
     }
@@ -326,8 +324,8 @@ static void read_work(struct job *j)
     p->rc = store_ingest_read_piece(p->fill->ingest, p->number, p->bytes);
 }
 
-static void submit(struct piece *p, struct pool *pool, void (*work)(struct job *j),
-                   void (*done)(struct job *j))
+void judge_submit(struct piece *p, struct pool *pool, void (*work)(struct job *j),
+                  void (*done)(struct job *j))
 {
     p->fill->swarm->jobs++;
     p->job.work = work;
@@ -336,7 +334,7 @@ static void submit(struct piece *p, struct pool *pool, void (*work)(struct job *
 }
 
 /* A job of `p` is done. The fill is held; free_piece() lets it go. */
-static struct fill *job_ended(struct piece *p)
+struct fill *judge_job_ended(struct piece *p)
 {
     struct fill *f = p->fill;
     fill_hold(f);
@@ -344,12 +342,12 @@ static struct fill *job_ended(struct piece *p)
     return f;
 }
 
-static void let_go(struct piece *p, struct fill *f)
+void judge_let_go(struct piece *p, struct fill *f)
 {
     piece_del(p);
-    if (!is_over(f)) {
+    if (!judge_is_over(f)) {
         swarm_resume(f);
-        if (!is_over(f) && !uv_is_active((uv_handle_t *)&f->retry))
+        if (!judge_is_over(f) && !uv_is_active((uv_handle_t *)&f->retry))
             origin_go_on(f);
     }
     swarm_maybe_left(f);
@@ -361,27 +359,27 @@ static void let_go(struct piece *p, struct fill *f)
 static void on_written(struct job *j)
 {
     struct piece *p = container_of(j, struct piece, job);
-    struct fill *f = job_ended(p);
-    if (!is_over(f) && p->rc) {
+    struct fill *f = judge_job_ended(p);
+    if (!judge_is_over(f) && p->rc) {
         f->swarm->state[p->number] = PIECE_MISSING;
         *f->set->unkept += 1;
         f->frozen = true;
         log_with(LOG_WARN, "layer is served through, not kept", LOG_STR("digest", f->text),
                  LOG_STR("why", err_text(p->rc)));
         swarm_give_up(f, "the disk takes no more");
-    } else if (!is_over(f) && p->fit >= 0) {
-        is_held(p);
-    } else if (!is_over(f)) {
+    } else if (!judge_is_over(f) && p->fit >= 0) {
+        judge_held(p);
+    } else if (!judge_is_over(f)) {
         f->swarm->state[p->number] = PIECE_THERE;
         ask_wait(f, p->request, p->number);
         judge_there(f);
     }
-    let_go(p, f);
+    judge_let_go(p, f);
 }
 
-static void write_piece(struct piece *p)
+void judge_write(struct piece *p)
 {
-    submit(p, p->fill->set->opt.disk, write_work, on_written);
+    judge_submit(p, p->fill->set->opt.disk, write_work, on_written);
 }
 
 /* Were all chains that it was held against refuted meanwhile? */
@@ -407,7 +405,7 @@ static void mismatch(struct piece *p)
         return;
     }
     if (p->from == PIECE_OF_DISK) {
-        forget(f, p->number);
+        judge_forget(f, p->number);
         take_back(f, p->number);
         return;
     }
@@ -422,7 +420,7 @@ static void mismatch(struct piece *p)
         memcpy(b->out, p->out, CHAIN_STATE_MAX);
     }
     if (s->n == 1) /* between the first state and the digest nobody need be believed */
-        convict_by(f, 0, p->steps[0].in, p->steps[0].out);
+        judge_convict(f, 0, p->steps[0].in, p->steps[0].out);
     if (p->request)
         ask_judged(f, p->request, p->number, false);
     judge_doubt(f);
@@ -431,22 +429,22 @@ static void mismatch(struct piece *p)
 static void on_hashed(struct job *j)
 {
     struct piece *p = container_of(j, struct piece, job);
-    struct fill *f = job_ended(p);
+    struct fill *f = judge_job_ended(p);
     f->swarm->reading_back -= p->from == PIECE_OF_DISK;
-    if (!is_over(f) && p->fit >= 0) {
+    if (!judge_is_over(f) && p->fit >= 0) {
         chains_fits(f->swarm->chains, p->number, &p->steps[p->fit]);
         if (p->from != PIECE_OF_DISK) {
-            write_piece(p);
+            judge_write(p);
             fill_release(f);
             return;
         }
-        is_held(p);
-    } else if (!is_over(f)) {
+        judge_held(p);
+    } else if (!judge_is_over(f)) {
         mismatch(p);
     }
-    if (!is_over(f))
+    if (!judge_is_over(f))
         judge_there(f);
-    let_go(p, f);
+    judge_let_go(p, f);
 }
 
 void judge_piece(struct piece *p)
@@ -474,9 +472,9 @@ void judge_piece(struct piece *p)
         take_back(f, p->number);
     s->state[p->number] = PIECE_JUDGED;
     if (p->n_steps > 0)
-        submit(p, f->set->opt.hash, hash_work, on_hashed);
+        judge_submit(p, f->set->opt.hash, judge_hash_work, on_hashed);
     else
-        write_piece(p);
+        judge_write(p);
 }
 
 /* --- what is on the disk already ------------------------------------------------------------- */
@@ -484,16 +482,16 @@ void judge_piece(struct piece *p)
 static void on_read_back(struct job *j)
 {
     struct piece *p = container_of(j, struct piece, job);
-    struct fill *f = job_ended(p);
-    if (!is_over(f) && p->rc == 0) {
-        submit(p, f->set->opt.hash, hash_work, on_hashed);
+    struct fill *f = judge_job_ended(p);
+    if (!judge_is_over(f) && p->rc == 0) {
+        judge_submit(p, f->set->opt.hash, judge_hash_work, on_hashed);
         fill_release(f);
         return;
     }
     f->swarm->reading_back--;
-    if (!is_over(f))
-        forget(f, p->number);
-    let_go(p, f);
+    if (!judge_is_over(f))
+        judge_forget(f, p->number);
+    judge_let_go(p, f);
 }
 
 void judge_there(struct fill *f)
@@ -511,201 +509,6 @@ void judge_there(struct fill *f)
         s->state[i] = PIECE_JUDGED;
         s->reading_back++;
         p->n_steps = chains_steps(s->chains, i, p->steps);
-        submit(p, f->set->opt.disk, read_work, on_read_back);
+        judge_submit(p, f->set->opt.disk, read_work, on_read_back);
     }
-}
-
-/* --- what the registry sent ------------------------------------------------------------------ */
-
-static void read_on(struct fill *f);
-
-/* Our own chain does not finish to the digest. Was all of it read by ourselves? Else it went on
- * from what others claimed, or a former run left. */
-static void wrong_end(struct piece *p)
-{
-    struct fill *f = p->fill;
-    struct fill_swarm *s = f->swarm;
-    if (p->from == PIECE_OF_DISK) {
-        forget(f, p->number);
-        read_on(f);
-        return;
-    }
-    chains_trusted(s->chains, p->number, p->steps[0].in, p->out);
-    if (!chains_begin_anew(s->chains, self_of(f))) {
-        wrong_layer(f);
-        return;
-    }
-    judge_unread(f, p->number);
-    recheck(f);
-}
-
-void judge_unread(struct fill *f, u32 piece)
-{
-    u8 *state = &f->swarm->state[piece];
-    if (*state == PIECE_READ)
-        *state = PIECE_MISSING;
-    else if (*state == PIECE_REREAD)
-        *state = PIECE_DOUBTED;
-}
-
-/* Made our own chain longer. */
-static void on_chained(struct job *j)
-{
-    struct piece *p = container_of(j, struct piece, job);
-    struct fill *f = job_ended(p);
-    struct fill_swarm *s = f->swarm;
-    bool kept = false;
-    s->hashing = false;
-    if (!is_over(f) && p->rc) /* it cannot be read back */
-        forget(f, p->number);
-    if (is_over(f) || p->rc) {
-        if (!is_over(f))
-            read_on(f);
-        let_go(p, f);
-        return;
-    }
-    struct chain_step *step = &p->steps[0];
-    if (step->last && memcmp(p->out, step->out, CHAIN_STATE_MAX) != 0) {
-        wrong_end(p);
-        let_go(p, f);
-        return;
-    }
-    int rc = step->last ? 0
-                        : chains_own(s->chains, self_of(f), p->number + 1, p->out,
-                                     p->from == PIECE_OF_REGISTRY);
-    memcpy(step->out, p->out, CHAIN_STATE_MAX);
-    if (p->from == PIECE_OF_REGISTRY) {
-        chains_trusted(s->chains, p->number, step->in, p->out);
-        take_evidence(f);
-        convict_by(f, p->number, step->in, p->out);
-    }
-    chains_fits(s->chains, p->number, step);
-    p->fit = 0;
-    if (s->state[p->number] == PIECE_REREAD)
-        s->state[p->number] = PIECE_DOUBTED; /* what is on the disk is judged by these bytes */
-    recheck(f);
-    if (is_over(f)) {
-        let_go(p, f);
-        return;
-    }
-    if (rc)
-        s->state[p->number] = PIECE_MISSING; /* no place for our chain: somebody else's decides */
-    else if (p->from == PIECE_OF_DISK)
-        is_held(p);
-    else
-        kept = s->state[p->number] == PIECE_READ;
-    if (kept) {
-        s->state[p->number] = PIECE_JUDGED;
-        write_piece(p);
-        read_on(f);
-        fill_release(f);
-        return;
-    }
-    if (!is_over(f))
-        read_on(f);
-    let_go(p, f);
-}
-
-static void chain_work(struct job *j)
-{
-    struct piece *p = container_of(j, struct piece, job);
-    if (p->from == PIECE_OF_DISK)
-        p->rc = store_ingest_read_piece(p->fill->ingest, p->number, p->bytes);
-    hash_step(p, &p->steps[0], p->out);
-}
-
-static void chain_start(struct piece *p)
-{
-    struct fill *f = p->fill;
-    struct fill_swarm *s = f->swarm;
-    struct chain_step *step = &p->steps[0];
-    bool known = chains_own_state(s->chains, self_of(f), p->number, step->in);
-    assert(known);
-    (void)known;
-    step->last = p->number == s->n - 1;
-    memset(step->out, 0, CHAIN_STATE_MAX);
-    if (step->last)
-        memcpy(step->out, f->digest.bytes, digest_size(f->digest.alg));
-    p->n_steps = 1;
-    s->hashing = true;
-    submit(p, f->set->opt.hash, chain_work, on_chained);
-}
-
-/* Our chain ends before `number`: what a former run left on the disk may lead there. */
-static bool bridge(struct fill *f, u32 own)
-{
-    struct fill_swarm *s = f->swarm;
-    if (own >= s->n || s->state[own] != PIECE_THERE)
-        return false;
-    struct piece *p = piece_new(f, own, PIECE_OF_DISK);
-    if (!p)
-        return false;
-    s->state[own] = PIECE_JUDGED;
-    chain_start(p);
-    return true;
-}
-
-static void read_on(struct fill *f)
-{
-    struct fill_swarm *s = f->swarm;
-    while (s->queue && !s->hashing) {
-        struct piece *p = s->queue;
-        u32 own = chains_adopt(s->chains, self_of(f), p->number);
-        if (own < p->number && bridge(f, own))
-            return;
-        s->queue = p->next;
-        if (!s->queue)
-            s->queue_end = &s->queue;
-        p->next = NULL;
-        if (own >= p->number) {
-            chain_start(p);
-            continue;
-        }
-        judge_unread(f, p->number);
-        judge_piece(p); /* there is a gap: another's chain decides */
-    }
-}
-
-static void on_decided(struct job *j)
-{
-    struct piece *p = container_of(j, struct piece, job);
-    struct fill *f = job_ended(p);
-    f->swarm->deciding = SWARM_NO_PIECE;
-    if (!is_over(f)) {
-        chains_trusted(f->swarm->chains, p->number, p->steps[0].in, p->out);
-        take_evidence(f);
-        convict_by(f, p->number, p->steps[0].in, p->out);
-        recheck(f);
-    }
-    if (!is_over(f)) {
-        f->swarm->progress_ns = swarm_now(f); /* another fetcher has its time from now on */
-        judge_doubt(f);
-    }
-    let_go(p, f);
-}
-
-void judge_read(struct piece *p)
-{
-    struct fill *f = p->fill;
-    struct fill_swarm *s = f->swarm;
-    if (p->trusted) {
-        p->n_steps = chains_steps(s->chains, p->number, p->steps);
-        if (p->n_steps > 1)
-            p->n_steps = 1;
-        if (p->n_steps == 0) {
-            s->deciding = SWARM_NO_PIECE;
-            piece_del(p);
-            return;
-        }
-        submit(p, f->set->opt.hash, hash_work, on_decided);
-        return;
-    }
-    if (s->state[p->number] == PIECE_MISSING)
-        s->state[p->number] = PIECE_READ;
-    else if (s->state[p->number] == PIECE_DOUBTED)
-        s->state[p->number] = PIECE_REREAD;
-    p->next = NULL;
-    *s->queue_end = p;
-    s->queue_end = &p->next;
-    read_on(f);
 }

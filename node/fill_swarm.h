@@ -1,6 +1,7 @@
 /* fill_swarm.h - a fill that takes part in a swarm: what its files share. fill_swarm.c begins and
  * ends it and carries out the swarm's steps, fill_ask.c asks peers for pieces, fill_origin.c reads
- * from the registry when this node is appointed, fill_judge.c verifies and stores pieces.
+ * from the registry when this node is appointed, fill_judge.c verifies and stores pieces,
+ * fill_chain.c makes the chain of what it reads.
  *
  *   piece:  MISSING --asked, read--> (a buffer) --hashed: fits--> written --> HELD
  *              ^                        |  no chain reaches it yet --> written --> THERE  |

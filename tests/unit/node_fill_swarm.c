@@ -361,9 +361,11 @@ static void test_a_consistent_forgery(void **state)
     holders[0].layer.data[10] ^= 1;
     make_chain(&holders[0], 0, 0);
     join();
-    u32 a = ask(0, 0, COUNT);
+    u32 a = ask(0, 0, COUNT - 1);
     (void)outcome_of(a);
     client_wait_bytes(&client, 5 * PIECE);
+    u32 b = ask(0, COUNT - 1, 1);
+    (void)outcome_of(b);
     order(SWARM_GIVE_UP, 0);
     client_expect_cut(&client, &holders[0].layer);
     rig_wait_idle(&rig);
