@@ -238,8 +238,9 @@ class Swarms(Scenarios):
         image = begin(lab, line, size)
         layer = len(image.blobs()[image.layer_digests[0]])
         finish(lab, image, crowd(lab, image, lab.racks[:1]))
-        lab.wait_until_all_know(image, lab.racks[0], among=lab.racks)
-        others = lab.racks[1:]
+        others, digest = lab.racks[1:], image.layer_digests[0]
+        lab.wait_until("all know who holds it", lambda: all(
+            lab.racks[0].name in rack.holders(digest) for rack in others), 60)
         for rack in others:  # its users may have it, by the registry's word of a moment ago
             path = f"/v2/{REPOSITORY}/blobs/{image.layer_digests[0]}"
             with rack.machine.inside():
