@@ -304,8 +304,8 @@ static void fetches_are_told(void **state)
     cluster_new(&c, 6, 33);
     cluster_form(&c, 6);
     cluster_run(&c, 5 * S);
-    struct member_record r = *member_self(c.node[3].m);
     for (u8 n = 0; n <= MEMBER_FETCHES_MAX; n += MEMBER_FETCHES_MAX / 2) {
+        struct member_record r = *member_self(c.node[3].m); /* texts are its own */
         r.serves = &net;
         r.n_serves = n > 0;
         r.fetches = n;
