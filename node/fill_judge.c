@@ -68,20 +68,34 @@ void judge_evidence(struct fill *f)
         s->n_bad = 0; /* honest nodes passed on what that chain vouched for */
 }
 
+/* Barred, once, whatever else it sent. */
+static void convict(struct fill *f, const struct node_key *peer, u32 number)
+{
+    struct fill_swarm *s = f->swarm;
+    const struct node_key key = *peer;
+    size_t left = 0;
+    for (size_t i = 0; i < s->n_bad; i++)
+        if (!node_key_equal(&s->bad[i].peer, &key))
+            s->bad[left++] = s->bad[i];
+    s->n_bad = left;
+    chains_settled(s->chains, &key);
+    peers_convict_piece(f->set->opt.peers, &key, &f->digest, number);
+    mesh_swarm_forged(swarm_mesh(f), &f->digest, &key, swarm_now(f));
+}
+
 /* Trusted bytes of a piece, begun at `in`, gave `out`: who sent others is proved to have. */
 void judge_convict(struct fill *f, u32 number, const u8 *in, const u8 *out)
 {
     struct fill_swarm *s = f->swarm;
     for (size_t i = 0; i < s->n_bad;) {
-        struct bad_piece b = s->bad[i];
-        if (b.number != number || memcmp(b.in, in, CHAIN_STATE_MAX) != 0 ||
-            memcmp(b.out, out, CHAIN_STATE_MAX) == 0) {
+        const struct bad_piece *b = &s->bad[i];
+        if (b->number == number && memcmp(b->in, in, CHAIN_STATE_MAX) == 0 &&
+            memcmp(b->out, out, CHAIN_STATE_MAX) != 0) {
+            convict(f, &b->peer, number);
+            i = 0;
+        } else {
             i++;
-            continue;
         }
-        s->bad[i] = s->bad[--s->n_bad];
-        peers_convict_piece(f->set->opt.peers, &b.peer, &f->digest, b.number);
-        mesh_swarm_forged(swarm_mesh(f), &f->digest, &b.peer, swarm_now(f));
     }
 }
 
@@ -412,8 +426,10 @@ static void mismatch(struct piece *p)
     s->state[p->number] = PIECE_MISSING;
     history_note(f->set->opt.history, &f->digest, "wrong",
                  "piece %" PRIu32 " fits no chain, asked elsewhere", p->number);
-    chains_mismatch(s->chains, p->number, &p->peer);
-    if (s->n_bad < SWARM_BAD_MAX && !s->forged && !p->excused) {
+    bool known = peers_is_convicted(f->set->opt.peers, &p->peer);
+    if (!known)
+        chains_mismatch(s->chains, p->number, &p->peer);
+    if (s->n_bad < SWARM_BAD_MAX && !s->forged && !p->excused && !known) {
         struct bad_piece *b = &s->bad[s->n_bad++];
         *b = (struct bad_piece){.number = p->number, .peer = p->peer};
         memcpy(b->in, p->steps[p->n_steps - 1].in, CHAIN_STATE_MAX);

@@ -431,6 +431,15 @@ void chains_mismatch(struct chains *c, u32 piece, const struct node_key *peer)
     c->doubts[c->n_doubts++].peer = *peer;
 }
 
+void chains_settled(struct chains *c, const struct node_key *peer)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < c->n_doubts; i++)
+        if (!node_key_equal(&c->doubts[i].peer, peer))
+            c->doubts[left++] = c->doubts[i];
+    c->n_doubts = left;
+}
+
 /* How many pieces fit no chain, as far as it matters: 2 stands for more. */
 static u32 unfit(const struct chains *c)
 {

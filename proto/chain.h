@@ -116,6 +116,8 @@ void chains_prefer(struct chains *c, const struct node_key *signer);
 void chains_fits(struct chains *c, u32 piece, const struct chain_step *step);
 /* A piece from `peer` fitted no chain. Says of whom we learn nothing. */
 void chains_mismatch(struct chains *c, u32 piece, const struct node_key *peer);
+/* What `peer` is, is proved: pieces of its that did not fit are no reason to doubt. */
+void chains_settled(struct chains *c, const struct node_key *peer);
 /* Is one to be held against trusted bytes? One piece of CHAIN_DOUBT_PEERS peers did not fit (of
  * two, when it is the last that is missing; of one, when it signed the chain that the piece does
  * not fit), or two chains differ. `*piece`: which one shows it. */
