@@ -59,4 +59,4 @@ class Pulls(Scenarios):
             times = list(pool.map(lambda desk, rack: desk.pull(rack, image), desks, lab.racks))
         lab.measure("pulls", len(times), at_least=16)
         lab.measure("all done in", time.monotonic() - started, "s")
-        lab.measure("sent by the registry", lab.copies(image), "copies", at_most=16.05)
+        lab.measure("sent by the registry", lab.copies(image), "copies", at_most=2.0)
