@@ -68,6 +68,8 @@ struct http_transfer_options {
     u32 connect_timeout_ms; /* 0: 5,000 */
     u32 head_timeout_ms;    /* 0: 60,000: from start to the final head */
     u32 stall_timeout_ms;   /* 0: 30,000: body bytes expected, not paused, none come */
+    u32 whole_timeout_ms;   /* 0: none: from start to the end of the body, for short answers that
+                               somebody waits for: else a body that trickles never ends */
     /* Asked for each resolved address before connecting; NULL: all allowed. Called inside libcurl:
      * must only look. */
     bool (*allow)(void *arg, const struct sockaddr *address);
