@@ -123,9 +123,9 @@ int ingest_cut_load(struct store_ingest *i, u64 length)
 }
 
 /* The mark is written last: until then the file is what it was, and longer. */
-int ingest_cut_make(struct store_ingest *i, u64 size)
+static int lay_out(struct store_ingest *i, u64 size, u64 prefix)
 {
-    u64 prefix = atomic_load(&i->written), mark;
+    u64 mark;
     u8 tail[TAIL];
     int rc = allocate(i, size);
     if (rc < 0)
@@ -146,6 +146,15 @@ int ingest_cut_make(struct store_ingest *i, u64 size)
     memcpy(tail + 8, &size, sizeof(size));
     memcpy(tail + 16, &mark, sizeof(mark));
     return rc == 0 ? write_at(i->fd, tail, TAIL, size + (u64)i->pieces * ENTRY) : rc;
+}
+
+int ingest_cut_make(struct store_ingest *i, u64 size)
+{
+    u64 prefix = atomic_load(&i->written);
+    int rc = lay_out(i, size, prefix);
+    if (rc < 0)
+        (void)!ftruncate(i->fd, (off_t)prefix); /* zeros behind it would pass for bytes */
+    return rc;
 }
 
 bool store_ingest_is_cut(const struct store_ingest *i)
