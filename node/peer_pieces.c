@@ -79,23 +79,6 @@ static void on_ended(void *arg, const struct http_ended *e)
 
 /* --- claims ---------------------------------------------------------------------------------- */
 
-/* How many states of this signer the asker has, by what it says. */
-static u32 states_held(const struct http_slice *field, const struct node_key *signer)
-{
-    char key[2 * NODE_KEY_BYTES + 1];
-    sodium_bin2hex(key, sizeof(key), signer->bytes, NODE_KEY_BYTES);
-    for (size_t i = 0; i + 2 * NODE_KEY_BYTES + 1 < field->n; i++) {
-        if (memcmp(field->p + i, key, 2 * NODE_KEY_BYTES) != 0)
-            continue;
-        u32 states = 0;
-        for (i += 2 * NODE_KEY_BYTES + 1; i < field->n && field->p[i] >= '0' && field->p[i] <= '9';
-             i++)
-            states = states < LIMIT_PIECES ? states * 10 + (u32)(field->p[i] - '0') : LIMIT_PIECES;
-        return states;
-    }
-    return 0;
-}
-
 static void add_claims(struct piece_serving *s)
 {
     struct node *n = s->node;
@@ -116,8 +99,8 @@ static void add_claims(struct piece_serving *s)
         if (room < 256)
             break;
         (void)mesh_chain_write(mesh_of(n), c, &heads[i].signer,
-                               states_held(field, &heads[i].signer), (u32)((room - 160) / state),
-                               &w);
+                               chain_text_states(field->p, field->n, &heads[i].signer),
+                               (u32)((room - 160) / state), &w);
     }
     if (w.len == 0)
         return;
