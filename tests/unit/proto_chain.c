@@ -466,6 +466,10 @@ static void places_are_few(void **state)
     assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
     assert_true(chains_steps(c, 2, steps) >= 2);
     assert_true(node_key_equal(&steps[0].signer, &honest.key));
+    own(c, &l, &me, 0); /* there is always one for what we hash */
+    assert_true(chains_own_state(c, &me.key, PIECES - 1, steps[0].in));
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
+    assert_true(chains_own_state(c, &me.key, PIECES - 1, steps[0].in));
     chains_del(a);
     chains_del(c);
     free(l.bytes);
