@@ -313,6 +313,8 @@ void origin_go_on(struct fill *f)
         ask_registry(f);
     else if (f->swarm->held < f->swarm->n && f->swarm->read_from > 0)
         uv_timer_start(&f->retry, on_earlier, EARLIER_MS, 0);
+    else if (f->swarm->held < f->swarm->n)
+        judge_rest(f);
 }
 
 void origin_begin(struct fill *f, u32 from)

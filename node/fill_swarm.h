@@ -124,6 +124,7 @@ void piece_del(struct piece *p);
 void judge_piece(struct piece *p); /* takes it: whole, from a peer */
 void judge_read(struct piece *p);  /* takes it: whole, from the registry, in order */
 void judge_there(struct fill *f);  /* chains grew: what is on the disk may be judged */
+void judge_rest(struct fill *f);   /* nothing is left to read: what is there is gone through */
 void judge_doubt(struct fill *f);  /* looks whether chains must be held against the registry */
 
 /* fill_ask.c */
