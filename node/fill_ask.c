@@ -278,7 +278,7 @@ static enum http_data_verdict take(struct piece_request *r, const u8 *data, size
     /* All that is shown is taken, or nothing: a piece more may begin within. */
     u64 need = r->piece ? r->piece->len - r->piece->got : 0;
     if (len > need && r->at + (r->piece != NULL) < r->first + r->count &&
-        !swarm_has_memory(f, piece_size(f->claimed)))
+        !swarm_may_take(f, r->piece, piece_size(f->claimed)))
         return HTTP_DATA_PAUSE;
     fetch_came(f, len, true);
     r->bytes += len;

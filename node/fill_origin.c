@@ -147,7 +147,7 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
         s->call_paused = true;
         return HTTP_DATA_PAUSE;
     }
-    if (!swarm_has_memory(f, 2 * piece_size(f->claimed))) {
+    if (!swarm_may_take(f, s->piece, 2 * piece_size(f->claimed))) {
         s->call_paused = true;
         return HTTP_DATA_PAUSE;
     }

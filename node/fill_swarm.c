@@ -29,6 +29,13 @@ bool swarm_has_memory(const struct fill *f, u64 len)
     return f->set->piece_bytes + len <= SWARM_MEMORY || f->piece_bytes == 0;
 }
 
+/* While nothing is judged that would make room, a piece at hand is ended, whatever comes with its
+ * last bytes: else all fills could wait for each other, each with a piece begun. */
+bool swarm_may_take(const struct fill *f, const struct piece *at_hand, u64 len)
+{
+    return swarm_has_memory(f, len) || (at_hand && f->swarm->jobs == 0);
+}
+
 /* --- beginning ------------------------------------------------------------------------------- */
 
 static bool may_join(const struct fill *f)
@@ -263,8 +270,10 @@ void swarm_tick(struct fill *f)
     struct fill_swarm *s = f->swarm;
     struct swarm_view v = {0};
     struct mesh *m = s ? swarm_mesh(f) : NULL;
-    if (m && !s->leaving && !s->closed)
+    if (m && !s->leaving && !s->closed) {
         ask_waited(f, SWARM_NO_PIECE, false);
+        swarm_resume(f); /* other fills may have made room in memory */
+    }
     if (!s || s->leaving || s->closed || s->appointed || s->jobs > 0 || f->state > FILL_STREAMING)
         return;
     if (!m) {

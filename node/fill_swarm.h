@@ -115,6 +115,7 @@ void swarm_give_up(struct fill *f, const char *why);
 void swarm_maybe_left(struct fill *f);
 void swarm_ready(struct fill *f, bool from_peer); /* the first bytes can be shown */
 bool swarm_has_memory(const struct fill *f, u64 len);
+bool swarm_may_take(const struct fill *f, const struct piece *at_hand, u64 len);
 struct mesh *swarm_mesh(const struct fill *f);
 u64 swarm_now(const struct fill *f);
 
