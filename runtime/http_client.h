@@ -36,7 +36,8 @@ struct http_transfer_events {
     void (*head)(void *arg, const struct http_response *r);
     /* Some of the body. HTTP_DATA_PAUSE: nothing of it was taken; the same bytes (perhaps more)
      * come again after http_transfer_resume(). NULL: nobody wants it; one of more than
-     * HTTP_IGNORED_BYTES ends with ERR_TOOBIG. */
+     * HTTP_IGNORED_BYTES ends with ERR_TOOBIG, and one that drips ends when head and stall timeout
+     * together have passed. */
     enum http_data_verdict (*data)(void *arg, const void *data, size_t len);
     /* The end, once, and the last callback; the transfer is freed after it. err 0: the whole body
      * came; one that has neither length nor chunks ends where the connection does, and whether that

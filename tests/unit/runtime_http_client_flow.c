@@ -402,6 +402,7 @@ static void expect_unwanted(void (*script)(struct raw_peer *p), int err)
     begin(script);
     opt = options(&f, url, NULL);
     opt.on.data = NULL;
+    opt.head_timeout_ms = opt.stall_timeout_ms = 3000;
     fetch_start_with(&f, &opt);
     run_until(&f.ended);
     assert_int_equal(f.err, err);
@@ -416,6 +417,7 @@ static void unwanted_bodies_end(void **state)
     (void)state;
     expect_unwanted(say_hello, 0);
     expect_unwanted(never_end, ERR_TOOBIG);
+    expect_unwanted(endless_body, ERR_TIMEOUT);
 }
 
 /* Pauses -------------------------------------------------------------------------------------- */
