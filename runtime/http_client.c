@@ -122,9 +122,15 @@ static void on_socket(uv_poll_t *poll, int status, int events)
     struct socket *s = container_of(poll, struct socket, poll);
     int flags = 0;
 
-    /* An error on the descriptor is found by libcurl itself when it reads. */
-    if (status < 0)
+    /* An error on the descriptor is found by libcurl itself when it reads: told of it, it would
+     * neither take what has come, nor send a request again whose kept connection had died. libuv
+     * has stopped polling, so what goes on all the same is told after all. */
+    if (status < 0) {
+        run(s->client, s->fd, CURL_CSELECT_IN | CURL_CSELECT_OUT);
         flags = CURL_CSELECT_ERR;
+        if (uv_is_closing((uv_handle_t *)poll))
+            return;
+    }
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
