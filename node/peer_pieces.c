@@ -71,7 +71,8 @@ static void on_ended(void *arg, const struct http_ended *e)
         n->serving.pieces = s->next;
     if (s->next)
         s->next->prev = s->prev;
-    n->serving.streams -= s->stream;
+    if (s->stream)
+        peer_serve_streamed(n, &s->from);
     *n->serving.sent_bytes += s->end > 0 && s->answered ? e->body_bytes : 0;
     served(s, e->complete);
     free(s);
@@ -131,16 +132,23 @@ static struct body *body_of(struct piece_serving *s)
 static void answer(struct piece_serving *s)
 {
     struct node *n = s->node;
+    s->stream = peer_serve_stream(n, &s->from);
+    if (!s->stream) {
+        s->end = 0;
+        served(s, false);
+        refuse_busy(s);
+        return;
+    }
     struct body *body = body_of(s);
     if (body)
         body = paced_body(body, &n->upload, PACE_PEERS, wake, s->x);
     if (!body) {
         s->end = 0;
+        served(s, false);
         refuse(s, 404, "not held here\n");
         return;
     }
-    s->answered = s->stream = true;
-    n->serving.streams++;
+    s->answered = true;
     http_add(s->x, "Content-Type", "application/octet-stream");
     http_add(s->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, s->first, s->end - 1,
              s->size);
