@@ -162,10 +162,11 @@ void swarm_close(struct fill *f)
         return;
     ask_close(f);
     origin_close(f);
-    if (s->leaving || s->closed || !swarm_mesh(f))
+    if (s->leaving || s->closed)
         return;
     s->leaving = true;
-    mesh_swarm_leave(swarm_mesh(f), &f->digest, swarm_now(f));
+    if (swarm_mesh(f))
+        mesh_swarm_leave(swarm_mesh(f), &f->digest, swarm_now(f));
     peers_kick(f->set->opt.peers);
 }
 
@@ -264,6 +265,20 @@ static bool is_reading(const struct fill *f, const struct node_key *fetcher)
            !inventory_is_held_by(mesh_inventory(m), &f->digest, fetcher);
 }
 
+/* Appointed, with nothing under way: whatever was missed is looked for, and if it stays so, the
+ * layer goes on as if there were no swarm. */
+static void tick_appointed(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    if (fetch_is_called(f) || uv_is_active((uv_handle_t *)&f->retry))
+        return;
+    origin_go_on(f);
+    if (!fetch_is_called(f) && s->jobs == 0 && swarm_now(f) - s->progress_ns > SWARM_STUCK_NS) {
+        s->alone = true; /* there is nothing to read alone */
+        swarm_give_up(f, "appointed, and nothing goes on");
+    }
+}
+
 /* Whoever says that he holds it, and gives nothing, must not keep us for ever. */
 void swarm_tick(struct fill *f)
 {
@@ -274,10 +289,15 @@ void swarm_tick(struct fill *f)
         ask_waited(f, SWARM_NO_PIECE, false);
         swarm_resume(f); /* other fills may have made room in memory */
     }
-    if (!s || s->leaving || s->closed || s->appointed || s->jobs > 0 || f->state > FILL_STREAMING)
+    if (!s || s->leaving || s->closed || s->jobs > 0 || f->state > FILL_STREAMING)
         return;
     if (!m) {
+        s->alone = true;
         swarm_give_up(f, "there is no region any more");
+        return;
+    }
+    if (s->appointed) {
+        tick_appointed(f);
         return;
     }
     u64 now = swarm_now(f), waited = now - s->progress_ns;

@@ -119,6 +119,34 @@ static void test_a_lie_amid_what_was_taken_over(void **state)
     end_swarm();
 }
 
+/* Whatever kept a piece from being judged: who is appointed looks after himself. */
+static void test_a_piece_that_nobody_judges(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    join();
+    rig.fills->first->swarm->state[COUNT - 1] = PIECE_JUDGED;
+    order(SWARM_FETCH, 0);
+    client_wait_bytes(&client, 4 * PIECE);
+    rig_settle(&rig);
+    pass_ms(60000);
+    expect_whole();
+    end_swarm();
+}
+
+static void test_there_is_no_region_any_more(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 id = ask(0, 0, 2);
+    assert_int_equal(outcome_of(id), SWARM_WORKED);
+    mesh_double.off = true;
+    expect_whole();
+    end_swarm();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +155,8 @@ int main(void)
         cmocka_unit_test(test_what_is_here_is_wrong),
         cmocka_unit_test(test_liars_take_all_places),
         cmocka_unit_test(test_a_lie_amid_what_was_taken_over),
+        cmocka_unit_test(test_a_piece_that_nobody_judges),
+        cmocka_unit_test(test_there_is_no_region_any_more),
     };
     if (sodium_init() < 0)
         return 1;
