@@ -4,6 +4,7 @@
  * somebody else lives in the region. Where the swarm cannot help (nobody has it, nobody can fetch
  * it, the disk is full) the fill goes on in order from what it has, as it does alone. */
 #include "node/fill_swarm.h"
+#include "proto/oci.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -334,7 +335,8 @@ static struct fill *swarm_of(const struct fills *s, const struct digest *d)
     return NULL;
 }
 
-/* Appointed for a layer that nobody here asked for: with our own credentials. */
+/* Appointed for a layer that nobody here asked for: with our own credentials. Where it is, any
+ * member may have said. */
 static struct fill *for_region(struct fills *s, const struct swarm_step *step)
 {
     char name[SWARM_ORIGIN_MAX + 1];
@@ -343,6 +345,8 @@ static struct fill *for_region(struct fills *s, const struct swarm_step *step)
     if (!space || s->stopping || s->n >= LIMIT_FILLS)
         return NULL;
     *space = '\0';
+    if (!oci_name_valid(space + 1, strlen(space + 1)))
+        return NULL;
     struct upstream *u = s->opt.upstream ? s->opt.upstream(s->opt.arg, name) : NULL;
     if (!u || !upstream_has_credentials(u))
         return NULL;

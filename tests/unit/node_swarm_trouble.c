@@ -147,6 +147,56 @@ static void test_there_is_no_region_any_more(void **state)
     end_swarm();
 }
 
+static struct upstream *by_name(void *arg, const char *name)
+{
+    return strcmp(name, "registry-1") == 0 ? arg : NULL;
+}
+
+static void fetch_for_region(const char *origin)
+{
+    struct swarm_step step = {
+        .what = SWARM_FETCH, .digest = layer.digest, .size = SIZE, .reason = "by the test"};
+    snprintf(step.origin, sizeof(step.origin), "%s", origin);
+    fills_step(rig.fills, &step);
+}
+
+/* With our own credentials, for nobody here: from where a member said, if that is a repository. */
+static void test_origins_of_any_kind(void **state)
+{
+    static const char *const none[] = {"",
+                                       "registry-1",
+                                       "registry-1 ",
+                                       "registry-2 team/app",
+                                       "registry-1 ../../admin",
+                                       "registry-1 team/../../app",
+                                       "registry-1 team/app?x=",
+                                       "registry-1 team//app",
+                                       "registry-1 /team",
+                                       "registry-1 team app",
+                                       "registry-1 Team",
+                                       "registry-1 team%2fapp"};
+    struct server_request r;
+    (void)state;
+    begin_swarm(1);
+    rig.fills->opt.upstream = by_name;
+    rig.fills->opt.arg =
+        rig_upstream(&rig, server_url(registry), NULL, "dray:secret of the node\n", NULL);
+    for (size_t i = 0; i < countof(none); i++) {
+        fetch_for_region(none[i]);
+        assert_int_equal(mesh_double.swarm.n_registry, i + 1);
+        assert_int_equal(mesh_double.swarm.registry[i], SWARM_REGISTRY_REFUSED);
+    }
+    rig_settle(&rig);
+    assert_int_equal(server_count(registry), 0);
+    fetch_for_region("registry-1 team/app");
+    rig_wait(&rig, is_asked, registry);
+    server_request_at(registry, 0, &r);
+    assert_non_null(strstr(r.target, "/v2/team/app/blobs/sha256:"));
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+    end_swarm();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_a_lie_amid_what_was_taken_over),
         cmocka_unit_test(test_a_piece_that_nobody_judges),
         cmocka_unit_test(test_there_is_no_region_any_more),
+        cmocka_unit_test(test_origins_of_any_kind),
     };
     if (sodium_init() < 0)
         return 1;
