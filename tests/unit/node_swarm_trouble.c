@@ -152,12 +152,18 @@ static struct upstream *by_name(void *arg, const char *name)
     return strcmp(name, "registry-1") == 0 ? arg : NULL;
 }
 
-static void fetch_for_region(const char *origin)
+static void fetch_for_region(const char *origin, u64 size)
 {
     struct swarm_step step = {
-        .what = SWARM_FETCH, .digest = layer.digest, .size = SIZE, .reason = "by the test"};
+        .what = SWARM_FETCH, .digest = layer.digest, .size = size, .reason = "by the test"};
     snprintf(step.origin, sizeof(step.origin), "%s", origin);
     fills_step(rig.fills, &step);
+}
+
+static void expect_refused(size_t i)
+{
+    assert_int_equal(mesh_double.swarm.n_registry, i + 1);
+    assert_int_equal(mesh_double.swarm.registry[i], SWARM_REGISTRY_REFUSED);
 }
 
 /* With our own credentials, for nobody here: from where a member said, if that is a repository. */
@@ -175,6 +181,7 @@ static void test_origins_of_any_kind(void **state)
                                        "registry-1 team app",
                                        "registry-1 Team",
                                        "registry-1 team%2fapp"};
+    static const u64 sizes[] = {0, UINT64_MAX, 1ull << 63, 1ull << 62, CAPACITY + 1};
     struct server_request r;
     (void)state;
     begin_swarm(1);
@@ -182,13 +189,16 @@ static void test_origins_of_any_kind(void **state)
     rig.fills->opt.arg =
         rig_upstream(&rig, server_url(registry), NULL, "dray:secret of the node\n", NULL);
     for (size_t i = 0; i < countof(none); i++) {
-        fetch_for_region(none[i]);
-        assert_int_equal(mesh_double.swarm.n_registry, i + 1);
-        assert_int_equal(mesh_double.swarm.registry[i], SWARM_REGISTRY_REFUSED);
+        fetch_for_region(none[i], SIZE);
+        expect_refused(i);
+    }
+    for (size_t i = 0; i < countof(sizes); i++) {
+        fetch_for_region("registry-1 team/app", sizes[i]);
+        expect_refused(countof(none) + i);
     }
     rig_settle(&rig);
     assert_int_equal(server_count(registry), 0);
-    fetch_for_region("registry-1 team/app");
+    fetch_for_region("registry-1 team/app", SIZE);
     rig_wait(&rig, is_asked, registry);
     server_request_at(registry, 0, &r);
     assert_non_null(strstr(r.target, "/v2/team/app/blobs/sha256:"));
