@@ -177,6 +177,16 @@ static void on_decided(struct job *j)
     judge_let_go(p, f);
 }
 
+void judge_rest(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    u32 i = 0;
+    while (i < s->n && s->state[i] == PIECE_HELD)
+        i++;
+    if (i < s->n && !s->queue && !s->hashing)
+        (void)bridge(f, chains_adopt(s->chains, judge_self(f), i));
+}
+
 void judge_read(struct piece *p)
 {
     struct fill *f = p->fill;

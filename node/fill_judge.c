@@ -267,6 +267,22 @@ static void fits_no_more(const struct piece *p)
     judge_there(f);
 }
 
+/* Each piece fits a chain: is there one that they all fit? Who reads from the registry may have
+ * begun at a state of somebody else's that is none. Then the layer is hashed as one. */
+static void all_held(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    if (chains_is_closed(s->chains)) {
+        close_layer(f);
+    } else if (s->appointed) {
+        history_note(f->set->opt.history, &f->digest, "swarm",
+                     "left with all pieces: no chain leads over all of them, it is hashed as one");
+        swarm_close(f);
+    } else {
+        judge_doubt(f);
+    }
+}
+
 /* The piece is verified and in the file. */
 void judge_held(struct piece *p)
 {
@@ -288,12 +304,8 @@ void judge_held(struct piece *p)
         mesh_swarm_have(swarm_mesh(f), &f->digest, p->number, now);
     ask_waited(f, p->number, true);
     move_front(f, from_peer);
-    if (s->held == s->n && !judge_is_over(f)) {
-        if (chains_is_closed(s->chains))
-            close_layer(f);
-        else
-            judge_doubt(f);
-    }
+    if (s->held == s->n && !judge_is_over(f))
+        all_held(f);
     peers_kick(f->set->opt.peers);
 }
 

@@ -155,6 +155,7 @@ void swarm_give_up(struct fill *f, const char *why);
 void swarm_maybe_left(struct fill *f);
 void swarm_ready(struct fill *f, bool from_peer); /* the first bytes can be shown */
 bool swarm_has_memory(const struct fill *f, u64 len);
+bool swarm_may_take(const struct fill *f, const struct piece *at_hand, u64 len);
 struct mesh *swarm_mesh(const struct fill *f);
 u64 swarm_now(const struct fill *f);
 
@@ -166,6 +167,7 @@ void judge_read(struct piece *p);  /* takes it: whole, from the registry, in ord
 /* It was read, and nothing comes of that. */
 void judge_unread(struct fill *f, u32 piece);
 void judge_there(struct fill *f); /* chains grew: what is on the disk may be judged */
+void judge_rest(struct fill *f);  /* nothing is left to read: what is there is gone through */
 void judge_doubt(struct fill *f); /* looks whether chains must be held against the registry */
 /* What is in doubt is forgotten, and who was shown some of it is cut. */
 void judge_clean(struct fill *f);

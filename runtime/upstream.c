@@ -55,7 +55,7 @@ struct upstream_call {
     char url[URL_MAX]; /* where the running transfer goes */
     enum target_kind target;
     unsigned redirects;
-    u32 head_timeout_ms, connect_timeout_ms;
+    u32 head_timeout_ms, connect_timeout_ms, whole_timeout_ms;
     bool fresh;
     bool logged_in;  /* our login was renewed once for this call */
     bool answered;   /* this transfer's head came */
@@ -413,6 +413,7 @@ static int call_send(struct upstream_call *c)
         .stall_timeout_ms = STALL_TIMEOUT_MS,
         .connect_timeout_ms = c->connect_timeout_ms,
         .fresh = c->fresh,
+        .whole_timeout_ms = c->whole_timeout_ms,
         .allow = c->target == TARGET_FOREIGN ? allow_public : NULL,
         .on = {on_head, on_data, on_end},
         .arg = c,
@@ -448,6 +449,7 @@ int upstream_call(struct upstream *u, const struct upstream_request *r,
     c->head_timeout_ms = r->head_timeout_ms;
     c->connect_timeout_ms = r->connect_timeout_ms;
     c->fresh = r->fresh;
+    c->whole_timeout_ms = r->whole_timeout_ms;
     c->arg = arg;
     c->own = r->own && login_present(u->login);
     c->follow = r->follow;

@@ -53,6 +53,7 @@ struct upstream_request {
     u32 head_timeout_ms;       /* 0: 20,000 */
     u32 connect_timeout_ms;    /* 0: as http_client.h says */
     bool fresh;                /* over a new connection: is it there? */
+    u32 whole_timeout_ms;      /* 0: none; of each answer, those that redirect too */
     const char *const *fields; /* more lines, e.g. every Accept of the client */
     size_t n_fields;
 };
