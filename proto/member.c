@@ -76,7 +76,8 @@ static bool is_record(const struct member_record *r)
 
 /* Ourselves from what the caller says: the region's text is our own copy, which all others' records
  * point to. */
-static int self_make(struct peer **out, const struct member_record *r, const char *region)
+static int self_make(struct peer **out, const struct member_record *r, const char *region,
+                     u8 fetches)
 {
     struct heard h = {.rec = *r};
     h.rec.name = text_or_empty(r->name);
@@ -84,13 +85,13 @@ static int self_make(struct peer **out, const struct member_record *r, const cha
     h.rec.rack = text_or_empty(r->rack);
     h.rec.public_url = text_or_empty(r->public_url);
     u8 extra[EXTRA_MAX];
-    if (!is_record(&h.rec) || r->n_serves > MEMBER_SERVES_MAX || r->fetches > MEMBER_FETCHES_MAX)
+    if (!is_record(&h.rec) || r->n_serves > MEMBER_SERVES_MAX)
         return ERR_INVAL;
     h.extra = extra;
     h.extra_len = serves_pack(r->serves, r->n_serves, extra);
-    h.extra_len += fetches_pack(r->fetches, extra + h.extra_len, EXTRA_MAX - h.extra_len);
+    h.extra_len += fetches_pack(fetches, extra + h.extra_len, EXTRA_MAX - h.extra_len);
     h.rec.serves = NULL; /* the caller's */
-    h.rec.n_serves = h.rec.fetches = 0;
+    h.rec.n_serves = 0;
     return peer_make(out, &h, region);
 }
 
@@ -105,7 +106,7 @@ int member_new(struct member **out, const struct member_options *opt)
     if (!err && (!node_key_equal(&key, &opt->self.key) || opt->datagram_max < 256))
         err = ERR_INVAL;
     if (!err)
-        err = self_make(&m->self, &opt->self, region_copy);
+        err = self_make(&m->self, &opt->self, region_copy, 0);
     if (err) {
         free(region_copy);
         free(m);
@@ -421,7 +422,7 @@ void member_change(struct member *m, const struct member_record *self, u64 now_n
     r.epoch = old->rec.epoch;
     r.incarnation = old->rec.incarnation;
     r.left = false;
-    if (m->leaving || self_make(&next, &r, m->region))
+    if (m->leaving || self_make(&next, &r, m->region, m->fetches))
         return;
     next->coord = old->coord;
     next->load = old->load;
@@ -434,6 +435,13 @@ void member_change(struct member *m, const struct member_record *self, u64 now_n
     m->self = next;
     self_renew(m);
     next->news.whole = whole;
+}
+
+void member_change_fetches(struct member *m, const struct member_record *self, u8 fetches,
+                           u64 now_ns)
+{
+    m->fetches = fetches < MEMBER_FETCHES_MAX ? fetches : MEMBER_FETCHES_MAX;
+    member_change(m, self, now_ns);
 }
 
 void member_leave(struct member *m, u64 now_ns)

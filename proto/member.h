@@ -67,7 +67,6 @@ struct member_record {
     bool can_fetch;              /* from a registry: credentials or none needed, and not cut off */
     bool left;                   /* it goes, in order */
     u8 n_serves;                 /* at most MEMBER_SERVES_MAX */
-    u8 fetches; /* in what is handed in; see member_fetches(). At most MEMBER_FETCHES_MAX */
     struct node_key key;
     const char *name, *region, *rack; /* at most MEMBER_TEXT_MAX; NULL in what is handed in: "" */
     const char *public_url;           /* at most MEMBER_URL_MAX */
@@ -144,6 +143,9 @@ void member_clear_seeds(struct member *m);
 void member_lag(struct member *m, u64 lag_ns, u64 now_ns);
 /* Something of our record changed; `self` is taken but for key, epoch and incarnation. */
 void member_change(struct member *m, const struct member_record *self, u64 now_ns);
+/* The same, and from now on we say that we read so many layers from registries. */
+void member_change_fetches(struct member *m, const struct member_record *self, u8 fetches,
+                           u64 now_ns);
 /* Says goodbye: the record with `left`, to several. Sending goes on for a second or so. */
 void member_leave(struct member *m, u64 now_ns);
 /* Data-plane quarantine: two failed fetches or probes in a row bar a peer here, at once, for a

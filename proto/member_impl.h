@@ -214,6 +214,7 @@ struct member {
     u32 *order; /* this round's, of indices */
     struct member_event *events;
     bool clear, joined, leaving;
+    u8 fetches;                 /* that we say we run */
     unsigned unsure;            /* exchanges to go until our list counts as complete */
     u64 gossiped_ns, sync_word; /* sync_word: with whom; 0 anybody */
     u64 joined_ns, learned;     /* learned: records taken in */

@@ -204,11 +204,7 @@ void mesh_set_can_fetch(struct mesh *m, bool can, u64 now_ns)
 
 void mesh_set_fetches(struct mesh *m, u8 fetches, u64 now_ns)
 {
-    u8 most = fetches < MEMBER_FETCHES_MAX ? fetches : MEMBER_FETCHES_MAX;
-    if (m->self.fetches == most)
-        return;
-    m->self.fetches = most;
-    member_change(m->member, &m->self, now_ns);
+    member_change_fetches(m->member, &m->self, fetches, now_ns);
     mesh_pump(m, now_ns);
 }
 

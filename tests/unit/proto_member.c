@@ -308,8 +308,7 @@ static void fetches_are_told(void **state)
         struct member_record r = *member_self(c.node[3].m); /* texts are its own */
         r.serves = &net;
         r.n_serves = n > 0;
-        r.fetches = n;
-        member_change(c.node[3].m, &r, c.now_ns);
+        member_change_fetches(c.node[3].m, &r, n, c.now_ns);
         cluster_drain(&c, 3);
         cluster_run(&c, 3 * S);
         for (u32 i = 0; i < 6; i++)
