@@ -274,12 +274,13 @@ static void all_held(struct fill *f)
     struct fill_swarm *s = f->swarm;
     if (chains_is_closed(s->chains)) {
         close_layer(f);
-    } else if (s->appointed) {
+        return;
+    }
+    judge_doubt(f);
+    if (s->appointed && s->deciding == SWARM_NO_PIECE) {
         history_note(f->set->opt.history, &f->digest, "swarm",
                      "left with all pieces: no chain leads over all of them, it is hashed as one");
         swarm_close(f);
-    } else {
-        judge_doubt(f);
     }
 }
 

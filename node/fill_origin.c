@@ -41,6 +41,7 @@ static void resign(struct fill *f, enum swarm_registry what, const char *why)
     struct fill_swarm *s = f->swarm;
     history_note(f->set->opt.history, &f->digest, "resigned", "%s", why);
     s->appointed = false;
+    s->deciding = SWARM_NO_PIECE;
     origin_close(f);
     tell(f, what, 0);
 }
@@ -191,7 +192,7 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
         p->got += n;
         bytes += n;
         len -= n;
-        p->trusted = s->deciding == p->number && !s->appointed;
+        p->trusted = s->deciding == p->number;
         if (p->got == p->len && !piece_whole(f))
             break;
     }
@@ -335,6 +336,8 @@ void origin_go_on(struct fill *f)
         uv_timer_start(&f->retry, on_earlier, EARLIER_MS, 0);
     } else if (f->swarm->held < f->swarm->n) {
         judge_rest(f);
+    } else if (!f->swarm->closed) {
+        judge_doubt(f); /* all is here, and chains differ: appointed amid that */
     }
 }
 
@@ -385,7 +388,7 @@ void origin_yield(struct fill *f)
 void origin_decide(struct fill *f, u32 piece)
 {
     struct fill_swarm *s = f->swarm;
-    if (s->appointed || fetch_is_called(f) || !f->right.upstream)
+    if ((s->appointed && s->held < s->n) || fetch_is_called(f) || !f->right.upstream)
         return;
     history_note(f->set->opt.history, &f->digest, "doubt",
                  "chains are held against the registry, at piece %" PRIu32, piece);
