@@ -50,10 +50,11 @@ void swarm_candidate_add(struct swarm *s, struct swarm_layer *l, const struct no
 
 void swarm_names(struct swarm *s, struct swarm_layer *l, const u8 *bin, size_t len)
 {
-    struct member_view v;
-    for (size_t at = 0; at + 8 <= len; at += 8)
-        if (member_find_sender(s->member, bin + at, &v) && v.record->role == MEMBER_NODE)
-            swarm_candidate_add(s, l, &v.record->key);
+    for (size_t at = 0; at + 8 <= len; at += 8) {
+        const struct node_key *k = member_key_of(s->member, bin + at);
+        if (k)
+            swarm_candidate_add(s, l, k);
+    }
 }
 
 /* Smaller is nearer: rack, then subnet, then round trip. */
@@ -61,8 +62,8 @@ static u64 distance_of(const struct swarm *s, const struct node_key *k)
 {
     struct member_view v;
     const struct member_record *self = member_self(s->member);
-    if (!member_find(s->member, k, &v) || (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) ||
-        v.barred)
+    if (!member_find(s->member, k, &v) || v.record->role != MEMBER_NODE ||
+        (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) || v.barred)
         return UINT64_MAX;
     u64 rtt = v.rtt_ns ? v.rtt_ns : coord_distance_ns(member_coord(s->member), &v.coord);
     rtt = rtt < 1ull << 40 ? rtt : 1ull << 40;
@@ -164,7 +165,6 @@ static void seek_seeds(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                                   u64 now_ns)
 {
-    (void)s;
     u32 i = 0;
     while (i < LIMIT_SWARM_NEIGHBOURS && l->peers[i].used)
         i++;
@@ -177,6 +177,7 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
     p->used = true;
     p->key = *k;
     p->heard_ns = now_ns;
+    p->far = !swarm_is_near(s, k);
     l->n_peers++;
     return p;
 }
