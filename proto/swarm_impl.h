@@ -26,12 +26,14 @@
 #define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
 #define SWARM_GIVEN_FEW 2
 #define SWARM_PLACE     4 /* so many take part in a place: its line is a thing to be shared */
-#define SWARM_GIVEN_FAR 2 /* pieces at once to other places, then */
+#define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
+#define SWARM_REST_NS (400 * SWARM_MS) /* the longest */
 #define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
 #define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
+#define SWARM_LATER_NS     (90 * SWARM_MS)
 #define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
 #define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
 #define SWARM_ALIVE_NS     (1000 * SWARM_MS)
@@ -210,6 +212,7 @@ struct swarm_layer {
 
     struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
     u32 n_peers;
+    u64 look_ns; /* until it is looked whether all of them live */
     struct swarm_candidate candidates[SWARM_CANDIDATES];
     u32 n_candidates, next_candidate;
     struct node_key callers[SWARM_CALLERS];
@@ -249,6 +252,7 @@ struct swarm {
     u32 next_id, n_guests;
     struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
     u32 n_serves, n_active;
+    u64 far_rest_ns; /* nothing is given to other places before */
     u32 uploads, waiting_most, depth_least, started_least;
     u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
     u64 patience_ns; /* before what has not begun is asked of a second one */

@@ -98,7 +98,7 @@ static void leave_to_others(const struct swarm_layer *l, u64 now_ns, u64 map[LIM
                 map[w] &= ~(bits & -bits);
 }
 
-/* Marks what can be asked for. */
+/* Marks what can be asked for, and has not been. */
 static bool usable_map(const struct swarm_layer *l, const struct reach *to, u64 now_ns,
                        u64 map[LIMIT_PIECES / 64])
 {
@@ -115,6 +115,11 @@ static bool usable_map(const struct swarm_layer *l, const struct reach *to, u64 
     }
     for (u32 w = 0; any && w < words; w++)
         map[w] &= ~l->map.words[w];
+    for (u32 i = 0, n = l->n_requests; n > 0; i++)
+        if (l->requests[i].id) {
+            map[l->requests[i].first / 64] &= ~(1ull << (l->requests[i].first % 64));
+            n--;
+        }
     if (any && to->where == FAR)
         leave_to_others(l, now_ns, map);
     return any;
@@ -126,8 +131,6 @@ static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *
     for (u32 w = 0; w < words; w++)
         for (u64 bits = map[w]; bits; bits &= bits - 1) {
             u32 p = 64 * w + (u32)__builtin_ctzll(bits);
-            if (l->asked[p] > 0)
-                continue;
             if (best == SWARM_NONE || l->avail[p] < l->avail[best]) {
                 best = p;
                 ties = 1;
@@ -147,7 +150,7 @@ static u32 pick_window(const struct swarm_layer *l, const u64 *map)
         if (l->requests[i].id && l->requests[i].window)
             return SWARM_NONE;
     u32 p = piece_map_next(&l->map, l->position, false);
-    if (p >= l->n || l->asked[p] > 0 || !(map[p / 64] >> (p % 64) & 1))
+    if (p >= l->n || !(map[p / 64] >> (p % 64) & 1))
         return SWARM_NONE;
     return p;
 }

@@ -13,6 +13,7 @@
 
 #define NEAR_NS (2 * SWARM_MS) /* of round trip: within a campus */
 #define STEP_NS (250 * SWARM_MS)
+#define UNSURE  0.5f /* an estimate of either side with more error than that tells nothing */
 
 struct spot { /* what tells where a member stands */
     const struct member_record *record;
@@ -26,6 +27,12 @@ static bool same_net(const struct member_record *a, const struct member_record *
     return rack || addr_common_bits(&a->addr, &b->addr) >= bits;
 }
 
+/* Estimated; UINT64_MAX: nobody knows. */
+static u64 distance_ns(const struct coord *a, const struct coord *b)
+{
+    return a->error < UNSURE && b->error < UNSURE ? coord_distance_ns(a, b) : UINT64_MAX;
+}
+
 bool swarm_is_near(const struct swarm *s, const struct node_key *k)
 {
     struct member_view v;
@@ -33,8 +40,7 @@ bool swarm_is_near(const struct swarm *s, const struct node_key *k)
         return node_key_equal(k, &s->self);
     if (same_net(member_self(s->member), v.record))
         return true;
-    u64 rtt_ns = v.rtt_ns ? v.rtt_ns : coord_distance_ns(member_coord(s->member), &v.coord);
-    return rtt_ns < NEAR_NS;
+    return (v.rtt_ns ? v.rtt_ns : distance_ns(member_coord(s->member), &v.coord)) < NEAR_NS;
 }
 
 /* --- of a home ------------------------------------------------------------------------------- */
@@ -68,7 +74,7 @@ u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const stru
             continue;
         if (same_net(a.record, b.record))
             return g->place;
-        u64 ns = coord_distance_ns(a.coord, b.coord);
+        u64 ns = distance_ns(a.coord, b.coord);
         if (ns < least_ns) {
             least_ns = ns;
             best = g->place;

@@ -10,9 +10,11 @@
 
 #include "proto/swarm_impl.h"
 
-#define OFFERS_MOST (SWARM_OFFERING + 2)
-#define HELD_NS     (8000 * SWARM_MS)
-#define STALE_NS    (2000 * SWARM_MS)
+#define OFFERS_MOST  (SWARM_OFFERING + 2)
+#define FEW_PIECES   2 /* of a small layer: whoever is refused is told who else has it */
+#define NAMES_ONE_IN 8 /* else now and then */
+#define HELD_NS      (8000 * SWARM_MS)
+#define STALE_NS     (2000 * SWARM_MS)
 
 /* --- the line -------------------------------------------------------------------------------- */
 
@@ -36,7 +38,7 @@ static u32 active(const struct swarm *s, bool far, u64 now_ns)
 static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far)
 {
     if (far && l->share.n >= SWARM_PLACE)
-        return SWARM_GIVEN_FAR;
+        return 1;
     if (l->n == 1)
         return SWARM_UPLOADS_ONE;
     if (l->offers)
@@ -142,13 +144,18 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
             return SWARM_ANSWER_MISSING;
     l->used_ns = now_ns;
     bool far = is_far(s, l, peer);
+    if (far && now_ns < s->far_rest_ns) {
+        s->stats.refused++;
+        return SWARM_ANSWER_BUSY;
+    }
     u32 held = waiting(s, far);
     bool now = held == 0 && active(s, far, now_ns) < room_for(s, l, far);
     struct swarm_serve_slot *v =
         now || held < s->waiting_most ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
-        swarm_say_bye(s, l, peer, BYE_NAMES);
+        if (l->n <= FEW_PIECES || rng_below(&s->rng, NAMES_ONE_IN) == 0)
+            swarm_say_bye(s, l, peer, BYE_NAMES);
         return SWARM_ANSWER_BUSY;
     }
     *id = v->id;
@@ -158,6 +165,16 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     s->stats.held++;
     return SWARM_ANSWER_WAIT;
+}
+
+/* The line of a place bears few at once, and each of these is soon done; who gave makes room for
+ * the others of its place. So a piece reaches one other place early, and goes on from there. */
+static void rest(struct swarm *s, const struct swarm_layer *l, u64 took_ns, u64 now_ns)
+{
+    if (l->share.n <= SWARM_GIVEN_FAR)
+        return;
+    u64 rest_ns = took_ns * (l->share.n - SWARM_GIVEN_FAR) / SWARM_GIVEN_FAR;
+    s->far_rest_ns = now_ns + (rest_ns < SWARM_REST_NS ? rest_ns : SWARM_REST_NS);
 }
 
 void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
@@ -171,6 +188,8 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
             v->layer->upload_ns -= v->layer->upload_ns / 8;
         }
         struct swarm_layer *l = v->layer;
+        if (v->far && v->active)
+            rest(s, l, now_ns - v->since_ns, now_ns);
         slot_del(s, v);
         swarm_offer_tick(s, l, now_ns);
         fill_room(s, now_ns);

@@ -507,13 +507,19 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
     return wire_ok(r) ? 0 : ERR_PROTO;
 }
 
-static void take_pieces(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, const u8 *bin,
+/* Is any of them missing here? */
+static bool take_pieces(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, const u8 *bin,
                         size_t len, u64 now_ns)
 {
-    for (size_t at = 0; at + 2 <= len; at += 2)
-        swarm_peer_has(s, l, p, (u32)bin[at] << 8 | bin[at + 1], now_ns);
+    bool lacking = false;
+    for (size_t at = 0; at + 2 <= len; at += 2) {
+        u32 piece = (u32)bin[at] << 8 | bin[at + 1];
+        lacking |= piece < l->n && !piece_map_has(&l->map, piece);
+        swarm_peer_has(s, l, p, piece, now_ns);
+    }
     if (p->map.have == l->n)
         p->complete = true;
+    return lacking;
 }
 
 /* The neighbour that a message comes from; NULL: none, and it is told so. */
@@ -542,6 +548,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     struct swarm_peer *p = neighbour(s, l, word, from);
     if (!p)
         return 0;
+    bool idle = load < s->uploads && p->load >= s->uploads;
     p->heard_ns = now_ns;
     p->load = load;
     if (!p->met || p->session != session) { /* its HELLO was lost */
@@ -554,16 +561,14 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     take_ack(l, p, yours, seen);
     if (n > 0)
         p->ack_due = true;
-    if (n == 0 || first > p->seen || first + n <= p->seen) {
-        swarm_pick(s, l, now_ns);
-        swarm_news_due(s, l, now_ns);
-        return 0;
+    if (n > 0 && first <= p->seen && first + n > p->seen) {
+        u32 skip = p->seen - first;
+        p->seen = first + n;
+        idle |= take_pieces(s, l, p, bin + 2 * (size_t)skip, len - 2 * (size_t)skip, now_ns);
+        swarm_offer_tick(s, l, now_ns);
     }
-    u32 skip = p->seen - first;
-    p->seen = first + n;
-    take_pieces(s, l, p, bin + 2 * (size_t)skip, len - 2 * (size_t)skip, now_ns);
-    swarm_pick(s, l, now_ns);
-    swarm_offer_tick(s, l, now_ns);
+    if (idle)
+        swarm_pick(s, l, now_ns);
     swarm_news_due(s, l, now_ns);
     return 0;
 }
@@ -580,7 +585,7 @@ static int read_offer(struct swarm *s, const struct node_key *from, struct wire_
     if (!p || !p->met || p->session != session)
         return 0;
     p->heard_ns = now_ns;
-    take_pieces(s, l, p, bin, len, now_ns);
+    (void)take_pieces(s, l, p, bin, len, now_ns);
     swarm_pick(s, l, now_ns);
     return 0;
 }
