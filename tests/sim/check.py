@@ -215,6 +215,10 @@ def check_scenarios(o):
         _, s = run(o.sim, "run %s %s" % (name, small))
         print("%-15s %6.1f s virtual in %5.1f s, %9d events" %
               (name, s["virtual_s"], s["wall_s"], s["events"]))
+        if name == "flash-crowd":
+            _, s = run(o.sim, "run %s --nodes 60 --set offices=3 --set image_bytes=50MB" % name)
+            print("  over each of three offices' lines came %.2f copies" % s["office_copies"])
+            check("a piece crosses to an office about once", s["office_copies"] < 1.5)
         if name in ("idle", "pauses", "churn"):
             check("%s: nobody alive is called dead" % name, s["false_dead"] == 0)
 
