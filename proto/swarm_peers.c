@@ -278,6 +278,8 @@ static u64 patience_of(const struct swarm_layer *l, const struct swarm_peer *p, 
 {
     u64 patience = SWARM_LAZY_NS;
     u32 slot = (u32)(p - l->peers);
+    if (p->super && p->sent < n)
+        return SWARM_NEWS_NS; /* it waits for this before it offers more */
     for (u32 i = p->sent; i < n && !p->complete && patience > SWARM_NEWS_NS; i++)
         if (!piece_map_has(&p->map, l->log[i]))
             patience = (l->log[i] + slot) % 3 == 0 ? SWARM_NEWS_NS : SWARM_LATER_NS;
