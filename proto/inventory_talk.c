@@ -62,8 +62,9 @@ static int nearer(const void *a, const void *b)
     return (x->place > y->place) - (x->place < y->place);
 }
 
-/* Whom to ask: the source of the want that is due first. Those already met go. */
-static u16 choose_peer(struct inventory *v, u64 now_ns)
+/* Whom to ask: the source of the want that is due first. Those already met go. False: none is due;
+ * INVENTORY_NONE: nobody can be asked. */
+static bool choose_peer(struct inventory *v, u16 *out, u64 now_ns)
 {
     const struct inventory_want *first = NULL;
     for (u32 i = v->n_wants; i > 0; i--)
@@ -75,10 +76,10 @@ static u16 choose_peer(struct inventory *v, u64 now_ns)
             first = w;
     }
     if (!first)
-        return INVENTORY_NONE;
-    if (first->source != v->me && inventory_seat_up(v, first->source))
-        return first->source;
-    return inventory_near(v, v->dial_turn++);
+        return false;
+    bool up = first->source != v->me && inventory_seat_up(v, first->source);
+    *out = up ? first->source : inventory_near(v, v->dial_turn++);
+    return true;
 }
 
 /* Everything that this peer may have and that is due. */
@@ -102,9 +103,9 @@ bool inventory_dial(struct inventory *v, u32 *id, struct node_key *to, struct wi
 {
     struct inventory_dial *d = free_dial(v);
     u8 bytes[WANTS_MAX * INVENTORY_WANT_BYTES];
-    if (!d || v->n_wants == 0)
+    u16 peer;
+    if (!d || v->n_wants == 0 || !choose_peer(v, &peer, now_ns))
         return false;
-    u16 peer = choose_peer(v, now_ns);
     struct chosen *list = peer == INVENTORY_NONE ? NULL : malloc(v->n_wants * sizeof(*list));
     if (!list) {
         v->want_due_ns = inventory_max(v->want_due_ns, now_ns + RETRY_NS / 10);

@@ -480,7 +480,7 @@ static void view(const struct member *m, const struct peer *p, struct member_vie
         .barred = p->barred_until_ns > m->now_ns,
         .heard_ns = p->heard_ns,
         .key_ids = {p->key_ids[0], p->key_ids[1]},
-        .extra = (const u8 *)p->rec.public_url + strlen(p->rec.public_url) + 1,
+        .extra = (const u8 *)p->text,
         .extra_len = p->extra_len,
     };
 }

@@ -112,7 +112,7 @@ struct peer {
     u64 since_ns, barred_until_ns; /* as now_ns */
     u64 settled_ns;                /* from when its name is firmly its own */
     struct node_signature sig;
-    char text[]; /* name, rack, url with their NULs, then extra */
+    char text[]; /* extra, then name, rack, url with their NULs */
 };
 static_assert(offsetof(struct peer, rec) == LINE_BYTES, "as the comment says");
 static_assert(LIMIT_MEMBERS <= UINT16_MAX, "so that a peer's index fits");

@@ -184,7 +184,7 @@ int peer_make(struct peer **out, const struct heard *h, const char *region)
         return ERR_NOMEM;
     memset(p, 0, size);
     p->word = node_key_word(&r->key);
-    char *at = p->text;
+    char *at = p->text + h->extra_len;
     assert(h->extra_len <= EXTRA_MAX);
     p->rec = *r;
     p->rec.name = text_put(&at, r->name);
@@ -193,7 +193,7 @@ int peer_make(struct peer **out, const struct heard *h, const char *region)
     p->rec.region = region;
     p->extra_len = (u8)h->extra_len;
     if (h->extra_len > 0)
-        memcpy(at, h->extra, h->extra_len);
+        memcpy(p->text, h->extra, h->extra_len);
     p->sig = h->sig;
     p->body = record_body(r, h->extra, h->extra_len);
     coord_init(&p->coord);

@@ -366,11 +366,10 @@ int talk_dialed(struct member *m, u32 id, int err, struct wire_in *answer)
 int member_prime(struct member *m, const struct member *of, u64 now_ns)
 {
     const struct peer *p = of->self;
-    size_t texts = strlen(p->rec.name) + strlen(p->rec.rack) + strlen(p->rec.public_url) + 3;
     struct heard h;
     memset(&h, 0, offsetof(struct heard, text));
     h.rec = p->rec;
-    h.extra = (const u8 *)p->text + texts;
+    h.extra = (const u8 *)p->text;
     h.extra_len = p->extra_len;
     h.sig = p->sig;
     h.from = p->rec.addr;

@@ -83,17 +83,12 @@ u32 record_body(const struct member_record *r, const u8 *extra, size_t extra_len
     return (u32)(h ^ h >> 32);
 }
 
-static const u8 *extra_of(const struct peer *p)
-{
-    return (const u8 *)p->rec.public_url + strlen(p->rec.public_url) + 1;
-}
-
 void put_record(struct wire_out *w, const struct peer *p)
 {
     wire_put_array(w, 2 + RECORD_FIELDS);
     wire_put_u64(w, MSG_RECORD);
     wire_put_bin(w, p->sig.bytes, sizeof(p->sig.bytes));
-    put_fields(w, &p->rec, extra_of(p), p->extra_len);
+    put_fields(w, &p->rec, (const u8 *)p->text, p->extra_len);
 }
 
 void put_renewed(struct wire_out *w, const struct peer *p)
@@ -159,7 +154,7 @@ int get_renewed(struct member *m, struct wire_in *r, struct heard *h, bool *unkn
     if (!p || *unknown)
         return 0;
     h->rec = p->rec;
-    h->extra = extra_of(p);
+    h->extra = (const u8 *)p->text;
     h->extra_len = p->extra_len;
     h->rec.epoch = epoch;
     h->rec.incarnation = incarnation;
@@ -212,7 +207,7 @@ void self_sign(struct member *m)
 {
     u8 packed[RECORD_PACKED_MAX];
     struct peer *p = m->self;
-    size_t n = record_pack(&p->rec, extra_of(p), p->extra_len, packed);
+    size_t n = record_pack(&p->rec, (const u8 *)p->text, p->extra_len, packed);
     sign(m, IDENTITY_ALIVE, packed, n, &p->sig);
 }
 

@@ -143,7 +143,7 @@ struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_n
     l->position = SWARM_NO_PIECE;
     l->begun_ns = l->used_ns = l->gained_ns = now_ns;
     l->next_ns = now_ns;
-    l->piece_ns = l->upload_ns = 100 * SWARM_MS;
+    l->piece_ns = l->far_ns = l->upload_ns = 100 * SWARM_MS;
     return l;
 }
 

@@ -5,28 +5,37 @@
  * than the lines permit.
  *
  *   home        the living node that rendezvous hashing elects among those that can fetch, else
- *               among all. Askers JOIN there; it names neighbours, and appoints the fetcher:
- * itself, or an asker whose own right is at hand. Complete holders that the inventory names are
- * seeds; while there is one, nobody is appointed. lease       what the fetcher tells the first
- * three ranks every 250 ms: still here, so far. It is void after 1 s of silence, when the fetcher
- * is known to be dead, or when it resigns (cut from the WAN). A home that knows of no lease asks
- * the next two ranks before it appoints. Of two leases the one of the lower-ranked home ends
- * (YIELD), and its fetcher goes on as a peer. Registry slowness, 429 and 5xx ride on the lease as
- *               back-off: a fetcher that waits keeps it.
- *   who cannot reach the home joins at the next rank, which asks those above itself first and
- *               appoints only when they are silent.
+ *               among all. Askers JOIN there; it names neighbours, and appoints the fetcher, itself
+ *               or an asker whose own right is at hand. Complete holders that the inventory names
+ *               are seeds; while there is one, nobody is appointed.
+ *
+ *   lease       what the fetcher tells the first three ranks every 250 ms: still here, so far. It
+ *               is void after 1 s of silence, when the fetcher is known to be dead, or when it
+ *               resigns (cut from the WAN). A home that knows of no lease asks the next two ranks
+ *               before it appoints. Of two leases the one of the lower-ranked home ends (YIELD),
+ *               and its fetcher goes on as a peer. Registry slowness, 429 and 5xx ride on the lease
+ *               as back-off: a fetcher that waits keeps it.
+ *
+ *   alone       who cannot reach the home joins at the next rank, which asks those above itself
+ *               first and appoints only when they are silent.
+ *
  *   neighbours  about 20: 15 near and 5 at random, from what the home and neighbours name. They
  *               tell each other what they have: a map at first, then a numbered log of pieces, sent
  *               again until it is acknowledged.
+ *
+ *   places      the offices of a region: who is near whom. Each piece has an importer in each
+ *               place, who asks for it far away; the others wait until somebody near has it.
+ *
  *   pieces      rarest first among the neighbours, ties at random; before that those next in line
  *               for a waiting client. As many requests at once as the line bears. A request that
  *               stands in line too long is made elsewhere too; the last few pieces are asked of
  *               several, and what is not needed any more is cancelled.
+ *
  *   serving     few at a time, so that whole pieces are soon there to be given on; others wait in a
  *               short line in which the starving, then the rarest piece, come first; beyond that
  *               *busy*, which leads the asker to others. A fetcher, or one of few seeds, offers
- * each new piece to one peer; it counts as delivered once a second one tells of it, and is offered
- * again when that takes too long.
+ *               each new piece to one peer; it counts as delivered once a second one tells of it,
+ *               and is offered again when that takes too long.
  *
  *              JOIN ──> WELCOME           HELLO <──> HELLO, then NEWS <──> NEWS
  *     (none) ──────────> asking ──────────────> exchanging ──> complete ──> seed ──> forgotten

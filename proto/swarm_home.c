@@ -102,27 +102,7 @@ void swarm_home_fini(struct swarm *s, struct swarm_layer *l)
     l->home = NULL;
 }
 
-static u64 group_of(const struct swarm *s, const struct node_key *k)
-{
-    struct member_view v;
-    u64 h = 14695981039346656037u;
-    const struct member_record *r = member_self(s->member);
-    if (!node_key_equal(k, &s->self)) {
-        if (!member_find(s->member, k, &v))
-            return 0;
-        r = v.record;
-    }
-    if (r->rack[0] == '\0') { /* the subnet, then */
-        for (size_t i = 0; i < 15; i++)
-            h = (h ^ r->addr.ip[i]) * 1099511628211u;
-        return h;
-    }
-    for (const char *c = r->rack; *c; c++)
-        h = (h ^ (u8)*c) * 1099511628211u;
-    return h;
-}
-
-static struct swarm_guest *guest_find(struct swarm_home *h, const struct node_key *k)
+struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k)
 {
     for (u32 i = 0; i < h->n; i++)
         if (node_key_equal(&h->guests[i].key, k))
@@ -143,16 +123,25 @@ static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
         h->guests = g;
         h->cap = cap;
     }
+    u32 place = swarm_place_of(s, h, k);
     struct swarm_guest *g = &h->guests[h->n++];
-    *g = (struct swarm_guest){.key = *k, .group = group_of(s, k)};
+    *g = (struct swarm_guest){.key = *k, .place = place, .leads = true};
+    for (u32 i = 0; i + 1 < h->n && g->leads; i++)
+        g->leads = h->guests[i].place != place;
     s->n_guests++;
     return g;
 }
 
 static void guest_remove(struct swarm *s, struct swarm_home *h, struct swarm_guest *g)
 {
+    struct swarm_guest gone = *g;
     *g = h->guests[--h->n];
     s->n_guests--;
+    for (u32 i = 0; gone.leads && i < h->n; i++)
+        if (h->guests[i].place == gone.place) {
+            h->guests[i].leads = true;
+            break;
+        }
 }
 
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
@@ -161,7 +150,7 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
     struct swarm_home *h = home_of(l);
     if (!h)
         return;
-    struct swarm_guest *g = guest_find(h, k);
+    struct swarm_guest *g = swarm_guest_find(h, k);
     if (j->leaves) {
         if (g)
             guest_remove(s, h, g);
@@ -190,11 +179,11 @@ u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct 
     u32 n = 0;
     if (!h || h->n == 0)
         return 0;
-    u64 group = group_of(s, k);
+    const struct swarm_guest *asks = swarm_guest_find(h, k);
     u32 from = (u32)rng_below(&s->rng, h->n);
     for (u32 i = 0; i < h->n && n < SWARM_NEAR; i++) {
         const struct swarm_guest *g = &h->guests[(from + i) % h->n];
-        if (g->group == group && !node_key_equal(&g->key, k))
+        if (asks && g->place == asks->place && g != asks)
             out[n++] = node_key_word(&g->key);
     }
     bool all = h->n <= SWARM_NAMES;
@@ -261,7 +250,7 @@ static void resigned(struct swarm_layer *l, const struct swarm_lease *lease, u64
 {
     struct swarm_home *h = l->home;
     u64 for_ns = lease->state == LEASE_REFUSED ? REFUSED_NS : SWARM_RESIGNED_NS;
-    struct swarm_guest *g = guest_find(h, &lease->fetcher);
+    struct swarm_guest *g = swarm_guest_find(h, &lease->fetcher);
     if (g)
         g->not_before_ns = now_ns + for_ns;
     if (swarm_rank_of(l, &lease->fetcher) < SWARM_RANKS)
@@ -334,7 +323,7 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
 {
     struct swarm_home *h = l->home;
     u32 mine = swarm_rank_of(l, &s->self), n = 0;
-    const struct swarm_guest *self = guest_find(h, &s->self);
+    const struct swarm_guest *self = swarm_guest_find(h, &s->self);
     bool barred =
         (mine < SWARM_RANKS && h->rank_ns[mine] > now_ns) || (self && self->not_before_ns > now_ns);
     if (can_self(s, l) && !barred && !l->complete) {

@@ -3,6 +3,7 @@
  *   swarm.c        making, taking part, the layers there are, time
  *   swarm_home.c   ranks, guests, leases: who fetches
  *   swarm_join.c   the asker's side of it, and the fetcher's
+ *   swarm_place.c  near and far: who brings what over the lines that an office shares
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
  *   swarm_pick.c   which piece from whom
  *   swarm_serve.c  which piece to whom; offers
@@ -24,11 +25,15 @@
 #define SWARM_OFFERING  8
 #define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
 #define SWARM_GIVEN_FEW 2
+#define SWARM_PLACE     4 /* so many take part in a place: its line is a thing to be shared */
+#define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
+#define SWARM_REST_NS (400 * SWARM_MS) /* the longest */
 #define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
 #define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
+#define SWARM_LATER_NS     (90 * SWARM_MS)
 #define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
 #define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
 #define SWARM_ALIVE_NS     (1000 * SWARM_MS)
@@ -84,8 +89,8 @@ struct swarm_lease {
 struct swarm_guest { /* of a home */
     struct node_key key;
     u64 heard_ns, not_before_ns; /* may not be appointed before */
-    u64 group;                   /* rack or subnet, hashed */
-    u32 have;
+    u32 place, have;             /* place: guests with the same are near each other */
+    bool leads;                  /* the first one of its place */
     bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
 };
 
@@ -109,9 +114,14 @@ struct swarm_home {
     bool relays;  /* asks the home above on behalf of its guests */
 };
 
+struct swarm_share { /* of what a place imports; n is 0 when unknown */
+    u32 n, at;       /* so many take part there, and we are in this position */
+};
+
 struct swarm_peer { /* a neighbour */
     struct node_key key;
     bool used, met; /* met: its HELLO has come */
+    bool far;       /* not of our place */
     bool chosen, near, complete, super, queued, barred;
     struct piece_map map;
     u32 session, seen; /* of its log: as far as we took it */
@@ -133,7 +143,7 @@ struct swarm_request {
     u32 id; /* 0: free */
     u32 peer, first, count, left;
     u64 asked_ns, started_ns;
-    bool window, twice;
+    bool window, twice, far;
 };
 
 struct swarm_offer {
@@ -193,25 +203,28 @@ struct swarm_layer {
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
     u32 offer_at;
+    struct swarm_share share;
     u64 piece_ns;  /* how long one takes, from its first byte on */
+    u64 far_ns;    /* likewise, from another place */
     u64 upload_ns; /* likewise, to a peer */
     u64 wait_ns;   /* until a request is answered when nobody stands before it */
     u64 news_ns;
 
     struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
     u32 n_peers;
+    u64 look_ns; /* until it is looked whether all of them live */
     struct swarm_candidate candidates[SWARM_CANDIDATES];
     u32 n_candidates, next_candidate;
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
-    u32 n_requests, n_started;
+    u32 n_requests, n_started, n_far; /* n_far: requests to other places */
     u32 uploads;
 };
 
 struct swarm_serve_slot {
     u32 id; /* 0: free */
-    bool active;
+    bool active, far;
     struct swarm_layer *layer;
     struct node_key peer;
     u32 first, count;
@@ -239,6 +252,7 @@ struct swarm {
     u32 next_id, n_guests;
     struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
     u32 n_serves, n_active;
+    u64 far_rest_ns; /* nothing is given to other places before */
     u32 uploads, waiting_most, depth_least, started_least;
     u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
     u64 patience_ns; /* before what has not begun is asked of a second one */
@@ -283,11 +297,25 @@ u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct 
                      u64 out[SWARM_NAMES]);
 bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
 
+struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k);
+
+/* --- swarm_place.c --- */
+bool swarm_is_near(const struct swarm *s, const struct node_key *k);
+u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k);
+struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k);
+bool swarm_imports(const struct swarm_layer *l, u32 piece, u64 stalled_ns);
+u32 swarm_far_depth(const struct swarm_layer *l, u32 depth);
+
 /* --- swarm_join.c --- */
 void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_fetch_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+struct swarm_welcome {
+    bool nobody;
+    u64 fetcher, backoff_ns;
+    struct swarm_share share;
+};
 void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
-                    bool nobody, u64 fetcher, u64 backoff_ns, u64 now_ns);
+                    const struct swarm_welcome *w, u64 now_ns);
 void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_key *home,
                      u32 number, u64 now_ns);
 void swarm_stop(struct swarm *s, struct swarm_layer *l, enum swarm_lease_state why, u64 now_ns);

@@ -9,7 +9,8 @@
 
 #include "proto/swarm_impl.h"
 
-#define ENOUGH (SWARM_NEIGHBOURS / 2)
+#define ENOUGH    (SWARM_NEIGHBOURS / 2)
+#define SHARES_NS (3000 * SWARM_MS) /* a crowd gathers: shares change */
 
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
 {
@@ -46,6 +47,8 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         if (member_find_sender(s->member, sender, &v))
             swarm_candidate_add(s, l, &v.record->key);
     }
+    if (l->home)
+        l->share = swarm_share_of(l->home, &s->self);
     l->nobody = l->home && l->home->nobody;
     l->fetched = l->home && swarm_lease_lives(s, &l->home->lease, now_ns);
     l->welcome_ns = now_ns;
@@ -75,7 +78,7 @@ static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         join_self(s, l, now_ns);
         return;
     }
-    bool seeks = l->wanted && l->n_peers < ENOUGH;
+    bool seeks = l->wanted && (l->n_peers < ENOUGH || now_ns - l->begun_ns < SHARES_NS);
     l->join_ns = now_ns + (!answered ? SWARM_JOIN_NS : seeks ? SWARM_SEEK_NS : SWARM_REFRESH_NS);
     l->joins++;
     swarm_order(
@@ -85,7 +88,7 @@ static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 }
 
 void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
-                    bool nobody, u64 fetcher, u64 backoff_ns, u64 now_ns)
+                    const struct swarm_welcome *w, u64 now_ns)
 {
     struct member_view v;
     u8 sender[8];
@@ -93,12 +96,13 @@ void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_ke
         return;
     l->welcome_ns = now_ns;
     l->alone = false;
-    l->nobody = nobody;
-    l->fetched = fetcher != 0;
-    l->backoff_ns = now_ns + backoff_ns;
+    l->nobody = w->nobody;
+    l->fetched = w->fetcher != 0;
+    l->backoff_ns = now_ns + w->backoff_ns;
+    l->share = w->share;
     for (int b = 0; b < 8; b++)
-        sender[b] = (u8)(fetcher >> (56 - 8 * b));
-    if (fetcher && member_find_sender(s->member, sender, &v))
+        sender[b] = (u8)(w->fetcher >> (56 - 8 * b));
+    if (w->fetcher && member_find_sender(s->member, sender, &v))
         swarm_know_fetcher(l, &v.record->key);
     swarm_wake(l, now_ns);
 }

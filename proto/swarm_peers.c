@@ -50,10 +50,11 @@ void swarm_candidate_add(struct swarm *s, struct swarm_layer *l, const struct no
 
 void swarm_names(struct swarm *s, struct swarm_layer *l, const u8 *bin, size_t len)
 {
-    struct member_view v;
-    for (size_t at = 0; at + 8 <= len; at += 8)
-        if (member_find_sender(s->member, bin + at, &v) && v.record->role == MEMBER_NODE)
-            swarm_candidate_add(s, l, &v.record->key);
+    for (size_t at = 0; at + 8 <= len; at += 8) {
+        const struct node_key *k = member_key_of(s->member, bin + at);
+        if (k)
+            swarm_candidate_add(s, l, k);
+    }
 }
 
 /* Smaller is nearer: rack, then subnet, then round trip. */
@@ -61,8 +62,8 @@ static u64 distance_of(const struct swarm *s, const struct node_key *k)
 {
     struct member_view v;
     const struct member_record *self = member_self(s->member);
-    if (!member_find(s->member, k, &v) || (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) ||
-        v.barred)
+    if (!member_find(s->member, k, &v) || v.record->role != MEMBER_NODE ||
+        (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) || v.barred)
         return UINT64_MAX;
     u64 rtt = v.rtt_ns ? v.rtt_ns : coord_distance_ns(member_coord(s->member), &v.coord);
     rtt = rtt < 1ull << 40 ? rtt : 1ull << 40;
@@ -164,7 +165,6 @@ static void seek_seeds(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                                   u64 now_ns)
 {
-    (void)s;
     u32 i = 0;
     while (i < LIMIT_SWARM_NEIGHBOURS && l->peers[i].used)
         i++;
@@ -177,6 +177,7 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
     p->used = true;
     p->key = *k;
     p->heard_ns = now_ns;
+    p->far = !swarm_is_near(s, k);
     l->n_peers++;
     return p;
 }
@@ -271,12 +272,18 @@ static u32 log_told(const struct swarm_layer *l)
     return l->offers ? 0 : l->n_log;
 }
 
-static bool lacks_any(const struct swarm_layer *l, const struct swarm_peer *p, u32 n)
+/* How long what is new to this one may wait: a third of the neighbours, for each piece another
+ * third, hear at once and tell others. */
+static u64 patience_of(const struct swarm_layer *l, const struct swarm_peer *p, u32 n)
 {
-    for (u32 i = p->sent; i < n; i++)
+    u64 patience = SWARM_LAZY_NS;
+    u32 slot = (u32)(p - l->peers);
+    if (p->super && p->sent < n)
+        return SWARM_NEWS_NS; /* it waits for this before it offers more */
+    for (u32 i = p->sent; i < n && !p->complete && patience > SWARM_NEWS_NS; i++)
         if (!piece_map_has(&p->map, l->log[i]))
-            return true;
-    return false;
+            patience = (l->log[i] + slot) % 3 == 0 ? SWARM_NEWS_NS : SWARM_LATER_NS;
+    return patience;
 }
 
 /* When this one is to hear from us again. */
@@ -287,7 +294,7 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
     if (!p->complete && p->told_load >= s->uploads && s->n_serves < s->uploads)
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
-        due = p->sent_ns + (!p->complete && lacks_any(l, p, n) ? SWARM_NEWS_NS : SWARM_LAZY_NS);
+        due = p->sent_ns + patience_of(l, p, n);
     if (p->told < p->sent && p->sent_ns + SWARM_AGAIN_NS < due)
         due = p->sent_ns + SWARM_AGAIN_NS;
     if (p->ack_due && p->sent_ns + SWARM_AGAIN_NS / 3 < due)
@@ -317,11 +324,15 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 
 void swarm_peers_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
+    bool look = now_ns >= l->look_ns; /* swarm_peer_down() tells of most */
+    if (look)
+        l->look_ns = now_ns + SWARM_ALIVE_NS;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used)
             continue;
-        if (!swarm_alive(s, &p->key) || (p->met && now_ns - p->heard_ns > SWARM_SILENT_NS) ||
+        if ((look && !swarm_alive(s, &p->key)) ||
+            (p->met && now_ns - p->heard_ns > SWARM_SILENT_NS) ||
             (!p->acked_hello && p->hellos >= HELLOS_MAX))
             swarm_peer_drop(s, l, p, -1, now_ns);
         else if (l->complete && p->met && p->complete)

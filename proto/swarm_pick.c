@@ -16,10 +16,27 @@
 #define BUSY_MS     20
 #define PER_PEER    2 /* while others can be asked */
 
-static bool is_usable(const struct swarm_peer *p, u64 now_ns, u32 load, bool last_resort)
+/* Whom a request may go to. */
+struct reach {
+    enum { ANYWHERE, NEAR, FAR } where;
+    u32 per_peer, load; /* requests that stand at it, and all that it gives or holds: fewer */
+    bool last_resort;   /* also those with strikes */
+};
+
+static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 now_ns)
 {
-    return p->used && (p->super || p->load < load) && p->met && !p->barred &&
-           p->busy_ns <= now_ns && p->map.have > 0 && (last_resort || p->strikes < STRIKES);
+    return p->used && (to->where == ANYWHERE || p->far == (to->where == FAR)) &&
+           (p->super || p->load < to->load) && p->asked < to->per_peer && p->met && !p->barred &&
+           p->busy_ns <= now_ns && p->map.have > 0 && (to->last_resort || p->strikes < STRIKES);
+}
+
+/* Are there others of our place, with whom to share what comes over its line? */
+static bool is_apart(const struct swarm_layer *l)
+{
+    for (u32 i = 0; l->share.n > 1 && i < LIMIT_SWARM_NEIGHBOURS; i++)
+        if (l->peers[i].used && l->peers[i].met && !l->peers[i].far)
+            return true;
+    return false;
 }
 
 /* As many at once as keep the line full: what it brings in the time that a request takes to be
@@ -47,14 +64,14 @@ static bool asked_of(const struct swarm_layer *l, u32 piece, u32 peer)
 }
 
 /* Whom to ask for it: the one at which the fewest requests stand; SWARM_NONE: nobody can be. */
-static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece, u32 per_peer,
-                     u32 load, bool last_resort, u64 now_ns)
+static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece,
+                     const struct reach *to, u64 now_ns)
 {
     u32 best = SWARM_NONE, ties = 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        if (!is_usable(p, now_ns, load, last_resort) || p->asked >= per_peer ||
-            !piece_map_has(&p->map, piece) || (l->asked[piece] > 0 && asked_of(l, piece, i)))
+        if (!is_usable(p, to, now_ns) || !piece_map_has(&p->map, piece) ||
+            (l->asked[piece] > 0 && asked_of(l, piece, i)))
             continue;
         if (best == SWARM_NONE || p->load < l->peers[best].load) {
             best = i;
@@ -66,23 +83,45 @@ static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece, u3
     return best;
 }
 
-/* Marks what the usable ones have. */
-static bool usable_map(const struct swarm_layer *l, u32 per_peer, u32 load, bool last_resort,
-                       u64 now_ns, u64 map[LIMIT_PIECES / 64])
+/* Takes out what somebody near has, and what another is to bring over. */
+static void leave_to_others(const struct swarm_layer *l, u64 now_ns, u64 map[LIMIT_PIECES / 64])
+{
+    u32 words = (l->n + 63) / 64;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        for (u32 w = 0; p->used && !p->far && p->met && w < words; w++)
+            map[w] &= ~p->map.words[w];
+    }
+    for (u32 w = 0; w < words; w++)
+        for (u64 bits = map[w]; bits; bits &= bits - 1)
+            if (!swarm_imports(l, 64 * w + (u32)__builtin_ctzll(bits), now_ns - l->gained_ns))
+                map[w] &= ~(bits & -bits);
+}
+
+/* Marks what can be asked for, and has not been. */
+static bool usable_map(const struct swarm_layer *l, const struct reach *to, u64 now_ns,
+                       u64 map[LIMIT_PIECES / 64])
 {
     u32 words = (l->n + 63) / 64;
     bool any = false;
     memset(map, 0, words * sizeof(*map));
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        if (!is_usable(p, now_ns, load, last_resort) || p->asked >= per_peer)
+        if (!is_usable(p, to, now_ns))
             continue;
         any = true;
         for (u32 w = 0; w < words; w++)
             map[w] |= p->map.words[w];
     }
-    for (u32 w = 0; w < words; w++)
+    for (u32 w = 0; any && w < words; w++)
         map[w] &= ~l->map.words[w];
+    for (u32 i = 0, n = l->n_requests; n > 0; i++)
+        if (l->requests[i].id) {
+            map[l->requests[i].first / 64] &= ~(1ull << (l->requests[i].first % 64));
+            n--;
+        }
+    if (any && to->where == FAR)
+        leave_to_others(l, now_ns, map);
     return any;
 }
 
@@ -92,8 +131,6 @@ static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *
     for (u32 w = 0; w < words; w++)
         for (u64 bits = map[w]; bits; bits &= bits - 1) {
             u32 p = 64 * w + (u32)__builtin_ctzll(bits);
-            if (l->asked[p] > 0)
-                continue;
             if (best == SWARM_NONE || l->avail[p] < l->avail[best]) {
                 best = p;
                 ties = 1;
@@ -113,7 +150,7 @@ static u32 pick_window(const struct swarm_layer *l, const u64 *map)
         if (l->requests[i].id && l->requests[i].window)
             return SWARM_NONE;
     u32 p = piece_map_next(&l->map, l->position, false);
-    if (p >= l->n || l->asked[p] > 0 || !(map[p / 64] >> (p % 64) & 1))
+    if (p >= l->n || !(map[p / 64] >> (p % 64) & 1))
         return SWARM_NONE;
     return p;
 }
@@ -135,8 +172,10 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
                                 .left = 1,
                                 .asked_ns = now_ns,
                                 .window = window,
-                                .twice = l->asked[piece] > 0};
+                                .twice = l->asked[piece] > 0,
+                                .far = l->peers[peer].far};
     l->n_requests++;
+    l->n_far += r->far;
     l->asked[piece]++;
     l->peers[peer].asked++;
     l->peers[peer].load++;
@@ -151,9 +190,10 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
 }
 
 /* All that can be asked for is: the oldest that has not begun is asked of another too. */
-static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 now_ns)
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
+    const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false};
     const struct swarm_request *oldest = NULL;
     u32 peer = SWARM_NONE;
     for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
@@ -162,7 +202,7 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             continue;
         if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->patience_ns))
             continue;
-        u32 other = pick_peer(s, l, r->first, PER_PEER, 2, false, now_ns);
+        u32 other = pick_peer(s, l, r->first, &to, now_ns);
         if (other == SWARM_NONE)
             continue;
         oldest = r;
@@ -171,12 +211,10 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     return oldest && ask(s, l, oldest->first, peer, false, now_ns);
 }
 
-/* The first pass leaves out those with strikes, the second asks them too. */
-static bool pick_one(struct swarm *s, struct swarm_layer *l, u32 per_peer, u32 load,
-                     bool last_resort, u64 now_ns)
+static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach *to, u64 now_ns)
 {
     u64 map[LIMIT_PIECES / 64];
-    if (!usable_map(l, per_peer, load, last_resort, now_ns, map))
+    if (!usable_map(l, to, now_ns, map))
         return false;
     u32 piece = pick_window(l, map);
     bool window = piece != SWARM_NONE;
@@ -184,7 +222,7 @@ static bool pick_one(struct swarm *s, struct swarm_layer *l, u32 per_peer, u32 l
         piece = pick_rarest(s, l, map);
     if (piece == SWARM_NONE)
         return false;
-    u32 peer = pick_peer(s, l, piece, per_peer, load, last_resort, now_ns);
+    u32 peer = pick_peer(s, l, piece, to, now_ns);
     return peer != SWARM_NONE && ask(s, l, piece, peer, window, now_ns);
 }
 
@@ -193,14 +231,19 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->wanted || l->n == 0 || l->map.have == l->n)
         return;
     u32 depth = depth_of(s, l);
+    bool apart = is_apart(l);
+    const struct reach far = {FAR, PER_PEER, UINT32_MAX, l->n_requests == 0};
+    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, s->uploads, false};
+    while (apart && l->n_far < swarm_far_depth(l, depth) && pick_one(s, l, &far, now_ns))
+        ;
     while (l->n_requests < depth + (l->n_started < s->started_least ? WIDER : 0)) {
-        if (pick_one(s, l, PER_PEER, s->uploads, false, now_ns))
+        if (pick_one(s, l, &idle, now_ns))
             continue;
         /* Nobody is idle: two stand in line all the same. */
-        if (l->n_requests < s->started_least &&
-            pick_one(s, l, depth, UINT32_MAX, l->n_requests == 0, now_ns))
+        const struct reach busy = {idle.where, depth, UINT32_MAX, l->n_requests == 0};
+        if (l->n_requests < s->started_least && pick_one(s, l, &busy, now_ns))
             continue;
-        if (l->n_requests >= depth || !ask_twice(s, l, now_ns))
+        if (l->n_requests >= depth || !ask_twice(s, l, apart, now_ns))
             return;
     }
 }
@@ -223,6 +266,7 @@ static void request_end(struct swarm_layer *l, struct swarm_request *r)
     l->asked[r->first]--;
     p->asked--;
     l->n_requests--;
+    l->n_far -= r->far;
     if (r->started_ns)
         l->n_started--;
     if (p->load > 0)
@@ -273,8 +317,9 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
 static void learn(struct swarm_layer *l, const struct swarm_request *r, u64 now_ns)
 {
     u64 took = now_ns - (r->started_ns ? r->started_ns : r->asked_ns);
-    l->piece_ns += took / 8;
-    l->piece_ns -= l->piece_ns / 8;
+    u64 *usual = r->far ? &l->far_ns : &l->piece_ns;
+    *usual += took / 8;
+    *usual -= *usual / 8;
 }
 
 void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
@@ -338,12 +383,13 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
 /* What stands too long is asked elsewhere; what trickles is left. */
 void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    u64 begun = 6 * l->piece_ns + 2000 * SWARM_MS, waits = 3 * l->piece_ns + 1500 * SWARM_MS;
     for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
         struct swarm_request *r = &l->requests[i];
         if (!r->id)
             continue;
         struct swarm_peer *p = &l->peers[r->peer];
+        u64 usual = r->far ? l->far_ns : l->piece_ns;
+        u64 begun = 6 * usual + 2000 * SWARM_MS, waits = 3 * usual + 1500 * SWARM_MS;
         if (r->started_ns ? now_ns - r->started_ns > begun : now_ns - r->asked_ns > waits) {
             s->stats.late++;
             if (r->started_ns)

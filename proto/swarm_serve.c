@@ -10,9 +10,11 @@
 
 #include "proto/swarm_impl.h"
 
-#define OFFERS_MOST (SWARM_OFFERING + 2)
-#define HELD_NS     (8000 * SWARM_MS)
-#define STALE_NS    (2000 * SWARM_MS)
+#define OFFERS_MOST  (SWARM_OFFERING + 2)
+#define FEW_PIECES   2 /* of a small layer: whoever is refused is told who else has it */
+#define NAMES_ONE_IN 8 /* else now and then */
+#define HELD_NS      (8000 * SWARM_MS)
+#define STALE_NS     (2000 * SWARM_MS)
 
 /* --- the line -------------------------------------------------------------------------------- */
 
@@ -21,22 +23,33 @@ static bool is_stale(const struct swarm_serve_slot *v, u64 now_ns)
     return now_ns - v->since_ns > STALE_NS + 6 * v->layer->upload_ns;
 }
 
-/* Those whose receiver seems to be frozen are not counted: others have their place. */
-static u32 active(const struct swarm *s, u64 now_ns)
+/* Those whose receiver seems to be frozen are not counted: others have their place. What goes to
+ * another place goes slowly, and has a room of its own. */
+static u32 active(const struct swarm *s, bool far, u64 now_ns)
 {
     u32 n = 0;
-    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
-        n += s->serves[i].id && s->serves[i].active && !is_stale(&s->serves[i], now_ns);
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        const struct swarm_serve_slot *v = &s->serves[i];
+        n += v->id && v->active && v->far == far && !is_stale(v, now_ns);
+    }
     return n;
 }
 
-static u32 room_for(const struct swarm *s, const struct swarm_layer *l)
+static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far)
 {
+    if (far && l->share.n >= SWARM_PLACE)
+        return 1;
     if (l->n == 1)
         return SWARM_UPLOADS_ONE;
     if (l->offers)
         return SWARM_OFFERING;
     return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : s->uploads;
+}
+
+static bool is_far(const struct swarm *s, struct swarm_layer *l, const struct node_key *peer)
+{
+    const struct swarm_peer *p = swarm_peer_find(l, peer);
+    return p ? p->far : !swarm_is_near(s, peer);
 }
 
 static struct swarm_serve_slot *slot_new(struct swarm *s, struct swarm_layer *l,
@@ -47,6 +60,7 @@ static struct swarm_serve_slot *slot_new(struct swarm *s, struct swarm_layer *l,
         if (!s->serves[i].id) {
             s->serves[i] = (struct swarm_serve_slot){.id = swarm_new_id(s, l),
                                                      .layer = l,
+                                                     .far = is_far(s, l, peer),
                                                      .peer = *peer,
                                                      .first = first,
                                                      .count = count,
@@ -90,10 +104,10 @@ static void fill_room(struct swarm *s, u64 now_ns)
 {
     for (;;) {
         struct swarm_serve_slot *best = NULL;
-        u32 n = active(s, now_ns);
+        const u32 n[] = {active(s, false, now_ns), active(s, true, now_ns)};
         for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
             struct swarm_serve_slot *v = &s->serves[i];
-            if (!v->id || v->active || n >= room_for(s, v->layer))
+            if (!v->id || v->active || n[v->far] >= room_for(s, v->layer, v->far))
                 continue;
             if (!best || urgency(v) < urgency(best) ||
                 (urgency(v) == urgency(best) && v->id < best->id))
@@ -110,9 +124,12 @@ static void fill_room(struct swarm *s, u64 now_ns)
     }
 }
 
-static u32 waiting(const struct swarm *s)
+static u32 waiting(const struct swarm *s, bool far)
 {
-    return s->n_serves - s->n_active;
+    u32 n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        n += s->serves[i].id && !s->serves[i].active && s->serves[i].far == far;
+    return n;
 }
 
 enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, const struct digest *d,
@@ -126,12 +143,19 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
         if (!piece_map_has(&l->map, i))
             return SWARM_ANSWER_MISSING;
     l->used_ns = now_ns;
-    bool now = active(s, now_ns) < room_for(s, l) && waiting(s) == 0;
+    bool far = is_far(s, l, peer);
+    if (far && now_ns < s->far_rest_ns) {
+        s->stats.refused++;
+        return SWARM_ANSWER_BUSY;
+    }
+    u32 held = waiting(s, far);
+    bool now = held == 0 && active(s, far, now_ns) < room_for(s, l, far);
     struct swarm_serve_slot *v =
-        now || waiting(s) < s->waiting_most ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+        now || held < s->waiting_most ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
-        swarm_say_bye(s, l, peer, BYE_NAMES);
+        if (l->n <= FEW_PIECES || rng_below(&s->rng, NAMES_ONE_IN) == 0)
+            swarm_say_bye(s, l, peer, BYE_NAMES);
         return SWARM_ANSWER_BUSY;
     }
     *id = v->id;
@@ -143,17 +167,29 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     return SWARM_ANSWER_WAIT;
 }
 
+/* The line of a place bears few at once, and each of these is soon done; who gave makes room for
+ * the others of its place. So a piece reaches one other place early, and goes on from there. */
+static void rest(struct swarm *s, const struct swarm_layer *l, u64 took_ns, u64 now_ns)
+{
+    if (l->share.n <= SWARM_GIVEN_FAR)
+        return;
+    u64 rest_ns = took_ns * (l->share.n - SWARM_GIVEN_FAR) / SWARM_GIVEN_FAR;
+    s->far_rest_ns = now_ns + (rest_ns < SWARM_REST_NS ? rest_ns : SWARM_REST_NS);
+}
+
 void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
 {
     for (u32 i = 0; id && i < LIMIT_SWARM_SERVES; i++) {
         struct swarm_serve_slot *v = &s->serves[i];
         if (v->id != id)
             continue;
-        if (whole && v->active) {
+        if (whole && v->active && (!v->far || v->layer->share.n < SWARM_PLACE)) {
             v->layer->upload_ns += (now_ns - v->since_ns) / 8;
             v->layer->upload_ns -= v->layer->upload_ns / 8;
         }
         struct swarm_layer *l = v->layer;
+        if (v->far && v->active)
+            rest(s, l, now_ns - v->since_ns, now_ns);
         slot_del(s, v);
         swarm_offer_tick(s, l, now_ns);
         fill_room(s, now_ns);
@@ -250,6 +286,11 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
         if (!p->used || !p->met || p->complete || p->frozen_ns > now_ns || p->super ||
             piece_map_has(&p->map, piece))
             continue;
+        if (best && p->far != best->far) { /* those near can hand it round */
+            best = p->far ? best : p;
+            ties = 1;
+            continue;
+        }
         bool better = !best || p->offers < best->offers ||
                       (p->offers == best->offers && p->map.have < best->map.have);
         bool equal = best && p->offers == best->offers && p->map.have == best->map.have;

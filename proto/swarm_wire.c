@@ -3,16 +3,12 @@
  *
  *   JOIN     [80, digest, size, flags, have, rank, origin]   1 can fetch, 2 leaves, 4 complete,
  *                                                            8 stuck, 16 has convicted a fetcher
- *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names]   1 nobody can fetch
- *   QUERY    [82, digest]
- *   LEASE    [83, digest, state, home, fetcher, number, have, age in ms, wait in ms]
- *   APPOINT  [84, digest, size, number, origin]
- *   STOP     [85, word]
- *   HELLO    [86, digest, size, session, flags, your session, of your log, of mine, map...]
- *                                                            1 complete, 2 offers singly
- *   NEWS     [87, word, session, from, pieces, your session, of your log, load]
- *   OFFER    [88, word, session, pieces]
- *   BYE      [89, word, reason, names] */
+ *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names, n, at]   1 nobody can
+ * fetch; of n near you, you are at QUERY    [82, digest] LEASE    [83, digest, state, home,
+ * fetcher, number, have, age in ms, wait in ms] APPOINT  [84, digest, size, number, origin] STOP
+ * [85, word] HELLO    [86, digest, size, session, flags, your session, of your log, of mine,
+ * map...] 1 complete, 2 offers singly NEWS     [87, word, session, from, pieces, your session, of
+ * your log, load] OFFER    [88, word, session, pieces] BYE      [89, word, reason, names] */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,17 +64,20 @@ static void put_welcome(struct swarm *s, struct swarm_layer *l, const struct nod
     u64 names[SWARM_NAMES] = {0};
     const struct swarm_home *h = l->home;
     u32 n = swarm_home_names(s, l, to, names);
+    const struct swarm_share share = h ? swarm_share_of(h, to) : (struct swarm_share){0};
     bool lives = h && swarm_lease_lives(s, &h->lease, now_ns);
     u64 wait = lives && h->lease.state == LEASE_WAITS && h->lease.until_ns > now_ns
                    ? (h->lease.until_ns - now_ns) / SWARM_MS
                    : 0;
-    wire_put_array(w, 6);
+    wire_put_array(w, 8);
     wire_put_u64(w, MSG_WELCOME);
     wire_put_u64(w, l->word);
     wire_put_u64(w, h && h->nobody ? 1 : 0);
     wire_put_u64(w, lives ? node_key_word(&h->lease.fetcher) : 0);
     wire_put_u64(w, wait < TIME_MS ? wait : TIME_MS);
     put_names(w, names, n);
+    wire_put_u64(w, share.n);
+    wire_put_u64(w, share.at);
 }
 
 /* Of a LEASE: ours, what we know as a home, or merely that somebody holds the layer. */
@@ -332,14 +331,19 @@ static int read_welcome(struct swarm *s, const struct node_key *from, struct wir
 {
     size_t len;
     struct swarm_layer *l = swarm_find_word(s, wire_get_u64(r));
-    u64 flags = wire_get_u64(r), fetcher = wire_get_u64(r), wait = wire_get_max(r, TIME_MS);
+    struct swarm_welcome w = {.nobody = wire_get_u64(r) & 1, .fetcher = wire_get_u64(r)};
+    w.backoff_ns = wire_get_max(r, TIME_MS) * SWARM_MS;
     const u8 *names = get_names(r, &len);
-    if (!wire_ok(r))
+    if (wire_ok(r) && wire_left(r) > 0) { /* the version before ends here */
+        w.share.n = (u32)wire_get_max(r, LIMIT_MEMBERS);
+        w.share.at = (u32)wire_get_max(r, LIMIT_MEMBERS);
+    }
+    if (!wire_ok(r) || (w.share.n > 0 && w.share.at >= w.share.n))
         return ERR_PROTO;
     if (!l || (!l->wanted && !l->home))
         return 0;
     swarm_names(s, l, names, len);
-    swarm_welcomed(s, l, from, flags & 1, fetcher, wait * SWARM_MS, now_ns);
+    swarm_welcomed(s, l, from, &w, now_ns);
     return 0;
 }
 
@@ -525,13 +529,19 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
     return wire_ok(r) ? 0 : ERR_PROTO;
 }
 
-static void take_pieces(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, const u8 *bin,
+/* Is any of them missing here? */
+static bool take_pieces(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, const u8 *bin,
                         size_t len, u64 now_ns)
 {
-    for (size_t at = 0; at + 2 <= len; at += 2)
-        swarm_peer_has(s, l, p, (u32)bin[at] << 8 | bin[at + 1], now_ns);
+    bool lacking = false;
+    for (size_t at = 0; at + 2 <= len; at += 2) {
+        u32 piece = (u32)bin[at] << 8 | bin[at + 1];
+        lacking |= piece < l->n && !piece_map_has(&l->map, piece);
+        swarm_peer_has(s, l, p, piece, now_ns);
+    }
     if (p->map.have == l->n)
         p->complete = true;
+    return lacking;
 }
 
 /* The neighbour that a message comes from; NULL: none, and it is told so. */
@@ -560,6 +570,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     struct swarm_peer *p = neighbour(s, l, word, from);
     if (!p)
         return 0;
+    bool idle = load < s->uploads && p->load >= s->uploads;
     p->heard_ns = now_ns;
     p->load = load;
     if (!p->met || p->session != session) { /* its HELLO was lost */
@@ -572,16 +583,14 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     take_ack(l, p, yours, seen);
     if (n > 0)
         p->ack_due = true;
-    if (n == 0 || first > p->seen || first + n <= p->seen) {
-        swarm_pick(s, l, now_ns);
-        swarm_news_due(s, l, now_ns);
-        return 0;
+    if (n > 0 && first <= p->seen && first + n > p->seen) {
+        u32 skip = p->seen - first;
+        p->seen = first + n;
+        idle |= take_pieces(s, l, p, bin + 2 * (size_t)skip, len - 2 * (size_t)skip, now_ns);
+        swarm_offer_tick(s, l, now_ns);
     }
-    u32 skip = p->seen - first;
-    p->seen = first + n;
-    take_pieces(s, l, p, bin + 2 * (size_t)skip, len - 2 * (size_t)skip, now_ns);
-    swarm_pick(s, l, now_ns);
-    swarm_offer_tick(s, l, now_ns);
+    if (idle)
+        swarm_pick(s, l, now_ns);
     swarm_news_due(s, l, now_ns);
     return 0;
 }
@@ -598,7 +607,7 @@ static int read_offer(struct swarm *s, const struct node_key *from, struct wire_
     if (!p || !p->met || p->session != session)
         return 0;
     p->heard_ns = now_ns;
-    take_pieces(s, l, p, bin, len, now_ns);
+    (void)take_pieces(s, l, p, bin, len, now_ns);
     swarm_pick(s, l, now_ns);
     return 0;
 }

@@ -88,6 +88,7 @@ struct fetches {
     u32 streams; /* from the registry, just now */
     bool polling;
     u64 registry_bytes, peer_bytes, wrong_bytes;
+    u64 crossed_bytes; /* of the peers': from another office */
     u64 begun, worked, failed, wrong;
     struct samples first_byte;
     u32 most_fetchers;       /* of one layer, at once, in one region */

@@ -377,6 +377,7 @@ void fetch_arrived(struct world *w, const struct event *ev)
     r->taken = bytes;
     f->peer_bytes += bytes;
     w->fetches->peer_bytes += bytes;
+    w->fetches->crossed_bytes += same_office(h, &w->hosts[r->server]) ? 0 : bytes;
     w->fetches->wrong_bytes += right ? 0 : bytes;
     over(w, id, right ? "worked" : "wrong");
     mesh_swarm_came(h->mesh, core_id, piece, right, host_now(w, h));

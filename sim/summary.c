@@ -57,6 +57,9 @@ void summary_take(struct summary *s, struct world *w, double wall_s)
     u64 distinct = w->fetches->distinct.used, peer = w->fetches->peer_bytes,
         registry = w->fetches->registry_bytes;
     s->origin_copies = distinct ? (double)registry / (double)distinct : -1;
+    bool crowd = distinct && w->catalog.n_images == 1 && w->pulls->pulled > 0;
+    double each = (double)distinct * (double)w->topology.n_offices;
+    s->office_copies = crowd ? (double)(registry + w->fetches->crossed_bytes) / each : -1;
     s->hit_ratio = w->pulls->requests ? (double)w->pulls->hits / (double)w->pulls->requests : -1;
     s->peer_hit_ratio = peer + registry ? (double)peer / (double)(peer + registry) : -1;
     u64 warm = 0;
@@ -103,6 +106,7 @@ void summary_print(const struct summary *s, FILE *out)
     put_real(out, "makespan_bound_s", s->makespan_bound_s, bounded, 3);
     put_real(out, "makespan_ratio", bounded ? s->makespan_s / s->makespan_bound_s : 0, bounded, 3);
     put_real(out, "origin_copies", s->origin_copies, s->origin_copies >= 0, 4);
+    put_real(out, "office_copies", s->office_copies, s->office_copies >= 0, 4);
     put_real(out, "converge_p50_ms", (double)s->converge_p50_ns / 1e6, s->converge_n > 0, 1);
     put_real(out, "converge_p99_ms", (double)s->converge_p99_ns / 1e6, s->converge_n > 0, 1);
     put_real(out, "detect_p50_ms", (double)s->detect_p50_ns / 1e6, s->detect_n > 0, 1);
@@ -292,6 +296,9 @@ void summary_tell(struct world *w, const struct summary *s, FILE *out)
     if (s->peer_hit_ratio >= 0)
         fprintf(out, "  %-30s %.1f %% of what was fetched; the registry sent %.2f copies\n",
                 "peers sent", 100 * s->peer_hit_ratio, s->origin_copies);
+    if (s->office_copies >= 0)
+        fprintf(out, "  %-30s %.2f copies of the image, from the registry or another office\n",
+                "over each office's line came", s->office_copies);
     if (s->own_office_ratio >= 0)
         fprintf(out, "  %-30s %.2f %% of the layers, once warm\n", "a user's own office served",
                 100 * s->own_office_ratio);

@@ -17,6 +17,7 @@ struct summary {
     u64 broken_ns;
     double makespan_s, makespan_bound_s; /* 0: does not apply */
     double origin_copies;                /* < 0: likewise */
+    double office_copies;                /* < 0 */
     u64 converge_p50_ns, converge_p99_ns, converge_n, detect_p50_ns, detect_p99_ns, detect_n;
     u64 false_dead;
     double mesh_bytes_per_node_s;        /* < 0 */

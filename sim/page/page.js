@@ -53,6 +53,7 @@
     ["makespan ÷ bound", s.makespan_ratio, num],
     ["last one done", s.makespan_s, seconds],
     ["copies from the registry", s.origin_copies, num],
+    ["copies over each office's line", s.office_copies, num],
     ["served from a store", s.hit_ratio, percent],
     ["misses filled by peers", s.peer_hit_ratio, percent],
     ["served by the user's own office, warm", s.own_office_ratio, percent],

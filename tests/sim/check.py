@@ -20,7 +20,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEYS = """scenario seed nodes virtual_s wall_s events events_per_s state_hash invariants_broken
-makespan_s makespan_bound_s makespan_ratio origin_copies converge_p50_ms converge_p99_ms
+makespan_s makespan_bound_s makespan_ratio origin_copies office_copies converge_p50_ms converge_p99_ms
 detect_p50_ms detect_p99_ms false_dead mesh_bytes_per_node_s hit_ratio peer_hit_ratio
 own_office_ratio rtt_error_p50 rtt_error_p90""".split()
 SWARM_RUNS = 50
@@ -215,6 +215,10 @@ def check_scenarios(o):
         _, s = run(o.sim, "run %s %s" % (name, small))
         print("%-15s %6.1f s virtual in %5.1f s, %9d events" %
               (name, s["virtual_s"], s["wall_s"], s["events"]))
+        if name == "flash-crowd":
+            _, s = run(o.sim, "run %s --nodes 60 --set offices=3 --set image_bytes=50MB" % name)
+            print("  over each of three offices' lines came %.2f copies" % s["office_copies"])
+            check("a piece crosses to an office about once", s["office_copies"] < 1.5)
         if name in ("idle", "pauses", "churn"):
             check("%s: nobody alive is called dead" % name, s["false_dead"] == 0)
 

@@ -358,6 +358,41 @@ static void strangers_and_unknown_numbers(void **state)
     rig_fini(&r);
 }
 
+static u32 wants_seen;
+static bool count_wants(struct rig *r, u32 from, u32 to, u8 *bytes, size_t len)
+{
+    struct wire_in in;
+    (void)r;
+    wire_in_init(&in, bytes, len);
+    (void)wire_get_array(&in, 16);
+    wants_seen += from == 0 && to == 1 && wire_get_u64(&in) == MSG_INVENTORY_WANT;
+    return true;
+}
+
+/* Whoever is said to be ahead is asked in time, however often the loop turns meanwhile. */
+static void a_busy_loop_puts_nothing_off(void **state)
+{
+    struct rig r;
+    (void)state;
+    region(&r, 3, false, 10);
+    rig_run(&r, 20 * SECOND);
+    r.filter = count_wants;
+    wants_seen = 0;
+    struct inventory *v = r.node[0].v;
+    u16 origin = seat_of(&r, 0, 2);
+    inventory_want(v, &(struct inventory_want){.origin = origin,
+                                               .source = seat_of(&r, 0, 1),
+                                               .epoch = table_of(&r, 0, 2)->epoch,
+                                               .n = v->seats[origin].n + 5,
+                                               .due_ns = r.now_ns + SECOND});
+    for (u32 i = 0; i < 200; i++) {
+        rig_run(&r, 10 * MS);
+        rig_drive(&r, 0);
+    }
+    assert_true(wants_seen > 0);
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +403,7 @@ int main(void)
         cmocka_unit_test(a_forged_snapshot_is_not_believed),
         cmocka_unit_test(rubbish_is_counted_and_outlived),
         cmocka_unit_test(strangers_and_unknown_numbers),
+        cmocka_unit_test(a_busy_loop_puts_nothing_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

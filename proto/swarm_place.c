@@ -1,0 +1,116 @@
+/* swarm_place.c - near and far: the thin lines between the offices of one region.
+ *
+ * A *place* is an office: those of the swarm that are within NEAR_NS of each other. What crosses
+ * from another place goes over lines that all of this place share, so each piece should cross once
+ * and go round here. The home groups its guests by place and tells each its *share*: one of `n`
+ * that take part here, in the `at`-th position. A piece's *importer* is the one whose position the
+ * piece's number falls on; it asks for the piece far away, the others wait until somebody near has
+ * it. While nothing comes the next in order may, then twice as many with each step, so that who
+ * left, or never was, costs time and not the layer. A home that lies costs bytes on the line. */
+#include <string.h>
+
+#include "proto/swarm_impl.h"
+
+#define NEAR_NS (2 * SWARM_MS) /* of round trip: within a campus */
+#define STEP_NS (250 * SWARM_MS)
+#define UNSURE  0.5f /* an estimate of either side with more error than that tells nothing */
+
+struct spot { /* what tells where a member stands */
+    const struct member_record *record;
+    const struct coord *coord;
+};
+
+static bool same_net(const struct member_record *a, const struct member_record *b)
+{
+    unsigned bits = addr_is_v4(&a->addr) ? 24 : 64;
+    bool rack = a->rack[0] != '\0' && strcmp(a->rack, b->rack) == 0;
+    return rack || addr_common_bits(&a->addr, &b->addr) >= bits;
+}
+
+/* Estimated; UINT64_MAX: nobody knows. */
+static u64 distance_ns(const struct coord *a, const struct coord *b)
+{
+    return a->error < UNSURE && b->error < UNSURE ? coord_distance_ns(a, b) : UINT64_MAX;
+}
+
+bool swarm_is_near(const struct swarm *s, const struct node_key *k)
+{
+    struct member_view v;
+    if (!member_find(s->member, k, &v))
+        return node_key_equal(k, &s->self);
+    if (same_net(member_self(s->member), v.record))
+        return true;
+    return (v.rtt_ns ? v.rtt_ns : distance_ns(member_coord(s->member), &v.coord)) < NEAR_NS;
+}
+
+/* --- of a home ------------------------------------------------------------------------------- */
+
+/* Borrowed from `v`, or from ourselves. */
+static bool spot_of(const struct swarm *s, const struct node_key *k, struct member_view *v,
+                    struct spot *out)
+{
+    if (node_key_equal(k, &s->self)) {
+        *out = (struct spot){member_self(s->member), member_coord(s->member)};
+        return true;
+    }
+    *out = (struct spot){NULL, &v->coord};
+    if (!member_find(s->member, k, v))
+        return false;
+    out->record = v->record;
+    return true;
+}
+
+u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k)
+{
+    struct member_view mine, theirs;
+    struct spot a, b;
+    u32 next = 0, best = SWARM_NONE;
+    u64 least_ns = NEAR_NS;
+    bool known = spot_of(s, k, &mine, &a);
+    for (u32 i = 0; i < h->n; i++) {
+        const struct swarm_guest *g = &h->guests[i];
+        next = g->place >= next ? g->place + 1 : next;
+        if (!g->leads || !known || !spot_of(s, &g->key, &theirs, &b))
+            continue;
+        if (same_net(a.record, b.record))
+            return g->place;
+        u64 ns = distance_ns(a.coord, b.coord);
+        if (ns < least_ns) {
+            least_ns = ns;
+            best = g->place;
+        }
+    }
+    return best == SWARM_NONE ? next : best;
+}
+
+struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k)
+{
+    struct swarm_share share = {0};
+    const struct swarm_guest *guest = swarm_guest_find(h, k);
+    for (u32 i = 0; guest && i < h->n; i++)
+        if (h->guests[i].place == guest->place) {
+            share.n++;
+            share.at += node_key_compare(&h->guests[i].key, k) < 0;
+        }
+    return share;
+}
+
+/* --- of everybody ---------------------------------------------------------------------------- */
+
+/* May we ask for it far away? `stalled_ns`: nothing came for so long. */
+bool swarm_imports(const struct swarm_layer *l, u32 piece, u64 stalled_ns)
+{
+    const struct swarm_share *share = &l->share;
+    if (share->n <= 1)
+        return true;
+    u32 importer = (u32)((u64)(piece * 2654435761u) * share->n >> 32);
+    u32 behind = (share->at + share->n - importer) % share->n;
+    u64 steps = stalled_ns / (STEP_NS + 2 * l->far_ns);
+    return steps >= 16 || behind < (1u << steps);
+}
+
+/* Pieces asked for far away at once: what keeps the shared line full is divided among us. */
+u32 swarm_far_depth(const struct swarm_layer *l, u32 depth)
+{
+    return l->share.n <= 1 ? depth : 1 + depth / l->share.n;
+}
