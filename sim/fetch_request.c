@@ -193,7 +193,7 @@ static bool stands_still(const struct world *w, const struct fetch_request *r)
         return true;
     if (r->server == FETCH_REGISTRY)
         return w->registry.mood == REGISTRY_GONE || w->net.nodes[f->node].deaf ||
-               w->net.nodes[f->node].mute || w->hosts[f->node].wan_cut;
+               w->net.nodes[f->node].mute || w->hosts[f->node].wan_cuts;
     return w->hosts[r->server].state != HOST_UP || !net_passes(&w->net, r->server, f->node) ||
            !net_passes(&w->net, f->node, r->server);
 }

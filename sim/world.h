@@ -113,8 +113,8 @@ struct host {
     u32 up, down;              /* flow lines */
     u32 *held; /* requests that it holds: the core's number and the request's, in turns; owned */
     size_t n_held, held_cap;
-    bool wan_cut;           /* the registry cannot be reached from here */
-    u64 lost_writes;        /* layers that power cuts undid */
+    u32 wan_cuts;    /* in force: while there is one, the registry cannot be reached from here */
+    u64 lost_writes; /* layers that power cuts undid */
     struct mesh_stats past; /* of earlier lives */
     char name[24], rack[24];
 };
