@@ -239,6 +239,7 @@ static void lose_store(struct world *w, u32 node)
 {
     struct host *h = &w->hosts[node];
     host_crash(w, node, false);
+    partial_drop_all(&h->partials);
     shelf_fini(&h->shelf);
     shelf_init(&h->shelf, w->k.capacity);
     h->layers_n = 0;

@@ -62,7 +62,8 @@ struct fetch {
     u64 stream_last_ns;   /* of its last byte */
     u64 registry_from_ns; /* not asked before: it was not well; 0: no need to ask */
     unsigned registry_failures;
-    u64 begun_ns, first_ns, peer_bytes, registry_bytes; /* first: piece 0 was here */
+    u64 begun_ns, gained_ns, starved_ns, first_ns, peer_bytes,
+        registry_bytes; /* first: piece 0 was here */
 };
 
 struct fetch_conviction {
@@ -89,6 +90,7 @@ struct fetches {
     bool polling;
     u64 registry_bytes, peer_bytes, wrong_bytes;
     u64 begun, worked, failed, wrong;
+    u64 pieces_there; /* from the start, of an earlier fetch */
     struct samples first_byte;
     u32 most_fetchers;       /* of one layer, at once, in one region */
     struct swarm_stats past; /* of meshes that are gone */

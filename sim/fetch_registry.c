@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "sim/copies.h"
 #include "sim/fetch_impl.h"
 #include "sim/host.h"
 #include "sim/mem.h"
@@ -111,6 +112,7 @@ void fetch_appointed(struct world *w, u32 node, const struct swarm_step *st)
     if (!f->fetches)
         begins(w, f);
     end_stream(w, f, "left");
+    copies_appointed(w, id, st->first);
     f->stream_at = st->first;
     f->registry_failures = 0;
     if (fetch_lies_in_bytes(h) && f->map.have == 0)
@@ -182,14 +184,19 @@ static void took(struct world *w, u32 request, u64 bytes)
                r->taken) {
         u32 piece = f->stream_at++;
         struct digest d;
-        if (piece_map_has(&f->map, piece))
-            continue;
+        copies_came(w, id, piece);
         any = true;
         catalog_digest(&w->catalog, f->layer, &d);
         mesh_swarm_have(h->mesh, &d, piece, host_now(w, h));
         fetch_piece(w, id, piece);
         f = &s->v[id];
         r = &s->requests[request];
+        if (r->used && r->gen == gen && f->stream_at < r->first + r->pieces &&
+            piece_map_has(&f->map, f->stream_at)) {
+            end_stream(w, f, "left"); /* it came from a peer: on behind it */
+            fetch_registry_begin(w, id);
+            break;
+        }
     }
     if (any)
         host_drive(w, h->index);

@@ -73,6 +73,7 @@ void host_fini(struct host *h)
     if (h->mesh)
         mesh_del(h->mesh);
     shelf_fini(&h->shelf);
+    partial_drop_all(&h->partials);
     free(h->known);
     free(h->inbox);
     free(h->claims);

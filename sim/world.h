@@ -23,6 +23,7 @@
 #include "sim/flow.h"
 #include "sim/measure.h"
 #include "sim/net.h"
+#include "sim/partial.h"
 #include "sim/record.h"
 #include "sim/registry.h"
 #include "sim/scenario.h"
@@ -109,6 +110,7 @@ struct host {
     size_t n_inbox, inbox_cap;
 
     struct shelf shelf;
+    struct partials partials;
     u32 layers_from, layers_n; /* of the catalogue, held from the start: a window that moves on */
     u32 up, down;              /* flow lines */
     u32 *held; /* requests that it holds: the core's number and the request's, in turns; owned */
@@ -167,6 +169,7 @@ struct world {
     u8 *talk_buffer; /* LIMIT_TALK_BYTES */
 
     struct fetches *fetches;   /* fetch.h */
+    struct copies *copies;     /* copies.h */
     struct pulls *pulls;       /* pull.h */
     struct trackers *trackers; /* tracker.h */
     struct users *users;       /* user.h */
