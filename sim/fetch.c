@@ -308,6 +308,8 @@ static void disprove(struct world *w, u32 id)
     catalog_digest(&w->catalog, f->layer, &d);
     w->fetches->wrong++;
     copies_disproved(w, id);
+    if (f->content < 0)
+        f->disproved |= 1u << -f->content;
     w->fetches->wrong_bytes += f->size;
     if (f->content > 0 && (u32)f->content - 1 != f->node) {
         u32 liar = (u32)f->content - 1;

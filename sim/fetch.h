@@ -53,6 +53,7 @@ struct fetch {
     u64 size;
     struct piece_map map;
     int content;              /* of all pieces that are here */
+    u32 disproved;            /* a bit for each kind of wrong CONTENT below 0 that was found out */
     bool wanted;              /* by a user here: pull.c */
     u32 mine[FETCH_REQUESTS]; /* its requests to peers */
     u32 n_mine;

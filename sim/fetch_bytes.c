@@ -56,8 +56,10 @@ int fetch_chain(const struct world *w, const struct fetch *f)
     if (fetcher == UINT32_MAX || is_convicted(w, f->node, fetcher, f->layer))
         return CONTENT_RIGHT;
     const struct host *x = &w->hosts[fetcher];
-    if (fetch_lies_in_bytes(x))
-        return lie_content(x);
     u32 its = fetch_find(w, fetcher, f->layer);
-    return its != FETCH_NONE ? w->fetches->v[its].content : CONTENT_RIGHT;
+    int claim = fetch_lies_in_bytes(x) ? lie_content(x)
+                : its != FETCH_NONE    ? w->fetches->v[its].content
+                                       : CONTENT_RIGHT;
+    /* What was disproved here is not believed again, whoever hands it on. */
+    return claim < 0 && f->disproved >> -claim & 1 ? CONTENT_RIGHT : claim;
 }
