@@ -103,8 +103,6 @@ static bool is_held(struct world *w, const struct fetch *f, u32 piece)
 
 static bool is_unsettled(const struct world *w, u32 region)
 {
-    if (measure_is_cut(w))
-        return true;
     for (u32 i = 0; i < w->members; i++) {
         const struct host *h = &w->hosts[i];
         if (h->place.region == region && h->state == HOST_UP &&
@@ -160,8 +158,9 @@ static bool somebody_starves(const struct world *w, const struct copy *c)
 
 void copies_appointed(struct world *w, u32 fetch, u32 first)
 {
-    const struct fetch *f = &w->fetches->v[fetch];
+    struct fetch *f = &w->fetches->v[fetch];
     struct copy *c = copy_of(w, f);
+    f->was_cut = false;
     u32 now_ms = (u32)(world_now(w) / SIM_MS);
     bool starves = somebody_starves(w, c);
     bool behind = starves || world_now(w) - f->begun_ns < COPIES_FRESH_NS;
@@ -185,24 +184,26 @@ void copies_disproved(struct world *w, u32 fetch)
 
 void copies_came(struct world *w, u32 fetch, u32 piece)
 {
-    const struct fetch *f = &w->fetches->v[fetch];
+    struct fetch *f = &w->fetches->v[fetch];
     struct copy *c = copy_of(w, f);
-    u64 bytes = piece_bytes(f->size, piece), at_hand = 2 * piece_size(f->size);
+    u64 bytes = piece_bytes(f->size, piece), always = 2 * piece_size(f->size);
     bool counts = is_honest(&w->hosts[f->node]) && f->content == CONTENT_RIGHT;
     bool again = counts && is_held(w, f, piece);
     c->came_ms[piece] = (u32)(world_now(w) / SIM_MS);
+    f->was_cut |= measure_is_cut(w);
     if (!again) {
         c->needed += bytes;
         return;
     }
     c->again += bytes;
     w->copies->again += bytes;
-    if (is_overlap(w, c, f) || is_unsettled(w, c->region))
+    bool at_hand = piece_map_has(&f->map, piece);
+    if (is_overlap(w, c, f) || f->was_cut || is_unsettled(w, c->region) || at_hand)
         c->allowed += bytes;
-    if (c->again > c->allowed + at_hand)
+    if (c->again > c->allowed + always)
         measure_break(w, "copies",
                       "region %u read layer %u, and %" PRIu64
                       " bytes of it again; causes allow for "
                       "%" PRIu64 "; node %u reads piece %u, which is there",
-                      c->region, f->layer, c->again, c->allowed + at_hand, f->node, piece);
+                      c->region, f->layer, c->again, c->allowed + always, f->node, piece);
 }

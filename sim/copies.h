@@ -29,10 +29,13 @@
  * layer in the region together.
  *
  * Unsettled times. Somebody of the region has started or been stopped within COPIES_SETTLED_NS and
- * does not know all yet, or the network is cut, or was within a minute (measure.h): two sides may
- * each have a fetcher. Allowed as it comes.
+ * does not know all yet. Allowed as it comes.
  *
- * At hand. A piece that is being read when it comes from a peer: two of them are allowed.
+ * A cut network, or one that was cut within a minute (measure.h). Two sides may each have a
+ * fetcher, and each goes on in its order when they meet. Allowed as it comes, to who read then also
+ * after it, until it is appointed anew.
+ *
+ * At hand. A piece that came from a peer while it was being read; and two pieces always.
  *
  * Whoever lies may read what it likes: neither what it reads nor what it holds counts. What a
  * stream that broke off had of the piece at hand is not counted: nobody had it.
