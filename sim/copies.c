@@ -19,8 +19,10 @@ void copies_init(struct world *w)
 void copies_fini(struct world *w)
 {
     struct copies *s = w->copies;
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < s->n; i++) {
         free(s->v[i].came_ms);
+        free(s->v[i].loose);
+    }
     free(s->v);
     free(s->index);
     free(s);
@@ -59,8 +61,10 @@ static struct copy *copy_of(struct world *w, const struct fetch *f)
         return &s->v[s->index[cell] - 1];
     grow(s);
     struct copy *c = &s->v[s->n++];
-    *c = (struct copy){
-        .region = region, .layer = f->layer, .came_ms = mem_new(f->map.n, sizeof(*c->came_ms))};
+    *c = (struct copy){.region = region,
+                       .layer = f->layer,
+                       .came_ms = mem_new(f->map.n, sizeof(*c->came_ms)),
+                       .loose = mem_new(f->map.n, sizeof(*c->loose))};
     s->index[cell_of(s, region, f->layer)] = (u32)s->n;
     return c;
 }
@@ -105,8 +109,8 @@ static bool is_unsettled(const struct world *w, u32 region)
 {
     for (u32 i = 0; i < w->members; i++) {
         const struct host *h = &w->hosts[i];
-        if (h->place.region == region && h->state == HOST_UP &&
-            world_now(w) - h->since_ns < COPIES_SETTLED_NS)
+        if (h->place.region == region &&
+            (h->lied || (h->state == HOST_UP && world_now(w) - h->since_ns < COPIES_SETTLED_NS)))
             return true;
     }
     return false;
@@ -161,6 +165,7 @@ void copies_appointed(struct world *w, u32 fetch, u32 first)
     struct fetch *f = &w->fetches->v[fetch];
     struct copy *c = copy_of(w, f);
     f->was_cut = false;
+    f->appointed_ns = world_now(w);
     u32 now_ms = (u32)(world_now(w) / SIM_MS);
     bool starves = somebody_starves(w, c);
     bool behind = starves || world_now(w) - f->begun_ns < COPIES_FRESH_NS;
@@ -188,8 +193,11 @@ void copies_came(struct world *w, u32 fetch, u32 piece)
     struct copy *c = copy_of(w, f);
     u64 bytes = piece_bytes(f->size, piece), always = 2 * piece_size(f->size);
     bool counts = is_honest(&w->hosts[f->node]) && f->content == CONTENT_RIGHT;
-    bool again = counts && is_held(w, f, piece);
+    bool loose = measure_is_cut(w) || is_unsettled(w, c->region);
+    bool passed = c->loose[piece] && c->came_ms[piece] * SIM_MS >= f->appointed_ns;
+    bool again = counts && is_held(w, f, piece), at_hand = piece_map_has(&f->map, piece);
     c->came_ms[piece] = (u32)(world_now(w) / SIM_MS);
+    c->loose[piece] = loose || !counts;
     f->was_cut |= measure_is_cut(w);
     if (!again) {
         c->needed += bytes;
@@ -197,8 +205,7 @@ void copies_came(struct world *w, u32 fetch, u32 piece)
     }
     c->again += bytes;
     w->copies->again += bytes;
-    bool at_hand = piece_map_has(&f->map, piece);
-    if (is_overlap(w, c, f) || f->was_cut || is_unsettled(w, c->region) || at_hand)
+    if (is_overlap(w, c, f) || loose || f->was_cut || passed || at_hand)
         c->allowed += bytes;
     if (c->again > c->allowed + always)
         measure_break(w, "copies",

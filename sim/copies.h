@@ -29,11 +29,15 @@
  * layer in the region together.
  *
  * Unsettled times. Somebody of the region has started or been stopped within COPIES_SETTLED_NS and
- * does not know all yet. Allowed as it comes.
+ * does not know all yet; or somebody lies, or has lied in this run, which leads others astray for
+ * longer than it lasts. Allowed as it comes: with liars this judges nothing.
  *
  * A cut network, or one that was cut within a minute (measure.h). Two sides may each have a
  * fetcher, and each goes on in its order when they meet. Allowed as it comes, to who read then also
  * after it, until it is appointed anew.
+ *
+ * What came so. A fetcher who was appointed before reads on in its order: what another read in such
+ * times, or who lies, may come again by it, once.
  *
  * At hand. A piece that came from a peer while it was being read; and two pieces always.
  *
@@ -58,6 +62,7 @@ struct copy { /* of one layer, in one region */
     u64 needed, again, allowed;    /* bytes */
     u64 overlap_ns, overlap_at_ns; /* with two fetchers: how long in all; seen the last time */
     u32 *came_ms;                  /* by piece: when it last came from the registry; 0: never */
+    bool *loose;                   /* by piece: it came in unsettled times, or by who lies */
 };
 
 struct copies {

@@ -57,8 +57,9 @@ struct fetch {
     bool wanted;              /* by a user here: pull.c */
     u32 mine[FETCH_REQUESTS]; /* its requests to peers */
     u32 n_mine;
-    u32 registry;         /* request; FETCH_NONE */
-    bool fetches;         /* appointed */
+    u32 registry; /* request; FETCH_NONE */
+    bool fetches; /* appointed */
+    u64 appointed_ns;
     bool was_cut;         /* and the network was cut since (copies.h) */
     u32 stream_at;        /* the piece that the registry is to send next */
     u64 stream_last_ns;   /* of its last byte */

@@ -94,6 +94,7 @@ struct host {
     bool disk_full;
     bool serves; /* says in the mesh that it serves its office's users */
     enum host_lies lies;
+    bool lied; /* once at least */
     enum host_ring ring;
     bool newer;        /* runs the next wire version */
     u32 *claims;       /* layers that it claims falsely: HOST_CLAIMS; NULL when honest */
