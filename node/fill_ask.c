@@ -10,7 +10,6 @@
  * Whose claims count: those of fetchers, as the homes appointed them, and of nodes that by the
  * region's word hold the layer. Anybody else's could be made up together with the pieces. */
 #include <assert.h>
-#include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,15 +215,9 @@ static void read_claims(struct piece_request *r, const char *text)
 /* What we hold, for the request. */
 static void put_heads(const struct fill *f, char out[CHAIN_HEADS_SIZE])
 {
-    struct chain_head heads[CHAINS_MAX];
-    char key[2 * NODE_KEY_BYTES + 1];
-    size_t n = chains_heads(f->swarm->chains, heads);
-    int len = snprintf(out, CHAIN_HEADS_SIZE, "Dray-Chain: %s", n ? "" : "-");
-    for (size_t i = 0; i < n && len > 0 && len < CHAIN_HEADS_SIZE; i++) {
-        sodium_bin2hex(key, sizeof(key), heads[i].signer.bytes, NODE_KEY_BYTES);
-        len += snprintf(out + len, CHAIN_HEADS_SIZE - (size_t)len, "%s%s:%" PRIu32, i ? "," : "",
-                        key, heads[i].states);
-    }
+    char text[CHAIN_TEXT_SIZE];
+    chains_text(f->swarm->chains, text);
+    snprintf(out, CHAIN_HEADS_SIZE, "Dray-Chain: %s", text);
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -285,7 +278,7 @@ static enum http_data_verdict take(struct piece_request *r, const u8 *data, size
     /* All that is shown is taken, or nothing: a piece more may begin within. */
     u64 need = r->piece ? r->piece->len - r->piece->got : 0;
     if (len > need && r->at + (r->piece != NULL) < r->first + r->count &&
-        !swarm_has_memory(f, piece_size(f->claimed)))
+        !swarm_may_take(f, r->piece, piece_size(f->claimed)))
         return HTTP_DATA_PAUSE;
     fetch_came(f, len, true);
     r->bytes += len;

@@ -201,6 +201,22 @@ void judge_doubt(struct fill *f)
         origin_decide(f, piece);
 }
 
+/* Each piece fits a chain: is there one that they all fit? Who reads from the registry may have
+ * begun at a state of somebody else's that is none. Then the layer is hashed as one. */
+static void all_held(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    if (chains_is_closed(s->chains)) {
+        close_layer(f);
+    } else if (s->appointed) {
+        history_note(f->set->opt.history, &f->digest, "swarm",
+                     "left with all pieces: no chain leads over all of them, it is hashed as one");
+        swarm_close(f);
+    } else {
+        judge_doubt(f);
+    }
+}
+
 /* The piece is verified and in the file. */
 static void is_held(struct piece *p)
 {
@@ -218,12 +234,8 @@ static void is_held(struct piece *p)
         mesh_swarm_have(swarm_mesh(f), &f->digest, p->number, now);
     ask_waited(f, p->number, true);
     move_front(f, from_peer);
-    if (s->held == s->n && !is_over(f)) {
-        if (chains_is_closed(s->chains))
-            close_layer(f);
-        else
-            judge_doubt(f);
-    }
+    if (s->held == s->n && !is_over(f))
+        all_held(f);
     peers_kick(f->set->opt.peers);
 }
 
@@ -581,6 +593,16 @@ static void on_decided(struct job *j)
             judge_doubt(f);
     }
     let_go(p, f);
+}
+
+void judge_rest(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    u32 i = 0;
+    while (i < s->n && s->state[i] == PIECE_HELD)
+        i++;
+    if (i < s->n && !s->queue && !s->hashing)
+        (void)bridge(f, chains_adopt(s->chains, self_of(f), i));
 }
 
 void judge_read(struct piece *p)

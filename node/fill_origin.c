@@ -147,7 +147,7 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
         s->call_paused = true;
         return HTTP_DATA_PAUSE;
     }
-    if (!swarm_has_memory(f, 2 * piece_size(f->claimed))) {
+    if (!swarm_may_take(f, s->piece, 2 * piece_size(f->claimed))) {
         s->call_paused = true;
         return HTTP_DATA_PAUSE;
     }
@@ -313,6 +313,8 @@ void origin_go_on(struct fill *f)
         ask_registry(f);
     else if (f->swarm->held < f->swarm->n && f->swarm->read_from > 0)
         uv_timer_start(&f->retry, on_earlier, EARLIER_MS, 0);
+    else if (f->swarm->held < f->swarm->n)
+        judge_rest(f);
 }
 
 void origin_begin(struct fill *f, u32 from)

@@ -4,6 +4,7 @@
  * somebody else lives in the region. Where the swarm cannot help (nobody has it, nobody can fetch
  * it, the disk is full) the fill goes on in order from what it has, as it does alone. */
 #include "node/fill_swarm.h"
+#include "proto/oci.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -27,6 +28,13 @@ u64 swarm_now(const struct fill *f)
 bool swarm_has_memory(const struct fill *f, u64 len)
 {
     return f->set->piece_bytes + len <= SWARM_MEMORY || f->piece_bytes == 0;
+}
+
+/* While nothing is judged that would make room, a piece at hand is ended, whatever comes with its
+ * last bytes: else all fills could wait for each other, each with a piece begun. */
+bool swarm_may_take(const struct fill *f, const struct piece *at_hand, u64 len)
+{
+    return swarm_has_memory(f, len) || (at_hand && f->swarm->jobs == 0);
 }
 
 /* --- beginning ------------------------------------------------------------------------------- */
@@ -155,10 +163,11 @@ void swarm_close(struct fill *f)
         return;
     ask_close(f);
     origin_close(f);
-    if (s->leaving || s->closed || !swarm_mesh(f))
+    if (s->leaving || s->closed)
         return;
     s->leaving = true;
-    mesh_swarm_leave(swarm_mesh(f), &f->digest, swarm_now(f));
+    if (swarm_mesh(f))
+        mesh_swarm_leave(swarm_mesh(f), &f->digest, swarm_now(f));
     peers_kick(f->set->opt.peers);
 }
 
@@ -257,18 +266,39 @@ static bool is_reading(const struct fill *f, const struct node_key *fetcher)
            !inventory_is_held_by(mesh_inventory(m), &f->digest, fetcher);
 }
 
+/* Appointed, with nothing under way: whatever was missed is looked for, and if it stays so, the
+ * layer goes on as if there were no swarm. */
+static void tick_appointed(struct fill *f)
+{
+    struct fill_swarm *s = f->swarm;
+    if (fetch_is_called(f) || uv_is_active((uv_handle_t *)&f->retry))
+        return;
+    origin_go_on(f);
+    if (!fetch_is_called(f) && s->jobs == 0 && swarm_now(f) - s->progress_ns > SWARM_STUCK_NS) {
+        s->alone = true; /* there is nothing to read alone */
+        swarm_give_up(f, "appointed, and nothing goes on");
+    }
+}
+
 /* Whoever says that he holds it, and gives nothing, must not keep us for ever. */
 void swarm_tick(struct fill *f)
 {
     struct fill_swarm *s = f->swarm;
     struct swarm_view v = {0};
     struct mesh *m = s ? swarm_mesh(f) : NULL;
-    if (m && !s->leaving && !s->closed)
+    if (m && !s->leaving && !s->closed) {
         ask_waited(f, SWARM_NO_PIECE, false);
-    if (!s || s->leaving || s->closed || s->appointed || s->jobs > 0 || f->state > FILL_STREAMING)
+        swarm_resume(f); /* other fills may have made room in memory */
+    }
+    if (!s || s->leaving || s->closed || s->jobs > 0 || f->state > FILL_STREAMING)
         return;
     if (!m) {
+        s->alone = true;
         swarm_give_up(f, "there is no region any more");
+        return;
+    }
+    if (s->appointed) {
+        tick_appointed(f);
         return;
     }
     u64 now = swarm_now(f), waited = now - s->progress_ns;
@@ -305,7 +335,8 @@ static struct fill *swarm_of(const struct fills *s, const struct digest *d)
     return NULL;
 }
 
-/* Appointed for a layer that nobody here asked for: with our own credentials. */
+/* Appointed for a layer that nobody here asked for: with our own credentials. Where it is, any
+ * member may have said. */
 static struct fill *for_region(struct fills *s, const struct swarm_step *step)
 {
     char name[SWARM_ORIGIN_MAX + 1];
@@ -314,6 +345,8 @@ static struct fill *for_region(struct fills *s, const struct swarm_step *step)
     if (!space || s->stopping || s->n >= LIMIT_FILLS)
         return NULL;
     *space = '\0';
+    if (!oci_name_valid(space + 1, strlen(space + 1)))
+        return NULL;
     struct upstream *u = s->opt.upstream ? s->opt.upstream(s->opt.arg, name) : NULL;
     if (!u || !upstream_has_credentials(u))
         return NULL;

@@ -115,6 +115,7 @@ void swarm_give_up(struct fill *f, const char *why);
 void swarm_maybe_left(struct fill *f);
 void swarm_ready(struct fill *f, bool from_peer); /* the first bytes can be shown */
 bool swarm_has_memory(const struct fill *f, u64 len);
+bool swarm_may_take(const struct fill *f, const struct piece *at_hand, u64 len);
 struct mesh *swarm_mesh(const struct fill *f);
 u64 swarm_now(const struct fill *f);
 
@@ -124,6 +125,7 @@ void piece_del(struct piece *p);
 void judge_piece(struct piece *p); /* takes it: whole, from a peer */
 void judge_read(struct piece *p);  /* takes it: whole, from the registry, in order */
 void judge_there(struct fill *f);  /* chains grew: what is on the disk may be judged */
+void judge_rest(struct fill *f);   /* nothing is left to read: what is there is gone through */
 void judge_doubt(struct fill *f);  /* looks whether chains must be held against the registry */
 
 /* fill_ask.c */

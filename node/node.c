@@ -614,6 +614,7 @@ void node_del(struct node *n)
     peers_del(n->peers);
     outcomes_del(n->outcomes);
     watches_del(n->watches);
+    peer_shares_fini(&n->serving.shares);
     prefetch_del(n->prefetch);
     warms_del(n->warms);
     revoked_del(n->revoked);

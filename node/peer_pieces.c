@@ -71,30 +71,14 @@ static void on_ended(void *arg, const struct http_ended *e)
         n->serving.pieces = s->next;
     if (s->next)
         s->next->prev = s->prev;
-    n->serving.streams -= s->stream;
+    if (s->stream)
+        peer_serve_streamed(n, &s->from);
     *n->serving.sent_bytes += s->end > 0 && s->answered ? e->body_bytes : 0;
     served(s, e->complete);
     free(s);
 }
 
 /* --- claims ---------------------------------------------------------------------------------- */
-
-/* How many states of this signer the asker has, by what it says. */
-static u32 states_held(const struct http_slice *field, const struct node_key *signer)
-{
-    char key[2 * NODE_KEY_BYTES + 1];
-    sodium_bin2hex(key, sizeof(key), signer->bytes, NODE_KEY_BYTES);
-    for (size_t i = 0; i + 2 * NODE_KEY_BYTES + 1 < field->n; i++) {
-        if (memcmp(field->p + i, key, 2 * NODE_KEY_BYTES) != 0)
-            continue;
-        u32 states = 0;
-        for (i += 2 * NODE_KEY_BYTES + 1; i < field->n && field->p[i] >= '0' && field->p[i] <= '9';
-             i++)
-            states = states < LIMIT_PIECES ? states * 10 + (u32)(field->p[i] - '0') : LIMIT_PIECES;
-        return states;
-    }
-    return 0;
-}
 
 static void add_claims(struct piece_serving *s)
 {
@@ -116,8 +100,8 @@ static void add_claims(struct piece_serving *s)
         if (room < 256)
             break;
         (void)mesh_chain_write(mesh_of(n), c, &heads[i].signer,
-                               states_held(field, &heads[i].signer), (u32)((room - 160) / state),
-                               &w);
+                               chain_text_states(field->p, field->n, &heads[i].signer),
+                               (u32)((room - 160) / state), &w);
     }
     if (w.len == 0)
         return;
@@ -148,16 +132,23 @@ static struct body *body_of(struct piece_serving *s)
 static void answer(struct piece_serving *s)
 {
     struct node *n = s->node;
+    s->stream = peer_serve_stream(n, &s->from);
+    if (!s->stream) {
+        s->end = 0;
+        served(s, false);
+        refuse_busy(s);
+        return;
+    }
     struct body *body = body_of(s);
     if (body)
         body = paced_body(body, &n->upload, PACE_PEERS, wake, s->x);
     if (!body) {
         s->end = 0;
+        served(s, false);
         refuse(s, 404, "not held here\n");
         return;
     }
-    s->answered = s->stream = true;
-    n->serving.streams++;
+    s->answered = true;
     http_add(s->x, "Content-Type", "application/octet-stream");
     http_add(s->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, s->first, s->end - 1,
              s->size);

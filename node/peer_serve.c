@@ -70,6 +70,23 @@ u8 peer_serve_load(const struct node *n)
     return load > 255 ? 255 : (u8)load;
 }
 
+bool peer_serve_stream(struct node *n, const struct node_key *to)
+{
+    unsigned most = peer_share_most(streams_allowed(n));
+    if (most > LIMIT_SWARM_SERVES / 2)
+        most = LIMIT_SWARM_SERVES / 2; /* of the swarm's places likewise */
+    if (!peer_share_take(&n->serving.shares, to, most))
+        return false;
+    n->serving.streams++;
+    return true;
+}
+
+void peer_serve_streamed(struct node *n, const struct node_key *to)
+{
+    peer_share_leave(&n->serving.shares, to);
+    n->serving.streams--;
+}
+
 bool peer_serve_is_busy(const struct node *n)
 {
     return n->serving.streams >= streams_allowed(n) || n->lag_recent_ns > LAG_MAX_NS;
@@ -149,6 +166,13 @@ static void answer(struct serving *s, struct store_blob *pin, struct fill *f, u6
         return;
     }
     u64 end = size ? part.last + 1 : 0;
+    s->stream = !s->head && peer_serve_stream(n, &s->from);
+    if (!s->head && !s->stream) {
+        if (pin)
+            store_unpin(n->store, pin);
+        answer_busy(s);
+        return;
+    }
     if (pin && s->head)
         store_unpin(n->store, pin);
     else if (pin)
@@ -160,11 +184,11 @@ static void answer(struct serving *s, struct store_blob *pin, struct fill *f, u6
     if (body)
         body = paced_body(body, &n->upload, PACE_PEERS, wake, s->x);
     if (!body && !s->head) {
+        peer_serve_streamed(n, &s->from);
+        s->stream = false;
         answer_busy(s);
         return;
     }
-    s->stream = body != NULL;
-    n->serving.streams += s->stream;
     add_fields(s);
     if (!whole)
         http_add(s->x, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.first,
@@ -264,7 +288,7 @@ static void on_ended(void *arg, const struct http_ended *e)
     if (s->stream) {
         char key[NODE_KEY_TEXT_SIZE];
         node_key_format(&s->from, key);
-        n->serving.streams--;
+        peer_serve_streamed(n, &s->from);
         *n->serving.sent_bytes += e->body_bytes;
         history_note(n->history, &s->digest, "sent", "%" PRIu64 " bytes to peer %s%s",
                      e->body_bytes, key, e->complete ? "" : ", which left before the end");

@@ -12,10 +12,12 @@
  *
  * *Busy*: over its limits the node answers 503 with Retry-After and "busy", and the asker goes to
  * another peer. The limits: streams at once (by cores and connections, and by what limits.upload
- * leaves a stream), and how late the loop is. Clients are never told so: they have three quarters
- * of limits.upload, and all of it while no peer asks. */
+ * leaves a stream), of these a share for each peer (peer_share.h), and how late the loop is.
+ * Clients are never told so: they have three quarters of limits.upload, and all of it while no peer
+ * asks. */
 #pragma once
 
+#include "node/peer_share.h"
 #include "proto/identity.h"
 #include "runtime/http_server.h"
 
@@ -26,6 +28,7 @@ struct piece_serving;
 struct peer_serving {
     struct piece_serving *pieces;  /* requests of swarms: held, or being answered */
     unsigned streams, streams_max; /* answers with a body that run; at most */
+    struct peer_shares shares;     /* of these, by peer */
     u64 *sent_bytes, *busy;
     u64 *denied, *plain;
 };
@@ -44,6 +47,9 @@ bool peer_revoke_takes(struct http_slice target);
 void peer_revoke(struct node *n, struct http_exchange *x);
 /* Is it over its limits? */
 bool peer_serve_is_busy(const struct node *n);
+/* One more answer with a body begins, to this peer. False: it has its share. */
+must_use bool peer_serve_stream(struct node *n, const struct node_key *to);
+void peer_serve_streamed(struct node *n, const struct node_key *to);
 /* SERVE, DROP (proto/swarm.h). */
 struct swarm_step;
 void peer_serve_step(struct node *n, const struct swarm_step *step);

@@ -119,8 +119,9 @@ bool chain_is_out(const struct chains *c, const struct node_key *signer)
     return false;
 }
 
-/* The one that makes room: nothing signed, or for the preferred signer whichever fits least. */
-static struct chain *expendable(struct chains *c, const struct node_key *signer)
+/* The one that makes room: nothing signed, or for ours and for the preferred signer's whichever
+ * fits least. */
+static struct chain *expendable(struct chains *c, bool must)
 {
     struct chain *least = NULL;
     for (size_t i = 0; i < CHAINS_MAX; i++) {
@@ -130,10 +131,10 @@ static struct chain *expendable(struct chains *c, const struct node_key *signer)
         if (!ch->own && (!least || ch->fits.have < least->fits.have))
             least = ch;
     }
-    return node_key_equal(signer, &c->preferred) ? least : NULL;
+    return must ? least : NULL;
 }
 
-struct chain *chain_place(struct chains *c, const struct node_key *signer, int *err)
+static struct chain *place(struct chains *c, const struct node_key *signer, bool own, int *err)
 {
     struct chain *ch = chain_find(c, signer);
     *err = ERR_FULL;
@@ -143,7 +144,7 @@ struct chain *chain_place(struct chains *c, const struct node_key *signer, int *
         if (!c->list[i].used)
             ch = &c->list[i];
     if (!ch)
-        ch = expendable(c, signer);
+        ch = expendable(c, own || node_key_equal(signer, &c->preferred));
     if (!ch)
         return NULL;
     chain_drop(ch);
@@ -152,6 +153,20 @@ struct chain *chain_place(struct chains *c, const struct node_key *signer, int *
         return NULL;
     ch->used = true;
     ch->signer = *signer;
+    return ch;
+}
+
+struct chain *chain_place(struct chains *c, const struct node_key *signer, int *err)
+{
+    return place(c, signer, false, err);
+}
+
+/* Ours: whoever reads from the registry has one, whatever others claim. */
+static struct chain *own_place(struct chains *c, const struct node_key *self, int *err)
+{
+    struct chain *ch = place(c, self, true, err);
+    if (ch)
+        ch->own = true;
     return ch;
 }
 
@@ -181,10 +196,9 @@ int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *s
 {
     int err;
     assert(k > 0 && k <= c->states);
-    struct chain *ch = chain_place(c, self, &err);
+    struct chain *ch = own_place(c, self, &err);
     if (!ch)
         return err;
-    ch->own = true;
     assert(k <= ch->held + 1);
     return k <= ch->held ? 0 : own_state(c, ch, state, vouched);
 }
@@ -208,10 +222,9 @@ static struct chain *to_adopt(struct chains *c, const struct chain *own)
 u32 chains_adopt(struct chains *c, const struct node_key *self, u32 k)
 {
     int err;
-    struct chain *own = chain_place(c, self, &err);
+    struct chain *own = own_place(c, self, &err);
     if (!own)
         return 0;
-    own->own = true;
     const struct chain *from = own->held < k ? to_adopt(c, own) : NULL;
     while (from && own->held < k && own->held < from->signed_to)
         if (own_state(c, own, from->states + own->held * c->state_bytes, false))

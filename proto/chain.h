@@ -92,6 +92,13 @@ u32 chains_write(struct chains *c, const struct node_key *signer, u32 from, u32 
 must_use int chains_read(struct chains *c, struct wire_in *r, const struct node_key *relay,
                          const struct node_key *self, u32 *grew);
 
+/* How far each chain is held, as an asker tells it: "<signer, 64 hex>:<states>", by comma; "-" for
+ * none. */
+#define CHAIN_TEXT_SIZE 256
+void chains_text(const struct chains *c, char out[CHAIN_TEXT_SIZE]);
+/* How many states of this signer the text tells of, whoever wrote it; at most LIMIT_PIECES. */
+u32 chain_text_states(const char *text, size_t n, const struct node_key *signer);
+
 /* --- verdicts -------------------------------------------------------------------------------- */
 
 /* What a piece must do under one chain, or under several that agree on it. */

@@ -59,6 +59,11 @@ bool pulse_is_due(const struct pulse *p, const struct node_key *node, u64 now_ms
     return now_ms - h->at_ms >= p->fresh_ms / 2 && now_ms - h->asked_ms >= p->fresh_ms / 2;
 }
 
+bool pulse_may_wait(u64 since_ms, u64 now_ms)
+{
+    return since_ms == 0 || now_ms - since_ms < PULSE_WAIT_MS;
+}
+
 bool pulse_is_down(const struct pulse *p, const struct node_key *node, u64 now_ms)
 {
     return heard_within(p, node, false, PULSE_DOWN_MS, now_ms);

@@ -22,6 +22,7 @@
 #define PULSE_STALE_MS  1000
 #define PULSE_DOWN_MS   5000
 #define PULSE_ASTRAY_MS 20000
+#define PULSE_WAIT_MS   3000
 
 struct pulse;
 
@@ -40,6 +41,10 @@ void pulse_heard(struct pulse *p, const struct node_key *node, u64 now_ms);
 bool pulse_is_fresh(const struct pulse *p, const struct node_key *node, u64 since_ms, u64 now_ms);
 /* Should it be asked ahead of time, if users are sent there? */
 bool pulse_is_due(const struct pulse *p, const struct node_key *node, u64 now_ms);
+/* May one who waits for nodes' answers since `since_ms` (0: not yet) ask one more? Where nodes live
+ * for the mesh, and cannot be reached from here, there would always be one more: the first is
+ * chosen again before the last has not answered. */
+bool pulse_may_wait(u64 since_ms, u64 now_ms);
 bool pulse_is_down(const struct pulse *p, const struct node_key *node, u64 now_ms);
 /* Its clock, when it last answered: false while nobody knows. Asked again after a minute. */
 bool pulse_is_astray(const struct pulse *p, const struct node_key *node, u64 now_ms);

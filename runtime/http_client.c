@@ -122,9 +122,15 @@ static void on_socket(uv_poll_t *poll, int status, int events)
     struct socket *s = container_of(poll, struct socket, poll);
     int flags = 0;
 
-    /* An error on the descriptor is found by libcurl itself when it reads. */
-    if (status < 0)
+    /* An error on the descriptor is found by libcurl itself when it reads: told of it, it would
+     * neither take what has come, nor send a request again whose kept connection had died. libuv
+     * has stopped polling, so what goes on all the same is told after all. */
+    if (status < 0) {
+        run(s->client, s->fd, CURL_CSELECT_IN | CURL_CSELECT_OUT);
         flags = CURL_CSELECT_ERR;
+        if (uv_is_closing((uv_handle_t *)poll))
+            return;
+    }
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
@@ -187,8 +193,15 @@ static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *
 
 /* Deadlines ----------------------------------------------------------------------------------- */
 
+static bool is_over_long(const struct http_transfer *t, u64 now)
+{
+    return t->whole_timeout_ms > 0 && now - t->started_ms >= t->whole_timeout_ms;
+}
+
 static bool is_late(const struct http_transfer *t, u64 now)
 {
+    if (is_over_long(t, now))
+        return true;
     if (!t->head.complete && t->upload != NULL && !t->sent)
         return !t->starved && now - t->progress_ms >= t->stall_timeout_ms;
     if (!t->head.complete)
@@ -210,7 +223,9 @@ static void check_deadline(struct http_transfer *t, u64 now)
         t->late = true;
         return;
     }
-    t->fail_why = t->head.complete ? "its body stopped coming" : "no answer came in time";
+    t->fail_why = !t->head.complete      ? "no answer came in time"
+                  : is_over_long(t, now) ? "its answer did not end in time"
+                                         : "its body stopped coming";
     t->fail = ERR_TIMEOUT;
     http_transfer_finish(t, CURLE_OPERATION_TIMEDOUT);
 }

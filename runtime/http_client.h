@@ -36,7 +36,8 @@ struct http_transfer_events {
     void (*head)(void *arg, const struct http_response *r);
     /* Some of the body. HTTP_DATA_PAUSE: nothing of it was taken; the same bytes (perhaps more)
      * come again after http_transfer_resume(). NULL: nobody wants it; one of more than
-     * HTTP_IGNORED_BYTES ends with ERR_TOOBIG. */
+     * HTTP_IGNORED_BYTES ends with ERR_TOOBIG, and one that drips ends when head and stall timeout
+     * together have passed. */
     enum http_data_verdict (*data)(void *arg, const void *data, size_t len);
     /* The end, once, and the last callback; the transfer is freed after it. err 0: the whole body
      * came; one that has neither length nor chunks ends where the connection does, and whether that
@@ -68,6 +69,8 @@ struct http_transfer_options {
     u32 connect_timeout_ms; /* 0: 5,000 */
     u32 head_timeout_ms;    /* 0: 60,000: from start to the final head */
     u32 stall_timeout_ms;   /* 0: 30,000: body bytes expected, not paused, none come */
+    u32 whole_timeout_ms;   /* 0: none: from start to the end of the body, for short answers that
+                               somebody waits for: else a body that trickles never ends */
     /* Asked for each resolved address before connecting; NULL: all allowed. Called inside libcurl:
      * must only look. */
     bool (*allow)(void *arg, const struct sockaddr *address);

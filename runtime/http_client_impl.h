@@ -64,7 +64,7 @@ struct http_transfer {
     u64 started_ms, progress_ms;
     bool late;    /* at the last sweep */
     u64 received; /* bytes of the body that were taken */
-    u32 head_timeout_ms, stall_timeout_ms;
+    u32 head_timeout_ms, stall_timeout_ms, whole_timeout_ms;
     ssize_t (*upload)(void *arg, void *buf, size_t max);
     bool starved;    /* it had nothing to send */
     bool sent;       /* all of it */

@@ -517,6 +517,9 @@ int http_transfer_start(struct http_client *c, const struct http_transfer_option
     t->head_only = opt->method != NULL && strcmp(opt->method, "HEAD") == 0;
     t->head_timeout_ms = opt->head_timeout_ms == 0 ? HEAD_TIMEOUT_MS : opt->head_timeout_ms;
     t->stall_timeout_ms = opt->stall_timeout_ms == 0 ? STALL_TIMEOUT_MS : opt->stall_timeout_ms;
+    t->whole_timeout_ms = opt->whole_timeout_ms;
+    if (t->whole_timeout_ms == 0 && opt->on.data == NULL && opt->upload == NULL)
+        t->whole_timeout_ms = t->head_timeout_ms + t->stall_timeout_ms;
     t->started_ms = t->progress_ms = uv_now(c->loop);
     err = client_request_url(opt->url, t->origin, sizeof(t->origin));
     if (err == 0)

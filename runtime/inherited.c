@@ -2,6 +2,7 @@
  * which the convention leaves unset. */
 #include "runtime/inherited.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,8 +16,9 @@ static long number(const char *name)
 {
     const char *text = getenv(name);
     char *end;
+    errno = 0;
     long n = text && *text ? strtol(text, &end, 10) : -1;
-    return n >= 0 && *end == '\0' ? n : -1;
+    return n >= 0 && *end == '\0' && errno == 0 ? n : -1;
 }
 
 static bool is_listener_at(int fd, const struct sockaddr *address, socklen_t len)
@@ -34,7 +36,7 @@ static bool is_listener_at(int fd, const struct sockaddr *address, socklen_t len
 int inherited_listener(const struct sockaddr *address, socklen_t len)
 {
     long n = number("LISTEN_PID") == (long)getpid() ? number("LISTEN_FDS") : 0;
-    for (int fd = FIRST_FD; fd < FIRST_FD + n && fd < FIRST_FD + FDS_MAX; fd++) {
+    for (int fd = FIRST_FD; fd - FIRST_FD < n && fd < FIRST_FD + FDS_MAX; fd++) {
         int flags = fcntl(fd, F_GETFD), mode = fcntl(fd, F_GETFL);
         if (flags < 0 || mode < 0 || (flags & FD_CLOEXEC) || !is_listener_at(fd, address, len))
             continue;

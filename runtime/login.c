@@ -13,9 +13,10 @@
 #include "proto/limits.h"
 #include "proto/oci.h"
 
-#define TOKENS_MAX      128  /* repositories whose token is kept; the oldest makes room */
-#define TOKEN_LIFE_S    60   /* the specification's default when expires_in is absent */
-#define TOKEN_SLACK_MS  5000 /* a token this near its end is not used any more */
+#define TOKENS_MAX      128   /* repositories whose token is kept; the oldest makes room */
+#define TOKEN_LIFE_S    60    /* the specification's default when expires_in is absent */
+#define WHOLE_MS        60000 /* a token server that drips keeps nobody longer */
+#define TOKEN_SLACK_MS  5000  /* a token this near its end is not used any more */
 #define CREDENTIALS_MAX 1024
 
 struct token {
@@ -344,6 +345,7 @@ static int start_token(struct login_ask *k, const struct challenge *c)
         .fields = fields,
         .n_fields = 1,
         .ca_file = l->config->ca,
+        .whole_timeout_ms = WHOLE_MS,
         .on = {on_head, on_data, on_end},
         .arg = k,
     };

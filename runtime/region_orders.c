@@ -150,14 +150,19 @@ static void save_done(struct job *j)
 {
     struct region_save *s = container_of(j, struct region_save, job);
     struct region *r = s->region;
-    if (s->rc)
+    r->saving = false;
+    if (s->rc) {
         log_error(
             "mesh: %s: epochs, purge orders or known members cannot be written: check the disk",
             s->dir);
+        r->changed_epochs |= s->epochs; /* the next change tries again, or the next look-up */
+        r->changed_orders |= s->orders != NULL;
+        r->changed_known |= s->known_len > 0;
+    } else {
+        region_save(r);
+    }
     free(s->orders);
     free(s);
-    r->saving = false;
-    region_save(r);
 }
 
 static bool copy_orders(const struct region *r, struct region_save *s)

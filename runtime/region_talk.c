@@ -15,6 +15,7 @@
 #define CONNECT_MS 2000
 #define ANSWER_MS  5000
 #define STALL_MS   3000
+#define WHOLE_MS   30000 /* a few at once: who drips must not keep a place from others */
 
 /* --- ours ------------------------------------------------------------------------------------ */
 
@@ -110,6 +111,7 @@ static int talk_start(struct region *r, struct region_talk_out *t, const struct 
         .connect_timeout_ms = CONNECT_MS,
         .head_timeout_ms = ANSWER_MS,
         .stall_timeout_ms = STALL_MS,
+        .whole_timeout_ms = WHOLE_MS,
         .on = {.head = talk_head, .data = talk_data, .end = talk_end},
         .arg = t,
     };

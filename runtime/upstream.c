@@ -55,7 +55,7 @@ struct upstream_call {
     char url[URL_MAX]; /* where the running transfer goes */
     enum target_kind target;
     unsigned redirects;
-    u32 head_timeout_ms;
+    u32 head_timeout_ms, whole_timeout_ms;
     bool logged_in;  /* our login was renewed once for this call */
     bool answered;   /* this transfer's head came */
     bool again;      /* it was sent a second time, on another connection */
@@ -410,6 +410,7 @@ static int call_send(struct upstream_call *c)
         .ca_file = c->up->config->ca,
         .head_timeout_ms = c->head_timeout_ms ? c->head_timeout_ms : HEAD_TIMEOUT_MS,
         .stall_timeout_ms = STALL_TIMEOUT_MS,
+        .whole_timeout_ms = c->whole_timeout_ms,
         .allow = c->target == TARGET_FOREIGN ? allow_public : NULL,
         .on = {on_head, on_data, on_end},
         .arg = c,
@@ -443,6 +444,7 @@ int upstream_call(struct upstream *u, const struct upstream_request *r,
     c->up = u;
     c->on = *on;
     c->head_timeout_ms = r->head_timeout_ms;
+    c->whole_timeout_ms = r->whole_timeout_ms;
     c->arg = arg;
     c->own = r->own && login_present(u->login);
     c->follow = r->follow;

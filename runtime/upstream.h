@@ -51,6 +51,7 @@ struct upstream_request {
     bool follow;               /* redirects */
     const char *range;         /* "bytes=0-0"; NULL */
     u32 head_timeout_ms;       /* 0: 20,000 */
+    u32 whole_timeout_ms;      /* 0: none; of each answer, those that redirect too */
     const char *const *fields; /* more lines, e.g. every Accept of the client */
     size_t n_fields;
 };

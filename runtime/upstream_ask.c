@@ -8,6 +8,7 @@
 /* Of a 2xx whose head suffices, a body up to this is read all the same: its connection can then be
  * used again, which is cheaper than a new one. */
 #define READ_ALONG_MAX (64 * KIB)
+#define WHOLE_MS       120000 /* the largest manifest over 300 kbit/s; one that drips ends, too */
 
 struct upstream_ask {
     struct upstream_call *call;
@@ -84,7 +85,9 @@ int upstream_ask(struct upstream *u, const struct upstream_request *r, size_t ma
     k->head_suffices = head_suffices;
     k->head_method = strcmp(r->method, "HEAD") == 0;
     answer_init(&k->answer);
-    int rc = upstream_call(u, r, &on, k, &k->call);
+    struct upstream_request whole = *r;
+    whole.whole_timeout_ms = WHOLE_MS;
+    int rc = upstream_call(u, &whole, &on, k, &k->call);
     if (rc) {
         ask_free(k);
         return rc;

@@ -112,6 +112,26 @@ static int ingest_settle(struct store_ingest *i, bool cut, u64 length, u64 size)
     return rc;
 }
 
+/* It did not begin. A partial stays, as far as it is left; without any there is no file either. */
+static void ingest_undo(struct store_ingest *i, struct store_partial *p)
+{
+    struct store *s = i->store;
+    struct stat st;
+    if (i->fd >= 0 && p && fstat(i->fd, &st) == 0)
+        p->bytes = (u64)st.st_size;
+    if (i->fd >= 0 && (!p || p->bytes == 0)) {
+        (void)!layout_partial_unlink(&s->layout, &i->digest);
+        free(p);
+        p = NULL;
+    }
+    if (p)
+        store_partial_add(s, p);
+    if (i->fd >= 0)
+        close(i->fd);
+    free(i->there);
+    free(i);
+}
+
 static int ingest_begin(struct store *s, const struct store_ingest_options *opt, bool cut,
                         struct store_ingest **out)
 {
@@ -143,12 +163,7 @@ static int ingest_begin(struct store *s, const struct store_ingest_options *opt,
     if (rc == 0 && cut && !i->pieces)
         rc = ingest_cut_make(i, opt->size);
     if (rc < 0) {
-        if (p)
-            store_partial_add(s, p);
-        if (i->fd >= 0)
-            close(i->fd);
-        free(i->there);
-        free(i);
+        ingest_undo(i, p);
         return rc;
     }
     free(p);

@@ -122,30 +122,35 @@ int ingest_cut_load(struct store_ingest *i, u64 length)
     return rc;
 }
 
-/* The mark is written last: until then the file is what it was, and longer. */
+/* The table in one write, behind where the layer will end, and its mark at its end: who is killed
+ * before it leaves the file as it was, and zeros never pass for bytes. */
 int ingest_cut_make(struct store_ingest *i, u64 size)
 {
-    u64 prefix = atomic_load(&i->written), mark;
-    u8 tail[TAIL];
-    int rc = allocate(i, size);
-    if (rc < 0)
+    u64 prefix = atomic_load(&i->written), table = ingest_cut_table(size), mark;
+    assert(table > TAIL);
+    u8 *bytes = calloc(1, (size_t)table), *tail = bytes ? bytes + table - TAIL : NULL;
+    int rc = bytes ? allocate(i, size) : ERR_NOMEM;
+    if (rc < 0) {
+        free(bytes);
         return rc;
+    }
     atomic_store(&i->written, 0);
-    if (ftruncate(i->fd, (off_t)size) < 0 || ftruncate(i->fd, (off_t)ingest_length(i)) < 0)
-        return layout_err(errno) == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
-    for (u32 p = 0; p < i->pieces && rc == 0; p++) {
+    for (u32 p = 0; p < i->pieces; p++) {
         if (piece_first(size, p) + piece_bytes(size, p) > prefix)
             break;
         mark = mark_of(i, p);
-        rc = write_at(i->fd, &mark, ENTRY, size + (u64)p * ENTRY);
-        if (rc == 0)
-            set_there(i, p);
+        memcpy(bytes + (size_t)p * ENTRY, &mark, ENTRY);
+        set_there(i, p);
     }
     mark = mark_of(i, NO_PIECE);
     memcpy(tail, magic, sizeof(magic));
     memcpy(tail + 8, &size, sizeof(size));
     memcpy(tail + 16, &mark, sizeof(mark));
-    return rc == 0 ? write_at(i->fd, tail, TAIL, size + (u64)i->pieces * ENTRY) : rc;
+    rc = write_at(i->fd, bytes, (size_t)table, size);
+    if (rc < 0)
+        (void)!ftruncate(i->fd, (off_t)prefix); /* as it was */
+    free(bytes);
+    return rc;
 }
 
 bool store_ingest_is_cut(const struct store_ingest *i)

@@ -26,6 +26,7 @@
 #define FAILURES_MAX 8
 #define CONNECT_MS   2000
 #define HEAD_MS      5000
+#define WHOLE_MS     30000 /* one that never ends would be told nothing any more */
 #define QUEUE        LOGINS_MAX
 
 enum step { WAITING, SUMS, SWAP, LOGINS };
@@ -189,6 +190,7 @@ static int post(struct other *o, enum step step, size_t len)
         .connect_timeout_ms = CONNECT_MS,
         .head_timeout_ms = HEAD_MS,
         .stall_timeout_ms = HEAD_MS,
+        .whole_timeout_ms = WHOLE_MS,
         .on = {.head = on_head, .data = on_data, .end = on_end},
         .arg = o,
     };

@@ -9,6 +9,7 @@
 
 #define CONNECT_TIMEOUT_MS 1000
 #define HEAD_TIMEOUT_MS    2000
+#define WHOLE_TIMEOUT_MS   3000 /* users wait for it */
 
 struct probes {
     uv_loop_t *loop;
@@ -107,6 +108,7 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .head_timeout_ms = HEAD_TIMEOUT_MS,
         .stall_timeout_ms = HEAD_TIMEOUT_MS,
+        .whole_timeout_ms = WHOLE_TIMEOUT_MS,
         .on = {.head = on_head, .end = on_end},
         .arg = k,
     };

@@ -35,6 +35,7 @@ struct request {
     bool unknown; /* the repository is: only who holds the layer can help */
     bool trusted; /* sent here by the registry itself */
     u64 cut_ms;   /* it asks for the rest of the layer, since then; 0: for all of it */
+    u64 probe_ms; /* it waits for nodes' answers since then; 0: not yet */
 };
 
 /* The roster as the meshes are now. */
@@ -166,7 +167,9 @@ static void permitted(const struct request *r)
     bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
     if (fresh && pulse_is_due(pulse, &c->key, now_ms))
         probe_ahead(r, c);
-    if (fresh || !probe_first(r, c))
+    if (!fresh && !pulse_may_wait(r->probe_ms, now_ms))
+        stream(r, "no_answer");
+    else if (fresh || !probe_first(r, c))
         send_away(r, &w, &choice);
 }
 
@@ -242,6 +245,8 @@ static bool probe(const struct request *r, const struct pick_candidate *c, struc
 static bool probe_first(const struct request *r, const struct pick_candidate *c)
 {
     struct asking *a = asking_new(r);
+    if (a && a->r.probe_ms == 0)
+        a->r.probe_ms = uv_now(r->t->loop);
     if (a && probe(r, c, a))
         return true;
     if (a) {

@@ -16,9 +16,17 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-#define MAP_BYTES (512 * MIB)
-#define JOBS_MAX  64 /* of what others say; more has to wait */
+#define MAP_BYTES (1024 * MIB) /* of addresses, not of memory */
+#define JOBS_MAX  64           /* of what others say; more has to wait */
 #define GONE_MAX  256
+
+#define ENTRIES_MAX                                                                                \
+    (LEDGER_PROFILES_MAX + LEDGER_TEAMS_MAX + LEDGER_MEMBERS_MAX + LEDGER_REVOKED_MAX +            \
+     LEDGER_DEAD_MAX)
+/* Pages of a tree that grows at random are two thirds full, and each change needs some of its own:
+ * a map that is full takes no deletion either. */
+static_assert(3ull * ENTRIES_MAX * (1 + LEDGER_NAME_MAX + LEDGER_ENTRY_BYTES) < MAP_BYTES,
+              "all that the ledger may hold");
 
 static const char id_key[] = "\0id"; /* no kind is 0 */
 

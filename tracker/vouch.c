@@ -14,6 +14,7 @@
 #include "tracker/tracker_internal.h"
 
 #define LOGIN_MAX 16384
+#define WHOLE_MS  60000 /* of a token service: somebody waits for it */
 
 struct vouch {
     struct tracker *t;
@@ -157,6 +158,7 @@ static int ask_realm(struct vouch *v, const struct challenge *c)
         .fields = fields,
         .n_fields = 1,
         .ca_file = v->t->config->registry.ca,
+        .whole_timeout_ms = WHOLE_MS,
         .on = {on_head, on_data, on_end},
         .arg = v,
     };

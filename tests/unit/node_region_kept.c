@@ -143,12 +143,32 @@ static void damaged_orders_are_passed_over(void **state)
     assert_true(store_purged_until(ones[0].store, &d, wall_ms()) > 0); /* here it stays so */
 }
 
+/* A full disk, say; when it is not any more, what was given meanwhile is written all the same. */
+static void what_could_not_be_written_is_later(void **state)
+{
+    char aside[160], file[160];
+    (void)state;
+    start(&ones[0], "127.0.0.1", NULL);
+    until(!ones[0].region->saving);
+    snprintf(aside, sizeof(aside), "%s/orders.tmp", ones[0].path);
+    snprintf(file, sizeof(file), "%s/orders", ones[0].path);
+    assert_int_equal(mkdir(aside, 0700), 0);
+    struct digest d = put(&ones[0], "bad", NULL);
+    assert_int_equal(region_purge(ones[0].region, &d, wall_ms(), wall_ms() + 3600000), 0);
+    until(!ones[0].region->saving);
+    assert_int_not_equal(access(file, F_OK), 0);
+    assert_int_equal(rmdir(aside), 0);
+    region_known_refresh(ones[0].region); /* now and then */
+    until(access(file, F_OK) == 0 && !ones[0].region->saving);
+    assert_false(ones[0].region->changed_orders);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(without_its_seed_it_finds_the_region), TEST(the_living_take_the_place_of_the_dead),
         TEST(damaged_memories_are_passed_over),     TEST(purges_reach_all_and_stay),
-        TEST(damaged_orders_are_passed_over),
+        TEST(damaged_orders_are_passed_over),       TEST(what_could_not_be_written_is_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

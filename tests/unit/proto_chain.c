@@ -466,7 +466,42 @@ static void places_are_few(void **state)
     assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
     assert_true(chains_steps(c, 2, steps) >= 2);
     assert_true(node_key_equal(&steps[0].signer, &honest.key));
+    own(c, &l, &me, 0); /* there is always one for what we hash */
+    assert_true(chains_own_state(c, &me.key, PIECES - 1, steps[0].in));
+    assert_int_equal(tell(a, c, &honest, 0, PIECES, &honest, &grew), 0);
+    assert_true(chains_own_state(c, &me.key, PIECES - 1, steps[0].in));
     chains_del(a);
+    chains_del(c);
+    free(l.bytes);
+}
+
+static u32 told(const char *text, const struct signer *s)
+{
+    return chain_text_states(text, strlen(text), &s->key);
+}
+
+static void what_is_held_is_told_as_text(void **state)
+{
+    (void)state;
+    char text[CHAIN_TEXT_SIZE], more[CHAIN_TEXT_SIZE + 32];
+    struct layer l;
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    chains_text(c, text);
+    assert_string_equal(text, "-");
+    claim(c, &l, &honest, 0);
+    claim(c, &l, &other, 0);
+    chains_text(c, text);
+    assert_int_equal(told(text, &honest), PIECES - 1);
+    assert_int_equal(told(text, &other), PIECES - 1);
+    assert_int_equal(told(text, &me), 0);
+    snprintf(more, sizeof(more), "%s999999", text); /* more than any layer has */
+    assert_int_equal(told(more, &honest), PIECES - 1);
+    assert_int_equal(told(more, &other), LIMIT_PIECES);
+    snprintf(more, sizeof(more), "ff%s", text); /* not where a key belongs */
+    assert_int_equal(told(more, &honest), 0);
+    for (size_t n = 0; n < strlen(text); n++)
+        assert_true(chain_text_states(text, n, &other.key) < PIECES);
     chains_del(c);
     free(l.bytes);
 }
@@ -486,6 +521,7 @@ int main(void)
         cmocka_unit_test(a_lying_relay),
         cmocka_unit_test(going_on_with_anothers_chain),
         cmocka_unit_test(places_are_few),
+        cmocka_unit_test(what_is_held_is_told_as_text),
     };
     if (sodium_init() < 0)
         return 1;

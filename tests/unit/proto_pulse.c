@@ -92,6 +92,24 @@ static void a_thousand_questions_a_second_are_enough(void **state)
     assert_false(pulse_is_fresh(p, &one, 0, now + PULSE_STALE_MS));
 }
 
+/* Alive for the mesh, and out of our reach: each takes its time not to answer. */
+static void who_waits_does_not_wait_for_ever(void **state)
+{
+    u64 since = 0, began = now;
+    u32 asked = 0;
+    (void)state;
+    for (u32 i = 0; pulse_may_wait(since, now); i++) {
+        struct node_key k = {.bytes = {0, (u8)(i % 6), 1}};
+        if (pulse_is_down(p, &k, now))
+            continue;
+        assert_true(asked++ < 100);
+        since = since ? since : now;
+        now += 1000;
+        pulse_silent(p, &k, now);
+    }
+    assert_true(asked >= 2 && now - began < PULSE_WAIT_MS + 1000);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -102,6 +120,7 @@ int main(void)
         TEST(a_wrong_clock),
         TEST(it_is_asked_ahead_of_time_once),
         TEST(a_thousand_questions_a_second_are_enough),
+        TEST(who_waits_does_not_wait_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,12 @@ static void say_hello(struct raw_peer *p)
         ;
 }
 
+/* Says nothing of it, and closes the connection that could have been kept. */
+static void say_hello_and_close(struct raw_peer *p)
+{
+    (void)(raw_request(p) && raw_say(p, HELLO));
+}
+
 static void expect_hello(void)
 {
     struct fetch f = {0};
@@ -279,9 +285,21 @@ static void cancel_does_not_wait_for_the_resolver(void **state)
     usleep(50000); /* the threads that were left behind clean up after themselves */
 }
 
+/* The next request meets the end of its connection at any moment: before it is sent, on its way, or
+ * by a reset. It is sent again on another one. */
+static void kept_connections_may_die(void **state)
+{
+    (void)state;
+    begin(say_hello_and_close);
+    for (int i = 0; i < 200; i++)
+        expect_hello();
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kept_connections_may_die),
         cmocka_unit_test(cancels_at_every_moment),
         cmocka_unit_test(callbacks_may_call_everything),
         cmocka_unit_test(deadlines_may_cancel_each_other),

@@ -356,6 +356,32 @@ static void slow_bodies_are_borne(void **state)
     fetch_free(&f);
 }
 
+static void endless_body(struct raw_peer *p)
+{
+    if (!raw_request(p) || !raw_say(p, "HTTP/1.1 200 OK\r\n\r\n"))
+        return;
+    while (raw_say(p, "x"))
+        usleep(20000);
+}
+
+static void a_short_answer_has_an_end(void **state)
+{
+    struct http_transfer_options opt;
+    struct fetch f = {0};
+    char url[256];
+
+    (void)state;
+    begin(endless_body);
+    opt = options(&f, url, NULL);
+    opt.whole_timeout_ms = 3000;
+    fetch_start_with(&f, &opt);
+    run_until(&f.ended);
+    assert_int_equal(f.err, ERR_TIMEOUT);
+    assert_non_null(strstr(f.why, "its answer did not end in time"));
+    end();
+    fetch_free(&f);
+}
+
 static void never_end(struct raw_peer *p)
 {
     static char some[4096];
@@ -376,6 +402,7 @@ static void expect_unwanted(void (*script)(struct raw_peer *p), int err)
     begin(script);
     opt = options(&f, url, NULL);
     opt.on.data = NULL;
+    opt.head_timeout_ms = opt.stall_timeout_ms = 3000;
     fetch_start_with(&f, &opt);
     run_until(&f.ended);
     assert_int_equal(f.err, err);
@@ -390,6 +417,7 @@ static void unwanted_bodies_end(void **state)
     (void)state;
     expect_unwanted(say_hello, 0);
     expect_unwanted(never_end, ERR_TOOBIG);
+    expect_unwanted(endless_body, ERR_TIMEOUT);
 }
 
 /* Pauses -------------------------------------------------------------------------------------- */
@@ -558,6 +586,7 @@ int main(void)
         cmocka_unit_test(addresses_are_judged),
         cmocka_unit_test(late_answers_are_given_up),
         cmocka_unit_test(slow_bodies_are_borne),
+        cmocka_unit_test(a_short_answer_has_an_end),
         cmocka_unit_test(unwanted_bodies_end),
         cmocka_unit_test(paused_bytes_come_again),
         cmocka_unit_test(fast_bodies_leave_the_loop_free),

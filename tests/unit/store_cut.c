@@ -2,6 +2,9 @@
  * sealed before they are closed. */
 #include "store_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "proto/pieces.h"
 
 #define PIECE  (256 * KIB)
@@ -198,6 +201,41 @@ static void no_room(void **state)
     assert_int_equal(fixture_stats(f).used_bytes, 0);
 }
 
+/* The layer's bytes would fit, their table does not: as on a full disk. */
+static void begin_in_vain(struct fixture *f, unsigned n)
+{
+    struct store_ingest *i;
+    struct rlimit was, small;
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    small = was;
+    small.rlim_cur = BLOB + 8;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(begin_cut(f, n, &i), ERR_IO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    assert_int_equal(fixture_stats(f).used_bytes, fixture_disk(f));
+}
+
+static void what_cannot_be_cut_stays_as_it_is(void **state)
+{
+    struct fixture *f = roomy(state);
+    struct store_ingest *i;
+    begin_in_vain(f, 2); /* nothing was there, nor is it now */
+    assert_int_equal(fixture_stats(f).used_bytes, 0);
+    assert_int_equal(fixture_begin(f, 1, BLOB, &i), 0);
+    fixture_feed(i, 1, BLOB, 0, 2 * PIECE + 5);
+    store_ingest_keep(i);
+    begin_in_vain(f, 1);
+    fixture_kill(f);
+    fixture_open(f);
+    assert_int_equal(f->found.partials, 1);
+    assert_int_equal(begin_cut(f, 1, &i), 0);
+    assert_true(store_ingest_has_piece(i, 0) && store_ingest_has_piece(i, 1));
+    assert_false(store_ingest_has_piece(i, 2));
+    store_ingest_drop(i);
+    assert_int_equal(fixture_stats(f).used_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +246,7 @@ int main(void)
         FIXTURE_TEST(uncut_while_it_runs),
         FIXTURE_TEST(damaged_tables),
         FIXTURE_TEST(no_room),
+        FIXTURE_TEST(what_cannot_be_cut_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

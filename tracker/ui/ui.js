@@ -388,8 +388,8 @@ function showPulls() {
 // --- over time ---
 
 const REASONS = {"profile: this node": 0, "profile: its region": 1, "serves this network": 2, "nearest by measured distance": 3,
-  "any node": 4, "tried now and then": 5, no_node: 9, struck: 10, too_long: 11};
-const WORDS = {no_node: "no node is fit: streamed", struck: "nodes failed this user: streamed", too_long: "streamed: a URL too long"};
+  "any node": 4, "tried now and then": 5, no_node: 9, struck: 10, no_answer: 11, too_long: 11};
+const WORDS = {no_node: "no node is fit: streamed", no_answer: "no node answers: streamed", struck: "nodes failed this user: streamed", too_long: "streamed: a URL too long"};
 const colour = (reason, i) => "c-" + (reason in REASONS ? REASONS[reason] : 6 + i % 3);
 
 function showPlots(r) {

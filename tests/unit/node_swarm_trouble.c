@@ -1,0 +1,225 @@
+/* node_swarm_trouble.c - tests of fills whose chain is nowhere to be had, or whose places for
+ * chains were all taken by liars: who is appointed comes to an end all the same, and reads nothing
+ * twice. The swarm's core is the test itself. */
+#include "swarm_fixture.h"
+
+/* Unverified, on the disk: nobody told a chain. */
+static void take_unverified(u32 first, u32 count)
+{
+    holders[0].chain[0] = '\0';
+    u32 id = ask(0, first, count);
+    assert_int_equal(outcome_of(id), SWARM_WORKED);
+    assert_int_equal(rig.fills->first->swarm->held, 0);
+}
+
+static void test_the_end_is_here(void **state)
+{
+    struct server_request r;
+    (void)state;
+    begin_swarm(1);
+    join();
+    take_unverified(3, 3);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_int_equal(server_count(registry), 1);
+    server_request_at(registry, 0, &r);
+    assert_string_equal(request_field(&r, "Range"), "bytes=0-786431");
+    end_swarm();
+}
+
+static void test_all_is_here(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    join();
+    take_unverified(0, COUNT);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    end_swarm();
+}
+
+static bool client_ended(void *arg)
+{
+    (void)arg;
+    return client.ended;
+}
+
+/* The answer under way may be broken off, but does not end with other bytes; who comes again has
+ * it. */
+static void expect_whole_or_the_second_time(void)
+{
+    struct client again;
+    rig_wait(&rig, client_ended, NULL);
+    if (client.end_err == 0) {
+        expect_whole();
+        return;
+    }
+    assert_true(client.len < layer.len);
+    client_leave(&client);
+    rig_wait_idle(&rig);
+    client_init(&again, &rig);
+    assert_int_equal(join_as(&again, true, SIZE), 0);
+    order(SWARM_FETCH, 0);
+    client_expect(&again, layer.data, SIZE);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+}
+
+/* What nobody vouched for is wrong. */
+static void test_what_is_here_is_wrong(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    holders[0].layer.data[4 * PIECE + 7] ^= 1;
+    join();
+    take_unverified(3, 3);
+    order(SWARM_FETCH, 0);
+    expect_whole_or_the_second_time();
+    end_swarm();
+}
+
+/* As holders all are believed. `apart`: each signs another lie. */
+static void expect_no_harm_of_liars(u32 apart)
+{
+    begin_swarm(PEERS);
+    for (u32 i = 0; i < PEERS; i++) {
+        mesh_double.peers[i].holds = true;
+        make_chain(&holders[i], i, 3 + apart * i);
+    }
+    join();
+    for (size_t i = 0; i < PEERS; i++) {
+        u32 id = ask(i, COUNT - 1, 1);
+        (void)outcome_of(id);
+    }
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_true(fills_fetched_bytes(rig.fills) <= 2 * SIZE);
+    end_swarm();
+}
+
+static void test_liars_take_all_places(void **state)
+{
+    (void)state;
+    expect_no_harm_of_liars(1);
+    expect_no_harm_of_liars(0);
+}
+
+/* The fetcher before us told one state that is none, amid right ones; we read the end first. */
+static void test_a_lie_amid_what_was_taken_over(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_lie(&holders[0], 0, 3, 3);
+    join();
+    u32 id = ask(0, 0, 1);
+    assert_int_equal(outcome_of(id), SWARM_WORKED);
+    order(SWARM_FETCH, 5);
+    expect_whole_or_the_second_time();
+    end_swarm();
+}
+
+/* Whatever kept a piece from being judged: who is appointed looks after himself. */
+static void test_a_piece_that_nobody_judges(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    join();
+    rig.fills->first->swarm->state[COUNT - 1] = PIECE_JUDGED;
+    order(SWARM_FETCH, 0);
+    client_wait_bytes(&client, 4 * PIECE);
+    rig_settle(&rig);
+    pass_ms(60000);
+    expect_whole();
+    end_swarm();
+}
+
+static void test_there_is_no_region_any_more(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    u32 id = ask(0, 0, 2);
+    assert_int_equal(outcome_of(id), SWARM_WORKED);
+    mesh_double.off = true;
+    expect_whole();
+    end_swarm();
+}
+
+static struct upstream *by_name(void *arg, const char *name)
+{
+    return strcmp(name, "registry-1") == 0 ? arg : NULL;
+}
+
+static void fetch_for_region(const char *origin, u64 size)
+{
+    struct swarm_step step = {
+        .what = SWARM_FETCH, .digest = layer.digest, .size = size, .reason = "by the test"};
+    snprintf(step.origin, sizeof(step.origin), "%s", origin);
+    fills_step(rig.fills, &step);
+}
+
+static void expect_refused(size_t i)
+{
+    assert_int_equal(mesh_double.swarm.n_registry, i + 1);
+    assert_int_equal(mesh_double.swarm.registry[i], SWARM_REGISTRY_REFUSED);
+}
+
+/* With our own credentials, for nobody here: from where a member said, if that is a repository. */
+static void test_origins_of_any_kind(void **state)
+{
+    static const char *const none[] = {"",
+                                       "registry-1",
+                                       "registry-1 ",
+                                       "registry-2 team/app",
+                                       "registry-1 ../../admin",
+                                       "registry-1 team/../../app",
+                                       "registry-1 team/app?x=",
+                                       "registry-1 team//app",
+                                       "registry-1 /team",
+                                       "registry-1 team app",
+                                       "registry-1 Team",
+                                       "registry-1 team%2fapp"};
+    static const u64 sizes[] = {0, UINT64_MAX, 1ull << 63, 1ull << 62, CAPACITY + 1};
+    struct server_request r;
+    (void)state;
+    begin_swarm(1);
+    rig.fills->opt.upstream = by_name;
+    rig.fills->opt.arg =
+        rig_upstream(&rig, server_url(registry), NULL, "dray:secret of the node\n", NULL);
+    for (size_t i = 0; i < countof(none); i++) {
+        fetch_for_region(none[i], SIZE);
+        expect_refused(i);
+    }
+    for (size_t i = 0; i < countof(sizes); i++) {
+        fetch_for_region("registry-1 team/app", sizes[i]);
+        expect_refused(countof(none) + i);
+    }
+    rig_settle(&rig);
+    assert_int_equal(server_count(registry), 0);
+    fetch_for_region("registry-1 team/app", SIZE);
+    rig_wait(&rig, is_asked, registry);
+    server_request_at(registry, 0, &r);
+    assert_non_null(strstr(r.target, "/v2/team/app/blobs/sha256:"));
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+    end_swarm();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_end_is_here),
+        cmocka_unit_test(test_all_is_here),
+        cmocka_unit_test(test_what_is_here_is_wrong),
+        cmocka_unit_test(test_liars_take_all_places),
+        cmocka_unit_test(test_a_lie_amid_what_was_taken_over),
+        cmocka_unit_test(test_a_piece_that_nobody_judges),
+        cmocka_unit_test(test_there_is_no_region_any_more),
+        cmocka_unit_test(test_origins_of_any_kind),
+    };
+    if (sodium_init() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
