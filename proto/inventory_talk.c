@@ -98,6 +98,17 @@ static u32 gather(struct inventory *v, u16 peer, struct chosen *list, u64 now_ns
     return n < WANTS_MAX ? n : WANTS_MAX;
 }
 
+/* There is nobody to ask. What is not due yet is due as before: a driver that dials with each event
+ * would else put it off for ever. */
+static void put_off(struct inventory *v, u64 now_ns)
+{
+    for (u32 i = 0; i < v->n_wants; i++) {
+        struct inventory_want *w = &v->wants[i];
+        if (w->talk && !w->dial && w->due_ns <= now_ns)
+            w->due_ns = now_ns + RETRY_NS / 10;
+    }
+}
+
 bool inventory_dial(struct inventory *v, u32 *id, struct node_key *to, struct wire_out *w,
                     u64 now_ns)
 {
@@ -108,7 +119,7 @@ bool inventory_dial(struct inventory *v, u32 *id, struct node_key *to, struct wi
         return false;
     struct chosen *list = peer == INVENTORY_NONE ? NULL : malloc(v->n_wants * sizeof(*list));
     if (!list) {
-        v->want_due_ns = inventory_max(v->want_due_ns, now_ns + RETRY_NS / 10);
+        put_off(v, now_ns);
         return false;
     }
     u32 n = gather(v, peer, list, now_ns);

@@ -111,11 +111,16 @@ static u64 length_of(struct rng *r, enum fault_kind kind)
     return 2 * SIM_S + rng_below(r, 58 * SIM_S);
 }
 
+static bool is_of_office(enum fault_kind kind)
+{
+    return kind == FAULT_OFFICE_CUT || kind == FAULT_OFFICE_WAN_CUT;
+}
+
 static u32 whom(const struct world *w, enum fault_kind kind)
 {
-    if (kind >= FAULT_TRACKER_CRASH)
+    if (kind >= FAULT_TRACKER_CRASH && kind < FAULT_WAN_CUT)
         return (u32)w->k.trackers;
-    return kind == FAULT_OFFICE_CUT ? (u32)w->topology.n_offices : w->n;
+    return is_of_office(kind) ? (u32)w->topology.n_offices : w->n;
 }
 
 /* Kinds from `first` until before `end`. */
@@ -142,6 +147,22 @@ static void draw_mixed(struct world *w, const char *stream, double rate, int fir
     }
 }
 
+/* The two kinds are one fault in two strengths: a run has both or none. */
+static void draw_wan_cuts(struct world *w, u64 from, u64 to)
+{
+    struct rng r = engine_rng(&w->engine, "wan cuts");
+    if (w->k.wan_cuts <= 0)
+        return;
+    for (u64 at = from + gap(&r, w->k.wan_cuts); at < to; at += gap(&r, w->k.wan_cuts)) {
+        u32 sum = kinds[FAULT_WAN_CUT].weight + kinds[FAULT_OFFICE_WAN_CUT].weight;
+        bool office = rng_below(&r, sum) < kinds[FAULT_OFFICE_WAN_CUT].weight;
+        struct fault f = {.at_ns = at, .kind = office ? FAULT_OFFICE_WAN_CUT : FAULT_WAN_CUT};
+        f.for_ns = length_of(&r, f.kind);
+        f.node = (u32)rng_below(&r, whom(w, f.kind));
+        fault_add(&w->faults, f);
+    }
+}
+
 void fault_draw(struct world *w)
 {
     u64 from = w->k.warm, to = w->k.warm + w->k.duration;
@@ -151,7 +172,8 @@ void fault_draw(struct world *w)
     draw_mixed(w, "chaos", w->k.chaos * w->n / 100, 0, FAULT_POWER_LOSS);
     draw_mixed(w, "upsets", w->k.upsets * w->n / 100, FAULT_POWER_LOSS, FAULT_TRACKER_CRASH);
     if (w->k.trackers)
-        draw_mixed(w, "trackers", w->k.tracker_faults, FAULT_TRACKER_CRASH, FAULT_KIND_COUNT);
+        draw_mixed(w, "trackers", w->k.tracker_faults, FAULT_TRACKER_CRASH, FAULT_WAN_CUT);
+    draw_wan_cuts(w, from, to);
 }
 
 void fault_schedule(struct world *w)
@@ -191,6 +213,19 @@ static void cut_office(struct world *w, u32 office, bool cut)
     w->net.blocked[2] = cut ? ~(u64)(1u << 2) : 0;
 }
 
+/* From the registry alone: peers, trackers and users are reached as before. */
+static void cut_wan(struct world *w, const struct fault *f, bool cut)
+{
+    for (u32 i = 0; i < w->n; i++) {
+        struct host *h = &w->hosts[i];
+        if (f->kind == FAULT_WAN_CUT ? i != f->node : h->place.office != f->node)
+            continue;
+        assert(cut || h->wan_cuts > 0);
+        h->wan_cuts += cut ? 1 : UINT32_MAX;
+    }
+    fetch_reachability_changed(w);
+}
+
 static void weather(struct world *w, u64 amount)
 {
     double a = (double)amount / 1000;
@@ -204,6 +239,7 @@ static void lose_store(struct world *w, u32 node)
 {
     struct host *h = &w->hosts[node];
     host_crash(w, node, false);
+    partial_drop_all(&h->partials);
     shelf_fini(&h->shelf);
     shelf_init(&h->shelf, w->k.capacity);
     h->layers_n = 0;
@@ -292,6 +328,8 @@ void fault_begins(struct world *w, u32 index)
     case FAULT_TRACKER_CRASH:
     case FAULT_TRACKER_DARK:
     case FAULT_TRACKER_PAUSE: fault_tracker_begins(w, f); break;
+    case FAULT_WAN_CUT:
+    case FAULT_OFFICE_WAN_CUT: cut_wan(w, f, true); break;
     case FAULT_KIND_COUNT: break;
     }
     u64 for_ns = f->kind == FAULT_LEAVE ? SIM_S : f->for_ns; /* time to be heard, then it goes */
@@ -337,6 +375,8 @@ void fault_ends(struct world *w, u32 index)
     case FAULT_TRACKER_CRASH:
     case FAULT_TRACKER_DARK:
     case FAULT_TRACKER_PAUSE: fault_tracker_ends(w, f); break;
+    case FAULT_WAN_CUT:
+    case FAULT_OFFICE_WAN_CUT: cut_wan(w, f, false); break;
     case FAULT_PAUSE: /* ends by its own event */
     case FAULT_CLOG:
     case FAULT_CLOCK_JUMP:
@@ -357,6 +397,7 @@ void fault_heal(struct world *w)
     for (u32 i = 0; i < w->members; i++) {
         struct host *h = &w->hosts[i];
         h->disk_full = false;
+        h->wan_cuts = 0;
         host_lie(w, i, HOST_HONEST);
         host_ring(w, i, HOST_RING_NOW);
         host_drive(w, i);
@@ -379,7 +420,11 @@ void fault_print(const struct fault *f, char out[120])
         snprintf(amount, sizeof(amount), " %s", registry_mood_name((enum registry_mood)f->amount));
     else if (f->amount)
         snprintf(amount, sizeof(amount), " (%" PRId64 ")", (i64)f->amount);
+    bool tracker = f->kind >= FAULT_TRACKER_CRASH && f->kind < FAULT_WAN_CUT;
     snprintf(out, 120, "%.3f s: %s%s, %s %u, for %.3f s", (double)f->at_ns / 1e9,
-             fault_name(f->kind), amount, f->kind < FAULT_TRACKER_CRASH ? "node" : "tracker",
+             fault_name(f->kind), amount,
+             tracker                 ? "tracker"
+             : is_of_office(f->kind) ? "office"
+                                     : "node",
              f->node, (double)f->for_ns / 1e9);
 }

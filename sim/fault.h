@@ -11,7 +11,7 @@
 struct world;
 
 /*  name, weight, text for people; those before POWER_LOSS are drawn by `chaos`, those before
-    TRACKER_CRASH by `upsets`, the rest by `tracker_faults` */
+    TRACKER_CRASH by `upsets`, those before WAN_CUT by `tracker_faults`, the rest by `wan_cuts` */
 #define FAULTS(X)                                                                                  \
     X(CRASH, 8, "crash")                                                                           \
     X(CRASH_DARK, 6, "power cut")                                                                  \
@@ -42,7 +42,9 @@ struct world;
     X(COLLUDE, 2, "collusion")                                                                     \
     X(TRACKER_CRASH, 4, "tracker crash")                                                           \
     X(TRACKER_DARK, 3, "tracker power cut")                                                        \
-    X(TRACKER_PAUSE, 3, "tracker pause")
+    X(TRACKER_PAUSE, 3, "tracker pause")                                                           \
+    X(WAN_CUT, 3, "cut from the registry")                                                         \
+    X(OFFICE_WAN_CUT, 1, "office cut from the registry")
 
 enum fault_kind {
 #define X(name, weight, text) FAULT_##name,
@@ -55,7 +57,7 @@ const char *fault_name(enum fault_kind k);
 struct fault {
     u64 at_ns, for_ns;
     enum fault_kind kind;
-    u32 node; /* whom; of SPLIT and COLLUDE a salt; of OFFICE_CUT the office; of TRACKER_* which */
+    u32 node;   /* whom; of SPLIT and COLLUDE a salt; of OFFICE_* the office; of TRACKER_* which */
     u64 amount; /* SLOW: ns; LOSSY, SPLIT, WEATHER: parts per thousand; CLOCK_JUMP: ms, as i64;
                    CLOCK_DRIFT: ppm; REPLAY: datagrams; ORIGIN: enum registry_mood; OLD_KEY: 1: and
                    opens nothing else; UPGRADE: 0: to the next wire version, 1: back; COLLUDE:

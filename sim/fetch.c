@@ -1,5 +1,5 @@
 /* fetch.c - see fetch.h. Requests stand in fetch_request.c, the registry's stream in
- * fetch_registry.c. */
+ * fetch_registry.c, what bytes are in fetch_bytes.c. */
 #include "sim/fetch.h"
 
 #include <assert.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/copies.h"
 #include "sim/fetch_impl.h"
 #include "sim/host.h"
 #include "sim/mem.h"
@@ -166,9 +167,12 @@ static u32 fetch_new(struct world *w, u32 node, u32 layer)
                         .layer = layer,
                         .size = catalog_bytes(&w->catalog, layer),
                         .registry = FETCH_NONE,
-                        .begun_ns = world_now(w)};
+                        .begun_ns = world_now(w),
+                        .gained_ns = world_now(w)};
     if (piece_map_init(&f->map, piece_count(f->size)))
         abort();
+    if (partial_take(&w->hosts[node].partials, layer, &f->map))
+        s->pieces_there += f->map.have;
     name(w, layer);
     s->active++;
     s->begun++;
@@ -181,7 +185,7 @@ static u32 fetch_new(struct world *w, u32 node, u32 layer)
     return id;
 }
 
-/* An asker names the layer to whoever is appointed. */
+/* With what is here already. An asker names the layer to whoever is appointed. */
 static void join(struct world *w, u32 id)
 {
     struct fetch *f = &w->fetches->v[id];
@@ -192,6 +196,9 @@ static void join(struct world *w, u32 id)
     int rc = mesh_swarm_join(h->mesh, &want, host_now(w, h));
     if (rc)
         measure_break(w, "swarm", "node %u cannot join: %s", f->node, err_name(rc));
+    for (u32 p = piece_map_next(&f->map, 0, true); p < f->map.n;
+         p = piece_map_next(&f->map, p + 1, true))
+        mesh_swarm_have(h->mesh, &want.digest, p, host_now(w, h));
     if (f->wanted)
         mesh_swarm_position(h->mesh, &want.digest, piece_map_next(&f->map, 0, false));
 }
@@ -224,6 +231,15 @@ u64 fetch_want(struct world *w, u32 node, u32 layer)
 
 /* --- its end --------------------------------------------------------------------------------- */
 
+/* What came so far stays in the store, but for wrong pieces, which are found out. */
+static void keep_partial(struct world *w, struct fetch *f)
+{
+    struct host *h = &w->hosts[f->node];
+    bool right = f->content == CONTENT_RIGHT || f->content == (int)f->node + 1;
+    if (f->map.have > 0 && right && !h->disk_full)
+        partial_keep(&h->partials, f->layer, &f->map);
+}
+
 void fetch_finish(struct world *w, u32 id, int err)
 {
     struct fetches *s = w->fetches;
@@ -240,6 +256,8 @@ void fetch_finish(struct world *w, u32 id, int err)
         fetch_request_del(w, s->v[id].mine[s->v[id].n_mine - 1]);
     f = &s->v[id];
     index_take(s, id);
+    if (err)
+        keep_partial(w, f);
     piece_map_fini(&f->map);
     f->used = false;
     s->active--;
@@ -289,6 +307,9 @@ static void disprove(struct world *w, u32 id)
     struct digest d;
     catalog_digest(&w->catalog, f->layer, &d);
     w->fetches->wrong++;
+    copies_disproved(w, id);
+    if (f->content < 0)
+        f->disproved |= 1u << -f->content;
     w->fetches->wrong_bytes += f->size;
     if (f->content > 0 && (u32)f->content - 1 != f->node) {
         u32 liar = (u32)f->content - 1;
@@ -337,6 +358,9 @@ void fetch_piece(struct world *w, u32 id, u32 piece)
     struct host *h = &w->hosts[f->node];
     if (!piece_map_set(&f->map, piece))
         return;
+    if (world_now(w) - f->gained_ns >= COPIES_STARVES_NS)
+        f->starved_ns = world_now(w);
+    f->gained_ns = world_now(w);
     if (piece == 0 && f->wanted && f->first_ns == 0) {
         f->first_ns = world_now(w);
         samples_add(&w->fetches->first_byte, world_now(w) - f->begun_ns);
@@ -348,67 +372,6 @@ void fetch_piece(struct world *w, u32 id, u32 piece)
         catalog_digest(&w->catalog, f->layer, &d);
         mesh_swarm_position(h->mesh, &d, piece_map_next(&f->map, 0, false));
     }
-}
-
-/* --- what bytes are -------------------------------------------------------------------------- */
-
-bool fetch_lies_in_bytes(const struct host *h)
-{
-    return h->lies == HOST_COLLUDES || h->lies == HOST_SPOILS ||
-           (h->lies == HOST_LIES && h->index % 4 == 0);
-}
-
-static int lie_content(const struct host *h)
-{
-    return h->lies == HOST_COLLUDES ? CONTENT_COLLUSION : (int)h->index + 1;
-}
-
-int fetch_content(struct world *w, u32 server, u32 layer)
-{
-    struct host *s = &w->hosts[server];
-    const struct shelf_entry *e = shelf_find(&s->shelf, layer);
-    u32 id = fetch_find(w, server, layer);
-    if (fetch_lies_in_bytes(s)) {
-        s->served_wrong = true;
-        return lie_content(s);
-    }
-    if (e && e->rotten) {
-        s->served_wrong = true;
-        return CONTENT_ROT;
-    }
-    return id != FETCH_NONE ? w->fetches->v[id].content : CONTENT_RIGHT;
-}
-
-static bool is_convicted(const struct world *w, u32 node, u32 peer, u32 layer)
-{
-    const struct fetches *s = w->fetches;
-    for (size_t i = 0; i < s->n_convicted; i++)
-        if (s->convicted[i].node == node && s->convicted[i].peer == peer &&
-            s->convicted[i].layer == layer)
-            return true;
-    return false;
-}
-
-/* The one of the fetcher that it knows of. Of whole holders it is proved from its end, and right.
- */
-int fetch_chain(const struct world *w, const struct fetch *f)
-{
-    const struct host *h = &w->hosts[f->node];
-    struct digest d;
-    struct swarm_view v;
-    if (f->map.have > 0)
-        return f->content;
-    catalog_digest(&w->catalog, f->layer, &d);
-    if (!swarm_look(mesh_swarm(h->mesh), &d, &v, 0) || !v.fetcher_known)
-        return CONTENT_RIGHT;
-    u32 fetcher = world_by_key(w, &v.fetcher);
-    if (fetcher == UINT32_MAX || is_convicted(w, f->node, fetcher, f->layer))
-        return CONTENT_RIGHT;
-    const struct host *x = &w->hosts[fetcher];
-    if (fetch_lies_in_bytes(x))
-        return lie_content(x);
-    u32 its = fetch_find(w, fetcher, f->layer);
-    return its != FETCH_NONE ? w->fetches->v[its].content : CONTENT_RIGHT;
 }
 
 /* --- what the core wants --------------------------------------------------------------------- */
@@ -503,6 +466,8 @@ void fetch_host_died(struct world *w, u32 node)
     for (u32 i = 0; i < s->n; i++)
         if (s->v[i].used && s->v[i].node == node)
             fetch_finish(w, i, ERR_CANCELED);
+    if (w->hosts[node].dark)
+        partial_drop_all(&w->hosts[node].partials);
     for (u32 i = 0; i < s->n_requests; i++) {
         struct fetch_request *r = &s->requests[i];
         if (!r->used || r->server != node)

@@ -53,16 +53,20 @@ struct fetch {
     u64 size;
     struct piece_map map;
     int content;              /* of all pieces that are here */
+    u32 disproved;            /* a bit for each kind of wrong CONTENT below 0 that was found out */
     bool wanted;              /* by a user here: pull.c */
     u32 mine[FETCH_REQUESTS]; /* its requests to peers */
     u32 n_mine;
-    u32 registry;         /* request; FETCH_NONE */
-    bool fetches;         /* appointed */
+    u32 registry; /* request; FETCH_NONE */
+    bool fetches; /* appointed */
+    u64 appointed_ns;
+    bool was_cut;         /* and the network was cut since (copies.h) */
     u32 stream_at;        /* the piece that the registry is to send next */
     u64 stream_last_ns;   /* of its last byte */
     u64 registry_from_ns; /* not asked before: it was not well; 0: no need to ask */
     unsigned registry_failures;
-    u64 begun_ns, first_ns, peer_bytes, registry_bytes; /* first: piece 0 was here */
+    u64 begun_ns, gained_ns, starved_ns, first_ns, peer_bytes,
+        registry_bytes; /* first: piece 0 was here */
 };
 
 struct fetch_conviction {
@@ -90,6 +94,7 @@ struct fetches {
     u64 registry_bytes, peer_bytes, wrong_bytes;
     u64 crossed_bytes; /* of the peers': from another office */
     u64 begun, worked, failed, wrong;
+    u64 pieces_there; /* from the start, of an earlier fetch */
     struct samples first_byte;
     u32 most_fetchers;       /* of one layer, at once, in one region */
     struct swarm_stats past; /* of meshes that are gone */

@@ -10,12 +10,14 @@ u32 fetch_for_others(struct world *w, u32 node, u32 layer);
 u32 fetch_find(const struct world *w, u32 node, u32 layer); /* FETCH_NONE */
 void fetch_piece(struct world *w, u32 fetch, u32 piece);    /* it is here, and fits; may end it */
 u64 fetch_handle(const struct fetch *f, u32 id);
+void fetch_finish(struct world *w, u32 fetch, int err);
+
+/* --- fetch_bytes.c --- */
 /* The chain that its node goes by. */
 int fetch_chain(const struct world *w, const struct fetch *f);
 /* What a node that has all or some of it sends. */
 int fetch_content(struct world *w, u32 server, u32 layer);
 bool fetch_lies_in_bytes(const struct host *h);
-void fetch_finish(struct world *w, u32 fetch, int err);
 
 /* --- fetch_registry.c --- */
 void fetch_appointed(struct world *w, u32 node, const struct swarm_step *step);

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "sim/copies.h"
 #include "sim/fetch_impl.h"
 #include "sim/host.h"
 #include "sim/mem.h"
@@ -45,18 +46,22 @@ static void begins(struct world *w, struct fetch *f)
 
 /* --- the stream ------------------------------------------------------------------------------ */
 
-static void end_stream(struct world *w, struct fetch *f)
+/* `outcome` for events.jsonl; one that has all its bytes worked, whatever ends it. */
+static void end_stream(struct world *w, struct fetch *f, const char *outcome)
 {
     if (f->registry == FETCH_NONE)
         return;
-    u32 r = f->registry;
+    u32 id = f->registry;
+    const struct fetch_request *r = &w->fetches->requests[id];
+    bool whole = r->taken == r->length && !r->broken;
+    record_request(w->record, world_now(w), f, r, whole ? "worked" : outcome);
     f->registry = FETCH_NONE;
-    fetch_request_del(w, r);
+    fetch_request_del(w, id);
 }
 
 void fetch_registry_end(struct world *w, struct fetch *f)
 {
-    end_stream(w, f);
+    end_stream(w, f, "left");
     w->fetches->streams -= f->fetches;
     f->fetches = false;
     f->registry_from_ns = 0;
@@ -88,7 +93,7 @@ void fetch_registry_begin(struct world *w, u32 id)
     r->broken = a.breaks < 1;
     r->length = 1 + (u64)(a.breaks * (double)(bytes - 1));
     f->stream_last_ns = world_now(w);
-    if (w->net.nodes[f->node].deaf || w->net.nodes[f->node].mute || h->wan_cut)
+    if (w->net.nodes[f->node].deaf || w->net.nodes[f->node].mute || h->wan_cuts)
         r->status = r->status == 200 ? 200 : 0; /* and then nothing comes */
     /* A handshake, TLS, and the request itself: three round trips; one where it only goes on. */
     fetch_later(w, number, (f->registry_bytes > 0 ? 1 : 3) * rtt + a.think_ns, EV_ANSWERED);
@@ -106,7 +111,8 @@ void fetch_appointed(struct world *w, u32 node, const struct swarm_step *st)
     struct fetch *f = &w->fetches->v[id];
     if (!f->fetches)
         begins(w, f);
-    end_stream(w, f);
+    end_stream(w, f, "left");
+    copies_appointed(w, id, st->first);
     f->stream_at = st->first;
     f->registry_failures = 0;
     if (fetch_lies_in_bytes(h) && f->map.have == 0)
@@ -126,7 +132,7 @@ static void failed(struct world *w, u32 id, int status)
 {
     struct fetch *f = &w->fetches->v[id];
     u32 node = f->node;
-    end_stream(w, f);
+    end_stream(w, f, "failed");
     f->registry_failures = status == 0 ? f->registry_failures + 1 : 0;
     if (f->registry_failures >= FAILURES) {
         fetch_registry_end(w, f);
@@ -178,14 +184,19 @@ static void took(struct world *w, u32 request, u64 bytes)
                r->taken) {
         u32 piece = f->stream_at++;
         struct digest d;
-        if (piece_map_has(&f->map, piece))
-            continue;
+        copies_came(w, id, piece);
         any = true;
         catalog_digest(&w->catalog, f->layer, &d);
         mesh_swarm_have(h->mesh, &d, piece, host_now(w, h));
         fetch_piece(w, id, piece);
         f = &s->v[id];
         r = &s->requests[request];
+        if (r->used && r->gen == gen && f->stream_at < r->first + r->pieces &&
+            piece_map_has(&f->map, f->stream_at)) {
+            end_stream(w, f, "left"); /* it came from a peer: on behind it */
+            fetch_registry_begin(w, id);
+            break;
+        }
     }
     if (any)
         host_drive(w, h->index);
@@ -223,9 +234,10 @@ void fetch_registry_done(struct world *w, u32 request)
     struct fetch *f = &w->fetches->v[id];
     if (!f->used || f->gen != gen || f->registry != request)
         return;
-    end_stream(w, f);
-    if (broken)
+    if (broken) {
         failed(w, id, 200);
-    else
-        fetch_registry_begin(w, id); /* the next hole, if there is one */
+        return;
+    }
+    end_stream(w, f, "worked");
+    fetch_registry_begin(w, id); /* the next hole, if there is one */
 }

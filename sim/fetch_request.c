@@ -193,7 +193,7 @@ static bool stands_still(const struct world *w, const struct fetch_request *r)
         return true;
     if (r->server == FETCH_REGISTRY)
         return w->registry.mood == REGISTRY_GONE || w->net.nodes[f->node].deaf ||
-               w->net.nodes[f->node].mute || w->hosts[f->node].wan_cut;
+               w->net.nodes[f->node].mute || w->hosts[f->node].wan_cuts;
     return w->hosts[r->server].state != HOST_UP || !net_passes(&w->net, r->server, f->node) ||
            !net_passes(&w->net, f->node, r->server);
 }
@@ -269,10 +269,14 @@ static void serve(struct world *w, u32 id)
         return;
     }
     bool denies = s->lies == HOST_LIES && s->index % 4 == 1;
-    bool empty = host_claims(s, f->layer) && !host_holds(w, r->server, f->layer) &&
-                 s->lies != HOST_COLLUDES && fetch_find(w, r->server, f->layer) == FETCH_NONE;
+    u32 its = fetch_find(w, r->server, f->layer);
+    bool has = host_holds(w, r->server, f->layer) ||
+               (its != FETCH_NONE && piece_map_has(&w->fetches->v[its].map, r->first));
+    /* It claims so; or did, and its core seeds still. */
+    bool empty =
+        !has && (host_claims(s, f->layer) ? s->lies != HOST_COLLUDES : !fetch_lies_in_bytes(s));
     if (denies || empty) {
-        s->denied = true;
+        s->denied |= denies || host_claims(s, f->layer);
         answer(w, id, 404);
         return;
     }

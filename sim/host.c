@@ -73,6 +73,7 @@ void host_fini(struct host *h)
     if (h->mesh)
         mesh_del(h->mesh);
     shelf_fini(&h->shelf);
+    partial_drop_all(&h->partials);
     free(h->known);
     free(h->inbox);
     free(h->claims);
@@ -141,6 +142,7 @@ void host_lie(struct world *w, u32 index, enum host_lies lies)
     free(h->claims);
     h->claims = NULL;
     h->lies = lies;
+    h->lied |= lies != HOST_HONEST;
     if (lies == HOST_HONEST || lies == HOST_SPOILS || (lies == HOST_LIES && index % 4 != 3))
         return;
     h->claims = mem_new(HOST_CLAIMS, sizeof(*h->claims));

@@ -57,6 +57,7 @@
     X(memory, BYTES, 0, 0, 1e12, "budget of a node's mesh; 0: 32 MiB and 64 kB a node")            \
     X(trackers, COUNT, 0, 0, 8, "trackers behind one name; 0: users ask a node of their office")   \
     X(tracker_faults, RATE, 0, 0, 1e6, "crashes, pauses of trackers per hour, in all")             \
+    X(wan_cuts, RATE, 0, 0, 1e6, "nodes or offices cut from the registry, per hour, in all")       \
     X(users, COUNT, 20, 1, 10000, "users for each node, where the topology does not say")          \
     X(profiles, CHANCE, .5, 0, 1, "part of the users whose profile names a cache of their region") \
     X(subnets, CHANCE, .3, 0, 1, "part of the offices whose nodes say which users they serve")     \

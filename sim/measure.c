@@ -220,6 +220,11 @@ void measure_cut(struct world *w)
         w->measure.cut_ns = world_now(w) + CUT_AFTER_NS;
 }
 
+bool measure_is_cut(const struct world *w)
+{
+    return is_cut(w) || w->measure.cut_ns >= world_now(w);
+}
+
 static void said_dead(struct world *w, u32 observer, u32 node, enum member_state state)
 {
     struct measure *m = &w->measure;
@@ -342,8 +347,7 @@ static bool is_settled(const struct world *w)
 /* Two may meet after a cut or a death; more than two never. Liars can make more. */
 void measure_fetchers(struct world *w, u32 layer, u32 n)
 {
-    if (n > 2 && is_settled(w) && !is_cut(w) && w->measure.cut_ns < world_now(w) &&
-        w->phase == PHASE_FAULTS)
+    if (n > 2 && is_settled(w) && !measure_is_cut(w) && w->phase == PHASE_FAULTS)
         measure_break(w, "fetchers", "%u nodes fetch layer %u from the registry at once", n, layer);
 }
 

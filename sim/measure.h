@@ -12,6 +12,8 @@
  *   memory       a node's mesh keeps within its budget
  *   detection    where nothing is cut, a node that died is known to be dead within a bound
  *   convicted    no honest node is convicted of wrong bytes
+ *   copies       the registry sends a region of each layer what it lacks, and again no more than the
+ *                causes of that can cost                                    (copies.h)
  *   agreement    after healing, within a bound: everybody sees everybody alive, all inventories are
  *                equal, and they are true
  *   calm         after healing, nobody alive is declared dead once all agreed
@@ -110,7 +112,8 @@ void measure_asks(struct world *w, u32 node, u32 peer);
 void measure_asked(struct world *w, u32 node, u32 peer, u64 since_ns);
 void measure_fetchers(struct world *w, u32 layer, u32 n); /* at the registry, just now */
 void measure_convicted(struct world *w, u32 node, u32 peer);
-void measure_cut(struct world *w); /* the network changed */
+void measure_cut(struct world *w);          /* the network changed */
+bool measure_is_cut(const struct world *w); /* now, or within a minute */
 void measure_stray(struct world *w);
 
 /* Alive or doubted, to this observer, which is on. */

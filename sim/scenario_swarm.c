@@ -39,6 +39,9 @@ static void tune(struct knobs *k, u64 seed)
     k->colluders = rng_chance(&r, .15) ? .3 * rng_unit(&r) : 0;
     k->upsets = rng_chance(&r, .6) ? 20000 * rng_unit(&r) * rng_unit(&r) : 0;
     k->spread = rng_chance(&r, .3) ? rng_below(&r, 20 * SIM_MS) : 0;
+    struct rng wan; /* of its own: what is drawn below has not changed by it */
+    rng_seed(&wan, seed ^ 0x77616e63757473ull);
+    k->wan_cuts = maybe(&wan, 600);
     if (rng_chance(&r, .5))
         return; /* users ask a node of their office */
     k->trackers = 1 + rng_below(&r, 3);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "sim/copies.h"
 #include "sim/fetch.h"
 #include "sim/host.h"
 #include "sim/memo.h"
@@ -169,6 +170,7 @@ static void put_swarms(FILE *out, const struct world *w)
                {"fetchers_of_their_own", s.alone},
                {"fetchers_replaced", s.takeovers},
                {"fetchers_overlapped", s.overlaps},
+               {"pieces_there", w->fetches->pieces_there},
                {"pieces_asked", s.asked},
                {"pieces_came", s.came},
                {"pieces_wrong", s.wrong},
@@ -254,8 +256,9 @@ void summary_figures(struct world *w, FILE *out)
             w->fetches->failed, w->fetches->wrong);
     fprintf(out,
             "  \"registry_requests\": %" PRIu64 ", \"registry_429\": %" PRIu64
-            ", \"registry_bytes\": %" PRIu64 ", \"peer_bytes\": %" PRIu64 ",\n",
-            w->registry.asked, w->registry.limited, w->fetches->registry_bytes,
+            ", \"registry_bytes\": %" PRIu64 ", \"registry_bytes_again\": %" PRIu64
+            ", \"peer_bytes\": %" PRIu64 ",\n",
+            w->registry.asked, w->registry.limited, w->fetches->registry_bytes, w->copies->again,
             w->fetches->peer_bytes);
     put_users(out, w);
     put_swarms(out, w);

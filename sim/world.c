@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "sim/carry.h"
+#include "sim/copies.h"
 #include "sim/fetch.h"
 #include "sim/host.h"
 #include "sim/mem.h"
@@ -206,6 +207,7 @@ int world_new(struct world **out, const struct world_options *opt, char why[256]
     registry_init(&w->registry, &w->k, &registry);
     carry_init(w);
     fetch_init(w);
+    copies_init(w);
     pull_init(w);
     populate(w);
     tracker_init(w);
@@ -240,6 +242,7 @@ void world_del(struct world *w)
     user_fini(w);
     tracker_fini(w);
     pull_fini(w);
+    copies_fini(w);
     fetch_fini(w);
     carry_fini(w);
     catalog_fini(&w->catalog);

@@ -23,6 +23,7 @@
 #include "sim/flow.h"
 #include "sim/measure.h"
 #include "sim/net.h"
+#include "sim/partial.h"
 #include "sim/record.h"
 #include "sim/registry.h"
 #include "sim/scenario.h"
@@ -93,6 +94,7 @@ struct host {
     bool disk_full;
     bool serves; /* says in the mesh that it serves its office's users */
     enum host_lies lies;
+    bool lied; /* once at least */
     enum host_ring ring;
     bool newer;        /* runs the next wire version */
     u32 *claims;       /* layers that it claims falsely: HOST_CLAIMS; NULL when honest */
@@ -109,12 +111,13 @@ struct host {
     size_t n_inbox, inbox_cap;
 
     struct shelf shelf;
+    struct partials partials;
     u32 layers_from, layers_n; /* of the catalogue, held from the start: a window that moves on */
     u32 up, down;              /* flow lines */
     u32 *held; /* requests that it holds: the core's number and the request's, in turns; owned */
     size_t n_held, held_cap;
-    bool wan_cut;           /* the registry cannot be reached from here */
-    u64 lost_writes;        /* layers that power cuts undid */
+    u32 wan_cuts;    /* in force: while there is one, the registry cannot be reached from here */
+    u64 lost_writes; /* layers that power cuts undid */
     struct mesh_stats past; /* of earlier lives */
     char name[24], rack[24];
 };
@@ -167,6 +170,7 @@ struct world {
     u8 *talk_buffer; /* LIMIT_TALK_BYTES */
 
     struct fetches *fetches;   /* fetch.h */
+    struct copies *copies;     /* copies.h */
     struct pulls *pulls;       /* pull.h */
     struct trackers *trackers; /* tracker.h */
     struct users *users;       /* user.h */

@@ -11,6 +11,7 @@ mutants    cores broken on purpose are caught
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -94,6 +95,8 @@ def check_cli(o):
         check_users(o, d)
         check_replay(o, d)
         check_trace(o, d)
+        check_takeover(o, d)
+        check_restart(o, d)
         check_interrupt(o, d)
 
 
@@ -172,6 +175,76 @@ def check_trace(o, d):
     check("a trace needs its file", "belong together" in p.stderr)
     p, _ = run(o.sim, ["run", "trace", "--set", "trace=" + sample, "--set", "topology=" + places(d)], 2)
     check("an office that is not there is refused", "office: there is none" in p.stderr)
+
+
+def kinds_of_faults(o):
+    """By the numbers that a list of faults has."""
+    with open(o.tree + "/sim/fault.h") as f:
+        return re.findall(r'X\((\w+), \d+, "', f.read())
+
+
+def check_restart(o, d):
+    """Pieces that are here when a process dies are here when it is back; after a power cut they
+    are not."""
+    kinds = kinds_of_faults(o)
+    line = shlex.split("run flash-crowd --nodes 6 --set offices=6 --set image_layers=1 "
+                       "--set image_bytes=100MB --set wan=12500000B --set settled=1 --set warm=5s "
+                       "--set duration=60s --set heal=60s --out") + [d]
+    plan = d + "/faults"
+    for kind in "CRASH", "LEAVE", "POWER_LOSS", "LOSE_STORE":
+        with open(plan, "w") as f:
+            f.write("".join("12000000000 5000000000 %d %d 0\n" % (kinds.index(kind), i)
+                            for i in range(6)))
+        run(o.sim, line + ["--faults", plan])
+        with open(d + "/events.jsonl") as f:
+            fetched = [e for e in map(json.loads, f) if e["e"] == "fetched"]
+        with open(d + "/figures.json") as f:
+            there = json.load(f)["pieces_there"]
+        for node in range(6):
+            mine = [e for e in fetched if e["node"] == node]
+            check("%s: node %d begins twice, and ends: %s" % (kind, node, mine),
+                  [e["outcome"] for e in mine] == ["ERR_CANCELED", "worked"])
+            before, after = (e["peer"] + e["registry"] for e in mine)
+            kept = kind in ("CRASH", "LEAVE")
+            check("%s: node %d goes on where it was: %d, then %d" % (kind, node, before, after),
+                  (after < 90e6 and before + after < 110e6) if kept else after >= 100e6)
+        check("%s: pieces that were there: %d" % (kind, there), (there > 0) == kept)
+
+
+def check_takeover(o, d):
+    """A fetcher that is cut from the registry half way resigns; another goes on where it was, and
+    all have the layer in the end."""
+    kinds = kinds_of_faults(o)
+    line = shlex.split("run flash-crowd --nodes 12 --set offices=3 --set image_layers=1 "
+                       "--set image_bytes=100MB --set wan=12500000B --set settled=1 --set warm=5s "
+                       "--set duration=60s --set heal=60s --out") + [d]
+    plan = d + "/faults"
+
+    def streams():
+        """(node, bytes) for each request to the registry, and how fetches ended."""
+        with open(d + "/events.jsonl") as f:
+            events = [json.loads(l) for l in f]
+        return ([(e["node"], e["bytes"]) for e in events if e["e"] == "request" and e["from"] == -1],
+                [e["outcome"] for e in events if e["e"] == "fetched"])
+
+    run(o.sim, line)
+    asked, ended = streams()
+    check("one reads the layer: %s" % asked, len({n for n, _ in asked}) == 1 and len(ended) == 12)
+    first, size = asked[0][0], sum(b for _, b in asked)
+    for kind, whom in ("WAN_CUT", first), ("OFFICE_WAN_CUT", first // 4):
+        with open(plan, "w") as f:
+            f.write("9000000000 50000000000 %d %d 0\n" % (kinds.index(kind), whom))
+        _, s = run(o.sim, line + ["--faults", plan])
+        asked, ended = streams()
+        gone = sum(b for n, b in asked if n == first)
+        others = {n for n, b in asked if b > 0} - {first}
+        check("%s: it was half way: %d of %d" % (kind, gone, size), 0 < gone < size)
+        check("%s: another took over: %s" % (kind, asked), len(others) == 1)
+        check("%s: and not one that is cut as well" % kind,
+              kind == "WAN_CUT" or min(others) // 4 != first // 4)
+        check("%s: all have it: %s" % (kind, ended), ended == ["worked"] * 12)
+        check("%s: what was here was not read again: %s" % (kind, s["origin_copies"]),
+              s["origin_copies"] < 1.1)
 
 
 def places(d):

@@ -281,6 +281,31 @@ static void the_tree_bends(void **state)
     rig_fini(&r);
 }
 
+/* A daemon looks for a talk to begin whenever anything happens. However often that is, what is
+ * wanted and not yet due becomes due. */
+static void a_busy_daemon_asks_for_what_it_lacks(void **state)
+{
+    (void)state;
+    struct rig r;
+    region(&r, 3, false, 51, 5);
+    cut(&r, 2, 3, 1, 1 * SECOND);
+    for (u32 i = 0; i < 200; i++) { /* more than one byte tells: 200 behind looks like 55 ahead */
+        rig_add(&r, 0, layer_number++);
+        rig_run(&r, 50 * MS);
+    }
+    heal(&r);
+    bool same = false;
+    for (u32 i = 0; i < 3000 && !same; i++) {
+        rig_run(&r, 10 * MS);
+        for (u32 k = 0; k < r.n; k++)
+            rig_drive(&r, k);
+        same = inventory_hash(r.node[2].v) == inventory_hash(r.node[0].v);
+    }
+    assert_true(same);
+    assert_true(rig_holds(&r, 2, 0, layer_number - 1));
+    rig_fini(&r);
+}
+
 /* Runs of one seed are the same run; and what else is in a pool changes nothing for a view. */
 static void a_seed_decides_everything(void **state)
 {
@@ -318,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_lower_epoch_grows_past_what_others_know),
         cmocka_unit_test(joiners_come_under_churn_and_loss),
         cmocka_unit_test(the_tree_bends),
+        cmocka_unit_test(a_busy_daemon_asks_for_what_it_lacks),
         cmocka_unit_test(a_seed_decides_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,30 @@ static void colluders_share_the_wrong_bytes_out(void **state)
     end(w);
 }
 
+/* An office loses its way to the registry, and nothing else. */
+static void a_cut_from_the_registry_cuts_nothing_else(void **state)
+{
+    (void)state;
+    for (int office = 0; office < 2; office++) {
+        struct fault f = {22 * SIM_S, 20 * SIM_S, office ? FAULT_OFFICE_WAN_CUT : FAULT_WAN_CUT,
+                          office ? 0 : 3, 0};
+        struct world *w = begin(&f, 1, 1000);
+        until(w, 35);
+        u64 read = w->fetches->registry_bytes;
+        for (u32 i = 0; i < w->n; i++)
+            assert_int_equal(w->hosts[i].wan_cuts, office || i == 3);
+        assert_true(measure_sees_alive(w, 0, 3) && measure_sees_alive(w, 3, 0));
+        until(w, 41);
+        assert_true((w->fetches->registry_bytes == read) == (office == 1));
+        until(w, 43);
+        assert_int_equal(w->hosts[3].wan_cuts, 0);
+        until(w, 60);
+        assert_true(w->fetches->registry_bytes > read);
+        assert_int_equal(w->measure.false_dead, 0);
+        end(w);
+    }
+}
+
 int main(void)
 {
     if (sodium_init() < 0)
@@ -155,6 +179,7 @@ int main(void)
         cmocka_unit_test(a_rolling_upgrade_is_not_noticed),
         cmocka_unit_test(a_forger_claims_what_it_does_not_hold),
         cmocka_unit_test(colluders_share_the_wrong_bytes_out),
+        cmocka_unit_test(a_cut_from_the_registry_cuts_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
