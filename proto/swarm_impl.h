@@ -25,14 +25,14 @@
 #define SWARM_OFFERING  8
 #define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
 #define SWARM_GIVEN_FEW 2
-#define SWARM_PLACE     4 /* so many take part in a place: its line is a thing to be shared */
+#define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
-#define SWARM_REST_NS (400 * SWARM_MS) /* the longest */
+#define SWARM_REST_NS   (400 * SWARM_MS) /* the longest */
 #define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
-#define SWARM_NEWS_NS      (15 * SWARM_MS)  /* between two to one neighbour */
+#define SWARM_NEWS_NS      (15 * SWARM_MS) /* between two to one neighbour */
 #define SWARM_LATER_NS     (90 * SWARM_MS)
 #define SWARM_LAZY_NS      (400 * SWARM_MS) /* what it has already may wait that long */
 #define SWARM_AGAIN_NS     (750 * SWARM_MS) /* not acknowledged: once more */
