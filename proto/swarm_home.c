@@ -72,6 +72,7 @@ void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         l->rank = 0; /* another home: it is asked at once */
         l->join_ns = now_ns;
         l->join_since_ns = now_ns;
+        l->unheard_ns = 0;
     }
 }
 
@@ -421,10 +422,10 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return l->alone;
     if (is_distrusted(h))
         return true;
-    if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS && h->above_heard_ns > 0) {
+    if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS / 2 && h->above_heard_ns > 0) {
         h->above_ns = 0;
         h->relays = true;
-        if (now_ns - h->above_asked_ns >= SWARM_VOID_NS) {
+        if (now_ns - h->above_asked_ns >= SWARM_VOID_NS / 2) {
             h->above_asked_ns = now_ns;
             for (u32 i = 0; i < mine; i++)
                 query(s, l, i);

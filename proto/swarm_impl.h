@@ -178,6 +178,7 @@ struct swarm_layer {
     /* the asker */
     u32 rank; /* of whom we ask */
     u64 join_ns, join_since_ns, welcome_ns;
+    u64 unheard_ns; /* when we asked, and were not answered since; 0: we were */
     u32 joins;
     bool fetched; /* somebody fetches it, as the home says */
     struct node_key fetchers[SWARM_FETCHERS];

@@ -1,8 +1,8 @@
 /* swarm_join.c - the asker's side of fetching, and the fetcher's.
  *
- * An asker tells the home that it is there, first every 200 ms, then every two seconds. Without an
- * answer for 600 ms it turns to the next rank; when none of the three answers, it acts as home for
- * itself: another's lease stands before one that is made so. */
+ * An asker tells the home that it is there, every 200 ms until it is answered, and two seconds
+ * later again. Without an answer for 600 ms it turns to the next rank; when none of the three
+ * answers, it acts as home for itself: another's lease stands before one that is made so. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +57,7 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 static void next_rank(struct swarm_layer *l, u64 now_ns)
 {
     l->join_since_ns = now_ns;
+    l->unheard_ns = 0;
     l->rank = (l->rank + 1) % l->n_ranks;
     l->alone |= l->rank == 0; /* all were asked in vain */
 }
@@ -64,13 +65,12 @@ static void next_rank(struct swarm_layer *l, u64 now_ns)
 static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool answered = l->welcome_ns && now_ns - l->welcome_ns < 2 * SWARM_REFRESH_NS;
-    u64 since = l->welcome_ns > l->join_since_ns ? l->welcome_ns : l->join_since_ns;
-    if (!answered && now_ns - since > SWARM_UNREACHED_NS)
+    if (l->unheard_ns && now_ns - l->unheard_ns > SWARM_UNREACHED_NS)
         next_rank(l, now_ns);
     else if (l->rank > 0 && answered && now_ns - l->join_since_ns > SWARM_STUCK_NS) {
         l->rank = 0; /* is it back? */
         l->join_since_ns = now_ns;
-        l->welcome_ns = 0;
+        l->welcome_ns = l->unheard_ns = 0;
     }
     const struct node_key *to = &l->ranks[l->rank];
     if (node_key_equal(to, &s->self)) {
@@ -78,8 +78,9 @@ static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         join_self(s, l, now_ns);
         return;
     }
-    bool seeks = l->wanted && (l->n_peers < ENOUGH || now_ns - l->begun_ns < SHARES_NS);
-    l->join_ns = now_ns + (!answered ? SWARM_JOIN_NS : seeks ? SWARM_SEEK_NS : SWARM_REFRESH_NS);
+    l->join_ns = now_ns + SWARM_JOIN_NS;
+    if (l->unheard_ns == 0)
+        l->unheard_ns = now_ns;
     l->joins++;
     swarm_order(
         s, &(struct swarm_out){.kind = MSG_JOIN, .layer = l->slot, .word = l->word, .to = *to});
@@ -94,7 +95,11 @@ void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_ke
     u8 sender[8];
     if (l->n_ranks == 0 || !node_key_equal(from, &l->ranks[l->rank]))
         return;
+    bool seeks = l->wanted && (l->n_peers < ENOUGH || now_ns - l->begun_ns < SHARES_NS);
+    if (l->unheard_ns && l->join_ns)
+        l->join_ns = now_ns + (seeks ? SWARM_SEEK_NS : SWARM_REFRESH_NS);
     l->welcome_ns = now_ns;
+    l->unheard_ns = 0;
     l->alone = false;
     l->nobody = w->nobody;
     l->fetched = w->fetcher != 0;
