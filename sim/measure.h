@@ -12,8 +12,8 @@
  *   memory       a node's mesh keeps within its budget
  *   detection    where nothing is cut, a node that died is known to be dead within a bound
  *   convicted    no honest node is convicted of wrong bytes
- *   copies       the registry sends a region of each layer what it lacks, and again no more than the
- *                causes of that can cost                                    (copies.h)
+ *   copies       the registry sends a region of each layer what it lacks, and again no more than
+ *                the causes of that can cost  (copies.h)
  *   agreement    after healing, within a bound: everybody sees everybody alive, all inventories are
  *                equal, and they are true
  *   calm         after healing, nobody alive is declared dead once all agreed
