@@ -13,6 +13,7 @@
 #define OFFERS_MOST  (SWARM_OFFERING + 2)
 #define FEW_PIECES   2 /* of a small layer: whoever is refused is told who else has it */
 #define NAMES_ONE_IN 8 /* else now and then */
+#define OFFERED_AGAIN 2
 #define HELD_NS      (8000 * SWARM_MS)
 #define STALE_NS     (2000 * SWARM_MS)
 
@@ -383,7 +384,7 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         swarm_offer_end(s, l, now_ns);
         return;
     }
-    while (l->offered < s->uploads && l->map.have > 0) {
+    while (l->offered + l->uploads < OFFERED_AGAIN && l->map.have > 0) {
         piece = next_rare(s, l);
         if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
             return;
