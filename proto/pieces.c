@@ -60,12 +60,6 @@ void piece_map_fini(struct piece_map *m)
     memset(m, 0, sizeof(*m));
 }
 
-bool piece_map_has(const struct piece_map *m, u32 piece)
-{
-    assert(piece < m->n);
-    return m->words[piece / WORD_BITS] >> (piece % WORD_BITS) & 1;
-}
-
 bool piece_map_set(struct piece_map *m, u32 piece)
 {
     if (piece_map_has(m, piece))

@@ -9,6 +9,8 @@
  * owns its words; nothing else is allocated. */
 #pragma once
 
+#include <assert.h>
+
 #include "proto/err.h"
 #include "proto/limits.h"
 
@@ -33,7 +35,11 @@ struct piece_map {
 /* None is had. `n`: 1 to LIMIT_PIECES. ERR_NOMEM. */
 must_use int piece_map_init(struct piece_map *m, u32 n);
 void piece_map_fini(struct piece_map *m);
-bool piece_map_has(const struct piece_map *m, u32 piece);
+static inline bool piece_map_has(const struct piece_map *m, u32 piece)
+{
+    assert(piece < m->n);
+    return m->words[piece / 64] >> (piece % 64) & 1;
+}
 bool piece_map_set(struct piece_map *m, u32 piece);   /* was it new? */
 bool piece_map_clear(struct piece_map *m, u32 piece); /* was it there? */
 void piece_map_fill(struct piece_map *m);

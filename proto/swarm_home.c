@@ -445,13 +445,15 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 static bool is_wanted(struct swarm *s, struct swarm_layer *l, bool *stuck, u64 now_ns)
 {
     struct swarm_home *h = l->home;
-    bool wanted = false;
+    bool wanted = false, look = now_ns >= h->look_ns;
+    if (look)
+        h->look_ns = now_ns + SWARM_LEASE_NS;
     *stuck = false;
     for (u32 i = 0; i < h->n;) {
         struct swarm_guest *g = &h->guests[i];
         bool self = node_key_equal(&g->key, &s->self);
         if ((!self && now_ns - g->heard_ns > SWARM_GUEST_NS) ||
-            (self && !l->wanted && !l->complete) || !swarm_alive(s, &g->key)) {
+            (self && !l->wanted && !l->complete) || (look && !swarm_alive(s, &g->key))) {
             guest_remove(s, h, g);
             continue;
         }

@@ -107,6 +107,7 @@ struct swarm_home {
     u64 appointed_ns;         /* 0: nobody is, or it has answered */
     u64 above_ns;             /* since when those above are silent; 0: they are not */
     u64 above_asked_ns, above_heard_ns;
+    u64 look_ns;  /* until it is looked whether all guests live */
     u64 stuck_ns; /* since when somebody is */
     u64 hold_ns;  /* nobody is appointed before: the registry is away for all */
     u32 cuts;     /* fetchers in a row that could not reach it */
