@@ -25,6 +25,7 @@
 #define SWARM_OFFERING  8
 #define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
 #define SWARM_GIVEN_FEW 2
+#define SWARM_NEAR_NS   (2 * SWARM_MS) /* of round trip: within a campus */
 #define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
 #define SWARM_REST_NS   (400 * SWARM_MS) /* the longest */

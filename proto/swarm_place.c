@@ -1,17 +1,17 @@
 /* swarm_place.c - near and far: the thin lines between the offices of one region.
  *
- * A *place* is an office: those of the swarm that are within NEAR_NS of each other. What crosses
- * from another place goes over lines that all of this place share, so each piece should cross once
- * and go round here. The home groups its guests by place and tells each its *share*: one of `n`
- * that take part here, in the `at`-th position. A piece's *importer* is the one whose position the
- * piece's number falls on; it asks for the piece far away, the others wait until somebody near has
- * it. While nothing comes the next in order may, then twice as many with each step, so that who
- * left, or never was, costs time and not the layer. A home that lies costs bytes on the line. */
+ * A *place* is an office: those of the swarm that are within SWARM_NEAR_NS of each other. What
+ * crosses from another place goes over lines that all of this place share, so each piece should
+ * cross once and go round here. The home groups its guests by place and tells each its *share*: one
+ * of `n` that take part here, in the `at`-th position. A piece's *importer* is the one whose
+ * position the piece's number falls on; it asks for the piece far away, the others wait until
+ * somebody near has it. While nothing comes the next in order may, then twice as many with each
+ * step, so that who left, or never was, costs time and not the layer. A home that lies costs bytes
+ * on the line. */
 #include <string.h>
 
 #include "proto/swarm_impl.h"
 
-#define NEAR_NS (2 * SWARM_MS) /* of round trip: within a campus */
 #define STEP_NS (250 * SWARM_MS)
 #define UNSURE  0.5f /* an estimate of either side with more error than that tells nothing */
 
@@ -40,7 +40,7 @@ bool swarm_is_near(const struct swarm *s, const struct node_key *k)
         return node_key_equal(k, &s->self);
     if (same_net(member_self(s->member), v.record))
         return true;
-    return (v.rtt_ns ? v.rtt_ns : distance_ns(member_coord(s->member), &v.coord)) < NEAR_NS;
+    return (v.rtt_ns ? v.rtt_ns : distance_ns(member_coord(s->member), &v.coord)) < SWARM_NEAR_NS;
 }
 
 /* --- of a home ------------------------------------------------------------------------------- */
@@ -65,7 +65,7 @@ u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const stru
     struct member_view mine, theirs;
     struct spot a, b;
     u32 next = 0, best = SWARM_NONE;
-    u64 least_ns = NEAR_NS;
+    u64 least_ns = SWARM_NEAR_NS;
     bool known = spot_of(s, k, &mine, &a);
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];

@@ -10,12 +10,12 @@
 
 #include "proto/swarm_impl.h"
 
-#define OFFERS_MOST  (SWARM_OFFERING + 2)
-#define FEW_PIECES   2 /* of a small layer: whoever is refused is told who else has it */
-#define NAMES_ONE_IN 8 /* else now and then */
+#define OFFERS_MOST   (SWARM_OFFERING + 2)
+#define FEW_PIECES    2 /* of a small layer: whoever is refused is told who else has it */
+#define NAMES_ONE_IN  8 /* else now and then */
 #define OFFERED_AGAIN 2
-#define HELD_NS      (8000 * SWARM_MS)
-#define STALE_NS     (2000 * SWARM_MS)
+#define HELD_NS       (8000 * SWARM_MS)
+#define STALE_NS      (2000 * SWARM_MS)
 
 /* --- the line -------------------------------------------------------------------------------- */
 

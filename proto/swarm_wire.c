@@ -521,7 +521,10 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
             swarm_peer_has(s, l, p, i, now_ns);
         piece_map_fini(&map);
     }
+    bool answers = !p->acked_hello && p->hellos == 1;
     take_ack(l, p, yours, seen);
+    if (answers && p->acked_hello && now_ns - p->hello_ns < SWARM_NEAR_NS)
+        p->far = false; /* whatever coordinates say, or do not say yet */
     if (!p->acked_hello || fresh)
         swarm_say_hello(s, l, p, now_ns);
     swarm_pick(s, l, now_ns);
