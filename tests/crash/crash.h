@@ -15,6 +15,7 @@
 
 #include "store/hash.h"
 #include "store/store_state.h"
+#include "tests/unit/remove_tree.h"
 
 #define CRASH_BLOBS     120
 #define CRASH_BYTES_MAX (200 * 1024)
@@ -80,17 +81,9 @@ static inline void crash_make_dir(void)
     crash_check(mkdtemp(crash_dir) != NULL, "mkdtemp: %s", strerror(errno));
 }
 
-static inline int crash_remove(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static inline void crash_remove_dir(void)
 {
-    crash_check(nftw(crash_dir, crash_remove, 16, FTW_DEPTH | FTW_PHYS) == 0, "cannot clean up");
+    crash_check(remove_tree(crash_dir) == 0, "cannot clean up");
 }
 
 static u64 crash_disk_bytes;

@@ -173,13 +173,7 @@ class Liars(Swarm):
 
     def lied_to(self, at, size=8 * MIB, mib_per_s=4, count=COUNT):
         """Each rack has its own way to the registry; that of the first to read the layer flips a bit."""
-        self.upstream = proxy.Proxy(self.stage)
-        self.upstream.pace = proxy.Pace(mib_per_s * MIB)
-        self.racks = Region(self, self.upstream.url, count, start=False)
-        self.data = images.random_bytes(size, self.id())
-        self.digest = images.digest_of(self.data)
-        self.path = f"/v2/{REPO}/blobs/{self.digest}"
-        self.upstream.serve_blob(REPO, self.data, self.digest)
+        self.region(count, size, mib_per_s, start=False)
         self.liar = []
         for node in self.racks:
             way = proxy.Proxy(self.stage, self.upstream.url)
@@ -192,13 +186,7 @@ class Liars(Swarm):
 
     def region_behind_fronts(self, size=8 * MIB, mib_per_s=4):
         """Others reach each rack through a proxy; that of whoever reads the layer flips a bit."""
-        self.upstream = proxy.Proxy(self.stage)
-        self.upstream.pace = proxy.Pace(mib_per_s * MIB)
-        self.racks = Region(self, self.upstream.url, COUNT, start=False)
-        self.data = images.random_bytes(size, self.id())
-        self.digest = images.digest_of(self.data)
-        self.path = f"/v2/{REPO}/blobs/{self.digest}"
-        self.upstream.serve_blob(REPO, self.data, self.digest)
+        self.region(COUNT, size, mib_per_s, start=False)
         self.liar = []
         for node in self.racks:
             front = proxy.Proxy(self.stage, node.url)

@@ -1,5 +1,4 @@
 /* node_revoked.c - tests of node/revoked.h: what was acknowledged is known after a restart. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include "node/revoked.h"
 #include "runtime/clock.h"
+#include "tests/unit/remove_tree.h"
 
 static char dir[64];
 static uv_loop_t loop;
@@ -49,18 +49,10 @@ static int begin(void **state)
     return sodium_init() < 0 || !mkdtemp(dir) || uv_loop_init(&loop);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static int end(void **state)
 {
     (void)state;
-    return uv_loop_close(&loop) || nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return uv_loop_close(&loop) || remove_tree(dir);
 }
 
 static int kept, last_rc;

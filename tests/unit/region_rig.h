@@ -3,7 +3,6 @@
 #pragma once
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -22,6 +21,7 @@
 #include "runtime/region_impl.h"
 #include "store/hash.h"
 #include "support/server.h"
+#include "tests/unit/remove_tree.h"
 
 #define PATIENCE_MS 20000
 #define NODES       4
@@ -210,14 +210,6 @@ static inline void rest(u64 ms)
         uv_run(&loop, UV_RUN_NOWAIT);
 }
 
-static inline int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static inline int begin(void **state)
 {
     (void)state;
@@ -234,7 +226,7 @@ static inline int finish(void **state)
         stop(&ones[i]);
     uv_run(&loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&loop);
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) || rc;
+    return remove_tree(dir) || rc;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)

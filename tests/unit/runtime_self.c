@@ -1,6 +1,5 @@
 /* runtime_self.c - tests of runtime/self.h: one key for good, epochs that only grow. */
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -13,6 +12,7 @@
 #include <cmocka.h>
 
 #include "runtime/self.h"
+#include "tests/unit/remove_tree.h"
 
 static char dir[64];
 
@@ -23,18 +23,10 @@ static int make_dir(void **state)
     return sodium_init() < 0 || !mkdtemp(dir);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static int remove_dir(void **state)
 {
     (void)state;
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return remove_tree(dir);
 }
 
 static const char *path_of(const char *name)

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "store/store_state.h"
+#include "tests/unit/remove_tree.h"
 
 #define FIXTURE_KIB   1024ull
 #define FIXTURE_MEDIA "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -52,21 +53,12 @@ static inline int fixture_setup(void **state)
     return 0;
 }
 
-static inline int fixture_remove(const char *path, const struct stat *st, int type,
-                                 struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static inline int fixture_teardown(void **state)
 {
     struct fixture *f = *state;
     if (f->store)
         store_close(f->store);
-    assert_int_equal(nftw(f->dir, fixture_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(remove_tree(f->dir), 0);
     free(f);
     return 0;
 }

@@ -1,6 +1,5 @@
 /* tracker_grants.c - tests of tracker/grants.h: tickets that nodes take, keys that rotate, what is
  * kept and forgotten. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <sodium.h>
 
 #include "runtime/authz.h"
+#include "tests/unit/remove_tree.h"
 #include "tracker/grants.h"
 
 static char dir[64], file[96];
@@ -46,18 +46,10 @@ static int begin(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static int end(void **state)
 {
     (void)state;
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return remove_tree(dir);
 }
 
 static struct ticket wish(u8 user)

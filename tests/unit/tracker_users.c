@@ -1,18 +1,17 @@
 /* tracker_users.c - tests of tracker/users.h: profiles, teams and revocations that outlive a
  * restart, and what another tracker says. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <sodium.h>
 
 #include "runtime/clock.h"
+#include "tests/unit/remove_tree.h"
 #include "tracker/users.h"
 
 static char dirs[2][64];
@@ -32,14 +31,6 @@ static int begin(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static int end(void **state)
 {
     (void)state;
@@ -47,7 +38,7 @@ static int end(void **state)
     uv_run(&loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&loop);
     for (size_t i = 0; i < countof(dirs); i++)
-        rc |= nftw(dirs[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        rc |= remove_tree(dirs[i]);
     return rc;
 }
 

@@ -1,31 +1,22 @@
 /* tracker_users_full.c - tests of tracker/users.h with as much as the ledger may hold, of the
  * longest names: all of it is on the disk, and can still be changed and taken back. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <sodium.h>
 
+#include "tests/unit/remove_tree.h"
 #include "tracker/users.h"
 
 static char dir[64];
 static uv_loop_t loop;
 static struct pool *disk;
 static struct ledger_entry batch[USERS_CHANGES_MAX];
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
 
 static void on_done(void *arg, int rc)
 {
@@ -85,7 +76,7 @@ static void as_much_as_may_be(void **state)
     pool_del(disk);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
-    assert_int_equal(nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(remove_tree(dir), 0);
 }
 
 int main(void)

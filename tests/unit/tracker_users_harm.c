@@ -1,7 +1,6 @@
 /* tracker_users_harm.c - tests of tracker/users.h when it is harmed: a disk that takes no more, and
  * a process killed while it writes. What was acknowledged stays, nothing else is claimed. */
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +15,7 @@
 #include <cmocka.h>
 #include <sodium.h>
 
+#include "tests/unit/remove_tree.h"
 #include "tracker/users.h"
 
 #define BULK 200 /* of one request: several pages */
@@ -31,18 +31,10 @@ static int begin(void **state)
     return sodium_init() < 0 || !mkdtemp(dir);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 static int end(void **state)
 {
     (void)state;
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return remove_tree(dir);
 }
 
 static struct users *open_users(void)
