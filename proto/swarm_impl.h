@@ -207,10 +207,12 @@ struct swarm_layer {
     u32 offered;                /* in state MADE */
     u32 offer_at;
     struct swarm_share share;
-    u64 piece_ns;  /* how long one takes, from its first byte on */
-    u64 far_ns;    /* likewise, from another place */
-    u64 upload_ns; /* likewise, to a peer */
-    u64 wait_ns;   /* until a request is answered when nobody stands before it */
+    u32 open;             /* so many doublings of who may import a piece, beside its importer */
+    u64 open_ns, left_ns; /* when that changed; since when something is left to others, 0: not */
+    u64 piece_ns;         /* how long one takes, from its first byte on */
+    u64 far_ns;           /* likewise, from another place */
+    u64 upload_ns;        /* likewise, to a peer */
+    u64 wait_ns;          /* until a request is answered when nobody stands before it */
     u64 news_ns;
 
     struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
@@ -306,7 +308,8 @@ struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct no
 bool swarm_is_near(const struct swarm *s, const struct node_key *k);
 u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k);
 struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k);
-bool swarm_imports(const struct swarm_layer *l, u32 piece, u64 stalled_ns);
+bool swarm_imports(const struct swarm_layer *l, u32 piece);
+void swarm_open_tick(struct swarm_layer *l, u64 now_ns);
 u32 swarm_far_depth(const struct swarm_layer *l, u32 depth);
 
 /* --- swarm_join.c --- */

@@ -84,7 +84,7 @@ static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece,
 }
 
 /* Takes out what somebody near has, and what another is to bring over. */
-static void leave_to_others(const struct swarm_layer *l, u64 now_ns, u64 map[LIMIT_PIECES / 64])
+static void leave_to_others(struct swarm_layer *l, u64 now_ns, u64 map[LIMIT_PIECES / 64])
 {
     u32 words = (l->n + 63) / 64;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
@@ -94,12 +94,14 @@ static void leave_to_others(const struct swarm_layer *l, u64 now_ns, u64 map[LIM
     }
     for (u32 w = 0; w < words; w++)
         for (u64 bits = map[w]; bits; bits &= bits - 1)
-            if (!swarm_imports(l, 64 * w + (u32)__builtin_ctzll(bits), now_ns - l->gained_ns))
+            if (!swarm_imports(l, 64 * w + (u32)__builtin_ctzll(bits))) {
                 map[w] &= ~(bits & -bits);
+                l->left_ns = l->left_ns ? l->left_ns : now_ns;
+            }
 }
 
 /* Marks what can be asked for, and has not been. */
-static bool usable_map(const struct swarm_layer *l, const struct reach *to, u64 now_ns,
+static bool usable_map(struct swarm_layer *l, const struct reach *to, u64 now_ns,
                        u64 map[LIMIT_PIECES / 64])
 {
     u32 words = (l->n + 63) / 64;
@@ -295,6 +297,7 @@ void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now
         return;
     l->log[l->n_log++] = piece;
     l->gained_ns = now_ns;
+    l->left_ns = 0;
     for (u32 i = 0; l->asked[piece] > 0 && i < LIMIT_SWARM_REQUESTS; i++)
         if (l->requests[i].id && l->requests[i].first == piece)
             swarm_request_drop(s, l, &l->requests[i], true, "it is here");
@@ -399,5 +402,6 @@ void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             swarm_request_drop(s, l, r, true, r->started_ns ? "too slow" : "waited too long");
         }
     }
+    swarm_open_tick(l, now_ns);
     swarm_pick(s, l, now_ns);
 }

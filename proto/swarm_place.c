@@ -5,15 +5,17 @@
  * cross once and go round here. The home groups its guests by place and tells each its *share*: one
  * of `n` that take part here, in the `at`-th position. A piece's *importer* is the one whose
  * position the piece's number falls on; it asks for the piece far away, the others wait until
- * somebody near has it. While nothing comes the next in order may, then twice as many with each
- * step, so that who left, or never was, costs time and not the layer. A home that lies costs bytes
- * on the line. */
+ * somebody near has it. While what is left to others does not come the next in order may, then
+ * twice as many with each step, so that who left, or never was, and a home that lies about shares,
+ * cost seconds and some bytes on the line, and not the layer. */
 #include <string.h>
 
 #include "proto/swarm_impl.h"
 
-#define STEP_NS (250 * SWARM_MS)
-#define UNSURE  0.5f /* an estimate of either side with more error than that tells nothing */
+#define STEP_NS     (250 * SWARM_MS)
+#define CLOSE_STEPS 8
+#define OPEN_MOST   16   /* everybody may */
+#define UNSURE      0.5f /* an estimate of either side with more error than that tells nothing */
 
 struct spot { /* what tells where a member stands */
     const struct member_record *record;
@@ -97,16 +99,31 @@ struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_
 
 /* --- of everybody ---------------------------------------------------------------------------- */
 
-/* May we ask for it far away? `stalled_ns`: nothing came for so long. */
-bool swarm_imports(const struct swarm_layer *l, u32 piece, u64 stalled_ns)
+/* May we ask for it far away? */
+bool swarm_imports(const struct swarm_layer *l, u32 piece)
 {
     const struct swarm_share *share = &l->share;
     if (share->n <= 1)
         return true;
     u32 importer = (u32)((u64)(piece * 2654435761u) * share->n >> 32);
     u32 behind = (share->at + share->n - importer) % share->n;
-    u64 steps = stalled_ns / (STEP_NS + 2 * l->far_ns);
-    return steps >= 16 || behind < (1u << steps);
+    return l->open >= OPEN_MOST || behind < (1u << l->open);
+}
+
+/* Opens as long as what we leave to others does not come, and closes again slowly, so that a place
+ * whose importers are not there, or a home that lies, costs a few steps, not some with each piece.
+ */
+void swarm_open_tick(struct swarm_layer *l, u64 now_ns)
+{
+    u64 step = STEP_NS + 2 * l->far_ns;
+    bool waits = l->left_ns && now_ns - l->left_ns >= step;
+    if (now_ns - l->open_ns < (waits ? step : CLOSE_STEPS * step))
+        return;
+    if (waits && l->open < OPEN_MOST)
+        l->open++;
+    else if (!waits && l->open > 0)
+        l->open--;
+    l->open_ns = now_ns;
 }
 
 /* Pieces asked for far away at once: what keeps the shared line full is divided among us. */
