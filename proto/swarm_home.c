@@ -124,11 +124,10 @@ static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
         h->guests = g;
         h->cap = cap;
     }
-    u32 place = swarm_place_of(s, h, k);
+    bool leads;
+    u32 place = swarm_place_of(s, h, k, &leads);
     struct swarm_guest *g = &h->guests[h->n++];
-    *g = (struct swarm_guest){.key = *k, .place = place, .leads = true};
-    for (u32 i = 0; i + 1 < h->n && g->leads; i++)
-        g->leads = h->guests[i].place != place;
+    *g = (struct swarm_guest){.key = *k, .place = place, .leads = leads};
     s->n_guests++;
     return g;
 }

@@ -306,7 +306,11 @@ struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct no
 
 /* --- swarm_place.c --- */
 bool swarm_is_near(const struct swarm *s, const struct node_key *k);
-u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k);
+/* Smaller is nearer: rack, then subnet, then round trip. UINT64_MAX: no neighbour for us. */
+u64 swarm_distance(const struct swarm *s, const struct node_key *k);
+/* Where a guest that comes belongs; `is_new`: it is the first one there. */
+u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k,
+                   bool *is_new);
 struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k);
 bool swarm_imports(const struct swarm_layer *l, u32 piece);
 void swarm_open_tick(struct swarm_layer *l, u64 now_ns);

@@ -57,22 +57,6 @@ void swarm_names(struct swarm *s, struct swarm_layer *l, const u8 *bin, size_t l
     }
 }
 
-/* Smaller is nearer: rack, then subnet, then round trip. */
-static u64 distance_of(const struct swarm *s, const struct node_key *k)
-{
-    struct member_view v;
-    const struct member_record *self = member_self(s->member);
-    if (!member_find(s->member, k, &v) || v.record->role != MEMBER_NODE ||
-        (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) || v.barred)
-        return UINT64_MAX;
-    u64 rtt = v.rtt_ns ? v.rtt_ns : coord_distance_ns(member_coord(s->member), &v.coord);
-    rtt = rtt < 1ull << 40 ? rtt : 1ull << 40;
-    bool rack = self->rack[0] != '\0' && strcmp(self->rack, v.record->rack) == 0;
-    unsigned subnet = addr_is_v4(&self->addr) ? 24 : 64;
-    bool near = addr_common_bits(&self->addr, &v.record->addr) >= subnet;
-    return rtt + (rack ? 0 : near ? 1ull << 41 : 1ull << 42);
-}
-
 static bool is_fresh(struct swarm_layer *l, const struct swarm_candidate *c, u64 now_ns)
 {
     return (c->tried_ns == 0 || now_ns - c->tried_ns > RETRY_NAME_NS) &&
@@ -85,7 +69,7 @@ static struct swarm_candidate *pick_near(struct swarm *s, struct swarm_layer *l,
     u64 least = UINT64_MAX;
     for (u32 i = 0; i < l->n_candidates; i++) {
         struct swarm_candidate *c = &l->candidates[i];
-        u64 d = is_fresh(l, c, now_ns) ? distance_of(s, &c->key) : UINT64_MAX;
+        u64 d = is_fresh(l, c, now_ns) ? swarm_distance(s, &c->key) : UINT64_MAX;
         if (d < least) {
             least = d;
             best = c;

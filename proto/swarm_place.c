@@ -22,11 +22,32 @@ struct spot { /* what tells where a member stands */
     const struct coord *coord;
 };
 
+static bool same_rack(const struct member_record *a, const struct member_record *b)
+{
+    return a->rack[0] != '\0' && strcmp(a->rack, b->rack) == 0;
+}
+
+static bool same_subnet(const struct member_record *a, const struct member_record *b)
+{
+    return addr_common_bits(&a->addr, &b->addr) >= (addr_is_v4(&a->addr) ? 24u : 64u);
+}
+
 static bool same_net(const struct member_record *a, const struct member_record *b)
 {
-    unsigned bits = addr_is_v4(&a->addr) ? 24 : 64;
-    bool rack = a->rack[0] != '\0' && strcmp(a->rack, b->rack) == 0;
-    return rack || addr_common_bits(&a->addr, &b->addr) >= bits;
+    return same_rack(a, b) || same_subnet(a, b);
+}
+
+u64 swarm_distance(const struct swarm *s, const struct node_key *k)
+{
+    struct member_view v;
+    const struct member_record *self = member_self(s->member);
+    if (!member_find(s->member, k, &v) || v.record->role != MEMBER_NODE ||
+        (v.state != MEMBER_ALIVE && v.state != MEMBER_SUSPECT) || v.barred)
+        return UINT64_MAX;
+    u64 rtt = v.rtt_ns ? v.rtt_ns : coord_distance_ns(member_coord(s->member), &v.coord);
+    rtt = rtt < 1ull << 40 ? rtt : 1ull << 40;
+    bool rack = same_rack(self, v.record), near = same_subnet(self, v.record);
+    return rtt + (rack ? 0 : near ? 1ull << 41 : 1ull << 42);
 }
 
 /* Estimated; UINT64_MAX: nobody knows. */
@@ -62,13 +83,15 @@ static bool spot_of(const struct swarm *s, const struct node_key *k, struct memb
     return true;
 }
 
-u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k)
+u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k,
+                   bool *is_new)
 {
     struct member_view mine, theirs;
     struct spot a, b;
     u32 next = 0, best = SWARM_NONE;
     u64 least_ns = SWARM_NEAR_NS;
     bool known = spot_of(s, k, &mine, &a);
+    *is_new = false;
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];
         next = g->place >= next ? g->place + 1 : next;
@@ -82,7 +105,8 @@ u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const stru
             best = g->place;
         }
     }
-    return best == SWARM_NONE ? next : best;
+    *is_new = best == SWARM_NONE;
+    return *is_new ? next : best;
 }
 
 struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k)
