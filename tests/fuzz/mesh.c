@@ -9,12 +9,8 @@
 enum step { SAY, SAY_STRANGE, ASK, ASK_STRANGE, ANSWER, WAIT, STEPS };
 
 struct rig {
-    struct inventory_pool *pool;
-    struct mesh *m;
-    struct node_key member;
-    struct addr member_addr;
+    struct met met;
     struct seal *as_member, *as_stranger;
-    u64 now_ns;
     struct { /* talks that the mesh holds */
         u32 id;
         u64 counter;
@@ -31,18 +27,18 @@ static void drain(struct rig *r)
     u32 id;
     size_t len;
     for (int i = 0; i < 10000; i++) {
-        len = mesh_write(r->m, &to, buf, LIMIT_TALK_BYTES, r->now_ns);
+        len = mesh_write(r->met.m, &to, buf, LIMIT_TALK_BYTES, r->met.now_ns);
         must(len <= LIMIT_DATAGRAM_BYTES && (len == 0 || addr_is_set(&to)));
         if (len > 0)
             continue;
-        if (mesh_dial(r->m, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
+        if (mesh_dial(r->met.m, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->met.now_ns)) {
             must(len <= LIMIT_TALK_BYTES && r->n_talks < 64);
             must(seal_open(r->as_member, SEAL_TALK, buf, len, buf + SEAL_HEAD, &from) == SEAL_OK);
             r->talks[r->n_talks].id = id;
             r->talks[r->n_talks++].counter = from.counter;
             continue;
         }
-        if (!mesh_next_event(r->m, &ev))
+        if (!mesh_next_event(r->met.m, &ev))
             return;
     }
     abort(); /* it never ends */
@@ -50,13 +46,8 @@ static void drain(struct rig *r)
 
 static void start(struct rig *r)
 {
-    struct met met = meet();
-    r->pool = met.pool;
-    r->m = met.m;
-    r->member = met.member;
-    r->member_addr = met.addr;
-    r->now_ns = met.now_ns;
-    r->as_member = voice(&r->member);
+    r->met = meet();
+    r->as_member = voice(&r->met.member);
     r->as_stranger = voice(&(struct node_key){{0x77}});
 }
 
@@ -65,14 +56,14 @@ static void say(struct rig *r, struct seal *s, const uint8_t *data, size_t len)
     u8 sealed[LIMIT_DATAGRAM_BYTES];
     len = len < sizeof sealed - SEAL_OVERHEAD ? len : sizeof sealed - SEAL_OVERHEAD;
     size_t n = seal_close(s, SEAL_DATAGRAM, WIRE_VERSION, data, len, sealed);
-    (void)mesh_read(r->m, &r->member_addr, sealed, n, r->now_ns);
+    (void)mesh_read(r->met.m, &r->met.addr, sealed, n, r->met.now_ns);
 }
 
 static void ask(struct rig *r, struct seal *s, const uint8_t *data, size_t len)
 {
     size_t n = seal_close(s, SEAL_TALK, WIRE_VERSION, data, len, buf), answer_len;
-    if (mesh_answer(r->m, &r->member_addr, buf, n, answer, LIMIT_TALK_BYTES, &answer_len,
-                    r->now_ns) == 0)
+    if (mesh_answer(r->met.m, &r->met.addr, buf, n, answer, LIMIT_TALK_BYTES, &answer_len,
+                    r->met.now_ns) == 0)
         must(answer_len > SEAL_OVERHEAD && answer_len <= LIMIT_TALK_BYTES);
 }
 
@@ -88,29 +79,30 @@ static void answer_talk(struct rig *r, const uint8_t *data, size_t len)
     if (len > 0)
         memcpy(w.buf + w.len, data, len);
     size_t n = seal_close(r->as_member, SEAL_ANSWER, WIRE_VERSION, w.buf, w.len + len, buf);
-    mesh_dialed(r->m, r->talks[r->n_talks].id, 0, buf, n, r->now_ns);
+    mesh_dialed(r->met.m, r->talks[r->n_talks].id, 0, buf, n, r->met.now_ns);
 }
 
 static void wait_ms(struct rig *r, u64 ms)
 {
-    u64 end = r->now_ns + ms * MS;
-    for (int i = 0; i < 200 && mesh_next_expiry(r->m) <= end; i++) {
-        u64 next = mesh_next_expiry(r->m);
-        r->now_ns = next > r->now_ns ? next : r->now_ns;
-        mesh_expire(r->m, r->now_ns);
+    u64 end = r->met.now_ns + ms * MS;
+    for (int i = 0; i < 200 && mesh_next_expiry(r->met.m) <= end; i++) {
+        u64 next = mesh_next_expiry(r->met.m);
+        r->met.now_ns = next > r->met.now_ns ? next : r->met.now_ns;
+        mesh_expire(r->met.m, r->met.now_ns);
         drain(r);
         while (r->n_talks > 0) /* nobody is there */
-            mesh_dialed(r->m, r->talks[--r->n_talks].id, ERR_UNREACHABLE, NULL, 0, r->now_ns);
+            mesh_dialed(r->met.m, r->talks[--r->n_talks].id, ERR_UNREACHABLE, NULL, 0,
+                        r->met.now_ns);
     }
-    r->now_ns = end;
+    r->met.now_ns = end;
 }
 
 static void look(const struct rig *r)
 {
     struct member_view v;
-    if (!member_find(mesh_member(r->m), &r->member, &v))
+    if (!member_find(mesh_member(r->met.m), &r->met.member, &v))
         return; /* dead so long that it was forgotten */
-    must(addr_equal(&v.record->addr, &r->member_addr));
+    must(addr_equal(&v.record->addr, &r->met.addr));
     must(strcmp(v.record->name, "node-1") == 0 && v.record->role == MEMBER_NODE);
 }
 
@@ -124,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct rig r = {0};
     struct digest d = {.alg = DIGEST_SHA256, .bytes = {9}};
     start(&r);
-    mesh_hold(r.m, &d, r.now_ns);
+    mesh_hold(r.met.m, &d, r.met.now_ns);
     drain(&r);
     for (unsigned steps = 0; size >= 3 && steps < 32; steps++) {
         enum step step = (enum step)(data[0] % STEPS);
@@ -153,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     seal_del(r.as_member);
     seal_del(r.as_stranger);
-    mesh_del(r.m);
-    inventory_pool_del(r.pool);
+    mesh_del(r.met.m);
+    inventory_pool_del(r.met.pool);
     return 0;
 }

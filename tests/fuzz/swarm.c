@@ -13,24 +13,15 @@ enum { SAY, JOIN, LEAVE, SEED, HAVE, LOST, COMPLETE, REGISTRY, SERVE, SERVED, AN
 static const struct digest LAYER = {.alg = DIGEST_SHA256, .bytes = {9, 8, 7, 6, 5, 4, 3, 2}};
 
 struct rig {
-    struct inventory_pool *pool;
-    struct mesh *m;
-    struct node_key member;
-    struct addr addr;
+    struct met met;
     struct seal *as_member;
-    u64 now_ns;
     u32 request, serve;
 };
 
 static void start(struct rig *r)
 {
-    struct met met = meet();
-    r->pool = met.pool;
-    r->m = met.m;
-    r->member = met.member;
-    r->addr = met.addr;
-    r->now_ns = met.now_ns;
-    r->as_member = voice(&r->member);
+    r->met = meet();
+    r->as_member = voice(&r->met.member);
 }
 
 static void drain(struct rig *r)
@@ -42,17 +33,17 @@ static void drain(struct rig *r)
     size_t len;
     for (int i = 0;; i++) {
         must(i < 20000); /* it ends */
-        if ((len = mesh_write(r->m, &to, buf, LIMIT_TALK_BYTES, r->now_ns))) {
+        if ((len = mesh_write(r->met.m, &to, buf, LIMIT_TALK_BYTES, r->met.now_ns))) {
             must(len <= LIMIT_DATAGRAM_BYTES && addr_is_set(&to));
-        } else if (mesh_dial(r->m, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->now_ns)) {
-            mesh_dialed(r->m, id, ERR_UNREACHABLE, NULL, 0, r->now_ns);
-        } else if (mesh_swarm_next(r->m, &st, r->now_ns)) {
+        } else if (mesh_dial(r->met.m, &id, &to, buf, LIMIT_TALK_BYTES, &len, r->met.now_ns)) {
+            mesh_dialed(r->met.m, id, ERR_UNREACHABLE, NULL, 0, r->met.now_ns);
+        } else if (mesh_swarm_next(r->met.m, &st, r->met.now_ns)) {
             must(strnlen(st.origin, sizeof(st.origin)) <= SWARM_ORIGIN_MAX);
             if (st.what == SWARM_ASK) {
                 must(st.count == 1 && st.first < 10 && addr_is_set(&st.addr));
                 r->request = st.id;
             }
-        } else if (!mesh_next_event(r->m, &ev)) {
+        } else if (!mesh_next_event(r->met.m, &ev)) {
             return;
         }
     }
@@ -67,19 +58,19 @@ static void say(struct rig *r, unsigned number, const uint8_t *data, size_t len)
     wire_put_u64(&w, MSG_SWARM_FIRST + number % 12);
     memcpy(w.buf + w.len, data, len);
     size_t n = seal_close(r->as_member, SEAL_DATAGRAM, WIRE_VERSION, text, w.len + len, sealed);
-    (void)mesh_read(r->m, &r->addr, sealed, n, r->now_ns);
+    (void)mesh_read(r->met.m, &r->met.addr, sealed, n, r->met.now_ns);
 }
 
 static void wait_ms(struct rig *r, u64 ms)
 {
-    u64 end = r->now_ns + ms * MS;
-    for (int i = 0; i < 300 && mesh_next_expiry(r->m) <= end; i++) {
-        u64 next = mesh_next_expiry(r->m);
-        r->now_ns = next > r->now_ns ? next : r->now_ns;
-        mesh_expire(r->m, r->now_ns);
+    u64 end = r->met.now_ns + ms * MS;
+    for (int i = 0; i < 300 && mesh_next_expiry(r->met.m) <= end; i++) {
+        u64 next = mesh_next_expiry(r->met.m);
+        r->met.now_ns = next > r->met.now_ns ? next : r->met.now_ns;
+        mesh_expire(r->met.m, r->met.now_ns);
         drain(r);
     }
-    r->now_ns = end;
+    r->met.now_ns = end;
 }
 
 static void op(struct rig *r, unsigned what, u8 arg, const uint8_t *data, size_t len)
@@ -88,31 +79,33 @@ static void op(struct rig *r, unsigned what, u8 arg, const uint8_t *data, size_t
         .digest = LAYER, .size = SIZE, .can_fetch = arg & 1, .origin = "hub/app"};
     switch (what % OPS) {
     case SAY: say(r, arg, data, len); break;
-    case JOIN: (void)!mesh_swarm_join(r->m, &want, r->now_ns); break;
-    case LEAVE: mesh_swarm_leave(r->m, &LAYER, r->now_ns); break;
-    case SEED: (void)!mesh_swarm_seed(r->m, &LAYER, SIZE, r->now_ns); break;
-    case HAVE: mesh_swarm_have(r->m, &LAYER, arg, r->now_ns); break;
+    case JOIN: (void)!mesh_swarm_join(r->met.m, &want, r->met.now_ns); break;
+    case LEAVE: mesh_swarm_leave(r->met.m, &LAYER, r->met.now_ns); break;
+    case SEED: (void)!mesh_swarm_seed(r->met.m, &LAYER, SIZE, r->met.now_ns); break;
+    case HAVE: mesh_swarm_have(r->met.m, &LAYER, arg, r->met.now_ns); break;
     case LOST:
-        mesh_swarm_lost(r->m, &LAYER, arg, r->now_ns);
+        mesh_swarm_lost(r->met.m, &LAYER, arg, r->met.now_ns);
         if (arg & 64)
-            mesh_swarm_forged(r->m, &LAYER, &r->member, r->now_ns);
+            mesh_swarm_forged(r->met.m, &LAYER, &r->met.member, r->met.now_ns);
         break;
     case COMPLETE:
-        mesh_hold(r->m, &LAYER, r->now_ns);
-        mesh_swarm_complete(r->m, &LAYER, r->now_ns);
+        mesh_hold(r->met.m, &LAYER, r->met.now_ns);
+        mesh_swarm_complete(r->met.m, &LAYER, r->met.now_ns);
         break;
     case REGISTRY:
-        mesh_swarm_registry(r->m, &LAYER, (enum swarm_registry)(arg % 4), arg * MS, r->now_ns);
+        mesh_swarm_registry(r->met.m, &LAYER, (enum swarm_registry)(arg % 4), arg * MS,
+                            r->met.now_ns);
         break;
     case SERVE:
-        (void)mesh_swarm_serve(r->m, &r->member, &LAYER, arg, 1 + arg / 64, &r->serve, r->now_ns);
+        (void)mesh_swarm_serve(r->met.m, &r->met.member, &LAYER, arg, 1 + arg / 64, &r->serve,
+                               r->met.now_ns);
         break;
-    case SERVED: mesh_swarm_served(r->m, r->serve, arg & 1, r->now_ns); break;
+    case SERVED: mesh_swarm_served(r->met.m, r->serve, arg & 1, r->met.now_ns); break;
     case ANSWER:
-        mesh_swarm_started(r->m, r->request, r->now_ns);
+        mesh_swarm_started(r->met.m, r->request, r->met.now_ns);
         if (arg & 1)
-            mesh_swarm_came(r->m, r->request, arg / 2 % 10, arg & 2, r->now_ns);
-        mesh_swarm_ended(r->m, r->request, (enum swarm_outcome)(arg / 4 % 6), r->now_ns);
+            mesh_swarm_came(r->met.m, r->request, arg / 2 % 10, arg & 2, r->met.now_ns);
+        mesh_swarm_ended(r->met.m, r->request, (enum swarm_outcome)(arg / 4 % 6), r->met.now_ns);
         break;
     case WAIT: wait_ms(r, arg * 8u); break;
     }
@@ -140,9 +133,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         data += len;
         size -= len;
     }
-    must(swarm_bytes(mesh_swarm(r.m)) < 4 * MIB);
+    must(swarm_bytes(mesh_swarm(r.met.m)) < 4 * MIB);
     seal_del(r.as_member);
-    mesh_del(r.m);
-    inventory_pool_del(r.pool);
+    mesh_del(r.met.m);
+    inventory_pool_del(r.met.pool);
     return 0;
 }
