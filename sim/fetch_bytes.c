@@ -40,6 +40,14 @@ static bool is_convicted(const struct world *w, u32 node, u32 peer, u32 layer)
     return false;
 }
 
+/* What was disproved here is not believed again, whoever hands it on. */
+static bool is_disproved(const struct world *w, const struct fetch *f, int content)
+{
+    if (content > 0)
+        return is_convicted(w, f->node, (u32)content - 1, f->layer);
+    return content < 0 && f->disproved >> -content & 1;
+}
+
 /* The one of the fetcher that it knows of. Of whole holders it is proved from its end, and right.
  */
 int fetch_chain(const struct world *w, const struct fetch *f)
@@ -60,6 +68,5 @@ int fetch_chain(const struct world *w, const struct fetch *f)
     int claim = fetch_lies_in_bytes(x) ? lie_content(x)
                 : its != FETCH_NONE    ? w->fetches->v[its].content
                                        : CONTENT_RIGHT;
-    /* What was disproved here is not believed again, whoever hands it on. */
-    return claim < 0 && f->disproved >> -claim & 1 ? CONTENT_RIGHT : claim;
+    return is_disproved(w, f, claim) ? CONTENT_RIGHT : claim;
 }
