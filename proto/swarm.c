@@ -33,10 +33,12 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->datagram_max = opt->datagram_max;
     /* The figures of lines that answer at once, or of such where requests stand in queues. */
     s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
+    s->uploads_most = opt->uploads ? opt->uploads : SWARM_LAYERS * SWARM_UPLOADS;
     s->waiting_most = opt->uploads ? 4 * opt->uploads : SWARM_WAITING;
+    s->all_wait = opt->uploads > 0;
     s->offer_ns = (opt->uploads ? OFFER_SLOW_MS : OFFER_MS) * SWARM_MS;
     s->patience_ns = opt->uploads ? TWICE_MS * SWARM_MS : 0;
-    s->depth_least = opt->uploads ? 2 * opt->uploads : 4;
+    s->depth_least = opt->uploads ? 2 * opt->uploads : SWARM_UPLOADS;
     s->started_least = opt->uploads ? 2 * opt->uploads : 2;
     return 0;
 }

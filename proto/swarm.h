@@ -81,7 +81,8 @@
 #define SWARM_MS          1000000ull
 #define SWARM_LEASE_NS    (250 * SWARM_MS)  /* told so often */
 #define SWARM_VOID_NS     (1000 * SWARM_MS) /* of silence end it */
-#define SWARM_UPLOADS     4                 /* pieces given at once, of all layers together */
+#define SWARM_UPLOADS     3                 /* pieces of a layer given at once, and asked for */
+#define SWARM_LAYERS      4                 /* so many times that in all */
 #define SWARM_UPLOADS_ONE 4                 /* of a layer that is one piece */
 #define SWARM_WAITING     2                 /* requests held until there is room */
 #define SWARM_NEIGHBOURS  20                /* sought */

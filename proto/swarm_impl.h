@@ -25,6 +25,9 @@
 #define SWARM_OFFERING  8
 #define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
 #define SWARM_GIVEN_FEW 2
+#define SWARM_BEHIND                                                                               \
+    4 /* pieces less than others have on average: stands in line, and goes first                   \
+       */
 #define SWARM_NEAR_NS   (2 * SWARM_MS) /* of round trip: within a campus */
 #define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
@@ -260,8 +263,10 @@ struct swarm {
     u32 next_id, n_guests;
     struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
     u32 n_serves, n_active;
-    u64 far_rest_ns; /* nothing is given to other places before */
-    u32 uploads, waiting_most, depth_least, started_least;
+    u64 far_rest_ns;           /* nothing is given to other places before */
+    u32 uploads, uploads_most; /* pieces given at once: of one layer, of all */
+    u32 waiting_most, depth_least, started_least;
+    bool all_wait;   /* else only who is behind the others */
     u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
     u64 patience_ns; /* before what has not begun is asked of a second one */
     struct swarm_out *out;

@@ -10,12 +10,12 @@
 
 #include "proto/swarm_impl.h"
 
-#define LAST_PIECES   3 /* asked of up to three */
-#define STRIKES       2 /* wrong or missing pieces: asked when nobody else is left */
-#define WIDER         4 /* more at once while fewer than started_least are being answered */
-#define BUSY_NS       (20 * SWARM_MS) /* until it is asked again, doubled with each refusal in a row */
-#define REFUSALS_MOST 4
-#define PER_PEER      2 /* while others can be asked */
+#define LAST_PIECES 3 /* asked of up to three */
+#define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
+#define WIDER       4 /* more at once while fewer than started_least are being answered */
+#define BUSY_NS     (20 * SWARM_MS) /* until it is asked again, */
+#define REFUSALS    4               /* doubled with each so many in a row, up to sixteen times */
+#define PER_PEER    2               /* while others can be asked */
 
 /* Whom a request may go to. */
 struct reach {
@@ -371,8 +371,9 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         break;
     case SWARM_BUSY:
         s->stats.busy++;
-        p->busy_ns = now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals);
-        p->refusals += p->refusals < REFUSALS_MOST;
+        p->busy_ns =
+            now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals / REFUSALS);
+        p->refusals += p->refusals < 4 * REFUSALS;
         p->load = s->uploads - 1;
         break;
     case SWARM_FAILED:

@@ -24,18 +24,6 @@ static bool is_stale(const struct swarm_serve_slot *v, u64 now_ns)
     return now_ns - v->since_ns > STALE_NS + 6 * v->layer->upload_ns;
 }
 
-/* Those whose receiver seems to be frozen are not counted: others have their place. What goes to
- * another place goes slowly, and has a room of its own. */
-static u32 active(const struct swarm *s, bool far, u64 now_ns)
-{
-    u32 n = 0;
-    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
-        const struct swarm_serve_slot *v = &s->serves[i];
-        n += v->id && v->active && v->far == far && !is_stale(v, now_ns);
-    }
-    return n;
-}
-
 static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far)
 {
     if (far && l->share.n >= SWARM_PLACE)
@@ -45,6 +33,36 @@ static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far
     if (l->offers)
         return SWARM_OFFERING;
     return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : s->uploads;
+}
+
+/* May one piece more be given? Each layer has its room, SWARM_LAYERS of them together a node's.
+ * Those whose receiver seems to be frozen are not counted: others have their place. What goes to
+ * another place goes slowly, and has a room of its own. */
+static bool has_room(const struct swarm *s, const struct swarm_layer *l, bool far, u64 now_ns)
+{
+    u32 room = room_for(s, l, far), of_layer = 0, of_all = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        const struct swarm_serve_slot *v = &s->serves[i];
+        bool counts = v->id && v->active && v->far == far && !is_stale(v, now_ns);
+        of_all += counts;
+        of_layer += counts && v->layer == l;
+    }
+    return of_layer < room && of_all < (room > s->uploads_most ? room : s->uploads_most);
+}
+
+/* It has clearly less than others do. */
+static bool is_behind(struct swarm_layer *l, const struct node_key *peer)
+{
+    const struct swarm_peer *asks = swarm_peer_find(l, peer);
+    u64 sum = 0, n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        if (p->used && p->met && !p->super && !p->complete) {
+            sum += p->map.have;
+            n++;
+        }
+    }
+    return asks && (asks->map.have + SWARM_BEHIND) * n < sum;
 }
 
 static bool is_far(const struct swarm *s, struct swarm_layer *l, const struct node_key *peer)
@@ -105,13 +123,13 @@ static void fill_room(struct swarm *s, u64 now_ns)
 {
     for (;;) {
         struct swarm_serve_slot *best = NULL;
-        const u32 n[] = {active(s, false, now_ns), active(s, true, now_ns)};
         for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
             struct swarm_serve_slot *v = &s->serves[i];
-            if (!v->id || v->active || n[v->far] >= room_for(s, v->layer, v->far))
+            if (!v->id || v->active ||
+                (best &&
+                 (urgency(v) > urgency(best) || (urgency(v) == urgency(best) && v->id > best->id))))
                 continue;
-            if (!best || urgency(v) < urgency(best) ||
-                (urgency(v) == urgency(best) && v->id < best->id))
+            if (has_room(s, v->layer, v->far, now_ns))
                 best = v;
         }
         struct swarm_step *step = best ? swarm_step_new(s, best->layer, SWARM_SERVE) : NULL;
@@ -150,9 +168,9 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
         return SWARM_ANSWER_BUSY;
     }
     u32 held = waiting(s, far);
-    bool now = held == 0 && active(s, far, now_ns) < room_for(s, l, far);
-    struct swarm_serve_slot *v =
-        now || held < s->waiting_most ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+    bool now = held == 0 && has_room(s, l, far, now_ns);
+    bool waits = held < s->waiting_most && (s->all_wait || is_behind(l, peer));
+    struct swarm_serve_slot *v = now || waits ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
         if (l->n <= FEW_PIECES || rng_below(&s->rng, NAMES_ONE_IN) == 0)

@@ -184,30 +184,58 @@ static void serving_is_bounded(void **state)
     (void)state;
     struct crowd *c = crowd_new(2);
     struct mesh *m = mesh_at(c, 0);
-    u32 ids[64], id, now = 0, waits = 0, busy = 0;
+    u32 ids[64], id, now = 0, busy = 0;
     assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
     for (u32 i = 0; i < 64; i++) {
         enum swarm_answer a =
             mesh_swarm_serve(m, &c->r->n[1].key, &c->d, i % PIECES, 1, &id, c->r->now_ns);
         now += a == SWARM_ANSWER_NOW;
-        waits += a == SWARM_ANSWER_WAIT;
         busy += a == SWARM_ANSWER_BUSY;
         ids[i] = a == SWARM_ANSWER_NOW ? id : 0;
     }
     assert_int_equal(now, SWARM_OFFERING); /* the one seed */
-    assert_in_range(waits, 1, SWARM_WAITING);
-    assert_int_equal(now + waits + busy, 64);
+    assert_int_equal(now + busy, 64);
     for (u32 i = 0; i < 64; i++)
         mesh_swarm_served(m, ids[i], true, c->r->now_ns);
-    struct swarm_step st;
-    u32 served = 0;
-    while (mesh_swarm_next(m, &st, c->r->now_ns))
-        served += st.what == SWARM_SERVE;
-    assert_int_equal(served, waits);
     assert_int_equal(mesh_swarm_serve(m, &c->r->n[1].key, &c->d, PIECES, 1, &id, c->r->now_ns),
                      SWARM_ANSWER_MISSING);
     assert_int_equal(mesh_swarm_serve(m, &c->r->n[1].key, &c->d, 1, PIECES, &id, c->r->now_ns),
                      SWARM_ANSWER_MISSING);
+    crowd_del(c);
+}
+
+/* A stranger, and who has as much as others, is sent elsewhere. */
+static void who_is_behind_stands_in_line(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    const struct node_key *ahead = &c->r->n[1].key, *behind = &c->r->n[2].key;
+    struct mesh *m = mesh_at(c, 0);
+    struct swarm_step st;
+    u32 ids[PIECES], id, given = 0, served = 0;
+    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    mesh_hold(m, &c->d, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    join(c, 1, true);
+    join(c, 2, true);
+    for (u32 p = 0; p < PIECES - 1; p++)
+        mesh_swarm_have(mesh_at(c, 1), &c->d, p, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    enum swarm_answer a;
+    while ((a = mesh_swarm_serve(m, ahead, &c->d, given, 1, &ids[given], c->r->now_ns)) ==
+           SWARM_ANSWER_NOW)
+        assert_true(++given < countof(ids));
+    assert_true(given > 0 && a == SWARM_ANSWER_BUSY);
+    for (u32 i = 0; i < SWARM_WAITING; i++)
+        assert_int_equal(mesh_swarm_serve(m, behind, &c->d, i, 1, &id, c->r->now_ns),
+                         SWARM_ANSWER_WAIT);
+    assert_int_equal(mesh_swarm_serve(m, behind, &c->d, 9, 1, &id, c->r->now_ns),
+                     SWARM_ANSWER_BUSY);
+    for (u32 i = 0; i < given; i++)
+        mesh_swarm_served(m, ids[i], true, c->r->now_ns);
+    while (mesh_swarm_next(m, &st, c->r->now_ns))
+        served += st.what == SWARM_SERVE;
+    assert_int_equal(served, SWARM_WAITING);
     crowd_del(c);
 }
 
@@ -260,6 +288,7 @@ int main(void)
         cmocka_unit_test(a_refusal_costs_no_time),
         cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
+        cmocka_unit_test(who_is_behind_stands_in_line),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
