@@ -1,18 +1,33 @@
 #!/bin/sh
-# Builds and tests everything: the release build runs all tests, the sanitizer build all but those
-# marked `long`. Called by `make test`; the number of parallel jobs is the argument.
+# Builds and tests everything. Called by `make test`; the number of parallel jobs is the argument.
 #
-# Most tests wait more than they compute: twice as many run at once as there are jobs.
+# What runs where, and why. The time of a test goes into waiting (a peer must be found dead, a grace
+# must end) or into computing (thousands of simulated nodes); the two do not hinder each other:
+#
+#   busy     of the release build: simulations, a thousand nodes in one process. They begin as soon
+#            as that build is there, at the lowest priority, and take what the others leave. Under the
+#            sanitizers they would say nothing new ten times as slowly (label `long`), but for the
+#            simulator's own kept seeds, which are there for its memory.
+#   asan     under the address and undefined-behaviour sanitizers: all units, kept fuzz inputs, and
+#            every end-to-end test. Whatever touches memory is looked at here.
+#   release  what is shipped, through everything that depends on how it was compiled or how fast it
+#            is: units, crashes, stores and fills, swarms, real clients, the lab, the soak, the rules
+#            of the house. Left out are end-to-end tests that wait for timers of the protocol (label
+#            `once`): the same waits, through the same code, were just passed under the sanitizers,
+#            where a race has more time to show. `ctest --test-dir build/release` plays them too.
+#
+# Most of what is not busy waits more than it computes: three times as many run at once as there are
+# jobs, the longest first (COST in the CMakeLists).
 #
 # What failed is run once more, alone: real clients have time limits of their own (containerd gives
 # up after one refused connection, docker after fifteen seconds), and so have the protocols under
 # test, which on a small machine under sanitizers other tests can use up. What passes alone starved,
-# what fails again is broken. Who needed the second run is named, loudly: a name that stands there
-# often is a test to be mended.
+# what fails again is broken (a random seed that failed is tried again, too). Who needed the second run
+# is named, loudly: a name that stands there often is a test to be mended.
 #
-# Both run to their end even if the first fails, and the release run comes last. ctest's own summary,
-# with what failed and what was skipped by name, closes each; why something was skipped stands right
-# above it.
+# All run to their end even if the first fails. ctest's own summary, with what failed and what was
+# skipped by name, closes each; why something was skipped stands right above it. The last lines say
+# how to see a failure again, where there is more to it than a name.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 jobs=${1:-$(nproc)}
@@ -46,43 +61,68 @@ tests() { # <build> <ctest argument>...
     return "$(cat "$build/result")"
 }
 
-run() { # <preset> <ctest argument>...
-    preset=$1 build=build/$1
-    shift
+# Leaves in the build's folder: `second`, who needed a second run; `again`, how to see failures again.
+run() { # <name> <parallel> <ctest argument>...
+    name=$1 build=build/$1 parallel=$2
+    shift 2
     log=$build/Testing/Temporary
-    rm -f "$log/LastTestsFailed.log"
-    tests "$build" -j "$((2 * jobs))" "$@"
+    rm -f "$log/LastTestsFailed.log" "$build/second" "$build/again"
+    tests "$build" -j "$parallel" "$@"
     result=$?
     why=$(reasons "$log/LastTest.log")
     [ -z "$why" ] || printf 'Skipped on this machine, and why:\n%s\n\n' "$why"
     cat "$build/summary"
     [ "$result" != 0 ] && [ -s "$log/LastTestsFailed.log" ] || return "$result"
-    again=$(sed 's/^[0-9]*:/    /' "$log/LastTestsFailed.log")
-    title "once more, alone, of $preset: what failed above"
+    { printf '  %s:\n' "$name" && sed 's/^[0-9]*:/    /' "$log/LastTestsFailed.log"; } >"$build/second"
+    grep -h '^again: ' "$log/LastTest.log" >"$build/again"
+    title "once more, alone, of $name: what failed above"
     tests "$build" -j 1 --rerun-failed
     result=$?
     cat "$build/summary"
-    second="$second$(printf '\n  %s:\n%s' "$preset" "$again")"
     return "$result"
 }
 
-for preset in release asan; do
-    title "build: $preset"
-    cmake --preset "$preset" --log-level=WARNING >/dev/null && cmake --build "build/$preset" -j "$jobs" || {
-        echo "test: the $preset build failed" >&2
+build() { # <preset>
+    title "build: $1"
+    cmake --preset "$1" --log-level=WARNING >/dev/null && cmake --build "build/$1" -j "$jobs" || {
+        echo "test: the $1 build failed" >&2
         exit 1
     }
-done
+}
 
-failed= second=
+# Busy tests have a folder of their own, so that their logs do not mix with those of the others.
+busy_begin() {
+    mkdir -p build/busy
+    echo "subdirs(\"$PWD/build/release\")" >build/busy/CTestTestfile.cmake
+    set -m # a process group of its own: all of it ends with this
+    { run busy "$jobs" -L busy; echo $? >build/busy/outcome; } >build/busy/output 2>&1 &
+    busy=$!
+    set +m
+    trap 'kill -- "-$busy" 2>/dev/null' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+rm -rf build/busy build/asan/second build/asan/again build/release/second build/release/again
+build release
+busy_begin
+build asan
+
+failed=
 title "tests under the address and undefined-behaviour sanitizers"
-run asan -LE 'long|lint' || failed="$failed asan"
+run asan "$((3 * jobs))" -LE 'long|lint' || failed="$failed asan"
 
 title "tests of the release build"
-run release || failed="$failed release"
+run release "$((3 * jobs))" -LE 'busy|once' || failed="$failed release"
 
-[ -z "$second" ] || printf '\n!!! NEEDED A SECOND RUN, alone:%s\n' "$second"
-[ -z "$failed" ] || {
-    echo "test: FAILED in:$failed" >&2
-    exit 1
-}
+title "busy tests of the release build, which ran beside the others"
+wait "$busy"
+trap - EXIT
+cat build/busy/output
+[ "$(cat build/busy/outcome)" = 0 ] || failed="$failed busy"
+
+second=$(cat build/asan/second build/release/second build/busy/second 2>/dev/null)
+[ -z "$second" ] || printf '\n!!! NEEDED A SECOND RUN, alone:\n%s\n' "$second"
+[ -z "$failed" ] || echo "test: FAILED in:$failed" >&2
+cat build/asan/again build/release/again build/busy/again 2>/dev/null | sort -u
+[ -z "$failed" ]

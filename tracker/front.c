@@ -110,7 +110,7 @@ static const char *seen_value(struct passage *p, const char *name, const char *v
         return value;
     bool ours = rewrite_realm(value, own, base, out, path);
     if (ours && strlen(path) < sizeof(p->t->realm))
-        snprintf(p->t->realm, sizeof(p->t->realm), "%s", path);
+        memcpy(p->t->realm, path, strlen(path) + 1);
     return ours ? out : value;
 }
 
