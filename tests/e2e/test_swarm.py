@@ -239,9 +239,11 @@ class Liars(Swarm):
         self.story("lied to by its registry", took)
 
     def check_costs(self, nodes):
-        """The liar's copy, an honest one, and a piece here and there to decide; on a busy machine somebody
-        may lose patience. Not one for each node, and nobody else is blamed."""
-        self.assertLess(self.sent(), 4.5 * len(self.data),
+        """Two read it whole: who is lied to or lies, and an honest one after it. Everybody may read a piece
+        to decide between two chains, and another that nobody gives in time: measured are 2.1 copies, 2.3
+        on a busy machine. There a lease may lapse as well (a second without a word from its holder), and
+        who takes over reads once more. One copy for each node would be 5."""
+        self.assertLessEqual(self.sent(), 3 * len(self.data) + 2 * COUNT * PIECE,
                              [(r.range, r.sent) for r in self.upstream.fetches(self.digest)])
         liar = self.liar[0].config["name"]
         blamed = [e for n in nodes for e in events(n, self.digest, "convicted")]

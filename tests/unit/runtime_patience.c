@@ -246,6 +246,12 @@ static void test_token_services(void **state)
     finish();
 }
 
+static bool token_wanted(void *arg)
+{
+    (void)arg;
+    return server_count_of(registry, "/token?service=s&scope=repository%3Ateam%2Fapp%3Apull") > 0;
+}
+
 /* Who waits for a token and leaves takes its request along. */
 static void test_a_token_nobody_waits_for(void **state)
 {
@@ -255,8 +261,7 @@ static void test_a_token_nobody_waits_for(void **state)
     begin("node:secret");
     token_way = BODY_DRIPS;
     ask_start(rig.upstreams[0], &own, LIMIT_RELAY_BYTES, false, &h, &k);
-    while (server_count_of(registry, "/token?service=s&scope=repository%3Ateam%2Fapp%3Apull") == 0)
-        rig_turn(&rig);
+    rig_wait(&rig, token_wanted, NULL);
     upstream_ask_cancel(k);
     expect_left(1);
     assert_false(h.done);
