@@ -240,9 +240,9 @@ class Liars(Swarm):
 
     def check_costs(self, nodes):
         """Two read it whole: who is lied to or lies, and an honest one after it. Everybody may read a piece
-        to decide between two chains, and another that nobody gives in time: measured are 2.1 copies, 2.3
-        on a busy machine. There a lease may lapse as well (a second without a word from its holder), and
-        who takes over reads once more. One copy for each node would be 5."""
+        to decide between two chains: measured are 2.1 copies. On a busy machine a lease may lapse (a second
+        without a word from its holder) and who takes over reads once more, or somebody waits in vain and
+        reads what it lacks: measured are 2.5. One copy for each node would be 5."""
         self.assertLessEqual(self.sent(), 3 * len(self.data) + 2 * COUNT * PIECE,
                              [(r.range, r.sent) for r in self.upstream.fetches(self.digest)])
         liar = self.liar[0].config["name"]
