@@ -5,7 +5,7 @@
 # must end) or into computing (thousands of simulated nodes); the two do not hinder each other:
 #
 #   busy     of the release build: simulations, a thousand nodes in one process. They begin as soon
-#            as that build is there, at the lowest priority, and take what the others leave. Under the
+#            as that build is there, at a lower priority, and take what the others leave. Under the
 #            sanitizers they would say nothing new ten times as slowly (label `long`), but for the
 #            simulator's own kept seeds, which are there for its memory.
 #   asan     under the address and undefined-behaviour sanitizers: all units, kept fuzz inputs, and
