@@ -4,10 +4,9 @@
 # What runs where, and why. The time of a test goes into waiting (a peer must be found dead, a grace
 # must end) or into computing (thousands of simulated nodes); the two do not hinder each other:
 #
-#   busy     of the release build: simulations, a thousand nodes in one process. They begin as soon
-#            as that build is there, at a lower priority, and take what the others leave. Under the
-#            sanitizers they would say nothing new ten times as slowly (label `long`), but for the
-#            simulator's own kept seeds, which are there for its memory.
+#   busy     simulations, a thousand nodes in one process. They yield to the others and take what those
+#            leave. Under the sanitizers they would say nothing new ten times as slowly (label `long`),
+#            but for some of the simulator's own, which look at its memory.
 #   asan     under the address and undefined-behaviour sanitizers: all units, kept fuzz inputs, and
 #            every end-to-end test. Whatever touches memory is looked at here.
 #   release  what is shipped, through everything that depends on how it was compiled or how fast it
@@ -98,7 +97,7 @@ build() { # <preset>
 }
 busy_begin() {
     mkdir -p build/busy
-    echo "subdirs(\"$PWD/build/release\")" >build/busy/CTestTestfile.cmake
+    echo "subdirs(\"$PWD/build/release\" \"$PWD/build/asan\")" >build/busy/CTestTestfile.cmake
     setsid sh tests/run.sh "$jobs" busy >build/busy/output 2>&1 &
     busy=$!
     trap 'kill -- "-$busy" 2>/dev/null' EXIT
@@ -108,17 +107,17 @@ busy_begin() {
 
 rm -rf build/busy build/asan/second build/asan/again build/release/second build/release/again
 build release
-busy_begin
 build asan
+busy_begin
 
 failed=
 title "tests under the address and undefined-behaviour sanitizers"
-run asan "$((3 * jobs))" -LE 'long|lint' || failed="$failed asan"
+run asan "$((3 * jobs))" -LE 'long|lint|busy' || failed="$failed asan"
 
 title "tests of the release build"
 run release "$((3 * jobs))" -LE 'busy|once' || failed="$failed release"
 
-title "busy tests of the release build, which ran beside the others"
+title "busy tests, which ran beside the others"
 wait "$busy" || failed="$failed busy"
 trap - EXIT
 cat build/busy/output
