@@ -111,6 +111,7 @@ static void script(struct server_peer *p, const struct server_request *r, void *
     char field[256];
     (void)arg;
     const char *value = request_field(r, "Authorization");
+    const char *body = strcmp(r->method, "HEAD") == 0 ? "" : "welcome";
     if (strncmp(r->target, "/token", 6) == 0) {
         behave(p, token_way, 200, "", "{\"token\":\"good\",\"expires_in\":300}");
         return;
@@ -122,9 +123,9 @@ static void script(struct server_peer *p, const struct server_request *r, void *
     if (!value)
         behave(p, challenges ? registry_way : WELL, 401, field, "{}");
     else if (challenges || registry_way == WELL)
-        say_answer(p, 200, "", "welcome");
+        say_answer(p, 200, "", body);
     else
-        behave(p, registry_way, 200, "", "welcome");
+        behave(p, registry_way, 200, "", body);
 }
 
 static void begin(const char *credentials)
