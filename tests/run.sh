@@ -89,23 +89,30 @@ build() { # <preset>
     }
 }
 
-# Busy tests have a folder of their own, so that their logs do not mix with those of the others; and
-# a process group (this very script, told so), so that all of it ends when this does.
+# Busy tests have folders of their own, so that their logs do not mix with those of the others; and a
+# process group (this very script, told so), so that all of it ends when this does.
 [ "${2:-}" != busy ] || {
-    run busy "$jobs" -L busy
-    exit
+    failed=0
+    for preset in release asan; do
+        title "busy tests of $preset"
+        run "busy-$preset" "$jobs" -L busy || failed=1
+    done
+    exit "$failed"
 }
 busy_begin() {
-    mkdir -p build/busy
-    echo "subdirs(\"$PWD/build/release\" \"$PWD/build/asan\")" >build/busy/CTestTestfile.cmake
-    setsid sh tests/run.sh "$jobs" busy >build/busy/output 2>&1 &
+    for preset in release asan; do
+        mkdir -p "build/busy-$preset"
+        echo "subdirs(\"$PWD/build/$preset\")" >"build/busy-$preset/CTestTestfile.cmake"
+    done
+    setsid sh tests/run.sh "$jobs" busy >build/busy-release/output 2>&1 &
     busy=$!
     trap 'kill -- "-$busy" 2>/dev/null' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
 
-rm -rf build/busy build/asan/second build/asan/again build/release/second build/release/again
+rm -rf build/busy-*
+rm -f build/*/second build/*/again
 build release
 build asan
 busy_begin
@@ -120,10 +127,10 @@ run release "$((3 * jobs))" -LE 'busy|once' || failed="$failed release"
 title "busy tests, which ran beside the others"
 wait "$busy" || failed="$failed busy"
 trap - EXIT
-cat build/busy/output
+cat build/busy-release/output
 
-second=$(cat build/asan/second build/release/second build/busy/second 2>/dev/null)
+second=$(cat build/*/second 2>/dev/null)
 [ -z "$second" ] || printf '\n!!! NEEDED A SECOND RUN, alone:\n%s\n' "$second"
 [ -z "$failed" ] || echo "test: FAILED in:$failed" >&2
-cat build/asan/again build/release/again build/busy/again 2>/dev/null | sort -u
+cat build/*/again 2>/dev/null | sort -u
 [ -z "$failed" ]
