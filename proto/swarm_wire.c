@@ -588,12 +588,9 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     bool idle = load < s->uploads && p->load >= s->uploads;
     p->heard_ns = now_ns;
     p->load = load;
-    if (p->met && session - p->session > UINT32_MAX / 2) /* it is late */
-        return 0;
-    if (!p->met || p->session != session) { /* its HELLO was lost */
-        p->met = false;
-        p->acked_hello = false;
-        swarm_say_hello(s, l, p, now_ns);
+    if (!p->met || p->session != session) { /* it is late, or a HELLO was lost: they will say */
+        if (now_ns - p->hello_ns >= SWARM_HELLO_NS)
+            swarm_say_hello(s, l, p, now_ns);
         return 0;
     }
     u32 n = (u32)(len / 2);
