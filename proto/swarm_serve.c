@@ -14,6 +14,7 @@
 #define FEW_PIECES    2 /* of a small layer: whoever is refused is told who else has it */
 #define NAMES_ONE_IN  8 /* else now and then */
 #define OFFERED_AGAIN 2
+#define IN_VAIN       8 /* pieces that nobody takes are passed over, until later */
 #define HELD_NS       (8000 * SWARM_MS)
 #define STALE_NS      (2000 * SWARM_MS)
 
@@ -169,7 +170,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     u32 held = waiting(s, far);
     bool now = held == 0 && has_room(s, l, far, now_ns);
-    bool waits = held < s->waiting_most && (s->all_wait || is_behind(l, peer));
+    bool waits = held < s->waiting_most && (s->all_wait || far || is_behind(l, peer));
     struct swarm_serve_slot *v = now || waits ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
@@ -359,15 +360,20 @@ static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     }
 }
 
-/* The next in line that is nobody's; SWARM_NONE. */
-static u32 next_new(struct swarm_layer *l)
+/* What is nobody's, in order, as long as there is room. Is there nothing of that kind any more?
+ * What only those lack that are not asked just now does not keep others waiting. */
+static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
+    u32 in_vain = 0;
     for (u32 k = 0; k < l->n; k++) {
         u32 p = (l->offer_at + k) % l->n;
-        if (l->offers[p].state == OFFER_NO && piece_map_has(&l->map, p))
-            return p;
+        if (l->offers[p].state != OFFER_NO || !piece_map_has(&l->map, p))
+            continue;
+        if (l->offered >= OFFERS_MOST || in_vain == IN_VAIN)
+            return false;
+        in_vain += !offer(s, l, p, now_ns);
     }
-    return SWARM_NONE;
+    return in_vain == 0;
 }
 
 /* Nothing new to give: what the fewest have. */
@@ -392,18 +398,13 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->offers)
         return;
     offer_again(s, l, now_ns);
-    u32 piece = SWARM_NONE;
-    while (l->offered < OFFERS_MOST) {
-        piece = next_new(l);
-        if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
-            break;
-    }
-    if (piece == SWARM_NONE && l->complete) {
+    bool full = l->offered >= OFFERS_MOST, all = offer_new(s, l, now_ns);
+    if (l->complete && (full || all)) { /* from now on everybody is told everything */
         swarm_offer_end(s, l, now_ns);
         return;
     }
     while (l->offered + l->uploads < OFFERED_AGAIN && l->map.have > 0) {
-        piece = next_rare(s, l);
+        u32 piece = next_rare(s, l);
         if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
             return;
     }
