@@ -14,7 +14,6 @@
 #define FEW_PIECES    2 /* of a small layer: whoever is refused is told who else has it */
 #define NAMES_ONE_IN  8 /* else now and then */
 #define OFFERED_AGAIN 2
-#define IN_VAIN       8 /* pieces that nobody takes are passed over, until later */
 #define HELD_NS       (8000 * SWARM_MS)
 #define STALE_NS      (2000 * SWARM_MS)
 
@@ -170,7 +169,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     u32 held = waiting(s, far);
     bool now = held == 0 && has_room(s, l, far, now_ns);
-    bool waits = held < s->waiting_most && (s->all_wait || far || is_behind(l, peer));
+    bool waits = held < s->waiting_most && (s->all_wait || is_behind(l, peer));
     struct swarm_serve_slot *v = now || waits ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
@@ -360,20 +359,31 @@ static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     }
 }
 
-/* What is nobody's, in order, as long as there is room. Is there nothing of that kind any more?
- * What only those lack that are not asked just now does not keep others waiting. */
+/* Nobody is left to offer it to, but for who has it or all of it. */
+static bool all_have(const struct swarm_layer *l, u32 piece)
+{
+    bool all = true;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && all; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        all = !p->used || !p->met || p->complete || piece_map_has(&p->map, piece);
+    }
+    return all && l->avail[piece] > 0;
+}
+
+/* What is nobody's, in order, as long as there is room. Is there nothing of that kind any more? */
 static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    u32 in_vain = 0;
     for (u32 k = 0; k < l->n; k++) {
         u32 p = (l->offer_at + k) % l->n;
-        if (l->offers[p].state != OFFER_NO || !piece_map_has(&l->map, p))
+        struct swarm_offer *o = &l->offers[p];
+        if (o->state != OFFER_NO || !piece_map_has(&l->map, p))
             continue;
-        if (l->offered >= OFFERS_MOST || in_vain == IN_VAIN)
+        if (all_have(l, p))
+            o->state = OFFER_DELIVERED;
+        else if (l->offered >= OFFERS_MOST || !offer(s, l, p, now_ns))
             return false;
-        in_vain += !offer(s, l, p, now_ns);
     }
-    return in_vain == 0;
+    return true;
 }
 
 /* Nothing new to give: what the fewest have. */
