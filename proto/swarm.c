@@ -31,6 +31,7 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->inventory = opt->inventory;
     s->rng = opt->rng;
     s->datagram_max = opt->datagram_max;
+    s->next_ns = UINT64_MAX;
     /* The figures of lines that answer at once, or of such where requests stand in queues. */
     s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
     s->waiting_most = opt->uploads ? 4 * opt->uploads : SWARM_WAITING;
@@ -41,20 +42,40 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     return 0;
 }
 
-static void layer_del(struct swarm *s, struct swarm_layer *l)
+/* After the tick of a layer moved away. */
+static void look_next(struct swarm *s)
 {
-    swarm_home_fini(s, l);
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
-        piece_map_fini(&l->peers[i].map);
+    s->next_ns = UINT64_MAX;
+    for (u32 i = 0; i < s->n_slots; i++)
+        if (s->layers[i] && s->layers[i]->next_ns < s->next_ns)
+            s->next_ns = s->layers[i]->next_ns;
+}
+
+/* Undoes swarm_cut(): no neighbours are left. */
+static void uncut(struct swarm_layer *l)
+{
     piece_map_fini(&l->map);
     free(l->log);
+    free(l->holders);
     free(l->avail);
     free(l->asked);
     free(l->offers);
+    l->log = NULL;
+    l->holders = NULL;
+    l->avail = l->asked = NULL;
+    l->offers = NULL;
+    l->n = l->n_log = 0;
+}
+
+static void layer_del(struct swarm *s, struct swarm_layer *l)
+{
+    swarm_home_fini(s, l);
+    uncut(l);
     free(l->origin);
     s->layers[l->slot] = NULL;
     s->n_layers--;
     free(l);
+    look_next(s);
 }
 
 void swarm_del(struct swarm *s)
@@ -82,7 +103,7 @@ u64 swarm_word(const struct digest *d)
 struct swarm_layer *swarm_find_word(const struct swarm *s, u64 word)
 {
     for (u32 i = 0; i < s->n_slots; i++)
-        if (s->layers[i] && s->layers[i]->word == word)
+        if (s->words[i] == word && s->layers[i])
             return s->layers[i];
     return NULL;
 }
@@ -137,12 +158,14 @@ struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_n
         s->n_slots++;
     s->layers[slot] = l;
     s->n_layers++;
+    l->swarm = s;
     l->slot = slot;
     l->digest = *d;
-    l->word = swarm_word(d);
+    l->word = s->words[slot] = swarm_word(d);
     l->position = SWARM_NO_PIECE;
     l->begun_ns = l->used_ns = l->gained_ns = now_ns;
-    l->next_ns = now_ns;
+    l->next_ns = UINT64_MAX;
+    swarm_wake(l, now_ns);
     l->piece_ns = l->far_ns = l->upload_ns = 100 * SWARM_MS;
     return l;
 }
@@ -156,14 +179,11 @@ int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns)
     if (n == 0)
         return ERR_INVAL;
     l->log = malloc(n * sizeof(*l->log));
+    l->holders = calloc(n, sizeof(*l->holders));
     l->avail = calloc(n, 1);
     l->asked = calloc(n, 1);
-    if (!l->log || !l->avail || !l->asked || piece_map_init(&l->map, n)) {
-        free(l->log);
-        free(l->avail);
-        free(l->asked);
-        l->log = NULL;
-        l->avail = l->asked = NULL;
+    if (!l->log || !l->holders || !l->avail || !l->asked || piece_map_init(&l->map, n)) {
+        uncut(l);
         return ERR_NOMEM;
     }
     l->n = n;
@@ -307,15 +327,7 @@ void swarm_leave(struct swarm *s, const struct digest *d, u64 now_ns)
         const struct swarm_join_message j = {.leaves = true};
         swarm_guest(s, l, &s->self, &j, now_ns);
         if (l->home->n > 0) {
-            piece_map_fini(&l->map);
-            free(l->log);
-            free(l->avail);
-            free(l->asked);
-            free(l->offers);
-            l->log = NULL;
-            l->avail = l->asked = NULL;
-            l->offers = NULL;
-            l->n = l->n_log = 0;
+            uncut(l);
             l->complete = false;
             return;
         }
@@ -439,15 +451,13 @@ void swarm_wake(struct swarm_layer *l, u64 at_ns)
 {
     if (at_ns < l->next_ns)
         l->next_ns = at_ns;
+    if (at_ns < l->swarm->next_ns)
+        l->swarm->next_ns = at_ns;
 }
 
 u64 swarm_next_expiry(const struct swarm *s)
 {
-    u64 next = UINT64_MAX;
-    for (u32 i = 0; i < s->n_slots; i++)
-        if (s->layers[i] && s->layers[i]->next_ns < next)
-            next = s->layers[i]->next_ns;
-    return next;
+    return s->next_ns;
 }
 
 /* Nobody here wants it, and nobody asked for it lately. */
@@ -485,6 +495,7 @@ void swarm_expire(struct swarm *s, u64 now_ns)
         else
             tick(s, l, now_ns);
     }
+    look_next(s);
     swarm_serve_tick(s, now_ns);
 }
 
@@ -551,7 +562,7 @@ u64 swarm_bytes(const struct swarm *s)
         const struct swarm_layer *l = s->layers[i];
         if (!l)
             continue;
-        bytes += sizeof(*l) + (u64)l->n * 6 + (l->n_peers + 1) * (u64)l->n / 8;
+        bytes += sizeof(*l) + (u64)l->n * (sizeof(*l->log) + sizeof(*l->holders) + 2) + l->n / 8;
         bytes += l->offers ? l->n * sizeof(*l->offers) : 0;
         bytes += l->home ? sizeof(*l->home) + l->home->cap * sizeof(*l->home->guests) : 0;
     }

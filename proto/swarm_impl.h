@@ -120,23 +120,25 @@ struct swarm_share { /* of what a place imports; n is 0 when unknown */
     u32 n, at;       /* so many take part there, and we are in this position */
 };
 
-struct swarm_peer { /* a neighbour */
-    struct node_key key;
+/* A neighbour. What is looked at of all of them, with each message and each choice, stands first:
+ * in the line of a cache that their flags are in. */
+struct swarm_peer {
     bool used, met; /* met: its HELLO has come */
     bool far;       /* not of our place */
     bool chosen, near, complete, super, queued, barred;
-    struct piece_map map;
-    u32 session, seen; /* of its log: as far as we took it */
-    bool acked_hello;  /* it knows our session */
-    u32 told, sent;    /* of our log: acknowledged; sent at least once */
-    u64 sent_ns, heard_ns, hello_ns;
-    u32 hellos;
+    bool acked_hello; /* it knows our session */
     bool ack_due;
+    u32 have;  /* pieces: which, swarm_peer_holds() says */
     u32 asked; /* requests under way at it */
-    u64 busy_ns;
+    u32 load;  /* pieces that it gives or holds, as it said, and what we asked since */
+    u64 busy_ns, sent_ns;
+    u32 strikes;    /* wrong or missing pieces */
+    u32 told, sent; /* of our log: acknowledged; sent at least once */
     u32 told_load;
-    u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
-    u32 strikes;   /* wrong or missing pieces */
+    struct node_key key;
+    u32 session, seen; /* of its log: as far as we took it */
+    u64 heard_ns, hello_ns;
+    u32 hellos;
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
 };
@@ -162,6 +164,7 @@ struct swarm_candidate {
 };
 
 struct swarm_layer {
+    struct swarm *swarm; /* that it is of */
     u32 slot;
     struct digest digest;
     u64 word;
@@ -202,6 +205,7 @@ struct swarm_layer {
     /* pieces */
     struct piece_map map;
     u32 *log, n_log, session;
+    u64 *holders; /* by piece: a bit for each neighbour that has it */
     u8 *avail, *asked;
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
@@ -215,6 +219,7 @@ struct swarm_layer {
     u64 wait_ns;          /* until a request is answered when nobody stands before it */
     u64 news_ns;
 
+    u64 names[LIMIT_SWARM_NEIGHBOURS]; /* the words of their keys */
     struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
     u32 n_peers;
     u64 look_ns; /* until it is looked whether all of them live */
@@ -223,7 +228,8 @@ struct swarm_layer {
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
-    u32 n_requests, n_started, n_far; /* n_far: requests to other places */
+    u32 n_requests, n_started;
+    u32 n_far, n_window; /* requests to other places; for what a client waits for */
     u32 uploads;
 };
 
@@ -253,7 +259,9 @@ struct swarm {
     struct rng rng;
     size_t datagram_max;
     struct swarm_layer *layers[LIMIT_SWARMS];
-    u32 n_slots, n_layers; /* slots ever used; in use */
+    u64 words[LIMIT_SWARMS]; /* of their digests */
+    u32 n_slots, n_layers;   /* slots ever used; in use */
+    u64 next_ns;             /* the earliest tick of a layer; UINT64_MAX: there is none */
     u32 next_id, n_guests;
     struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
     u32 n_serves, n_active;
@@ -353,6 +361,18 @@ void swarm_say_hello(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
 void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_say_bye(struct swarm *s, struct swarm_layer *l, const struct node_key *to, int reason);
 enum { BYE_GONE, BYE_FULL, BYE_NOT_HERE, BYE_DONE, BYE_NAMES };
+
+static_assert(LIMIT_SWARM_NEIGHBOURS <= 64, "a bit for each in a word");
+static inline u64 swarm_peer_bit(const struct swarm_layer *l, const struct swarm_peer *p)
+{
+    return 1ull << (p - l->peers);
+}
+static inline bool swarm_peer_holds(const struct swarm_layer *l, const struct swarm_peer *p,
+                                    u32 piece)
+{
+    assert(piece < l->n);
+    return l->holders[piece] & swarm_peer_bit(l, p);
+}
 
 /* --- swarm_pick.c --- */
 void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns);

@@ -19,8 +19,9 @@
 
 struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key *k)
 {
+    u64 name = node_key_word(k);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
-        if (l->peers[i].used && node_key_equal(&l->peers[i].key, k))
+        if (l->names[i] == name && l->peers[i].used && node_key_equal(&l->peers[i].key, k))
             return &l->peers[i];
     return NULL;
 }
@@ -156,10 +157,9 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
         return NULL;
     struct swarm_peer *p = &l->peers[i];
     memset(p, 0, sizeof(*p));
-    if (piece_map_init(&p->map, l->n))
-        return NULL;
     p->used = true;
     p->key = *k;
+    l->names[i] = node_key_word(k);
     p->heard_ns = now_ns;
     p->far = !swarm_is_near(s, k);
     l->n_peers++;
@@ -168,12 +168,13 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
 
 void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p)
 {
-    for (u32 i = piece_map_next(&p->map, 0, true); i < l->n;
-         i = piece_map_next(&p->map, i + 1, true)) {
-        if (l->avail[i] > 0)
+    u64 bit = swarm_peer_bit(l, p);
+    for (u32 i = 0; p->have > 0 && i < l->n; i++)
+        if (l->holders[i] & bit) {
+            l->holders[i] &= ~bit;
             l->avail[i]--;
-        piece_map_clear(&p->map, i);
-    }
+            p->have--;
+        }
 }
 
 void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, int bye,
@@ -193,7 +194,6 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
     if (bye >= 0)
         swarm_say_bye(s, l, &p->key, bye);
     swarm_peer_clear(l, p);
-    piece_map_fini(&p->map);
     p->used = false;
     l->n_peers--;
     swarm_wake(l, now_ns);
@@ -202,17 +202,21 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
 void swarm_peer_has(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u32 piece,
                     u64 now_ns)
 {
-    if (piece >= l->n || !piece_map_set(&p->map, piece))
+    if (piece >= l->n || swarm_peer_holds(l, p, piece))
         return;
-    if (l->avail[piece] < UINT8_MAX)
-        l->avail[piece]++;
+    l->holders[piece] |= swarm_peer_bit(l, p);
+    l->avail[piece]++;
+    p->have++;
     swarm_offer_told(s, l, p, piece, now_ns);
 }
 
 void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece)
 {
-    if (piece_map_clear(&p->map, piece) && l->avail[piece] > 0)
+    if (swarm_peer_holds(l, p, piece)) {
+        l->holders[piece] &= ~swarm_peer_bit(l, p);
         l->avail[piece]--;
+        p->have--;
+    }
     p->complete = false;
 }
 
@@ -265,7 +269,7 @@ static u64 patience_of(const struct swarm_layer *l, const struct swarm_peer *p, 
     if (p->super && p->sent < n)
         return SWARM_NEWS_NS; /* it waits for this before it offers more */
     for (u32 i = p->sent; i < n && !p->complete && patience > SWARM_NEWS_NS; i++)
-        if (!piece_map_has(&p->map, l->log[i]))
+        if (!swarm_peer_holds(l, p, l->log[i]))
             patience = (l->log[i] + slot) % 3 == 0 ? SWARM_NEWS_NS : SWARM_LATER_NS;
     return patience;
 }

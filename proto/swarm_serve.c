@@ -97,7 +97,7 @@ static u64 urgency(const struct swarm_serve_slot *v)
 {
     struct swarm_layer *l = v->layer;
     const struct swarm_peer *p = swarm_peer_find(l, &v->peer);
-    u64 starves = p && p->map.have > 0 ? 1 : 0;
+    u64 starves = p && p->have > 0 ? 1 : 0;
     return (u64)l->uploads << 40 | starves << 32 | l->avail[v->first];
 }
 
@@ -285,7 +285,7 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used || !p->met || p->complete || p->frozen_ns > now_ns || p->super ||
-            piece_map_has(&p->map, piece))
+            swarm_peer_holds(l, p, piece))
             continue;
         if (best && p->far != best->far) { /* those near can hand it round */
             best = p->far ? best : p;
@@ -293,8 +293,8 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
             continue;
         }
         bool better = !best || p->offers < best->offers ||
-                      (p->offers == best->offers && p->map.have < best->map.have);
-        bool equal = best && p->offers == best->offers && p->map.have == best->map.have;
+                      (p->offers == best->offers && p->have < best->have);
+        bool equal = best && p->offers == best->offers && p->have == best->have;
         if (better) {
             best = p;
             ties = 1;

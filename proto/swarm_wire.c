@@ -542,7 +542,7 @@ static bool take_pieces(struct swarm *s, struct swarm_layer *l, struct swarm_pee
         lacking |= piece < l->n && !piece_map_has(&l->map, piece);
         swarm_peer_has(s, l, p, piece, now_ns);
     }
-    if (p->map.have == l->n)
+    if (p->have == l->n)
         p->complete = true;
     return lacking;
 }
