@@ -301,6 +301,7 @@ void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
         __builtin_prefetch(m->seal);
         __builtin_prefetch((const char *)m->seal + 64);
         __builtin_prefetch(m->purge);
+        swarm_warm(m->swarm);
         inventory_warm(m->inventory, 0, NULL);
         member_warm(m->member, 0, NULL);
         return;

@@ -55,6 +55,7 @@ static void look_next(struct swarm *s)
 static void uncut(struct swarm_layer *l)
 {
     piece_map_fini(&l->map);
+    piece_map_fini(&l->askable);
     free(l->log);
     free(l->holders);
     free(l->avail);
@@ -182,12 +183,14 @@ int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns)
     l->holders = calloc(n, sizeof(*l->holders));
     l->avail = calloc(n, 1);
     l->asked = calloc(n, 1);
-    if (!l->log || !l->holders || !l->avail || !l->asked || piece_map_init(&l->map, n)) {
+    if (!l->log || !l->holders || !l->avail || !l->asked || piece_map_init(&l->map, n) ||
+        piece_map_init(&l->askable, n)) {
         uncut(l);
         return ERR_NOMEM;
     }
     l->n = n;
     l->size = size;
+    swarm_news_change_all(l);
     l->session = 1 + (u32)rng_below(&s->rng, UINT32_MAX - 1);
     return 0;
 }
@@ -398,6 +401,7 @@ void swarm_lost(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns)
     for (u32 p = piece_map_next(&l->map, 0, true); p < l->n;
          p = piece_map_next(&l->map, p + 1, true))
         l->log[l->n_log++] = p;
+    swarm_piece_changed(l, piece);
     swarm_new_session(s, l, now_ns);
 }
 
@@ -453,6 +457,12 @@ void swarm_wake(struct swarm_layer *l, u64 at_ns)
         l->next_ns = at_ns;
     if (at_ns < l->swarm->next_ns)
         l->swarm->next_ns = at_ns;
+}
+
+void swarm_warm(const struct swarm *s)
+{
+    for (size_t at = 0; at < offsetof(struct swarm, member); at += 64)
+        __builtin_prefetch((const char *)s + at);
 }
 
 u64 swarm_next_expiry(const struct swarm *s)
@@ -562,7 +572,7 @@ u64 swarm_bytes(const struct swarm *s)
         const struct swarm_layer *l = s->layers[i];
         if (!l)
             continue;
-        bytes += sizeof(*l) + (u64)l->n * (sizeof(*l->log) + sizeof(*l->holders) + 2) + l->n / 8;
+        bytes += sizeof(*l) + (u64)l->n * (sizeof(*l->log) + sizeof(*l->holders) + 2) + l->n / 4;
         bytes += l->offers ? l->n * sizeof(*l->offers) : 0;
         bytes += l->home ? sizeof(*l->home) + l->home->cap * sizeof(*l->home->guests) : 0;
     }

@@ -204,6 +204,7 @@ struct swarm_layer {
 
     /* pieces */
     struct piece_map map;
+    struct piece_map askable; /* missing, asked of nobody, and a neighbour has it */
     u32 *log, n_log, session;
     u64 *holders; /* by piece: a bit for each neighbour that has it */
     u8 *avail, *asked;
@@ -217,9 +218,11 @@ struct swarm_layer {
     u64 far_ns;           /* likewise, from another place */
     u64 upload_ns;        /* likewise, to a peer */
     u64 wait_ns;          /* until a request is answered when nobody stands before it */
-    u64 news_ns;
 
-    u64 names[LIMIT_SWARM_NEIGHBOURS]; /* the words of their keys */
+    u64 names[LIMIT_SWARM_NEIGHBOURS];   /* the words of their keys */
+    u64 news_ns[LIMIT_SWARM_NEIGHBOURS]; /* when each is to hear from us; UINT64_MAX: not again */
+    u64 news_stale;                      /* a bit for each of which that is to be worked out anew */
+    bool news_idle; /* as it was for this whether we had time for more requests */
     struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
     u32 n_peers;
     u64 look_ns; /* until it is looked whether all of them live */
@@ -252,28 +255,29 @@ struct swarm_out {
     u32 piece;
 };
 
+/* What each call looks at stands first, together. */
 struct swarm {
-    struct node_key self;
+    u64 next_ns; /* the earliest tick of a layer; UINT64_MAX: there is none */
+    struct swarm_out *out;
+    u32 out_cap, out_first, out_n;
+    u32 steps_cap, steps_first, steps_n;
+    struct swarm_step *steps;
+    u32 n_slots, n_layers; /* slots ever used; in use */
+    u32 n_serves, n_active;
+    u32 uploads, waiting_most, depth_least, started_least;
     const struct member *member;
     const struct inventory *inventory;
     struct rng rng;
     size_t datagram_max;
-    struct swarm_layer *layers[LIMIT_SWARMS];
-    u64 words[LIMIT_SWARMS]; /* of their digests */
-    u32 n_slots, n_layers;   /* slots ever used; in use */
-    u64 next_ns;             /* the earliest tick of a layer; UINT64_MAX: there is none */
-    u32 next_id, n_guests;
-    struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
-    u32 n_serves, n_active;
     u64 far_rest_ns; /* nothing is given to other places before */
-    u32 uploads, waiting_most, depth_least, started_least;
     u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
     u64 patience_ns; /* before what has not begun is asked of a second one */
-    struct swarm_out *out;
-    u32 out_cap, out_first, out_n;
-    struct swarm_step *steps;
-    u32 steps_cap, steps_first, steps_n;
+    u32 next_id, n_guests;
+    struct node_key self;
     struct swarm_stats stats;
+    u64 words[LIMIT_SWARMS]; /* of the layers' digests */
+    struct swarm_layer *layers[LIMIT_SWARMS];
+    struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
 };
 
 /* --- swarm.c --- */
@@ -374,7 +378,19 @@ static inline bool swarm_peer_holds(const struct swarm_layer *l, const struct sw
     return l->holders[piece] & swarm_peer_bit(l, p);
 }
 
+/* After anything changed that says when a neighbour is to hear from us; or all of them. */
+static inline void swarm_news_change(struct swarm_layer *l, const struct swarm_peer *p)
+{
+    l->news_stale |= swarm_peer_bit(l, p);
+}
+static inline void swarm_news_change_all(struct swarm_layer *l)
+{
+    l->news_stale = UINT64_MAX;
+}
+
 /* --- swarm_pick.c --- */
+/* After a piece came, was lost or asked for, or neighbours came to have it. */
+void swarm_piece_changed(struct swarm_layer *l, u32 piece);
 void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,

@@ -158,6 +158,7 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
     struct swarm_peer *p = &l->peers[i];
     memset(p, 0, sizeof(*p));
     p->used = true;
+    swarm_news_change(l, p);
     p->key = *k;
     l->names[i] = node_key_word(k);
     p->heard_ns = now_ns;
@@ -174,7 +175,9 @@ void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p)
             l->holders[i] &= ~bit;
             l->avail[i]--;
             p->have--;
+            swarm_piece_changed(l, i);
         }
+    swarm_news_change(l, p);
 }
 
 void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, int bye,
@@ -195,6 +198,7 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
         swarm_say_bye(s, l, &p->key, bye);
     swarm_peer_clear(l, p);
     p->used = false;
+    swarm_news_change(l, p);
     l->n_peers--;
     swarm_wake(l, now_ns);
 }
@@ -207,6 +211,8 @@ void swarm_peer_has(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p
     l->holders[piece] |= swarm_peer_bit(l, p);
     l->avail[piece]++;
     p->have++;
+    swarm_piece_changed(l, piece);
+    swarm_news_change(l, p);
     swarm_offer_told(s, l, p, piece, now_ns);
 }
 
@@ -216,8 +222,10 @@ void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece)
         l->holders[piece] &= ~swarm_peer_bit(l, p);
         l->avail[piece]--;
         p->have--;
+        swarm_piece_changed(l, piece);
     }
     p->complete = false;
+    swarm_news_change(l, p);
 }
 
 /* --- what they are told ---------------------------------------------------------------------- */
@@ -244,6 +252,7 @@ void swarm_say_hello(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
 void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     l->session++;
+    swarm_news_change_all(l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used)
@@ -274,10 +283,13 @@ static u64 patience_of(const struct swarm_layer *l, const struct swarm_peer *p, 
     return patience;
 }
 
-/* When this one is to hear from us again. */
+/* When this one is to hear from us again. Whatever is looked at here and changes has to be told:
+ * swarm_news_change(). */
 static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const struct swarm_peer *p)
 {
     u32 n = log_told(l);
+    if (!p->used || !p->met || !p->acked_hello || p->queued)
+        return UINT64_MAX;
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
     if (!p->complete && p->told_load >= s->uploads && s->n_serves < s->uploads)
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
@@ -290,20 +302,32 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
     return due;
 }
 
+/* Most of what comes changes this for one neighbour. */
+static void work_out_news(const struct swarm *s, struct swarm_layer *l)
+{
+    bool idle = s->n_serves < s->uploads;
+    if (idle != l->news_idle)
+        swarm_news_change_all(l);
+    l->news_idle = idle;
+    for (u32 i = 0; l->news_stale && i < LIMIT_SWARM_NEIGHBOURS; i++)
+        if (l->news_stale >> i & 1)
+            l->news_ns[i] = due_of(s, l, &l->peers[i]);
+    l->news_stale = 0;
+}
+
 void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
+    work_out_news(s, l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
-        if (!p->used || !p->met || !p->acked_hello || p->queued)
-            continue;
-        u64 due = due_of(s, l, p);
-        if (due > now_ns) {
-            swarm_wake(l, due);
+        if (l->news_ns[i] > now_ns) {
+            swarm_wake(l, l->news_ns[i]);
             continue;
         }
         if (p->told < p->sent && now_ns - p->sent_ns >= SWARM_AGAIN_NS)
             p->sent = p->told;
         p->queued = true;
+        swarm_news_change(l, p);
         swarm_order(
             s, &(struct swarm_out){
                    .kind = MSG_NEWS, .layer = l->slot, .word = l->word, .to = p->key, .arg = i});
@@ -313,8 +337,10 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 void swarm_peers_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool look = now_ns >= l->look_ns; /* swarm_peer_down() tells of most */
-    if (look)
+    if (look) {
         l->look_ns = now_ns + SWARM_ALIVE_NS;
+        swarm_news_change_all(l);
+    }
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used)

@@ -16,6 +16,14 @@
 #define BUSY_MS     20
 #define PER_PEER    2 /* while others can be asked */
 
+void swarm_piece_changed(struct swarm_layer *l, u32 piece)
+{
+    if (!piece_map_has(&l->map, piece) && l->avail[piece] > 0 && l->asked[piece] == 0)
+        (void)piece_map_set(&l->askable, piece);
+    else
+        (void)piece_map_clear(&l->askable, piece);
+}
+
 /* Whom a request may go to. */
 struct reach {
     enum { ANYWHERE, NEAR, FAR } where;
@@ -112,23 +120,14 @@ static void leave_to_others(struct swarm_layer *l, u64 now_ns, u64 map[LIMIT_PIE
         }
 }
 
-/* Of the pieces from 64 * w on, which are not here. */
-static u64 missing_word(const struct swarm_layer *l, u32 w)
-{
-    u32 n = l->n - 64 * w;
-    return ~l->map.words[w] & (n < 64 ? (1ull << n) - 1 : UINT64_MAX);
-}
-
 /* Marks what one of `peers` can be asked for, and nobody has been. */
-static void missing_map(const struct swarm_layer *l, u64 peers, u64 map[LIMIT_PIECES / 64])
+static void askable_of(const struct swarm_layer *l, u64 peers, u64 map[LIMIT_PIECES / 64])
 {
     for (u32 w = 0; w < (l->n + 63) / 64; w++) {
-        map[w] = 0;
-        for (u64 bits = missing_word(l, w); bits; bits &= bits - 1) {
-            u32 piece = 64 * w + (u32)__builtin_ctzll(bits);
-            if ((l->holders[piece] & peers) && l->asked[piece] == 0)
-                map[w] |= bits & -bits;
-        }
+        map[w] = l->askable.words[w];
+        for (u64 bits = map[w]; bits; bits &= bits - 1)
+            if (!(l->holders[64 * w + (u32)__builtin_ctzll(bits)] & peers))
+                map[w] &= ~(bits & -bits);
     }
 }
 
@@ -182,6 +181,7 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
     l->n_far += r->far;
     l->n_window += r->window;
     l->asked[piece]++;
+    swarm_piece_changed(l, piece);
     l->peers[peer].asked++;
     l->peers[peer].load++;
     s->stats.asked++;
@@ -219,10 +219,11 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
 
 static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach *to, u64 now_ns)
 {
-    u64 map[LIMIT_PIECES / 64], peers = usable(l, to, now_ns);
+    u64 map[LIMIT_PIECES / 64];
+    u64 peers = l->askable.have > 0 ? usable(l, to, now_ns) : 0;
     if (!peers)
         return false;
-    missing_map(l, peers, map);
+    askable_of(l, peers, map);
     if (to->where == FAR)
         leave_to_others(l, now_ns, map);
     u32 piece = pick_window(l, map);
@@ -273,6 +274,7 @@ static void request_end(struct swarm_layer *l, struct swarm_request *r)
     struct swarm_peer *p = &l->peers[r->peer];
     assert(l->asked[r->first] > 0 && p->asked > 0 && l->n_requests > 0);
     l->asked[r->first]--;
+    swarm_piece_changed(l, r->first);
     p->asked--;
     l->n_requests--;
     l->n_far -= r->far;
@@ -304,6 +306,8 @@ void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now
     if (!piece_map_set(&l->map, piece))
         return;
     l->log[l->n_log++] = piece;
+    swarm_piece_changed(l, piece);
+    swarm_news_change_all(l);
     l->gained_ns = now_ns;
     l->left_ns = 0;
     for (u32 i = 0; l->asked[piece] > 0 && i < LIMIT_SWARM_REQUESTS; i++)

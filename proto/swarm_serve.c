@@ -232,6 +232,7 @@ void swarm_offer_begin(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     l->offers = calloc(l->n, sizeof(*l->offers));
     if (!l->offers)
         return; /* everybody is told everything, then */
+    swarm_news_change_all(l);
     l->offered = 0;
     l->offer_at = l->complete ? (u32)rng_below(&s->rng, l->n) : 0;
     for (u32 i = 0; i < l->n; i++)
@@ -248,6 +249,7 @@ void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     free(l->offers);
     l->offers = NULL;
+    swarm_news_change_all(l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
         l->peers[i].offers = 0;
     swarm_new_session(s, l, now_ns);

@@ -142,6 +142,7 @@ static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_o
         piece_map_put(&l->map, &at, MAP_BYTES, w);
     if (p->sent < n)
         p->sent = n;
+    swarm_news_change(l, p);
 }
 
 static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_peer *p,
@@ -167,6 +168,7 @@ static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_
     p->sent = from + n;
     p->sent_ns = now_ns;
     p->ack_due = false;
+    swarm_news_change(l, p);
 }
 
 static void put_offer(const struct swarm_layer *l, u32 piece, struct wire_out *w)
@@ -506,6 +508,7 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
         return 0;
     }
     bool fresh = !p->met || p->session != session;
+    swarm_news_change(l, p);
     l->used_ns = p->heard_ns = now_ns;
     greet(s, l, p, session, flags, n);
     if (flags & 1) {
@@ -552,7 +555,9 @@ static struct swarm_peer *neighbour(struct swarm *s, struct swarm_layer *l, u64 
                                     const struct node_key *from)
 {
     struct swarm_peer *p = l ? swarm_peer_find(l, from) : NULL;
-    if (!p)
+    if (p)
+        swarm_news_change(l, p);
+    else
         swarm_order(
             s, &(struct swarm_out){.kind = MSG_BYE, .reason = BYE_GONE, .word = word, .to = *from});
     return p;
