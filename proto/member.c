@@ -525,7 +525,8 @@ void member_warm(const struct member *m, unsigned step, const u8 *sender)
         warm_lines(m->self, 2 * (size_t)LINE_BYTES);
         warm_lines(&m->probes[0], sizeof(m->probes[0]));
     }
-    if (sender && (place = peer_place(m, word_of(sender), step - 1)))
+    place = sender ? peer_place(m, word_of(sender), step - 1) : probe_place(m, step - 1);
+    if (place)
         warm_lines(place, step == 3 ? 2 * (size_t)LINE_BYTES : 1);
 }
 

@@ -354,6 +354,8 @@ must_use int hear_item(struct member *m, unsigned number, struct wire_in *r,
 
 /* --- member_probe.c */
 void probe_init(struct member *m);
+/* Where the next one to be asked stands: as peer_place(). */
+const void *probe_place(const struct member *m, unsigned step);
 u64 probe_next(const struct member *m);
 void probe_expire(struct member *m);
 void probe_joined(struct member *m, u32 index);     /* a new one takes part in this round */
