@@ -309,19 +309,22 @@ static void work_out_news(const struct swarm *s, struct swarm_layer *l)
     if (idle != l->news_idle)
         swarm_news_change_all(l);
     l->news_idle = idle;
-    for (u32 i = 0; l->news_stale && i < LIMIT_SWARM_NEIGHBOURS; i++)
-        if (l->news_stale >> i & 1)
-            l->news_ns[i] = due_of(s, l, &l->peers[i]);
+    const u64 all = UINT64_MAX >> (64 - LIMIT_SWARM_NEIGHBOURS);
+    for (u64 left = l->news_stale & all; left; left &= left - 1) {
+        u32 i = (u32)__builtin_ctzll(left);
+        l->news_ns[i] = due_of(s, l, &l->peers[i]);
+    }
     l->news_stale = 0;
 }
 
 void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
+    u64 next = UINT64_MAX;
     work_out_news(s, l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (l->news_ns[i] > now_ns) {
-            swarm_wake(l, l->news_ns[i]);
+            next = l->news_ns[i] < next ? l->news_ns[i] : next;
             continue;
         }
         if (p->told < p->sent && now_ns - p->sent_ns >= SWARM_AGAIN_NS)
@@ -332,6 +335,7 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             s, &(struct swarm_out){
                    .kind = MSG_NEWS, .layer = l->slot, .word = l->word, .to = p->key, .arg = i});
     }
+    swarm_wake(l, next);
 }
 
 void swarm_peers_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)

@@ -38,12 +38,13 @@ static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 no
            p->busy_ns <= now_ns && p->have > 0 && (to->last_resort || p->strikes < STRIKES);
 }
 
-/* A bit for each of them. */
-static u64 usable(const struct swarm_layer *l, const struct reach *to, u64 now_ns)
+/* Which of `among` are: a bit for each. */
+static u64 usable(const struct swarm_layer *l, u64 among, const struct reach *to, u64 now_ns)
 {
     u64 peers = 0;
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
-        peers |= (u64)is_usable(&l->peers[i], to, now_ns) << i;
+    for (u64 left = among; left; left &= left - 1)
+        if (is_usable(&l->peers[__builtin_ctzll(left)], to, now_ns))
+            peers |= left & -left;
     return peers;
 }
 
@@ -120,15 +121,21 @@ static void leave_to_others(struct swarm_layer *l, u64 now_ns, u64 map[LIMIT_PIE
         }
 }
 
-/* Marks what one of `peers` can be asked for, and nobody has been. */
-static void askable_of(const struct swarm_layer *l, u64 peers, u64 map[LIMIT_PIECES / 64])
+/* Marks what one of them can be asked for, and nobody has been; returns who can. */
+static u64 askable_of(const struct swarm_layer *l, const struct reach *to, u64 now_ns,
+                      u64 map[LIMIT_PIECES / 64])
 {
-    for (u32 w = 0; w < (l->n + 63) / 64; w++) {
-        map[w] = l->askable.words[w];
+    u64 among = 0;
+    u32 words = (l->n + 63) / 64;
+    for (u32 w = 0; w < words; w++)
+        for (u64 bits = map[w] = l->askable.words[w]; bits; bits &= bits - 1)
+            among |= l->holders[64 * w + (u32)__builtin_ctzll(bits)];
+    u64 peers = usable(l, among, to, now_ns);
+    for (u32 w = 0; peers && w < words; w++)
         for (u64 bits = map[w]; bits; bits &= bits - 1)
             if (!(l->holders[64 * w + (u32)__builtin_ctzll(bits)] & peers))
                 map[w] &= ~(bits & -bits);
-    }
+    return peers;
 }
 
 static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map)
@@ -199,14 +206,22 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
     const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false};
-    const u64 peers = usable(l, &to, now_ns);
-    const struct swarm_request *oldest = NULL;
-    u32 peer = SWARM_NONE;
+    const struct swarm_request *stand[LIMIT_SWARM_REQUESTS], *oldest = NULL;
+    u32 n = 0, peer = SWARM_NONE;
+    u64 among = 0;
     for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
         const struct swarm_request *r = &l->requests[i];
-        if (!r->id || l->asked[r->first] >= most || (oldest && oldest->asked_ns <= r->asked_ns))
+        if (!r->id || l->asked[r->first] >= most)
             continue;
         if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->patience_ns))
+            continue;
+        stand[n++] = r;
+        among |= l->holders[r->first];
+    }
+    const u64 peers = usable(l, among, &to, now_ns);
+    for (u32 i = 0; peers && i < n; i++) {
+        const struct swarm_request *r = stand[i];
+        if (oldest && oldest->asked_ns <= r->asked_ns)
             continue;
         u32 other = pick_peer(s, l, r->first, peers);
         if (other == SWARM_NONE)
@@ -220,10 +235,9 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
 static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach *to, u64 now_ns)
 {
     u64 map[LIMIT_PIECES / 64];
-    u64 peers = l->askable.have > 0 ? usable(l, to, now_ns) : 0;
+    u64 peers = l->askable.have > 0 ? askable_of(l, to, now_ns, map) : 0;
     if (!peers)
         return false;
-    askable_of(l, peers, map);
     if (to->where == FAR)
         leave_to_others(l, now_ns, map);
     u32 piece = pick_window(l, map);
