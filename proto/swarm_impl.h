@@ -48,6 +48,7 @@
 #define SWARM_GUEST_NS     (6000 * SWARM_MS)
 #define SWARM_LINGER_NS    (8000 * SWARM_MS) /* a seed that nobody asks is forgotten */
 #define SWARM_STUCK_NS     (3000 * SWARM_MS)
+#define SWARM_IN_LINE_NS   (30000 * SWARM_MS) /* likewise, while others are given to */
 #define SWARM_ALONE_NS     (15000 * SWARM_MS) /* stuck so long, and nobody fetches: on our own */
 #define SWARM_GIVE_UP_NS   (3000 * SWARM_MS)
 #define SWARM_RANKS_NS     (2000 * SWARM_MS) /* until they are worked out again */
@@ -139,6 +140,7 @@ struct swarm_peer {
     u32 session, seen; /* of its log: as far as we took it */
     u64 heard_ns, hello_ns;
     u32 hellos;
+    u32 refusals;  /* in a row */
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
 };
@@ -172,6 +174,7 @@ struct swarm_layer {
     bool can_fetch;
     char *origin; /* NULL: unknown */
     u64 size, begun_ns, used_ns, gained_ns;
+    u64 in_line_ns; /* when somebody who has what we lack was last seen to be busy */
     u32 n, position;
     u64 next_ns; /* tick */
 
