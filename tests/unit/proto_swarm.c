@@ -440,6 +440,62 @@ static void serving_is_bounded(void **state)
     crowd_del(c);
 }
 
+/* Somebody who asks for all there is leaves the others their part: of the line, and of the places.
+ */
+static void nobody_takes_the_whole_line(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    struct mesh *m = mesh_at(c, 0);
+    const struct node_key *greedy = &c->r->n[1].key, *other = &c->r->n[2].key;
+    struct swarm_step st;
+    u32 id, last = 0;
+    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    for (u32 i = 0; i < 64; i++)
+        if (mesh_swarm_serve(m, greedy, &c->d, i % PIECES, 1, &id, c->r->now_ns) ==
+            SWARM_ANSWER_WAIT)
+            last = id;
+    assert_true(last > 0);
+    assert_int_equal(mesh_swarm_serve(m, other, &c->d, 5, 1, &id, c->r->now_ns), SWARM_ANSWER_WAIT);
+    u32 dropped = 0, refused = 0;
+    while (mesh_swarm_next(m, &st, c->r->now_ns))
+        if (st.what == SWARM_DROP) {
+            dropped++;
+            assert_int_equal(st.id, last);
+        }
+    assert_int_equal(dropped, 1);
+    /* Now each has one: nobody has to give way any more. */
+    for (u32 i = 0; i < 8; i++) {
+        refused += mesh_swarm_serve(m, greedy, &c->d, i, 1, &id, c->r->now_ns) == SWARM_ANSWER_BUSY;
+        refused += mesh_swarm_serve(m, other, &c->d, i, 1, &id, c->r->now_ns) == SWARM_ANSWER_BUSY;
+    }
+    assert_int_equal(refused, 16);
+    assert_false(mesh_swarm_next(m, &st, c->r->now_ns));
+    crowd_del(c);
+}
+
+/* Whoever takes and never reads is not counted among those that are given to; it must not use up
+ * the places by that, either. */
+static void the_frozen_leave_places(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    struct mesh *m = mesh_at(c, 0);
+    const struct node_key *greedy = &c->r->n[1].key, *other = &c->r->n[2].key;
+    u32 id, taken = 0;
+    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    for (u32 round = 0; round < 40; round++) {
+        for (u32 i = 0; i < SWARM_OFFERING; i++)
+            taken +=
+                mesh_swarm_serve(m, greedy, &c->d, i, 1, &id, c->r->now_ns) == SWARM_ANSWER_NOW;
+        rig_run(c->r, 5 * S); /* they are stale by then */
+        assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    }
+    assert_int_equal(taken, LIMIT_SWARM_SERVES / 2);
+    assert_int_equal(mesh_swarm_serve(m, other, &c->d, 5, 1, &id, c->r->now_ns), SWARM_ANSWER_NOW);
+    crowd_del(c);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -489,6 +545,8 @@ int main(void)
         cmocka_unit_test(a_refusal_costs_no_time),
         cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
+        cmocka_unit_test(nobody_takes_the_whole_line),
+        cmocka_unit_test(the_frozen_leave_places),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
