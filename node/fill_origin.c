@@ -44,6 +44,8 @@ static void resign(struct fill *f, enum swarm_registry what, const char *why)
     s->deciding = SWARM_NO_PIECE;
     origin_close(f);
     tell(f, what, 0);
+    if (what == SWARM_REGISTRY_REFUSED)
+        swarm_refused(f);
 }
 
 static void on_retry(uv_timer_t *t)

@@ -172,6 +172,20 @@ int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns)
     return 0;
 }
 
+static void uncut(struct swarm_layer *l)
+{
+    piece_map_fini(&l->map);
+    free(l->log);
+    free(l->avail);
+    free(l->asked);
+    free(l->offers);
+    l->log = NULL;
+    l->avail = l->asked = NULL;
+    l->offers = NULL;
+    l->n = l->n_log = 0;
+    l->complete = false;
+}
+
 u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l)
 {
     s->next_id = (s->next_id + 1) & (UINT32_MAX / LIMIT_SWARMS);
@@ -253,6 +267,7 @@ static int take_origin(struct swarm_layer *l, const char *origin)
     memcpy(copy, origin, len);
     free(l->origin);
     l->origin = copy;
+    l->own_origin = true;
     return 0;
 }
 
@@ -302,25 +317,17 @@ void swarm_leave(struct swarm *s, const struct digest *d, u64 now_ns)
         if (l->peers[i].used)
             swarm_peer_drop(s, l, &l->peers[i], BYE_GONE, now_ns);
     swarm_serve_forget(s, l);
-    l->wanted = false;
-    if (l->home) { /* others ask us who has it */
+    l->wanted = l->can_fetch = l->own_origin = false;
+    if (l->home) {
         const struct swarm_join_message j = {.leaves = true};
         swarm_guest(s, l, &s->self, &j, now_ns);
-        if (l->home->n > 0) {
-            piece_map_fini(&l->map);
-            free(l->log);
-            free(l->avail);
-            free(l->asked);
-            free(l->offers);
-            l->log = NULL;
-            l->avail = l->asked = NULL;
-            l->offers = NULL;
-            l->n = l->n_log = 0;
-            l->complete = false;
-            return;
-        }
     }
-    layer_del(s, l);
+    /* Others ask us who has it; or the home has to hear yet what became of our fetch. */
+    bool told = l->lease_ns > 0 && now_ns - l->lease_ns < SWARM_VOID_NS;
+    if (told || (l->home && l->home->n > 0))
+        uncut(l);
+    else
+        layer_del(s, l);
 }
 
 static void become_seed(struct swarm *s, struct swarm_layer *l, u64 now_ns)

@@ -2,6 +2,7 @@
  *
  *   swarm.c        making, taking part, the layers there are, time
  *   swarm_home.c   ranks, guests, leases: who fetches
+ *   swarm_origin.c where the layer is, as guests say
  *   swarm_join.c   the asker's side of it, and the fetcher's
  *   swarm_place.c  near and far: who brings what over the lines that an office shares
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
@@ -20,6 +21,7 @@
 #define SWARM_STEPS_MAX  4096
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
+#define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
 /* Pieces given at once by who has what nobody else has: two, or more when they pile up. */
 #define SWARM_OFFERING  8
@@ -91,8 +93,17 @@ struct swarm_guest { /* of a home */
     struct node_key key;
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u32 place, have;             /* place: guests with the same are near each other */
+    u8 origin;                   /* 1 + which of them it names; 0: none */
     bool leads;                  /* the first one of its place */
     bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
+};
+
+struct swarm_origin { /* where guests say that the layer is */
+    char *text;       /* NULL: free */
+    u64 size;
+    u32 said;                           /* by so many */
+    u64 refused_ns;                     /* the latest of those below */
+    u64 not_before_ns[SWARM_RANKS + 1]; /* by rank, no rank last: a registry refused it there */
 };
 
 struct swarm_home {
@@ -114,6 +125,13 @@ struct swarm_home {
     u32 cuts;     /* fetchers in a row that could not reach it */
     bool nobody;  /* can fetch */
     bool relays;  /* asks the home above on behalf of its guests */
+    struct swarm_origin origins[SWARM_ORIGINS];
+    u32 told;          /* 1 + where the appointed one was sent; 0: it has a right of its own */
+    u32 misled;        /* refusals in a row where it was sent */
+    u32 misled_number; /* of the last such lease */
+    u64 misled_until_ns;
+    struct node_key misleaders[SWARM_ORIGINS];
+    u32 n_misleaders;
 };
 
 struct swarm_share { /* of what a place imports; n is 0 when unknown */
@@ -167,7 +185,8 @@ struct swarm_layer {
     u64 word;
     bool wanted, complete, pending; /* pending: a seed whose size is not known yet */
     bool can_fetch;
-    char *origin; /* NULL: unknown */
+    char *origin;    /* NULL: unknown */
+    bool own_origin; /* as our daemon says; else as we were appointed with */
     u64 size, begun_ns, used_ns, gained_ns;
     u32 n, position;
     u64 next_ns; /* tick */
@@ -291,6 +310,7 @@ struct swarm_join_message {
     u64 size;
     bool can_fetch, leaves, complete, stuck, distrusts;
     u32 have, rank;
+    const char *origin; /* borrowed; NULL: as it was */
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                  const struct swarm_join_message *j, u64 now_ns);
@@ -303,6 +323,23 @@ u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct 
 bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
 
 struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k);
+
+/* --- swarm_origin.c --- */
+/* A guest names one, or leaves. */
+void swarm_origin_said(struct swarm_home *h, struct swarm_guest *g, const char *text, u64 size,
+                       u64 now_ns);
+void swarm_origin_unsaid(struct swarm_home *h, const struct swarm_guest *g);
+/* 1 + the one that most name, and where `rank` was not refused (SWARM_RANKS: who has no rank;
+ * more: whoever was); 0: none. */
+u32 swarm_origin_best(const struct swarm_home *h, u32 rank, u64 now_ns);
+/* What `to` is told to read, or a home (`to` NULL); "" when nothing is known. Borrowed. */
+const char *swarm_origin_of(const struct swarm_layer *l, const struct node_key *to, u64 now_ns,
+                            u64 *size);
+/* We are appointed with this one: it stands until the next time, but not before our own. */
+void swarm_origin_told(struct swarm_layer *l, const char *text, u64 size);
+/* Whom we sent to h->told (not 0) was refused there. */
+void swarm_origin_refused(struct swarm_home *h, u32 rank, u64 until_ns, u64 now_ns);
+void swarm_origins_fini(struct swarm_home *h);
 
 /* --- swarm_place.c --- */
 bool swarm_is_near(const struct swarm *s, const struct node_key *k);

@@ -35,7 +35,8 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
                                          .complete = l->complete,
                                          .stuck = swarm_is_stuck(l, now_ns),
                                          .distrusts = l->n_forgers > 0,
-                                         .have = l->map.have};
+                                         .have = l->map.have,
+                                         .origin = l->own_origin ? l->origin : NULL};
     u64 names[SWARM_NAMES];
     swarm_guest(s, l, &s->self, &j, now_ns);
     u32 n = swarm_home_names(s, l, &s->self, names);

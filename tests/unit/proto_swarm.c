@@ -22,7 +22,7 @@ struct crowd {
     u32 cursor[RIG_NODES];
     struct held held[512];
     size_t n_held;
-    size_t fetches_begun, at_once, given_up, registry_pieces, wrong, refused;
+    size_t fetches_begun, at_once, given_up, registry_pieces, wrong, refused, misled;
 };
 
 static struct crowd *crowd_new(size_t nodes)
@@ -44,6 +44,14 @@ static void crowd_del(struct crowd *c)
 static struct mesh *mesh_at(struct crowd *c, size_t i)
 {
     return c->r->n[i].m;
+}
+
+/* Wants it for ever, says that it is somewhere else, and never has a piece. */
+static void lie(struct crowd *c, size_t i, const char *origin, u64 size)
+{
+    struct swarm_want want = {.digest = c->d, .size = size};
+    snprintf(want.origin, sizeof(want.origin), "%s", origin);
+    assert_int_equal(mesh_swarm_join(mesh_at(c, i), &want, c->r->now_ns), 0);
 }
 
 static void join(struct crowd *c, size_t i, bool can_fetch)
@@ -135,7 +143,11 @@ static void step(struct crowd *c, size_t i, const struct swarm_step *st)
     assert_true(digest_equal(&st->digest, &c->d));
     switch (st->what) {
     case SWARM_FETCH:
-        assert_string_equal(st->origin, "hub/app");
+        if (strcmp(st->origin, "hub/app") != 0 && !c->wants[i]) { /* it is not there */
+            c->misled++;
+            mesh_swarm_registry(mesh_at(c, i), &c->d, SWARM_REGISTRY_REFUSED, 0, c->r->now_ns);
+            break;
+        }
         assert_true(st->first <= PIECES);
         if (c->refuses[i]) {
             c->refused++;
@@ -393,6 +405,53 @@ static void a_refusal_costs_no_time(void **state)
     assert_true(refused > 0); /* or nobody else was the home */
 }
 
+/* A liar comes first, and says that the layer is where it is not: as the only one who asks, of whom
+ * nobody has a right at hand but the credentials of the nodes. */
+static void a_false_origin_costs_one_refusal(void **state)
+{
+    (void)state;
+    size_t misled = 0;
+    for (size_t liar = 0; liar < 6; liar++) {
+        struct crowd *c = crowd_new(6);
+        size_t asker = (liar + 1) % 6;
+        lie(c, liar, "hub/none", SIZE);
+        for (u64 end = c->r->now_ns + 2 * S; c->r->now_ns < end;)
+            tick(c);
+        assert_true(c->misled <= SWARM_RANKS); /* and none is sent there again */
+        join(c, asker, false);
+        u64 until = c->r->now_ns + 3 * S;
+        while (c->registry_pieces == 0 && c->r->now_ns < until)
+            tick(c);
+        assert_true(c->registry_pieces > 0);
+        assert_true(run(c, 20 * S));
+        assert_true(c->misled <= SWARM_RANKS);
+        misled += c->misled;
+        crowd_del(c);
+    }
+    assert_true(misled > 0);
+}
+
+/* It says another each time: it is not listened to any more. Whoever several name is believed
+ * first. */
+static void who_misled_is_not_listened_to(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(6);
+    char name[32];
+    for (u32 round = 0; round < 30; round++) {
+        (void)snprintf(name, sizeof(name), "hub/none-%u", round);
+        lie(c, 0, name, SIZE);
+        for (u64 end = c->r->now_ns + 500 * MS; c->r->now_ns < end;)
+            tick(c);
+    }
+    /* Each rank may act as home for one that it cannot reach, and for itself. */
+    assert_in_range(c->misled, 1, 2 * SWARM_RANKS);
+    join(c, 1, false);
+    join(c, 2, false);
+    assert_true(run(c, 20 * S));
+    crowd_del(c);
+}
+
 /* Nobody may read it: whoever waits is told in time, and again. */
 static void where_all_are_refused_it_is_said(void **state)
 {
@@ -543,6 +602,8 @@ int main(void)
         cmocka_unit_test(nobody_can_and_all_are_told),
         cmocka_unit_test(a_lost_piece_is_told_to_all),
         cmocka_unit_test(a_refusal_costs_no_time),
+        cmocka_unit_test(a_false_origin_costs_one_refusal),
+        cmocka_unit_test(who_misled_is_not_listened_to),
         cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
         cmocka_unit_test(nobody_takes_the_whole_line),
