@@ -250,7 +250,8 @@ static bool lease_before(const struct swarm_layer *l, const struct swarm_lease *
     return a->number >= b->number;
 }
 
-static void resigned(struct swarm_layer *l, const struct swarm_lease *lease, u64 now_ns)
+static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_lease *lease,
+                     u64 now_ns)
 {
     struct swarm_home *h = l->home;
     u64 for_ns = lease->state == LEASE_REFUSED ? REFUSED_NS : SWARM_RESIGNED_NS;
@@ -262,6 +263,7 @@ static void resigned(struct swarm_layer *l, const struct swarm_lease *lease, u64
         node_key_equal(&lease->fetcher, &h->lease.fetcher)) {
         h->hold_ns = 0;
         h->misled_number = lease->number;
+        s->stats.misled++;
         swarm_origin_refused(h, rank, now_ns + for_ns, now_ns);
         return;
     }
@@ -322,7 +324,7 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
         swarm_know_fetcher(l, &told->fetcher);
     if (node_key_equal(from, &told->fetcher) &&
         (told->state == LEASE_CUT || told->state == LEASE_REFUSED))
-        resigned(l, told, now_ns);
+        resigned(s, l, told, now_ns);
 }
 
 /* --- appointing ------------------------------------------------------------------------------ */
@@ -417,7 +419,7 @@ static void press(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         struct swarm_lease silent = h->lease;
         silent.state = LEASE_CUT;
         h->appointed_ns = 0;
-        resigned(l, &silent, now_ns);
+        resigned(s, l, &silent, now_ns);
     } else if (now_ns - h->appoint_ns >= APPOINT_AGAIN_NS) {
         h->appoint_ns = now_ns;
         swarm_order(
