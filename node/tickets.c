@@ -123,6 +123,14 @@ bool tickets_find(const char *query, struct http_slice *text)
     return found;
 }
 
+bool tickets_knows(const struct tickets *t, const struct revoke *r)
+{
+    for (size_t i = 0; i < t->n_revoked; i++)
+        if (memcmp(t->revoked[i].user, r->user, sizeof(r->user)) == 0)
+            return t->revoked[i].until_s >= r->until_s;
+    return false;
+}
+
 void tickets_revoke(struct tickets *t, const struct revoke *r)
 {
     for (size_t i = 0; i < t->n_revoked; i++)

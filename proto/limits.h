@@ -60,14 +60,18 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
  * author renews its record when it starts, is accused, or changes what it does; it accuses at most
  * one member with each of its probes, two in a second. A sender passes on what others say, and a
  * whole list to who joins. Authors of orders are operators, who may have a list of them. */
-#define LIMIT_RATE_RECORDS      128
-#define LIMIT_RATE_RECORDS_S    32
-#define LIMIT_RATE_DOUBTS       128
-#define LIMIT_RATE_DOUBTS_S     8
-#define LIMIT_RATE_SENDER       (2 * LIMIT_MEMBERS)
-#define LIMIT_RATE_SENDER_S     512
-#define LIMIT_RATE_ORDERS       512
-#define LIMIT_RATE_ORDERS_S     16
+#define LIMIT_RATE_RECORDS   128
+#define LIMIT_RATE_RECORDS_S 32
+#define LIMIT_RATE_DOUBTS    128
+#define LIMIT_RATE_DOUBTS_S  8
+#define LIMIT_RATE_SENDER    (2 * LIMIT_MEMBERS)
+#define LIMIT_RATE_SENDER_S  512
+#define LIMIT_RATE_ORDERS    512
+#define LIMIT_RATE_ORDERS_S  16
+/* By tracker: users whose tickets end, and messages of them. What still counts is then always fewer
+ * than a node remembers. */
+#define LIMIT_RATE_REVOKES      512
+#define LIMIT_RATE_REVOKES_S    8
 #define LIMIT_RATE_ORDER_SENDER (2 * LIMIT_PURGES)
 #define LIMIT_RATE_ORDER_SEND_S 64
 
