@@ -71,6 +71,7 @@ struct http_transfer {
     u64 upload_left; /* UINT64_MAX: not known */
     bool (*allow)(void *arg, const struct sockaddr *address);
     unsigned opened; /* sockets opened to allowed addresses */
+    bool leftovers;  /* the connection held bytes before the request was sent: another is made */
     int fd;          /* the last one opened */
     char denied[64]; /* the last address that was not */
     struct http_transfer_events on;
@@ -98,6 +99,11 @@ struct http_client {
     unsigned generation;       /* counts http_client_reload() */
     struct http_transfer *all; /* newest first */
     struct http_transfer *work_first, *work_last;
+    struct client_socket { /* libcurl tells a kept connection by its ports alone */
+        int fd;
+        u16 local, peer;
+    } * sockets;
+    size_t n_sockets, cap_sockets;
     CURL *spares[CLIENT_SPARES]; /* easy handles to use again */
     size_t n_spares;
 };
