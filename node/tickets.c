@@ -26,7 +26,7 @@ struct tickets {
 
 static int read_file(const char *file, char text[KEYFILE_MAX], char why[CONF_WHY_MAX])
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : read(fd, text, KEYFILE_MAX - 1);
     if (n < 0)
         snprintf(why, CONF_WHY_MAX, "%.300s: %s", file, strerror(errno));
