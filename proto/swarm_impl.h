@@ -50,6 +50,7 @@
 #define SWARM_GUEST_NS     (6000 * SWARM_MS)
 #define SWARM_LINGER_NS    (8000 * SWARM_MS) /* a seed that nobody asks is forgotten */
 #define SWARM_STUCK_NS     (3000 * SWARM_MS)
+#define SWARM_IN_LINE_NS   (30000 * SWARM_MS) /* likewise, while others are given to */
 #define SWARM_ALONE_NS     (15000 * SWARM_MS) /* stuck so long, and nobody fetches: on our own */
 #define SWARM_GIVE_UP_NS   (3000 * SWARM_MS)
 #define SWARM_RANKS_NS     (2000 * SWARM_MS) /* until they are worked out again */
@@ -152,6 +153,7 @@ struct swarm_peer { /* a neighbour */
     bool ack_due;
     u32 asked; /* requests under way at it */
     u64 busy_ns;
+    u32 refusals; /* in a row */
     u32 told_load;
     u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
     u32 strikes;   /* wrong or missing pieces */
@@ -188,6 +190,7 @@ struct swarm_layer {
     char *origin;    /* NULL: unknown */
     bool own_origin; /* as our daemon says; else as we were appointed with */
     u64 size, begun_ns, used_ns, gained_ns;
+    u64 in_line_ns; /* when somebody who has what we lack was last seen to be busy */
     u32 n, position;
     u64 next_ns; /* tick */
 

@@ -12,10 +12,12 @@
 #define ENOUGH    (SWARM_NEIGHBOURS / 2)
 #define SHARES_NS (3000 * SWARM_MS) /* a crowd gathers: shares change */
 
+/* Nothing came for long, and nobody seems to be about to give us something; or for very long. */
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
 {
     u64 patience = 8 * l->piece_ns > SWARM_STUCK_NS ? 8 * l->piece_ns : SWARM_STUCK_NS;
-    return l->wanted && now_ns - l->gained_ns > patience;
+    u64 since_ns = l->gained_ns > l->in_line_ns ? l->gained_ns : l->in_line_ns;
+    return l->wanted && (now_ns - since_ns > patience || now_ns - l->gained_ns > SWARM_IN_LINE_NS);
 }
 
 void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k)
@@ -145,7 +147,8 @@ void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     }
     /* Whatever the reason: no swarm is a reason not to finish. */
     if (l->wanted && l->can_fetch && !l->fetched && l->lease.state == LEASE_NONE &&
-        now_ns - l->gained_ns > SWARM_ALONE_NS && now_ns - l->alone_ns > SWARM_ALONE_NS) {
+        now_ns - l->gained_ns > SWARM_ALONE_NS && now_ns - l->alone_ns > SWARM_ALONE_NS &&
+        swarm_is_stuck(l, now_ns)) {
         l->alone_ns = now_ns;
         s->stats.alone++;
         swarm_appointed(s, l, &s->self, 1, now_ns);

@@ -10,11 +10,12 @@
 
 #include "proto/swarm_impl.h"
 
-#define LAST_PIECES 3 /* asked of up to three */
-#define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
-#define WIDER       4 /* more at once while fewer than started_least are being answered */
-#define BUSY_MS     20
-#define PER_PEER    2 /* while others can be asked */
+#define LAST_PIECES   3 /* asked of up to three */
+#define STRIKES       2 /* wrong or missing pieces: asked when nobody else is left */
+#define WIDER         4 /* more at once while fewer than started_least are being answered */
+#define BUSY_NS       (20 * SWARM_MS) /* until it is asked again, doubled with each refusal in a row */
+#define REFUSALS_MOST 4
+#define PER_PEER      2 /* while others can be asked */
 
 /* Whom a request may go to. */
 struct reach {
@@ -312,6 +313,7 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
         return;
     r->started_ns = now_ns;
     l->n_started++;
+    l->peers[r->peer].refusals = 0;
     /* The least of late: the others stood in line. */
     u64 wait = now_ns - r->asked_ns;
     l->wait_ns = wait < l->wait_ns || l->wait_ns == 0 ? wait : l->wait_ns + l->wait_ns / 32;
@@ -369,7 +371,8 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         break;
     case SWARM_BUSY:
         s->stats.busy++;
-        p->busy_ns = now_ns + BUSY_MS * SWARM_MS + rng_below(&s->rng, BUSY_MS * SWARM_MS + 1);
+        p->busy_ns = now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals);
+        p->refusals += p->refusals < REFUSALS_MOST;
         p->load = s->uploads - 1;
         break;
     case SWARM_FAILED:
@@ -381,6 +384,33 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
     case SWARM_LIED: p->barred = true; break;
     }
     swarm_pick(s, l, now_ns);
+}
+
+static bool has_what_we_lack(const struct swarm_layer *l, const struct swarm_peer *p)
+{
+    for (u32 w = 0; w < (l->n + 63) / 64; w++)
+        if (p->map.words[w] & ~l->map.words[w])
+            return true;
+    return false;
+}
+
+/* It gives to others, as it says, or was busy when we asked just now. */
+static bool is_busy(const struct swarm *s, const struct swarm_peer *p, u64 now_ns)
+{
+    return p->load >= s->uploads || (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
+}
+
+/* Does somebody give us a piece just now, or have one for us, and give to others? Busy is no reason
+ * for the registry. */
+static bool stands_in_line(const struct swarm *s, const struct swarm_layer *l, u64 now_ns)
+{
+    bool stands = l->n_started > 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !stands; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        stands = p->used && p->met && !p->barred && p->strikes < STRIKES && is_busy(s, p, now_ns) &&
+                 has_what_we_lack(l, p);
+    }
+    return stands;
 }
 
 /* What stands too long is asked elsewhere; what trickles is left. */
@@ -395,13 +425,17 @@ void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         u64 begun = 6 * usual + 2000 * SWARM_MS, waits = 3 * usual + 1500 * SWARM_MS;
         if (r->started_ns ? now_ns - r->started_ns > begun : now_ns - r->asked_ns > waits) {
             s->stats.late++;
-            if (r->started_ns)
+            if (r->started_ns) {
                 p->strikes++;
-            else
+                learn(l, r, now_ns); /* it takes at least so long */
+            } else {
                 p->busy_ns = now_ns + SWARM_BUSY_NS + rng_below(&s->rng, SWARM_BUSY_NS);
+            }
             swarm_request_drop(s, l, r, true, r->started_ns ? "too slow" : "waited too long");
         }
     }
+    if (l->wanted && now_ns - l->gained_ns > SWARM_ALIVE_NS && stands_in_line(s, l, now_ns))
+        l->in_line_ns = now_ns;
     swarm_open_tick(l, now_ns);
     swarm_pick(s, l, now_ns);
 }

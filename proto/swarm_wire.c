@@ -443,6 +443,15 @@ static void call_seed(struct swarm *s, struct swarm_layer *l, const struct node_
     l->pending = true;
 }
 
+/* It does not know us, or not any more: all is told anew. */
+static void forgotten(struct swarm_peer *p)
+{
+    if (p->acked_hello)
+        p->hellos = 0;
+    p->acked_hello = false;
+    p->told = p->sent = 0;
+}
+
 static void take_ack(struct swarm_layer *l, struct swarm_peer *p, u64 session, u32 seen)
 {
     u32 n = l->offers ? 0 : l->n_log;
@@ -515,7 +524,10 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
         piece_map_fini(&map);
     }
     bool answers = !p->acked_hello && p->hellos == 1;
-    take_ack(l, p, yours, seen);
+    if (yours == l->session)
+        take_ack(l, p, yours, seen);
+    else
+        forgotten(p);
     if (answers && p->acked_hello && now_ns - p->hello_ns < SWARM_NEAR_NS)
         p->far = false; /* whatever coordinates say, or do not say yet */
     if (!p->acked_hello || fresh)
@@ -569,6 +581,8 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     bool idle = load < s->uploads && p->load >= s->uploads;
     p->heard_ns = now_ns;
     p->load = load;
+    if (p->met && session - p->session > UINT32_MAX / 2) /* it is late */
+        return 0;
     if (!p->met || p->session != session) { /* its HELLO was lost */
         p->met = false;
         p->acked_hello = false;

@@ -176,7 +176,7 @@ void copies_appointed(struct world *w, u32 fetch, u32 first)
             continue;
         bool held = is_held(w, f, p);
         behind |= !held || (c->came_ms[p] && now_ms - c->came_ms[p] < COPIES_NEWS_NS / SIM_MS);
-        if (held && behind && p >= first)
+        if (starves || (held && behind && p >= first))
             c->allowed += piece_bytes(f->size, p);
     }
 }

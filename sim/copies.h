@@ -19,7 +19,7 @@
  *
  * Starving. Somebody who wants the layer has gained nothing for COPIES_STARVES_NS, as its home may
  * still believe COPIES_HEARD_NS later: those who hold it and do not give it are passed over.
- * Allowed then: what others hold.
+ * Allowed then: all that who is appointed lacks. Being busy for less than that is no reason.
  *
  * Forgery. A chain was disproved: all that came by it is thrown away, and may be read by whoever
  * found out. Allowed: a copy each time.
@@ -52,7 +52,7 @@ struct world;
 
 #define COPIES_FRESH_NS   (1ull * 1000000000)
 #define COPIES_NEWS_NS    (5ull * 1000000000)
-#define COPIES_STARVES_NS (3ull * 1000000000) /* SWARM_STUCK_NS */
+#define COPIES_STARVES_NS (30ull * 1000000000) /* SWARM_IN_LINE_NS */
 #define COPIES_OVERLAP_NS (2ull * 1000000000)
 #define COPIES_HEARD_NS   (8ull * 1000000000) /* SWARM_GUEST_NS, and a way */
 #define COPIES_SETTLED_NS (15ull * 1000000000)

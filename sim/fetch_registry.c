@@ -21,15 +21,17 @@ static void tell(struct world *w, const struct fetch *f, enum swarm_registry wha
 
 /* --- how many at once ------------------------------------------------------------------------ */
 
-/* In one region: each fetches for itself. Who is stopped fetches nothing. */
+/* In one region: each fetches for itself. Who is stopped fetches nothing, and who leaves, as all
+ * know, no more than its own users wait for. */
 static u32 fetchers_of(const struct world *w, u32 region, u32 layer)
 {
     const struct fetches *s = w->fetches;
     u32 n = 0;
     for (size_t i = 0; i < s->n; i++) {
         const struct fetch *f = &s->v[i];
-        n += f->used && f->fetches && f->layer == layer &&
-             w->hosts[f->node].place.region == region && w->hosts[f->node].state == HOST_UP;
+        const struct host *h = &w->hosts[f->node];
+        n += f->used && f->fetches && f->layer == layer && h->place.region == region &&
+             h->state == HOST_UP && !h->leaving;
     }
     return n;
 }

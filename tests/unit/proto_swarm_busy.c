@@ -1,0 +1,90 @@
+/* proto_swarm_busy.c - tests of who waits for whom: whoever holds a layer and gives to others is
+ * waited for, and not for ever; and two neighbours that lost sight of each other meet again. */
+#include "crowd_rig.h"
+
+static struct crowd *one_seed(size_t nodes)
+{
+    struct crowd *c = crowd_new(nodes);
+    memset(c->has[0], 1, sizeof(c->has[0]));
+    c->complete[0] = true;
+    mesh_hold(mesh_at(c, 0), &c->d, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    return c;
+}
+
+static struct swarm_layer *layer_at(struct crowd *c, size_t i)
+{
+    return swarm_find(mesh_swarm(mesh_at(c, i)), &c->d);
+}
+
+static void busy_is_no_reason_for_the_registry(void **state)
+{
+    (void)state;
+    struct crowd *c = one_seed(4);
+    c->busy[0] = true;
+    for (size_t i = 1; i < 4; i++)
+        join(c, i, true);
+    assert_false(run(c, SWARM_IN_LINE_NS - 5 * S));
+    assert_int_equal(c->fetches_begun, 0);
+    c->busy[0] = false;
+    assert_true(run(c, 5 * S));
+    assert_int_equal(c->fetches_begun + c->registry_pieces, 0);
+    crowd_del(c);
+}
+
+static void nobody_is_waited_for_for_ever(void **state)
+{
+    (void)state;
+    struct crowd *c = one_seed(4);
+    c->busy[0] = true;
+    for (size_t i = 1; i < 4; i++)
+        join(c, i, true);
+    assert_true(run(c, SWARM_IN_LINE_NS + 20 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+/* Asked again and again it would have nothing else to do. */
+static void who_is_busy_is_asked_less_and_less(void **state)
+{
+    (void)state;
+    struct crowd *c = one_seed(2);
+    struct swarm_stats was, is;
+    c->busy[0] = true;
+    join(c, 1, true);
+    run(c, 5 * S);
+    swarm_stats(mesh_swarm(mesh_at(c, 1)), &was);
+    run(c, 10 * S);
+    swarm_stats(mesh_swarm(mesh_at(c, 1)), &is);
+    assert_in_range(is.busy - was.busy, 5, 10 * 8);
+    crowd_del(c);
+}
+
+/* As when datagrams of one meeting come late, after those of the next. */
+static void who_lost_sight_of_a_neighbour_is_told_all_again(void **state)
+{
+    (void)state;
+    struct crowd *c = one_seed(2);
+    c->busy[0] = true;
+    join(c, 1, true);
+    run(c, 2 * S);
+    struct swarm_peer *seed = swarm_peer_find(layer_at(c, 1), &c->r->n[0].key);
+    assert_non_null(seed);
+    assert_true(seed->met && swarm_peer_find(layer_at(c, 0), &c->r->n[1].key)->acked_hello);
+    seed->met = seed->acked_hello = false;
+    c->busy[0] = false;
+    assert_true(run(c, 2 * S));
+    assert_int_equal(c->fetches_begun, 0);
+    crowd_del(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(busy_is_no_reason_for_the_registry),
+        cmocka_unit_test(nobody_is_waited_for_for_ever),
+        cmocka_unit_test(who_is_busy_is_asked_less_and_less),
+        cmocka_unit_test(who_lost_sight_of_a_neighbour_is_told_all_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
