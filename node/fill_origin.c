@@ -220,7 +220,7 @@ static void ended(struct fill *f, int err, const char *why)
     }
     if (++s->failures > FAILURES_MAX)
         resign(f, SWARM_REGISTRY_CUT, why);
-    else if (err == ERR_DENIED && without_own(f))
+    else if ((err == ERR_DENIED || err == ERR_PROTO) && without_own(f))
         ask_registry(f);
     else if (err == ERR_DENIED || err == ERR_PROTO)
         resign(f, SWARM_REGISTRY_REFUSED, why);
