@@ -66,8 +66,11 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 #define LIMIT_RATE_DOUBTS_S  8
 #define LIMIT_RATE_SENDER    (2 * LIMIT_MEMBERS)
 #define LIMIT_RATE_SENDER_S  512
-#define LIMIT_RATE_ORDERS    512
-#define LIMIT_RATE_ORDERS_S  16
+/* By member: fetches from where it said that a layer is, and a registry refused. */
+#define LIMIT_RATE_MISLED   32
+#define LIMIT_RATE_MISLED_S 1
+#define LIMIT_RATE_ORDERS   512
+#define LIMIT_RATE_ORDERS_S 16
 /* By tracker: users whose tickets end, and messages of them. What still counts is then always fewer
  * than a node remembers. */
 #define LIMIT_RATE_REVOKES      512

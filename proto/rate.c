@@ -16,27 +16,38 @@ void rate_init(struct rate *r, u32 burst, u32 per_s, u64 seed)
 }
 
 /* The finalizer of splitmix64 (Steele, Lea and Flood, 2014). */
-static u64 *bucket(struct rate *r, u64 whom)
+static size_t bucket(const struct rate *r, u64 whom)
 {
     u64 h = whom ^ r->seed;
     h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
     h = (h ^ h >> 27) * 0x94d049bb133111ebu;
-    return &r->full_ns[(h ^ h >> 31) % RATE_BUCKETS];
+    return (size_t)((h ^ h >> 31) % RATE_BUCKETS);
+}
+
+bool rate_has(const struct rate *r, u64 whom, u64 now_ns)
+{
+    u64 full = r->full_ns[bucket(r, whom)];
+    return (full < now_ns ? now_ns : full) + r->each_ns <= now_ns + r->burst_ns;
+}
+
+void rate_charge(struct rate *r, u64 whom, u64 now_ns)
+{
+    u64 *full = &r->full_ns[bucket(r, whom)];
+    *full = (*full < now_ns ? now_ns : *full) + r->each_ns;
+    if (*full > now_ns + 2 * r->burst_ns)
+        *full = now_ns + 2 * r->burst_ns;
 }
 
 bool rate_take(struct rate *r, u64 whom, u64 now_ns)
 {
-    u64 *full = bucket(r, whom);
-    if (*full < now_ns)
-        *full = now_ns;
-    if (*full + r->each_ns > now_ns + r->burst_ns)
+    if (!rate_has(r, whom, now_ns))
         return false;
-    *full += r->each_ns;
+    rate_charge(r, whom, now_ns);
     return true;
 }
 
 void rate_give_back(struct rate *r, u64 whom)
 {
-    u64 *full = bucket(r, whom);
+    u64 *full = &r->full_ns[bucket(r, whom)];
     *full -= *full >= r->each_ns ? r->each_ns : *full;
 }

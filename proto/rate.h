@@ -26,5 +26,10 @@ struct rate {
 void rate_init(struct rate *r, u32 burst, u32 per_s, u64 seed);
 /* False: not now. */
 must_use bool rate_take(struct rate *r, u64 whom, u64 now_ns);
+/* Would there be one? */
+bool rate_has(const struct rate *r, u64 whom, u64 now_ns);
+/* For what was seen too late to be refused: takes one, on credit if need be, by another burst at
+ * most. */
+void rate_charge(struct rate *r, u64 whom, u64 now_ns);
 /* It was not theirs: the last one comes back. */
 void rate_give_back(struct rate *r, u64 whom);

@@ -264,7 +264,7 @@ static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_
         h->hold_ns = 0;
         h->misled_number = lease->number;
         s->stats.misled++;
-        swarm_origin_refused(h, rank, now_ns + for_ns, now_ns);
+        swarm_origin_refused(s, h, rank, now_ns + for_ns, now_ns);
         return;
     }
     if (g)
@@ -349,7 +349,7 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
         return true;
     }
     bool told = member_self(s->member)->can_fetch && !barred && !l->complete;
-    u32 where = told ? swarm_origin_best(h, mine, now_ns) : 0;
+    u32 where = told ? swarm_origin_best(s, h, mine, now_ns) : 0;
     if (where && now_ns >= h->misled_until_ns) {
         *out = s->self;
         h->told = where;
@@ -371,7 +371,7 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
     }
     for (u32 i = 0; n == 0 && i < l->n_ranks; i++) {
         struct member_view v;
-        where = swarm_origin_best(h, i, now_ns);
+        where = swarm_origin_best(s, h, i, now_ns);
         if (i == mine || h->rank_ns[i] > now_ns || !where ||
             !member_find(s->member, &l->ranks[i], &v) || !v.record->can_fetch)
             continue;
@@ -406,7 +406,7 @@ static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     }
     u64 size;
-    const char *origin = swarm_origin_of(l, &who, now_ns, &size);
+    const char *origin = swarm_origin_of(s, l, &who, now_ns, &size);
     swarm_origin_told(l, origin, size);
     swarm_appointed(s, l, &s->self, h->number, now_ns);
 }

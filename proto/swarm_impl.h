@@ -12,6 +12,7 @@
 #pragma once
 
 #include "proto/pieces.h"
+#include "proto/rate.h"
 #include "proto/swarm.h"
 
 #define SWARM_RANKS      3
@@ -287,6 +288,7 @@ struct swarm {
     u32 out_cap, out_first, out_n;
     struct swarm_step *steps;
     u32 steps_cap, steps_first, steps_n;
+    struct rate misled; /* by whom we were */
     struct swarm_stats stats;
 };
 
@@ -333,15 +335,16 @@ void swarm_origin_said(struct swarm_home *h, struct swarm_guest *g, const char *
                        u64 now_ns);
 void swarm_origin_unsaid(struct swarm_home *h, const struct swarm_guest *g);
 /* 1 + the one that most name, and where `rank` was not refused (SWARM_RANKS: who has no rank;
- * more: whoever was); 0: none. */
-u32 swarm_origin_best(const struct swarm_home *h, u32 rank, u64 now_ns);
+ * more: whoever was), and of whose sayers one has not misled too often; 0: none. */
+u32 swarm_origin_best(const struct swarm *s, const struct swarm_home *h, u32 rank, u64 now_ns);
 /* What `to` is told to read, or a home (`to` NULL); "" when nothing is known. Borrowed. */
-const char *swarm_origin_of(const struct swarm_layer *l, const struct node_key *to, u64 now_ns,
-                            u64 *size);
+const char *swarm_origin_of(const struct swarm *s, const struct swarm_layer *l,
+                            const struct node_key *to, u64 now_ns, u64 *size);
 /* We are appointed with this one: it stands until the next time, but not before our own. */
 void swarm_origin_told(struct swarm_layer *l, const char *text, u64 size);
 /* Whom we sent to h->told (not 0) was refused there. */
-void swarm_origin_refused(struct swarm_home *h, u32 rank, u64 until_ns, u64 now_ns);
+void swarm_origin_refused(struct swarm *s, struct swarm_home *h, u32 rank, u64 until_ns,
+                          u64 now_ns);
 void swarm_origins_fini(struct swarm_home *h);
 
 /* --- swarm_place.c --- */

@@ -287,7 +287,11 @@ void swarm_registry(struct swarm *s, const struct digest *d, enum swarm_registry
         swarm_tell_lease(s, l, now_ns);
         break;
     case SWARM_REGISTRY_CUT: swarm_stop(s, l, LEASE_CUT, now_ns); break;
-    case SWARM_REGISTRY_REFUSED: swarm_stop(s, l, LEASE_REFUSED, now_ns); break;
+    case SWARM_REGISTRY_REFUSED:
+        if (!l->own_origin && !node_key_equal(&l->lease.home, &s->self))
+            rate_charge(&s->misled, node_key_word(&l->lease.home), now_ns);
+        swarm_stop(s, l, LEASE_REFUSED, now_ns);
+        break;
     }
 }
 

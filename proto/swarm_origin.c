@@ -5,7 +5,7 @@
  * them one place at a time, and hands on the one that most of them name. Where a registry refused
  * it, that place is not tried again by that rank for some minutes, and whoever named it is not
  * listened to for as long; what others name stays good. A size belongs to its place: both were said
- * in one breath. */
+ * in one breath. All that one member misled us to, with any number of layers, has a rate. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,20 +74,31 @@ void swarm_origin_said(struct swarm_home *h, struct swarm_guest *g, const char *
     g->origin = (u8)(o - h->origins + 1);
 }
 
-u32 swarm_origin_best(const struct swarm_home *h, u32 rank, u64 now_ns)
+/* Has one who says so not misled us too often, with whatever layers? */
+static bool is_believed(const struct swarm *s, const struct swarm_home *h, u32 which, u64 now_ns)
+{
+    for (u32 i = 0; i < h->n; i++)
+        if (h->guests[i].origin == which &&
+            rate_has(&s->misled, node_key_word(&h->guests[i].key), now_ns))
+            return true;
+    return false;
+}
+
+u32 swarm_origin_best(const struct swarm *s, const struct swarm_home *h, u32 rank, u64 now_ns)
 {
     u32 best = 0;
     for (u32 i = 0; h && i < SWARM_ORIGINS; i++) {
         const struct swarm_origin *o = &h->origins[i];
         bool refused = rank <= SWARM_RANKS && o->not_before_ns[rank] > now_ns;
-        if (o->said > 0 && !refused && (best == 0 || o->said > h->origins[best - 1].said))
+        if (o->said > 0 && !refused && (best == 0 || o->said > h->origins[best - 1].said) &&
+            is_believed(s, h, i + 1, now_ns))
             best = i + 1;
     }
     return best;
 }
 
-const char *swarm_origin_of(const struct swarm_layer *l, const struct node_key *to, u64 now_ns,
-                            u64 *size)
+const char *swarm_origin_of(const struct swarm *s, const struct swarm_layer *l,
+                            const struct node_key *to, u64 now_ns, u64 *size)
 {
     const struct swarm_home *h = l->home;
     const struct swarm_guest *g = h && to ? swarm_guest_find(h, to) : NULL;
@@ -98,7 +109,7 @@ const char *swarm_origin_of(const struct swarm_layer *l, const struct node_key *
     if (which == 0 && l->own_origin)
         return l->origin ? l->origin : "";
     if (which == 0)
-        which = swarm_origin_best(h, SWARM_RANKS + 1, now_ns);
+        which = swarm_origin_best(s, h, SWARM_RANKS + 1, now_ns);
     if (which == 0)
         return "";
     if (l->n == 0)
@@ -119,7 +130,7 @@ void swarm_origin_told(struct swarm_layer *l, const char *text, u64 size)
         l->size = size; /* a hint, until the daemon knows it from the registry */
 }
 
-void swarm_origin_refused(struct swarm_home *h, u32 rank, u64 until_ns, u64 now_ns)
+void swarm_origin_refused(struct swarm *s, struct swarm_home *h, u32 rank, u64 until_ns, u64 now_ns)
 {
     struct swarm_origin *o = &h->origins[h->told - 1];
     o->not_before_ns[rank] = o->refused_ns = until_ns;
@@ -127,6 +138,9 @@ void swarm_origin_refused(struct swarm_home *h, u32 rank, u64 until_ns, u64 now_
         h->misled = h->n_misleaders = 0;
     h->misled++;
     h->misled_until_ns = until_ns;
+    for (u32 i = 0; i < h->n; i++)
+        if (h->guests[i].origin == h->told)
+            rate_charge(&s->misled, node_key_word(&h->guests[i].key), now_ns);
     for (u32 i = 0; i < h->n; i++)
         if (h->guests[i].origin == h->told && !is_misleader(h, &h->guests[i].key, now_ns))
             h->misleaders[h->n_misleaders++ % SWARM_ORIGINS] = h->guests[i].key;

@@ -332,6 +332,7 @@ static void refresh_swarm(struct region *r, struct metrics *m)
     set(m, events, "event", "held", NULL, st.held);
     set(m, events, "event", "refused", NULL, st.refused);
     set(m, events, "event", "misled", NULL, st.misled);
+    set(m, events, "event", "unheeded", NULL, st.unheeded);
     *metrics_counter(m, "dray_wan_overlaps_total", "",
                      "Times that two nodes read one layer from the registry at once.") =
         st.overlaps;

@@ -30,7 +30,11 @@ static void what_is_spent_comes_back(void **state)
     assert_int_equal(taken(&r, 7, 1000 * S), 100); /* and no more than the burst is saved */
     rate_give_back(&r, 7);
     assert_int_equal(taken(&r, 7, 1000 * S), 1);
-    rate_give_back(&r, 8); /* who spent nothing gets nothing */
+    for (int i = 0; i < 1000; i++)
+        rate_charge(&r, 7, 1000 * S);
+    assert_false(rate_has(&r, 7, 1009 * S));
+    assert_true(rate_has(&r, 7, 1011 * S)); /* a burst of debt, no more */
+    rate_give_back(&r, 8);                  /* who spent nothing gets nothing */
     assert_int_equal(taken(&r, 8, 1000 * S), 100);
 }
 

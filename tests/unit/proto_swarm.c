@@ -219,6 +219,39 @@ static void who_misled_is_not_listened_to(void **state)
     crowd_del(c);
 }
 
+/* A new layer each time, which is nowhere: it does not get a request out of each of them. */
+static void who_misleads_without_end_is_not_followed(void **state)
+{
+    (void)state;
+    struct rig *r = rig_region(6);
+    struct swarm_want want = {.size = SIZE, .origin = "hub/none"};
+    struct swarm_step st;
+    u32 fetches[6] = {0};
+    rig_run(r, 5 * S);
+    for (u32 k = 0; k < 400; k++) {
+        want.digest = rig_layer(1000 + k);
+        assert_int_equal(mesh_swarm_join(r->n[0].m, &want, r->now_ns), 0);
+        for (int t = 0; t < 10; t++) {
+            rig_run(r, TICK);
+            for (size_t i = 0; i < 6; i++)
+                while (mesh_swarm_next(r->n[i].m, &st, r->now_ns))
+                    if (st.what == SWARM_FETCH) {
+                        fetches[i]++;
+                        mesh_swarm_registry(r->n[i].m, &st.digest, SWARM_REGISTRY_REFUSED, 0,
+                                            r->now_ns);
+                    }
+        }
+        mesh_swarm_leave(r->n[0].m, &want.digest, r->now_ns);
+    }
+    u32 all = 0;
+    for (size_t i = 1; i < 6; i++) {
+        all += fetches[i]; /* at once, and in these 80 seconds; without a bound some 250 each */
+        assert_true(fetches[i] <= LIMIT_RATE_MISLED + 90 * LIMIT_RATE_MISLED_S);
+    }
+    assert_true(all > LIMIT_RATE_MISLED);
+    rig_del(r);
+}
+
 /* Nobody may read it: whoever waits is told in time, and again. */
 static void where_all_are_refused_it_is_said(void **state)
 {
@@ -371,6 +404,7 @@ int main(void)
         cmocka_unit_test(a_refusal_costs_no_time),
         cmocka_unit_test(a_false_origin_costs_one_refusal),
         cmocka_unit_test(who_misled_is_not_listened_to),
+        cmocka_unit_test(who_misleads_without_end_is_not_followed),
         cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
         cmocka_unit_test(nobody_takes_the_whole_line),
