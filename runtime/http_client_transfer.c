@@ -20,6 +20,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,7 +188,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 
 static bool has_port(int fd, u16 port)
 {
-    struct sockaddr_in6 a; /* or its beginning, of IPv4: the port is at the same place */
+    struct sockaddr_in6 a = {0}; /* or its beginning, of IPv4: the port is at the same place */
     socklen_t len = sizeof(a);
     static_assert(offsetof(struct sockaddr_in, sin_port) ==
                       offsetof(struct sockaddr_in6, sin6_port),
@@ -223,18 +224,29 @@ static int on_close(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
+/* Session tickets may come at any time, and are none. */
+static bool has_leftovers_sealed(SSL *ssl)
+{
+    char byte;
+    int n = SSL_peek(ssl, &byte, 1);
+    bool idle = n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ;
+    ERR_clear_error();
+    return !idle;
+}
+
+/* Or its end. */
 static bool has_leftovers(const struct http_transfer *t, u16 local, u16 peer)
 {
     const struct http_client *c = t->client;
     const struct curl_tlssessioninfo *tls = NULL;
     char byte;
-    size_t i = 0;
     if (curl_easy_getinfo(t->easy, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls &&
         tls->internals && tls->backend == CURLSSLBACKEND_OPENSSL)
-        return SSL_peek(tls->internals, &byte, 1) > 0; /* session tickets may come at any time */
-    while (i < c->n_sockets && (c->sockets[i].local != local || c->sockets[i].peer != peer))
-        i++;
-    return i < c->n_sockets && recv(c->sockets[i].fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+        return has_leftovers_sealed(tls->internals);
+    for (size_t i = 0; i < c->n_sockets; i++)
+        if (c->sockets[i].local == local && c->sockets[i].peer == peer)
+            return recv(c->sockets[i].fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
+    return false;
 }
 
 /* The connection is there, perhaps kept from another transfer; the request has not been sent. */

@@ -137,7 +137,9 @@ static enum verdict walk_all(MDB_env *env)
     w.taken = calloc(1, w.pages / 8 + 1);
     if (!w.taken)
         return NO_MEMORY;
-    return walk_tree(&w, db) && walk_tree(&w, FREE_DBI) ? WELL : DAMAGED;
+    bool well = walk_tree(&w, db) && walk_tree(&w, FREE_DBI);
+    free(w.taken);
+    return well ? WELL : DAMAGED;
 }
 
 /* A damaged file may say that it is larger than any address space. */
