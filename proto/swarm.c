@@ -31,7 +31,8 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->inventory = opt->inventory;
     s->rng = opt->rng;
     s->datagram_max = opt->datagram_max;
-    rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&s->rng));
+    struct rng rates = rng_split(&s->rng, "rates");
+    rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&rates));
     /* The figures of lines that answer at once, or of such where requests stand in queues. */
     s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
     s->waiting_most = opt->uploads ? 4 * opt->uploads : SWARM_WAITING;
