@@ -9,10 +9,8 @@
  * before the request is sent, because a kept connection may have been opened for a caller with
  * other rules.
  *
- * Before that it is also looked whether a kept connection holds bytes already: a body behind the
- * answer to a HEAD, or more of one than its length says. They would be taken for the answer to the
- * request at hand, somebody else's perhaps; libcurl 7.88 does not notice. Another connection is
- * made then.
+ * Before that it is also looked whether a kept connection is still good (http_client_kept.c);
+ * another is made if it is not.
  *
  * libcurl's own sentence is passed on for resolving, connecting and TLS only: those never quote a
  * request. Every other failure is said in our words, so no header and no query reaches a log. */
@@ -20,13 +18,10 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "runtime/http_client_impl.h"
@@ -186,69 +181,6 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
     return fd;
 }
 
-static bool has_port(int fd, u16 port)
-{
-    struct sockaddr_in6 a = {0}; /* or its beginning, of IPv4: the port is at the same place */
-    socklen_t len = sizeof(a);
-    static_assert(offsetof(struct sockaddr_in, sin_port) ==
-                      offsetof(struct sockaddr_in6, sin6_port),
-                  "as said");
-    return getsockname(fd, (struct sockaddr *)&a, &len) == 0 && ntohs(a.sin6_port) == port;
-}
-
-/* A new connection, of which libcurl tells the ports. If memory ends, it is not looked at later. */
-static void note_socket(struct http_transfer *t, u16 local, u16 peer)
-{
-    struct http_client *c = t->client;
-    if (!has_port(t->fd, local)) /* two were tried at once, and the other one came first */
-        return;
-    if (c->n_sockets == c->cap_sockets) {
-        size_t cap = c->cap_sockets ? 2 * c->cap_sockets : 16;
-        struct client_socket *all = realloc(c->sockets, cap * sizeof(*all));
-        if (!all)
-            return;
-        c->sockets = all;
-        c->cap_sockets = cap;
-    }
-    c->sockets[c->n_sockets++] = (struct client_socket){t->fd, local, peer};
-}
-
-static int on_close(void *arg, curl_socket_t fd)
-{
-    struct http_client *c = arg;
-    for (size_t i = 0; i < c->n_sockets; i++)
-        if (c->sockets[i].fd == fd) {
-            c->sockets[i] = c->sockets[--c->n_sockets];
-            break;
-        }
-    return close(fd);
-}
-
-/* Session tickets may come at any time, and are none. */
-static bool has_leftovers_sealed(SSL *ssl)
-{
-    char byte;
-    int n = SSL_peek(ssl, &byte, 1);
-    bool idle = n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ;
-    ERR_clear_error();
-    return !idle;
-}
-
-/* Or its end. */
-static bool has_leftovers(const struct http_transfer *t, u16 local, u16 peer)
-{
-    const struct http_client *c = t->client;
-    const struct curl_tlssessioninfo *tls = NULL;
-    char byte;
-    if (curl_easy_getinfo(t->easy, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls &&
-        tls->internals && tls->backend == CURLSSLBACKEND_OPENSSL)
-        return has_leftovers_sealed(tls->internals);
-    for (size_t i = 0; i < c->n_sockets; i++)
-        if (c->sockets[i].local == local && c->sockets[i].peer == peer)
-            return recv(c->sockets[i].fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
-    return false;
-}
-
 /* The connection is there, perhaps kept from another transfer; the request has not been sent. */
 static int on_ready(void *arg, char *peer, char *local, int peer_port, int local_port)
 {
@@ -259,8 +191,8 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
 
     (void)local;
     if (t->opened > 0)
-        note_socket(t, (u16)local_port, (u16)peer_port);
-    else if (has_leftovers(t, (u16)local_port, (u16)peer_port)) {
+        client_kept_note(t, (u16)local_port, (u16)peer_port);
+    else if (client_kept_is_used_up(t, (u16)local_port, (u16)peer_port)) {
         t->leftovers = true;
         return CURL_PREREQFUNC_ABORT;
     }
@@ -375,7 +307,7 @@ static int set_behaviour(struct http_transfer *t, u32 connect_timeout_ms)
     bad |= curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
     bad |= curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
     bad |= curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
-    bad |= curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    bad |= curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, client_kept_close);
     bad |= curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, t->client);
     bad |= curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_ready);
     bad |= curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
