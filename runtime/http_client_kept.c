@@ -5,8 +5,6 @@
  * perhaps; libcurl 7.88 does not notice. So it is looked just before the request is sent. */
 #include <assert.h>
 #include <netinet/in.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -52,25 +50,12 @@ int client_kept_close(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
-/* Session tickets may come at any time, and are none. */
-static bool has_leftovers(SSL *ssl)
-{
-    char byte;
-    int n = SSL_peek(ssl, &byte, 1);
-    bool idle = n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ;
-    ERR_clear_error();
-    return !idle;
-}
-
-/* Or its end. */
+/* Also of TLS it is the socket that is looked at: a session ticket that comes late costs a new
+ * connection, which is rare, since they come with the first answer. */
 bool client_kept_is_used_up(const struct http_transfer *t, u16 local, u16 peer)
 {
     const struct http_client *c = t->client;
-    const struct curl_tlssessioninfo *tls = NULL;
     char byte;
-    if (curl_easy_getinfo(t->easy, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls &&
-        tls->internals && tls->backend == CURLSSLBACKEND_OPENSSL)
-        return has_leftovers(tls->internals);
     for (size_t i = 0; i < c->n_sockets; i++)
         if (c->sockets[i].local == local && c->sockets[i].peer == peer)
             return recv(c->sockets[i].fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;

@@ -174,8 +174,8 @@ static void say_more(struct raw_peer *p)
     }
 }
 
-/* What came unasked is no answer to the next request. Session tickets come so, too, and do no harm:
- * see above. */
+/* What came unasked is no answer to the next request. Session tickets are no such thing: see above.
+ */
 static void leftovers_are_no_answer(void **state)
 {
     SSL_CTX *tls = server_tls(&ca, "DNS:localhost", 5);
