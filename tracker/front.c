@@ -20,6 +20,7 @@
 #define ALONE_MAX        64     /* answers that are heard to their end without a client */
 #define READ_TIMEOUT_MS  60000  /* for what it only has to look up */
 #define STALL_TIMEOUT_MS 60000
+#define KEPT_TIMEOUT_MS  120000 /* for what is heard as a whole; one that drips ends, too */
 
 struct passage {
     struct body body; /* given to the connection with the head */
@@ -109,7 +110,7 @@ static const char *seen_value(struct passage *p, const char *name, const char *v
         return value;
     bool ours = rewrite_realm(value, own, base, out, path);
     if (ours && strlen(path) < sizeof(p->t->realm))
-        snprintf(p->t->realm, sizeof(p->t->realm), "%s", path);
+        memcpy(p->t->realm, path, strlen(path) + 1);
     return ours ? out : value;
 }
 
@@ -361,6 +362,13 @@ static bool make_lines(const struct passage *p, struct lines *l)
     return good && (!s->forwarded[0] || add_text(l, "X-Forwarded-For", s->forwarded));
 }
 
+/* Is its answer collected before anybody may have it all? */
+static bool is_kept(const struct passage *p)
+{
+    enum away_kind kind = p->away.kind;
+    return p->wish.learn || kind == AWAY_PING || kind == AWAY_TOKEN || kind == AWAY_MANIFEST;
+}
+
 static int start(struct passage *p)
 {
     const struct http_request *r = http_request(p->x);
@@ -383,6 +391,7 @@ static int start(struct passage *p)
                            : body                      ? HEAD_TIMEOUT_MS
                                                        : READ_TIMEOUT_MS,
         .stall_timeout_ms = STALL_TIMEOUT_MS,
+        .whole_timeout_ms = !body && is_kept(p) ? KEPT_TIMEOUT_MS : 0,
         .on = {.head = on_head, .data = on_data, .end = on_end},
         .arg = p,
     };

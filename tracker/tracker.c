@@ -167,7 +167,7 @@ static void on_pinged(void *arg, const struct answer *a)
     t->open = a->status != 401;
     if (challenge && rewrite_realm(challenge, t->config->registry.url, "", out, path) &&
         strlen(path) < sizeof(t->realm))
-        snprintf(t->realm, sizeof(t->realm), "%s", path);
+        memcpy(t->realm, path, strlen(path) + 1);
 }
 
 static void ping(struct tracker *t)

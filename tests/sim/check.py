@@ -2,17 +2,21 @@
 """The simulator as a test: check.py CHECK --sim PROGRAM --tree TREE --build BUILD.
 
 cli        what scripts rely on: the summary's keys, files, exit codes, Ctrl-C
-seeds      the kept seeds, each twice: the same state both times
+seeds      the kept seeds, each twice: the same state both times (where `compilers` does not do it)
 scenarios  every scenario in small
 swarm      runs drawn at random, other ones each time; the first seed is printed
-compilers  gcc with an optimiser and clang without one come to the same states
+compilers  the kept seeds hold, and gcc with an optimiser and clang without one come to the same states
 mutants    cores broken on purpose are caught
+
+A failure ends with a line "again: ..." that plays it again.
 """
 import argparse
+import itertools
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +29,6 @@ makespan_s makespan_bound_s makespan_ratio origin_copies office_copies converge_
 detect_p50_ms detect_p99_ms false_dead mesh_bytes_per_node_s hit_ratio peer_hit_ratio
 own_office_ratio rtt_error_p50 rtt_error_p90""".split()
 SWARM_RUNS = 50
-SECONDS = 150  # of the swarm; what it did until then counts
 SMALL = {  # what makes each scenario small
     "steady": "--nodes 40 --set duration=120s",
     "flash-crowd": "--nodes 60 --set image_bytes=50MB",
@@ -45,7 +48,11 @@ SMALL = {  # what makes each scenario small
 
 
 class Failed(Exception):
-    pass
+    """`again`: the command that fails."""
+
+    def __init__(self, what, again=None):
+        super().__init__(what)
+        self.again = again
 
 
 def check(what, truth):
@@ -56,9 +63,10 @@ def check(what, truth):
 def run(sim, line, code=0):
     """The summary of a run; `code` None: any."""
     args = [sim] + (shlex.split(line) if isinstance(line, str) else line)
-    p = subprocess.run(args, capture_output=True, text=True, timeout=500)
+    p = subprocess.run(args, capture_output=True, text=True, timeout=1500)
     if code is not None and p.returncode != code:
-        raise Failed("%s: exit %d\n%s" % (" ".join(args), p.returncode, p.stderr[-2000:]))
+        again = shlex.join(args)
+        raise Failed("%s: exit %d\n%s" % (again, p.returncode, p.stderr[-2000:]), again)
     summary = json.loads(p.stdout) if p.stdout.startswith("{") and p.stdout.count("\n") == 1 else None
     return p, summary
 
@@ -274,10 +282,11 @@ def seeds():
 
 
 def check_seeds(o):
-    """Each twice; once under the sanitizers, which look for something else and are slow."""
-    for line in seeds():
+    """Each twice. Under the sanitizers, which look for something else and are slow, every third once."""
+    sanitized = os.environ.get("DRAY_SANITIZED") == "1"
+    for line in itertools.islice(seeds(), 0, None, 3 if sanitized else 1):
         _, a = run(o.sim, line)
-        if os.environ.get("DRAY_SANITIZED") != "1":
+        if not sanitized:
             _, b = run(o.sim, line)
             check("%s: the same state twice" % line, a["state_hash"] == b["state_hash"])
         print("%s  %s  %.1f s" % (a["state_hash"], line, a["wall_s"]))
@@ -297,21 +306,33 @@ def check_scenarios(o):
 
 
 def check_swarm(o):
+    """A seed that failed is the first one of the next run."""
     first = int(os.environ.get("DRAY_SIM_SEED", time.time_ns() // 1000 % 10**12))
-    print("first seed: %d" % first)
+    kept = o.build + "/sim-swarm-failed"
+    numbers = itertools.count(first)
+    if os.path.exists(kept) and "DRAY_SIM_SEED" not in os.environ:
+        with open(kept) as f:
+            numbers = itertools.chain([int(f.read())], numbers)
+    print("first seed: %d" % first, flush=True)
     began, done = time.monotonic(), 0
-    while done < SWARM_RUNS or time.monotonic() - began < float(os.environ.get("DRAY_SIM_SECONDS", 0)):
-        run(o.sim, "run swarm --seed %d" % (first + done))
-        done += 1
-        if time.monotonic() - began > SECONDS and done < SWARM_RUNS:
-            print("a slow machine: %d of %d runs in %d s" % (done, SWARM_RUNS, SECONDS))
+    for seed in numbers:
+        if done >= SWARM_RUNS and time.monotonic() - began >= float(os.environ.get("DRAY_SIM_SECONDS", 0)):
             break
+        try:
+            run(o.sim, "run swarm --seed %d" % seed)
+        except Failed:
+            with open(kept, "w") as f:
+                f.write("%d\n" % seed)
+            raise
+        done += 1
+    if os.path.exists(kept):
+        os.unlink(kept)
     print("%d runs" % done)
 
 
 def check_compilers(o):
     other = o.build + "/sim-clang"
-    if subprocess.run(["which", "clang"], capture_output=True).returncode:
+    if not shutil.which("clang"):
         print("sim.compilers: skipped: no clang")
         sys.exit(77)
     subprocess.run(["cmake", "-S", o.tree, "-B", other, "-G", "Ninja", "-DCMAKE_C_COMPILER=clang",
@@ -320,9 +341,10 @@ def check_compilers(o):
     subprocess.run(["cmake", "--build", other, "--target", "dray-sim", "-j", "2"], check=True,
                    stdout=subprocess.DEVNULL)
     for line in list(seeds()) + ["run swarm --seed %d" % s for s in range(60, 66)]:
-        a, b = run(o.sim, line, None)[1], run(other + "/dray-sim", line, None)[1]
-        check("%s: gcc -O2 and clang -O0 come to the same state" % line,
-              a["state_hash"] == b["state_hash"] and a["events"] == b["events"])
+        a, b = run(o.sim, line)[1], run(other + "/dray-sim", line)[1]
+        if a["state_hash"] != b["state_hash"] or a["events"] != b["events"]:
+            raise Failed("%s: gcc -O2 and clang -O0 come to different states" % line,
+                         "%s/dray-sim %s" % (other, line))
         print("%s  %s" % (a["state_hash"], line))
 
 
@@ -364,7 +386,7 @@ def check_mutants(o):
     sys.path.insert(0, HERE)
     import mutants
     only = os.environ.get("DRAY_MUTANT")
-    survived = []
+    survived, well = [], set()
     for m in mutants.MUTANTS:
         if only and m["name"] != only:
             continue
@@ -372,7 +394,9 @@ def check_mutants(o):
             program = build_mutant(o, m, d)
             caught = None
             for line in m["runs"]:
-                run(o.sim, line)  # what is not broken passes
+                if line not in well:
+                    run(o.sim, line)  # what is not broken passes
+                    well.add(line)
                 p, s = run(program, line, None)
                 broken = s["invariants_broken"] if s else ["crash"]
                 if broken:
@@ -396,6 +420,8 @@ def main():
         checks[o.check](o)
     except Failed as e:
         print("FAILED: %s" % e)
+        if e.again:
+            print("again: %s" % e.again)
         return 1
     return 0
 

@@ -345,10 +345,10 @@ static void what_we_went_on_from_is_wrong(void **state)
     free(l.bytes);
 }
 
-/* Who went on from a lie in good faith is convicted by nobody, and may begin anew: once. */
-static void who_went_on_from_a_lie_may_return(void **state)
+/* Trusted bytes of `piece` show that a chain, of somebody who went on from a lie in good faith, is
+ * wrong: nobody is convicted, and it may begin anew: once. */
+static void is_set_back_once(u32 piece)
 {
-    (void)state;
     struct layer l;
     struct chain_step steps[CHAINS_MAX];
     struct chain_evidence e;
@@ -365,10 +365,10 @@ static void who_went_on_from_a_lie_may_return(void **state)
         wire_in_init(&r, buf, w.len);
         assert_int_equal(chains_read(c, &r, &relay.key, &other.key, &grew), 0);
         chains_del(theirs);
-        assert_int_equal(chains_steps(c, 2, steps), 1);
-        hash_piece(&l, 2, steps[0].in, out);
-        chains_trusted(c, 2, steps[0].in, out);
-        assert_int_equal(chains_steps(c, 2, steps), 0);
+        assert_int_equal(chains_steps(c, piece, steps), 1);
+        hash_piece(&l, piece, steps[0].in, out);
+        chains_trusted(c, piece, steps[0].in, out);
+        assert_int_equal(chains_steps(c, piece, steps), 0);
         assert_false(chains_take_evidence(c, &e));
     }
     struct wire_in again;
@@ -380,6 +380,40 @@ static void who_went_on_from_a_lie_may_return(void **state)
     wire_in_init(&again, buf, w.len);
     assert_int_equal(chains_read(c, &again, &relay.key, &other.key, &grew), ERR_DENIED);
     chains_del(right);
+    chains_del(c);
+    free(l.bytes);
+}
+
+static void who_went_on_from_a_lie_may_return(void **state)
+{
+    (void)state;
+    is_set_back_once(2);
+}
+
+/* From the lie on it hashed what is right; that this must finish to the digest it never said. */
+static void the_end_of_who_went_on_from_a_lie(void **state)
+{
+    (void)state;
+    is_set_back_once(PIECES - 1);
+}
+
+/* Whoever vouches for all of it, and does not finish to the digest, lied somewhere. */
+static void the_end_of_a_whole_chain(void **state)
+{
+    (void)state;
+    struct layer l;
+    struct chain_step steps[CHAINS_MAX];
+    struct chain_evidence e;
+    u8 out[CHAIN_STATE_MAX];
+    make_layer(&l, DIGEST_SHA256);
+    struct chains *c = chains_of(&l);
+    claim(c, &l, &liar, PIECES - 1);
+    assert_int_equal(chains_steps(c, PIECES - 1, steps), 1);
+    hash_piece(&l, PIECES - 1, steps[0].in, out);
+    chains_trusted(c, PIECES - 1, steps[0].in, out);
+    assert_true(chains_take_evidence(c, &e));
+    assert_true(node_key_equal(&e.signer, &liar.key));
+    assert_int_equal(e.piece, PIECES - 1);
     chains_del(c);
     free(l.bytes);
 }
@@ -626,6 +660,8 @@ int main(void)
         cmocka_unit_test(a_signers_own_piece_does_not_fit),
         cmocka_unit_test(what_we_went_on_from_is_wrong),
         cmocka_unit_test(who_went_on_from_a_lie_may_return),
+        cmocka_unit_test(the_end_of_who_went_on_from_a_lie),
+        cmocka_unit_test(the_end_of_a_whole_chain),
         cmocka_unit_test(closing_refutes_the_others),
         cmocka_unit_test(a_consistent_forgery_never_closes),
         cmocka_unit_test(chains_travel_while_they_grow),

@@ -6,7 +6,7 @@ serve() answers a path from memory, with Range support: then the proxy is a fake
 that a real registry would not hold.
 
 An action is a function of an Exchange. The ready-made ones are below: cut, corrupt, lie, delay, gate,
-pace, silence, redirect, status, flood, refuse. Actions compose through `head()` and `body()`.
+pace, silence, keep, redirect, status, flood, refuse. Actions compose through `head()` and `body()`.
 """
 
 import http.client
@@ -439,6 +439,29 @@ def silence():
     def action(exchange):
         exchange.proxy.released.wait(600)
         exchange.finish()
+    return action
+
+
+def keep(way):
+    """Keeps who asks until it has had enough: "silent", or a byte now and then of the "head" or of the
+    "body", or only the "begin" of a body. The record is complete once the client has left."""
+    begin = {"silent": b"", "head": b"HTTP/1.1 200 OK\r\nX-Slow: ",
+             "body": b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n",
+             "begin": b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n{"}[way]
+
+    def action(exchange):
+        sock = exchange.handler.connection
+        exchange.finish()
+        try:
+            sock.sendall(begin)
+            while way in ("head", "body"):
+                sock.sendall(b"x")
+                time.sleep(0.1)
+            while sock.recv(4096):
+                pass
+        except OSError:
+            pass
+        exchange.record.complete = True
     return action
 
 
