@@ -119,6 +119,10 @@ int member_new(struct member **out, const struct member_options *opt)
     timing_defaults(&m->timing);
     m->rng = rng_split(&opt->rng, "member");
     m->table_seed = rng_u64(&m->rng);
+    struct rng rates = rng_split(&m->rng, "rates");
+    rate_init(&m->by_author, LIMIT_RATE_RECORDS, LIMIT_RATE_RECORDS_S, rng_u64(&rates));
+    rate_init(&m->by_accuser, LIMIT_RATE_DOUBTS, LIMIT_RATE_DOUBTS_S, rng_u64(&rates));
+    rate_init(&m->by_sender, LIMIT_RATE_SENDER, LIMIT_RATE_SENDER_S, rng_u64(&rates));
     m->datagram_max = opt->datagram_max;
     m->clear = opt->clear;
     m->now_ns = m->own_ns = opt->now_ns;

@@ -477,6 +477,7 @@ const struct node_key *mesh_key(const struct mesh *m)
 void mesh_stats(const struct mesh *m, struct mesh_stats *out)
 {
     *out = m->stats;
+    out->put_off = purge_put_off(m->purge);
 }
 
 u64 mesh_bytes(const struct mesh *m)

@@ -32,6 +32,8 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->rng = opt->rng;
     s->datagram_max = opt->datagram_max;
     s->next_ns = UINT64_MAX;
+    struct rng rates = rng_split(&s->rng, "rates");
+    rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&rates));
     /* The figures of lines that answer at once, or of such where requests stand in queues. */
     s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
     s->waiting_most = opt->uploads ? 4 * opt->uploads : SWARM_WAITING;
@@ -66,6 +68,7 @@ static void uncut(struct swarm_layer *l)
     l->avail = l->asked = NULL;
     l->offers = NULL;
     l->n = l->n_log = 0;
+    l->complete = false;
 }
 
 static void layer_del(struct swarm *s, struct swarm_layer *l)
@@ -276,6 +279,7 @@ static int take_origin(struct swarm_layer *l, const char *origin)
     memcpy(copy, origin, len);
     free(l->origin);
     l->origin = copy;
+    l->own_origin = true;
     return 0;
 }
 
@@ -325,17 +329,17 @@ void swarm_leave(struct swarm *s, const struct digest *d, u64 now_ns)
         if (l->peers[i].used)
             swarm_peer_drop(s, l, &l->peers[i], BYE_GONE, now_ns);
     swarm_serve_forget(s, l);
-    l->wanted = false;
-    if (l->home) { /* others ask us who has it */
+    l->wanted = l->can_fetch = l->own_origin = false;
+    if (l->home) {
         const struct swarm_join_message j = {.leaves = true};
         swarm_guest(s, l, &s->self, &j, now_ns);
-        if (l->home->n > 0) {
-            uncut(l);
-            l->complete = false;
-            return;
-        }
     }
-    layer_del(s, l);
+    /* Others ask us who has it; or the home has to hear yet what became of our fetch. */
+    bool told = l->lease_ns > 0 && now_ns - l->lease_ns < SWARM_VOID_NS;
+    if (told || (l->home && l->home->n > 0))
+        uncut(l);
+    else
+        layer_del(s, l);
 }
 
 static void become_seed(struct swarm *s, struct swarm_layer *l, u64 now_ns)

@@ -232,6 +232,8 @@ struct swarm_stats {
     u64 appointed, alone, takeovers, overlaps; /* overlaps: two fetchers were seen at once */
     u64 asked, came, wrong, missing, busy, failed, cancelled, late, duplicate;
     u64 offered, offered_again, served, held, refused;
+    u64 misled;   /* refusals where others said that the layer is */
+    u64 unheeded; /* appointments, by who misled us too often */
     u64 malformed;
 };
 void swarm_stats(const struct swarm *s, struct swarm_stats *out);

@@ -2,6 +2,7 @@
  *
  *   swarm.c        making, taking part, the layers there are, time
  *   swarm_home.c   ranks, guests, leases: who fetches
+ *   swarm_origin.c where the layer is, as guests say
  *   swarm_join.c   the asker's side of it, and the fetcher's
  *   swarm_place.c  near and far: who brings what over the lines that an office shares
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
@@ -11,6 +12,7 @@
 #pragma once
 
 #include "proto/pieces.h"
+#include "proto/rate.h"
 #include "proto/swarm.h"
 
 #define SWARM_RANKS      3
@@ -20,6 +22,7 @@
 #define SWARM_STEPS_MAX  4096
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
+#define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
 /* Pieces given at once by who has what nobody else has: two, or more when they pile up. */
 #define SWARM_OFFERING  8
@@ -92,8 +95,17 @@ struct swarm_guest { /* of a home */
     struct node_key key;
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u32 place, have;             /* place: guests with the same are near each other */
+    u8 origin;                   /* 1 + which of them it names; 0: none */
     bool leads;                  /* the first one of its place */
     bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
+};
+
+struct swarm_origin { /* where guests say that the layer is */
+    char *text;       /* NULL: free */
+    u64 size;
+    u32 said;                           /* by so many */
+    u64 refused_ns;                     /* the latest of those below */
+    u64 not_before_ns[SWARM_RANKS + 1]; /* by rank, no rank last: a registry refused it there */
 };
 
 struct swarm_home {
@@ -115,6 +127,13 @@ struct swarm_home {
     u32 cuts;     /* fetchers in a row that could not reach it */
     bool nobody;  /* can fetch */
     bool relays;  /* asks the home above on behalf of its guests */
+    struct swarm_origin origins[SWARM_ORIGINS];
+    u32 told;          /* 1 + where the appointed one was sent; 0: it has a right of its own */
+    u32 misled;        /* refusals in a row where it was sent */
+    u32 misled_number; /* of the last such lease */
+    u64 misled_until_ns;
+    struct node_key misleaders[SWARM_ORIGINS];
+    u32 n_misleaders;
 };
 
 struct swarm_share { /* of what a place imports; n is 0 when unknown */
@@ -172,7 +191,8 @@ struct swarm_layer {
     u64 word;
     bool wanted, complete, pending; /* pending: a seed whose size is not known yet */
     bool can_fetch;
-    char *origin; /* NULL: unknown */
+    char *origin;    /* NULL: unknown */
+    bool own_origin; /* as our daemon says; else as we were appointed with */
     u64 size, begun_ns, used_ns, gained_ns;
     u64 in_line_ns; /* when somebody who has what we lack was last seen to be busy */
     u32 n, position;
@@ -277,6 +297,7 @@ struct swarm {
     u64 patience_ns; /* before what has not begun is asked of a second one */
     u32 next_id, n_guests;
     struct node_key self;
+    struct rate misled; /* by whom we were */
     struct swarm_stats stats;
     u64 words[LIMIT_SWARMS]; /* of the layers' digests */
     struct swarm_layer *layers[LIMIT_SWARMS];
@@ -306,6 +327,7 @@ struct swarm_join_message {
     u64 size;
     bool can_fetch, leaves, complete, stuck, distrusts;
     u32 have, rank;
+    const char *origin; /* borrowed; NULL: as it was */
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                  const struct swarm_join_message *j, u64 now_ns);
@@ -318,6 +340,24 @@ u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct 
 bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
 
 struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k);
+
+/* --- swarm_origin.c --- */
+/* A guest names one, or leaves. */
+void swarm_origin_said(struct swarm_home *h, struct swarm_guest *g, const char *text, u64 size,
+                       u64 now_ns);
+void swarm_origin_unsaid(struct swarm_home *h, const struct swarm_guest *g);
+/* 1 + the one that most name, and where `rank` was not refused (SWARM_RANKS: who has no rank;
+ * more: whoever was), and of whose sayers one has not misled too often; 0: none. */
+u32 swarm_origin_best(const struct swarm *s, const struct swarm_home *h, u32 rank, u64 now_ns);
+/* What `to` is told to read, or a home (`to` NULL); "" when nothing is known. Borrowed. */
+const char *swarm_origin_of(const struct swarm *s, const struct swarm_layer *l,
+                            const struct node_key *to, u64 now_ns, u64 *size);
+/* We are appointed with this one: it stands until the next time, but not before our own. */
+void swarm_origin_told(struct swarm_layer *l, const char *text, u64 size);
+/* Whom we sent to h->told (not 0) was refused there. */
+void swarm_origin_refused(struct swarm *s, struct swarm_home *h, u32 rank, u64 until_ns,
+                          u64 now_ns);
+void swarm_origins_fini(struct swarm_home *h);
 
 /* --- swarm_place.c --- */
 bool swarm_is_near(const struct swarm *s, const struct node_key *k);

@@ -92,6 +92,14 @@ static void give(struct swarm *s, struct swarm_serve_slot *v, u64 now_ns)
     s->stats.served++;
 }
 
+static void drop(struct swarm *s, struct swarm_serve_slot *v)
+{
+    struct swarm_step *step = v->active ? NULL : swarm_step_new(s, v->layer, SWARM_DROP);
+    if (step)
+        step->id = v->id;
+    slot_del(s, v);
+}
+
 /* Smaller goes first: the layer that is given least, the starving, the rarest, the first come. */
 static u64 urgency(const struct swarm_serve_slot *v)
 {
@@ -125,12 +133,50 @@ static void fill_room(struct swarm *s, u64 now_ns)
     }
 }
 
+static bool waits(const struct swarm_serve_slot *v, bool far)
+{
+    return v->id && !v->active && v->far == far;
+}
+
 static u32 waiting(const struct swarm *s, bool far)
 {
     u32 n = 0;
     for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
-        n += s->serves[i].id && !s->serves[i].active && s->serves[i].far == far;
+        n += waits(&s->serves[i], far);
     return n;
+}
+
+/* Given to `peer`, or held for it. Of all places, each may take as many as it leaves free: one
+ * alone half of them, with another a third each. So whoever asks for little always finds one. */
+static u32 places_of(const struct swarm *s, const struct node_key *peer)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        n += s->serves[i].id && node_key_equal(&s->serves[i].peer, peer);
+    return n;
+}
+
+/* The line is full. Whoever has more than half of it gives way to one who has nothing here: with
+ * what it asked for last. NULL: nobody does. */
+static struct swarm_serve_slot *gives_way(struct swarm *s, bool far)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        struct swarm_serve_slot *last = &s->serves[i];
+        if (!waits(last, far))
+            continue;
+        u32 n = 0;
+        for (u32 k = 0; k < LIMIT_SWARM_SERVES; k++) {
+            struct swarm_serve_slot *v = &s->serves[k];
+            if (!waits(v, far) || !node_key_equal(&v->peer, &last->peer))
+                continue;
+            n++;
+            if (v->since_ns > last->since_ns || (v->since_ns == last->since_ns && v->id > last->id))
+                last = v;
+        }
+        if (2 * n > s->waiting_most)
+            return last;
+    }
+    return NULL;
 }
 
 enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, const struct digest *d,
@@ -151,8 +197,18 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     u32 held = waiting(s, far);
     bool now = held == 0 && active(s, far, now_ns) < room_for(s, l, far);
-    struct swarm_serve_slot *v =
-        now || held < s->waiting_most ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+    u32 places = places_of(s, peer);
+    bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
+    if (places == 0 && share && !now && held >= s->waiting_most) {
+        struct swarm_serve_slot *last = gives_way(s, far);
+        if (last) {
+            drop(s, last);
+            s->stats.refused++;
+            held--;
+        }
+    }
+    bool room = share && (now || held < s->waiting_most);
+    struct swarm_serve_slot *v = room ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
         if (l->n <= FEW_PIECES || rng_below(&s->rng, NAMES_ONE_IN) == 0)
@@ -196,14 +252,6 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
         fill_room(s, now_ns);
         return;
     }
-}
-
-static void drop(struct swarm *s, struct swarm_serve_slot *v)
-{
-    struct swarm_step *step = v->active ? NULL : swarm_step_new(s, v->layer, SWARM_DROP);
-    if (step)
-        step->id = v->id;
-    slot_del(s, v);
 }
 
 void swarm_serve_forget(struct swarm *s, const struct swarm_layer *l)
