@@ -44,6 +44,8 @@ static void resign(struct fill *f, enum swarm_registry what, const char *why)
     s->deciding = SWARM_NO_PIECE;
     origin_close(f);
     tell(f, what, 0);
+    if (what == SWARM_REGISTRY_REFUSED)
+        swarm_refused(f);
 }
 
 static void on_retry(uv_timer_t *t)
@@ -218,7 +220,7 @@ static void ended(struct fill *f, int err, const char *why)
     }
     if (++s->failures > FAILURES_MAX)
         resign(f, SWARM_REGISTRY_CUT, why);
-    else if (err == ERR_DENIED && without_own(f))
+    else if ((err == ERR_DENIED || err == ERR_PROTO) && without_own(f))
         ask_registry(f);
     else if (err == ERR_DENIED || err == ERR_PROTO)
         resign(f, SWARM_REGISTRY_REFUSED, why);

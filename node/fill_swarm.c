@@ -66,11 +66,20 @@ static int open_ingest(struct fill *f)
     return rc;
 }
 
+static bool is_asked_for(const struct fill *f)
+{
+    return !f->for_region || f->waiters || f->n_bodies > 0;
+}
+
+/* Who reads it for others alone has their word for where it is, and does not give it on as its own.
+ */
 static int join(struct fill *f)
 {
-    struct swarm_want want = {.digest = f->digest, .size = f->claimed, .can_fetch = true};
-    snprintf(want.origin, sizeof(want.origin), "%s %s", upstream_name(f->right.upstream),
-             f->right.repository);
+    struct swarm_want want = {.digest = f->digest, .size = f->claimed};
+    f->swarm->asks = want.can_fetch = is_asked_for(f);
+    if (f->swarm->asks)
+        snprintf(want.origin, sizeof(want.origin), "%s %s", upstream_name(f->right.upstream),
+                 f->right.repository);
     return mesh_swarm_join(swarm_mesh(f), &want, swarm_now(f));
 }
 
@@ -238,6 +247,12 @@ static bool has_behind_gap(const struct fill *f)
     return i < s->n;
 }
 
+void swarm_refused(struct fill *f)
+{
+    if (!is_asked_for(f) && f->state <= FILL_STREAMING)
+        fill_fail(f, ERR_DENIED, "it was read for others alone, and the registry refused");
+}
+
 void swarm_give_up(struct fill *f, const char *why)
 {
     if (f->swarm->leaving || f->state > FILL_STREAMING)
@@ -253,7 +268,7 @@ void swarm_give_up(struct fill *f, const char *why)
     }
     judge_clean(f);
     swarm_close(f);
-    if (!f->right.upstream || (f->for_region && !f->waiters && f->n_bodies == 0))
+    if (!f->right.upstream || !is_asked_for(f))
         fill_fail(f, ERR_UNREACHABLE, why);
     else
         swarm_maybe_left(f);
@@ -292,6 +307,8 @@ void swarm_tick(struct fill *f)
         origin_tick(f);
         ask_believe(f);
         ask_waited(f, SWARM_NO_PIECE, false);
+        if (!s->asks && is_asked_for(f))
+            (void)!join(f);
         swarm_resume(f); /* other fills may have made room in memory */
     }
     if (!s || s->leaving || s->closed || s->jobs > 0 || f->state > FILL_STREAMING)
@@ -371,7 +388,9 @@ static void fetch_step(struct fills *s, struct fill *f, const struct swarm_step 
     history_note(s->opt.history, &f->digest, "appointed",
                  "to read it from %s for the region, from piece %" PRIu32 " on: %s",
                  upstream_name(f->right.upstream), step->first, step->reason);
+    fill_hold(f);
     origin_begin(f, step->first);
+    fill_release(f);
 }
 
 void fills_step(struct fills *s, const struct swarm_step *step)

@@ -119,6 +119,7 @@ struct fill_swarm {
     u64 asked_ns; /* when a piece was asked for last */
     unsigned jobs, reading_back;
     bool alone;   /* nobody helps: we read what is missing ourselves, not appointed by a home */
+    bool asks;    /* it was joined for somebody here, with a right of ours or of theirs */
     bool leaving; /* to go on without the swarm, when the jobs are done */
     bool closed;
     u32 origin_pieces, disk_pieces;
@@ -152,6 +153,9 @@ struct fill_swarm {
  * swarm_free() when none does. */
 /* On without the swarm, with what is there. */
 void swarm_give_up(struct fill *f, const char *why);
+/* The registry refused what we were appointed to read: that ends it where nobody here asks, so that
+ * we can be sent elsewhere. */
+void swarm_refused(struct fill *f);
 void swarm_maybe_left(struct fill *f);
 void swarm_ready(struct fill *f, bool from_peer); /* the first bytes can be shown */
 bool swarm_has_memory(const struct fill *f, u64 len);

@@ -148,7 +148,7 @@ static int label_key(struct node *n, char why[CONF_WHY_MAX])
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/user.key", n->config->store.path);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         goto failed;
     if (read(fd, n->label_key, sizeof(n->label_key)) != (ssize_t)sizeof(n->label_key)) {

@@ -30,13 +30,23 @@ static bool is_tracker(const struct node *n, const struct node_key *key)
            v.record->role == MEMBER_TRACKER;
 }
 
-/* A tracker's clock may be ahead, by as much as tickets' may. */
-static void take(struct node *n, struct revoke *r)
+/* As many as this tracker may end at once: false, when some have to wait. Its clock may be ahead,
+ * by as much as tickets' may. */
+static bool take(struct node *n, const struct node_key *from, struct revoke *all, size_t count)
 {
-    u64 latest = wall_ms() / 1000 + TICKET_SLACK_S;
-    if (r->until_s > latest)
-        r->until_s = latest;
-    tickets_revoke(n->tickets, r);
+    u64 latest = wall_ms() / 1000 + TICKET_SLACK_S, who = node_key_word(from), now = uv_hrtime();
+    bool room = true, news = false;
+    for (size_t i = 0; room && i < count; i++) {
+        if (all[i].until_s > latest)
+            all[i].until_s = latest;
+        if (tickets_knows(n->tickets, &all[i]))
+            continue;
+        room = rate_take(&n->serving.revoking, who, now);
+        news = true;
+        if (room)
+            tickets_revoke(n->tickets, &all[i]);
+    }
+    return news ? room : rate_take(&n->serving.revoking, who, now); /* it is written all the same */
 }
 
 struct revoking {
@@ -103,8 +113,12 @@ void peer_revoke(struct node *n, struct http_exchange *x)
         refuse(n, x, 400, "not understood");
         return;
     }
-    for (size_t i = 0; i < count; i++)
-        take(n, &all[i]);
+    if (!take(n, &from, all, count)) {
+        *n->serving.revokes_put_off += 1;
+        http_add(x, "Retry-After", "5");
+        refuse(n, x, 503, "too many at once: tell the rest again");
+        return;
+    }
     log_with(LOG_INFO, "tickets of users revoked", LOG_NUM("users", count));
     keep(n, x);
 }

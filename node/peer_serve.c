@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,10 @@ void peer_serve_open(struct node *n)
     s->denied = metrics_counter(n->metrics, "dray_dropped_total", "reason=\"peer_denied\"",
                                 "What was refused or thrown away, by reason.");
     s->plain = metrics_counter(n->metrics, "dray_dropped_total", "reason=\"peer_plain\"", NULL);
+    s->revokes_put_off =
+        metrics_counter(n->metrics, "dray_dropped_total", "reason=\"revocation_put_off\"", NULL);
+    rate_init(&s->revoking, LIMIT_RATE_REVOKES, LIMIT_RATE_REVOKES_S,
+              randombytes_uniform(UINT32_MAX));
 }
 
 /* How many streams the limits allow right now. */

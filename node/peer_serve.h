@@ -19,6 +19,7 @@
 
 #include "node/peer_share.h"
 #include "proto/identity.h"
+#include "proto/rate.h"
 #include "runtime/http_server.h"
 
 struct node;
@@ -31,6 +32,8 @@ struct peer_serving {
     struct peer_shares shares;     /* of these, by peer */
     u64 *sent_bytes, *busy;
     u64 *denied, *plain;
+    struct rate revoking; /* by tracker */
+    u64 *revokes_put_off;
 };
 
 /* Once, when there are metrics. */

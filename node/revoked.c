@@ -38,7 +38,7 @@ static void load(struct revoked *r)
     struct revoke all[REVOKE_MAX];
     size_t n = 0;
     snprintf(path, sizeof(path), "%s/" FILE_NAME, r->dir);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return;
     ssize_t len = fd < 0 ? -1 : read(fd, r->data, sizeof(r->data));
@@ -86,7 +86,7 @@ static void work(struct job *j)
     char path[4096 + 16], aside[4096 + 16];
     snprintf(path, sizeof(path), "%s/" FILE_NAME, r->dir);
     snprintf(aside, sizeof(aside), "%s/" FILE_NAME ".tmp", r->dir);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     bool good = fd >= 0 && write(fd, r->data, r->len) == (ssize_t)r->len && fsync(fd) == 0;
     if (fd >= 0)
         good = close(fd) == 0 && good;

@@ -26,7 +26,7 @@ struct tickets {
 
 static int read_file(const char *file, char text[KEYFILE_MAX], char why[CONF_WHY_MAX])
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : read(fd, text, KEYFILE_MAX - 1);
     if (n < 0)
         snprintf(why, CONF_WHY_MAX, "%.300s: %s", file, strerror(errno));
@@ -121,6 +121,14 @@ bool tickets_find(const char *query, struct http_slice *text)
         p += len + (p[len] == '&');
     }
     return found;
+}
+
+bool tickets_knows(const struct tickets *t, const struct revoke *r)
+{
+    for (size_t i = 0; i < t->n_revoked; i++)
+        if (memcmp(t->revoked[i].user, r->user, sizeof(r->user)) == 0)
+            return t->revoked[i].until_s >= r->until_s;
+    return false;
 }
 
 void tickets_revoke(struct tickets *t, const struct revoke *r)

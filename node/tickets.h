@@ -31,6 +31,8 @@ bool tickets_are_taken(const struct tickets *t);
 bool tickets_find(const char *query, struct http_slice *text);
 /* Those of this user that were issued until then count no more. */
 void tickets_revoke(struct tickets *t, const struct revoke *r);
+/* Would that be news? */
+bool tickets_knows(const struct tickets *t, const struct revoke *r);
 /* The latest of those that a ticket could still be concerned by; returns how many. */
 size_t tickets_revoked(const struct tickets *t, u64 now_s, struct revoke out[REVOKE_MAX]);
 /* As ticket_check(), what was revoked not valid, counted. */

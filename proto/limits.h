@@ -56,6 +56,28 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 #define LIMIT_PURGE_AHEAD_MS  86400000ull         /* how far ahead an issuer's clock may be */
 #define LIMIT_PURGE_VERIFY    64 /* signatures looked at per message: 5 ms at the worst */
 
+/* Signatures that one makes us verify (60 us each): at once, and in each second from then on. An
+ * author renews its record when it starts, is accused, or changes what it does; it accuses at most
+ * one member with each of its probes, two in a second. A sender passes on what others say, and a
+ * whole list to who joins. Authors of orders are operators, who may have a list of them. */
+#define LIMIT_RATE_RECORDS   128
+#define LIMIT_RATE_RECORDS_S 32
+#define LIMIT_RATE_DOUBTS    128
+#define LIMIT_RATE_DOUBTS_S  8
+#define LIMIT_RATE_SENDER    (2 * LIMIT_MEMBERS)
+#define LIMIT_RATE_SENDER_S  512
+/* By member: fetches from where it said that a layer is, and a registry refused. */
+#define LIMIT_RATE_MISLED   32
+#define LIMIT_RATE_MISLED_S 1
+#define LIMIT_RATE_ORDERS   512
+#define LIMIT_RATE_ORDERS_S 16
+/* By tracker: users whose tickets end, and messages of them. What still counts is then always fewer
+ * than a node remembers. */
+#define LIMIT_RATE_REVOKES      512
+#define LIMIT_RATE_REVOKES_S    8
+#define LIMIT_RATE_ORDER_SENDER (2 * LIMIT_PURGES)
+#define LIMIT_RATE_ORDER_SEND_S 64
+
 /* Swarms. */
 #define LIMIT_SWARMS           512   /* layers at once: wanted, seeded, or that we are home of */
 #define LIMIT_SWARM_NEIGHBOURS 40    /* of one layer; SWARM_NEIGHBOURS are sought */

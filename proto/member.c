@@ -119,6 +119,10 @@ int member_new(struct member **out, const struct member_options *opt)
     timing_defaults(&m->timing);
     m->rng = rng_split(&opt->rng, "member");
     m->table_seed = rng_u64(&m->rng);
+    struct rng rates = rng_split(&m->rng, "rates");
+    rate_init(&m->by_author, LIMIT_RATE_RECORDS, LIMIT_RATE_RECORDS_S, rng_u64(&rates));
+    rate_init(&m->by_accuser, LIMIT_RATE_DOUBTS, LIMIT_RATE_DOUBTS_S, rng_u64(&rates));
+    rate_init(&m->by_sender, LIMIT_RATE_SENDER, LIMIT_RATE_SENDER_S, rng_u64(&rates));
     m->datagram_max = opt->datagram_max;
     m->clear = opt->clear;
     m->now_ns = m->own_ns = opt->now_ns;
@@ -525,7 +529,8 @@ void member_warm(const struct member *m, unsigned step, const u8 *sender)
         warm_lines(m->self, 2 * (size_t)LINE_BYTES);
         warm_lines(&m->probes[0], sizeof(m->probes[0]));
     }
-    if (sender && (place = peer_place(m, word_of(sender), step - 1)))
+    place = sender ? peer_place(m, word_of(sender), step - 1) : probe_place(m, step - 1);
+    if (place)
         warm_lines(place, step == 3 ? 2 * (size_t)LINE_BYTES : 1);
 }
 

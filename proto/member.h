@@ -222,6 +222,7 @@ struct member_stats {
     u64 suspicions, refutations, deaths, malformed, bad_signatures, gossip_items;
     u64 refused_region, refused_name, refused_full; /* records not taken in */
     u64 verified, pauses, events_lost;
+    u64 put_off; /* records and accusations, of those who send too many */
 };
 void member_stats(const struct member *m, struct member_stats *out);
 u64 member_bytes(const struct member *m); /* memory it holds */

@@ -8,7 +8,10 @@
  * must not kill anybody on its own side. Before we ourselves call somebody dead we ask once more
  * (probe_check): nobody is buried by a node that has not knocked in vain.
  *
- * What is known already is recognised before its signature is looked at. */
+ * What is known already is recognised before its signature is looked at. What is news has to be
+ * verified, so each author and each sender has a rate of it; what exceeds that is put off until the
+ * next lists are compared, by which it comes again. A signature that is wrong counts for its sender
+ * alone: anybody can make one up. */
 #include "proto/member_impl.h"
 
 #include <assert.h>
@@ -20,6 +23,41 @@
 #define SETTLE_NS      (30 * SECOND_NS)
 #define JOINING_NS     (10 * SECOND_NS)
 #define CLONE_QUIET_NS (10 * SECOND_NS)
+
+/* --- what is verified ------------------------------------------------------------------------ */
+
+static bool may_verify(struct member *m, struct rate *authors, u64 author, u64 sender)
+{
+    if (rate_take(authors, author, m->now_ns)) {
+        if (rate_take(&m->by_sender, sender, m->now_ns))
+            return true;
+        rate_give_back(authors, author);
+    }
+    m->stats.put_off++;
+    talk_later(m);
+    return false;
+}
+
+static int verify_record(struct member *m, struct heard *h)
+{
+    u64 author = node_key_word(&h->rec.key);
+    h->put_off = !may_verify(m, &m->by_author, author, h->sender);
+    int err = h->put_off ? 0 : record_verify(m, h);
+    if (err)
+        rate_give_back(&m->by_author, author);
+    return err;
+}
+
+/* `put_off`: it was not looked at. */
+static int verify_accusation(struct member *m, const struct peer *p, const struct peer *by,
+                             const struct accusing *a, bool *put_off)
+{
+    *put_off = !may_verify(m, &m->by_accuser, a->by, a->sender);
+    int err = *put_off ? 0 : accusation_verify(m, p, by, a->verdict, &a->sig);
+    if (err)
+        rate_give_back(&m->by_accuser, a->by);
+    return err;
+}
 
 /* --- suspicion: its time --------------------------------------------------------------------- */
 
@@ -228,8 +266,9 @@ static int self_accused(struct member *m, const struct accusing *a)
     if (by == m->self)
         return 0;
     if (by) {
-        int err = accusation_verify(m, m->self, by, a->verdict, &a->sig);
-        if (err)
+        bool put_off;
+        int err = verify_accusation(m, m->self, by, a, &put_off);
+        if (err || put_off)
             return err;
     } else {
         /* Who accuses is not known here, so that it cannot be checked. Refuted all the same, but
@@ -243,7 +282,7 @@ static int self_accused(struct member *m, const struct accusing *a)
 }
 
 /* Our own key in a record that is not ours. */
-static int self_heard(struct member *m, const struct heard *h)
+static int self_heard(struct member *m, struct heard *h)
 {
     const struct member_record *mine = &m->self->rec, *r = &h->rec;
     bool newer =
@@ -259,8 +298,8 @@ static int self_heard(struct member *m, const struct heard *h)
         return 0;
     if (m->cloned_ns && m->own_ns - m->cloned_ns < CLONE_QUIET_NS)
         return 0;
-    int err = record_verify(m, h);
-    if (err)
+    int err = verify_record(m, h);
+    if (err || h->put_off)
         return err;
     m->cloned_ns = m->own_ns;
     member_tell_addr(m, MEMBER_EVENT_CLONED, &r->key, &r->addr);
@@ -424,8 +463,8 @@ int hear_record(struct member *m, struct heard *h)
     bool free_name = h->rec.left || name_is_free(m, h, &holder);
     if (!free_name)
         return refuse(m, h, REJECT_NAME, peer_word(holder));
-    int err = record_verify(m, h);
-    if (err)
+    int err = verify_record(m, h);
+    if (err || h->put_off)
         return err;
     if (holder && !node_key_equal(&holder->rec.key, &h->rec.key))
         displace(m, holder);
@@ -471,8 +510,9 @@ int hear_accusation(struct member *m, struct accusing *a)
     const struct peer *by = peer_by_word(m, a->by);
     if (!by || by == m->self || !is_living(by))
         return 0;
-    int err = accusation_verify(m, p, by, a->verdict, &a->sig);
-    if (err)
+    bool put_off;
+    int err = verify_accusation(m, p, by, a, &put_off);
+    if (err || put_off)
         return err;
     if (!a->verdict)
         add_accuser(m, p, a->by, &a->sig);

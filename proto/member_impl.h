@@ -17,6 +17,7 @@
 #include <stddef.h>
 
 #include "proto/member.h"
+#include "proto/rate.h"
 
 #define SECOND_NS 1000000000ull
 #define MS_NS     1000000ull
@@ -237,6 +238,8 @@ struct member {
     struct seed seeds[LIMIT_SEEDS];
     struct dial dials[DIALS_MAX];
     u64 cloned_ns, blind_refuted_ns, rejected_ns;
+    /* What is verified: of whom, and at whose instance. */
+    struct rate by_author, by_accuser, by_sender;
     char *region;
     struct node_secret secret;
 };
@@ -248,10 +251,11 @@ struct heard {
     size_t extra_len;
     struct node_signature sig;
     struct addr from;
-    u64 sender;  /* word; 0: unknown */
-    bool listed; /* from somebody's whole list */
-    u8 refused;  /* out: enum member_reject */
-    u64 holder;  /* out, REJECT_NAME: who has the name */
+    u64 sender;   /* word; 0: unknown */
+    bool listed;  /* from somebody's whole list */
+    u8 refused;   /* out: enum member_reject */
+    bool put_off; /* out: it may be believed another time */
+    u64 holder;   /* out, REJECT_NAME: who has the name */
     char text[3 * (MEMBER_TEXT_MAX + 1) + MEMBER_URL_MAX + 1];
 };
 struct accusing { /* an accusation or a verdict, as heard */
@@ -354,6 +358,8 @@ must_use int hear_item(struct member *m, unsigned number, struct wire_in *r,
 
 /* --- member_probe.c */
 void probe_init(struct member *m);
+/* Where the next one to be asked stands: as peer_place(). */
+const void *probe_place(const struct member *m, unsigned step);
 u64 probe_next(const struct member *m);
 void probe_expire(struct member *m);
 void probe_joined(struct member *m, u32 index);     /* a new one takes part in this round */
@@ -371,6 +377,7 @@ void talk_expire(struct member *m);
 u32 talk_knock(struct member *m, const struct peer *p);
 void talk_soon(struct member *m, u64 word);
 void talk_unsure(struct member *m);
+void talk_later(struct member *m);
 int talk_answer(struct member *m, u64 sender, unsigned number, struct wire_in *request,
                 struct wire_out *answer);
 int talk_dialed(struct member *m, u32 id, int err, struct wire_in *answer);

@@ -308,6 +308,18 @@ static struct peer *round_next(struct member *m)
     return NULL;
 }
 
+const void *probe_place(const struct member *m, unsigned step)
+{
+    if (m->order_at >= m->n_order)
+        return NULL;
+    const u32 *index = &m->order[m->order_at];
+    if (step == 0)
+        return index;
+    if (*index >= m->n_peers)
+        return NULL;
+    return step == 1 ? (const void *)&m->peers[*index] : m->peers[*index];
+}
+
 /* Some of the dead, as many as let each be asked once per CONTACT_NS by all of us together. */
 static void contact_dead(struct member *m)
 {

@@ -19,6 +19,7 @@
 
 #define SEED_RETRY_NS (3 * SECOND_NS)
 #define SOON_NS       (500 * MS_NS)
+#define LATER_NS      (3 * SECOND_NS)
 #define SURE_AFTER    3 /* exchanges that taught nothing, each with somebody else */
 #define SUMS_BYTES    (4 * BUCKETS)
 
@@ -193,7 +194,8 @@ static int hear_caller(struct member *m, struct wire_in *r, struct addr *from, s
         get_record(&item, h))
         return ERR_PROTO;
     *from = h->from = h->rec.addr;
-    return hear_record(m, h);
+    int err = hear_record(m, h);
+    return !err && h->put_off ? ERR_AGAIN : err;
 }
 
 static int answer_sync(struct member *m, u64 sender, struct wire_in *r, struct wire_out *answer)
@@ -470,6 +472,14 @@ void talk_unsure(struct member *m)
 {
     m->unsure = SURE_AFTER;
     talk_soon(m, 0);
+}
+
+/* Something was put off: by the time of the next lists there may be time for it. */
+void talk_later(struct member *m)
+{
+    u64 due = m->own_ns + LATER_NS + rng_below(&m->rng, LATER_NS);
+    if (due < m->sync_due_ns)
+        m->sync_due_ns = due;
 }
 
 u64 talk_next(const struct member *m)

@@ -301,6 +301,7 @@ void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
         __builtin_prefetch(m->seal);
         __builtin_prefetch((const char *)m->seal + 64);
         __builtin_prefetch(m->purge);
+        swarm_warm(m->swarm);
         inventory_warm(m->inventory, 0, NULL);
         member_warm(m->member, 0, NULL);
         return;
@@ -476,6 +477,7 @@ const struct node_key *mesh_key(const struct mesh *m)
 void mesh_stats(const struct mesh *m, struct mesh_stats *out)
 {
     *out = m->stats;
+    out->put_off = purge_put_off(m->purge);
 }
 
 u64 mesh_bytes(const struct mesh *m)

@@ -220,6 +220,7 @@ struct mesh_stats {
     u64 malformed, unknown;       /* sealed rightly, but no message of ours */
     u64 strangers;                /* messages for members alone, by one who is none */
     u64 peer_refused;             /* Dray-Peer statements, for whatever reason */
+    u64 put_off;                  /* orders to purge, of those who give or send too many */
     u64 events_lost;              /* nobody took them: read mesh_member() anew */
     u64 datagrams_in, datagrams_out, bytes_in, bytes_out;
     u64 talks_in, talks_out, talk_bytes_in, talk_bytes_out;

@@ -42,7 +42,7 @@ struct mesh_peers {
     u64 seed;
     struct mesh_peer *peers;
     u32 *by_key, *by_addr, *live; /* one block */
-    u32 room, used, free, n_live; /* room: a power of two, also the number of chains */
+    u32 room, used, free, n_live; /* room: a power of two, and so is the number of chains */
     u64 sent_floor; /* no statement to a peer that was forgotten had a greater number */
 };
 

@@ -9,6 +9,7 @@
 #include "proto/mesh_impl.h"
 
 #define FIRST_ROOM 8
+#define CHAINS     4 /* for each peer: in a short one the first is nearly always the one */
 #define ROOM_MAX   LIMIT_MEMBERS
 
 static_assert((ROOM_MAX & (ROOM_MAX - 1)) == 0, "doubling ends there");
@@ -28,7 +29,7 @@ void mesh_peers_fini(struct mesh_peers *t)
 
 u64 mesh_peers_bytes(const struct mesh_peers *t)
 {
-    u64 bytes = t->room * (sizeof(struct mesh_peer) + 3 * sizeof(u32));
+    u64 bytes = t->room * (sizeof(struct mesh_peer) + (2 * CHAINS + 1) * sizeof(u32));
     for (u32 i = 0; i < t->used; i++)
         if (t->peers[i].fetching)
             bytes += sizeof(struct mesh_fetching);
@@ -45,7 +46,7 @@ static u64 mix(u64 h)
 
 static u32 *key_chain(const struct mesh_peers *t, const struct node_key *k)
 {
-    return &t->by_key[(mix(node_key_word(k) ^ t->seed) >> 32) & (t->room - 1)];
+    return &t->by_key[(mix(node_key_word(k) ^ t->seed) >> 32) & (CHAINS * t->room - 1)];
 }
 
 static u32 *addr_chain(const struct mesh_peers *t, const struct addr *a)
@@ -54,7 +55,7 @@ static u32 *addr_chain(const struct mesh_peers *t, const struct addr *a)
     memcpy(&high, a->ip, 8);
     memcpy(&low, a->ip + 8, 8);
     u64 h = mix(mix(high ^ t->seed) ^ low) + a->port;
-    return &t->by_addr[(mix(h) >> 32) & (t->room - 1)];
+    return &t->by_addr[(mix(h) >> 32) & (CHAINS * t->room - 1)];
 }
 
 static void enter_key(struct mesh_peers *t, u32 i)
@@ -116,21 +117,21 @@ static bool grow(struct mesh_peers *t)
     u32 room = t->room ? 2 * t->room : FIRST_ROOM;
     if (room > ROOM_MAX)
         return false;
-    u32 *links = malloc(3 * (size_t)room * sizeof(*links));
+    u32 chains = CHAINS * room, *links = malloc((2 * chains + room) * sizeof(*links));
     struct mesh_peer *peers = links ? realloc(t->peers, room * sizeof(*peers)) : NULL;
     if (!peers) {
         free(links);
         return false;
     }
     if (t->n_live > 0)
-        memcpy(links + 2 * room, t->live, t->n_live * sizeof(*links));
+        memcpy(links + 2 * chains, t->live, t->n_live * sizeof(*links));
     free(t->by_key);
     t->peers = peers;
     t->by_key = links; /* one block: by_key, by_addr, live */
-    t->by_addr = links + room;
-    t->live = links + 2 * room;
+    t->by_addr = links + chains;
+    t->live = links + 2 * chains;
     t->room = room;
-    memset(links, 0xff, 2 * room * sizeof(*links)); /* MESH_NONE */
+    memset(links, 0xff, 2 * chains * sizeof(*links)); /* MESH_NONE */
     for (u32 i = 0; i < t->used; i++) {
         if (node_key_is_set(&peers[i].key))
             enter_key(t, i);

@@ -163,7 +163,7 @@ static int answer_to(struct mesh *m, const struct addr *from, const struct seal_
     if (number >= MSG_INVENTORY_FIRST && number <= MSG_INVENTORY_LAST)
         return inventory_answer(m->inventory, &key, number, request, answer, now_ns);
     if (number >= MSG_PURGE_FIRST && number <= MSG_PURGE_LAST)
-        return purge_answer(m->purge, number, request, answer);
+        return purge_answer(m->purge, &key, number, request, answer, now_ns);
     return ERR_UNSUPPORTED;
 }
 

@@ -55,7 +55,7 @@ static bool take_message(struct mesh *m, const struct addr *from, const struct s
     } else if (number >= MSG_INVENTORY_FIRST && number <= MSG_INVENTORY_LAST) {
         err = inventory_read(m->inventory, &key, number, body, now_ns);
     } else if (number >= MSG_PURGE_FIRST && number <= MSG_PURGE_LAST) {
-        err = purge_read(m->purge, &key, number, body);
+        err = purge_read(m->purge, &key, number, body, now_ns);
     } else if (number >= MSG_SWARM_FIRST && number <= MSG_SWARM_LAST) {
         err = swarm_read(m->swarm, &key, number, body, now_ns);
     }

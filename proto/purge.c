@@ -17,6 +17,9 @@ int purge_new(struct purge **out, const struct rng *rng, u64 now_ns)
     if (!p)
         return ERR_NOMEM;
     p->rng = *rng;
+    struct rng rates = rng_split(&p->rng, "rates");
+    rate_init(&p->by_issuer, LIMIT_RATE_ORDERS, LIMIT_RATE_ORDERS_S, rng_u64(&rates));
+    rate_init(&p->by_sender, LIMIT_RATE_ORDER_SENDER, LIMIT_RATE_ORDER_SEND_S, rng_u64(&rates));
     purge_schedule_hash(p, now_ns);
     return 0;
 }

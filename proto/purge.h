@@ -73,11 +73,14 @@ bool purge_wants(const struct purge *p);
 void purge_write(struct purge *p, struct wire_out *w);
 /* `from` may be asked for its list in return. ERR_PROTO. */
 must_use int purge_read(struct purge *p, const struct node_key *from, unsigned number,
-                        struct wire_in *msg);
+                        struct wire_in *msg, u64 now_ns);
 
 /* The next talk: its request, and whom to ask; a zeroed key: anybody. */
 bool purge_dial(struct purge *p, struct node_key *to, struct wire_out *w);
 void purge_dialed(struct purge *p, int err, struct wire_in *answer, u64 now_ns);
-must_use int purge_answer(struct purge *p, unsigned number, struct wire_in *request,
-                          struct wire_out *answer);
+must_use int purge_answer(struct purge *p, const struct node_key *from, unsigned number,
+                          struct wire_in *request, struct wire_out *answer, u64 now_ns);
+/* Orders of those who give or send too many (LIMIT_RATE_ORDERS), not looked at yet: they come again
+ * with somebody's list. */
+u64 purge_put_off(const struct purge *p);
 u64 purge_bytes(const struct purge *p); /* memory */

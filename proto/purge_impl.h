@@ -2,6 +2,7 @@
 #pragma once
 
 #include "proto/purge.h"
+#include "proto/rate.h"
 
 struct purge_slot {
     struct purge_order order;
@@ -28,6 +29,8 @@ struct purge {
 
     /* The list of somebody is wanted -> at its time it is ready -> it is on its way. */
     enum { ASK_NONE, ASK_WAITING, ASK_READY, ASK_OUT } ask;
+    struct rate by_issuer, by_sender; /* of what is verified */
+    u64 put_off;
     bool ask_again; /* what is on its way will not be all */
     u64 ask_ns;     /* of ASK_WAITING */
     struct node_key ask_whom;

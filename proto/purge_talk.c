@@ -21,6 +21,7 @@ static_assert((int)MSG_LIST <= (int)MSG_PURGE_LAST, "within their range");
 #define HASH_INTERVAL_NS   10000000000ull
 #define ASK_RETRY_NS       2000000000ull
 #define ASK_REST_NS        200000000ull
+#define ASK_LATER_NS       10000000000ull /* what was put off */
 #define ORDER_FIELDS       5
 #define MESSAGE_FIELDS_MAX 16  /* later versions may add some behind */
 #define ORDER_BYTES_MAX    256 /* more than one takes on the wire */
@@ -161,20 +162,59 @@ void purge_write(struct purge *p, struct wire_out *w)
     p->due -= told && p->due > 0;
 }
 
-static int read_order(struct purge *p, struct wire_in *msg)
+/* Somebody's list, in a while. */
+static void ask_in_a_while(struct purge *p, u64 now_ns)
+{
+    if (p->ask == ASK_NONE) {
+        p->ask = ASK_WAITING;
+        p->ask_ns = now_ns + ASK_LATER_NS;
+        memset(&p->ask_whom, 0, sizeof(p->ask_whom));
+    }
+}
+
+/* Takes it if it is news. ERR_AGAIN: its issuer, or its sender, has had enough looked at. A
+ * signature that is wrong counts for the sender alone. */
+static int take_order(struct purge *p, const struct purge_order *o, u64 sender, bool spread,
+                      u64 now_ns)
+{
+    u64 issuer = node_key_word(&o->issuer);
+    int err = purge_check(p, o);
+    if (err)
+        return err == ERR_AGAIN ? ERR_EXISTS : err;
+    if (!rate_take(&p->by_issuer, issuer, now_ns)) {
+        p->put_off++;
+        return ERR_AGAIN;
+    }
+    bool sent = rate_take(&p->by_sender, sender, now_ns);
+    err = sent ? purge_accept(p, o, spread) : ERR_AGAIN;
+    p->put_off += !sent;
+    if (err)
+        rate_give_back(&p->by_issuer, issuer);
+    return err;
+}
+
+u64 purge_put_off(const struct purge *p)
+{
+    return p->put_off;
+}
+
+static int read_order(struct purge *p, const struct node_key *from, struct wire_in *msg, u64 now_ns)
 {
     struct purge_order o;
     get_order(msg, &o);
     if (!wire_ok(msg))
         return ERR_PROTO;
-    int err = purge_accept(p, &o, true);
+    int err = take_order(p, &o, node_key_word(from), true, now_ns);
+    if (err == ERR_AGAIN)
+        ask_in_a_while(p, now_ns);
     return err == ERR_INVAL || err == ERR_DENIED ? ERR_PROTO : 0;
 }
 
-int purge_read(struct purge *p, const struct node_key *from, unsigned number, struct wire_in *msg)
+int purge_read(struct purge *p, const struct node_key *from, unsigned number, struct wire_in *msg,
+               u64 now_ns)
 {
     if (number == MSG_ORDER)
-        return read_order(p, msg);
+        return read_order(p, from, msg, now_ns);
     if (number != MSG_HASH)
         return ERR_UNSUPPORTED;
     u64 hash = wire_get_u64(msg);
@@ -196,8 +236,10 @@ static void put_list(const struct purge *p, struct wire_out *w)
     }
 }
 
-/* Takes what is news; `*rest`: more than may be verified at once. */
-static int get_list(struct purge *p, struct wire_in *r, bool spread, bool *rest)
+/* Takes what is news, as told by `sender`; `*rest`: more than may be verified at once. ERR_AGAIN:
+ * it was not read to its end, because something was put off for longer. */
+static int get_list(struct purge *p, struct wire_in *r, u64 sender, bool spread, bool *rest,
+                    u64 now_ns)
 {
     struct purge_order o;
     unsigned verified = 0;
@@ -218,9 +260,13 @@ static int get_list(struct purge *p, struct wire_in *r, bool spread, bool *rest)
             *rest = true;
             return 0;
         }
-        err = purge_accept(p, &o, spread);
+        err = take_order(p, &o, sender, spread, now_ns);
         if (err == ERR_DENIED)
             return ERR_PROTO;
+        if (err == ERR_AGAIN) {
+            ask_in_a_while(p, now_ns);
+            return err;
+        }
     }
     return wire_ok(r) ? 0 : ERR_PROTO;
 }
@@ -246,13 +292,13 @@ static void ask_later(struct purge *p, u64 at_ns)
 }
 
 /* Its answer: what is news is taken. */
-static int read_answer(struct purge *p, struct wire_in *r, bool *rest)
+static int read_answer(struct purge *p, struct wire_in *r, bool *rest, u64 now_ns)
 {
     if (wire_get_array(r, MESSAGE_FIELDS_MAX) < 3 || wire_get_u64(r) != MSG_LIST)
         return ERR_PROTO;
-    int err = get_list(p, r, !p->quiet, rest);
+    int err = get_list(p, r, node_key_word(&p->ask_whom), !p->quiet, rest, now_ns);
     if (err || *rest) /* then the list was not read to its end */
-        return err;
+        return err == ERR_AGAIN ? 0 : err;
     *rest = wire_get_bool(r);
     return wire_ok(r) ? 0 : ERR_PROTO;
 }
@@ -264,7 +310,7 @@ void purge_dialed(struct purge *p, int err, struct wire_in *answer, u64 now_ns)
     bool rest = false;
     p->ask = ASK_NONE;
     if (!err)
-        err = read_answer(p, answer, &rest);
+        err = read_answer(p, answer, &rest, now_ns);
     if (err) {
         memset(&p->ask_whom, 0, sizeof(p->ask_whom)); /* somebody else may do better */
         ask_later(p, now_ns + ASK_RETRY_NS);
@@ -275,13 +321,14 @@ void purge_dialed(struct purge *p, int err, struct wire_in *answer, u64 now_ns)
         ask_later(p, now_ns + ASK_REST_NS);
 }
 
-int purge_answer(struct purge *p, unsigned number, struct wire_in *request, struct wire_out *answer)
+int purge_answer(struct purge *p, const struct node_key *from, unsigned number,
+                 struct wire_in *request, struct wire_out *answer, u64 now_ns)
 {
     bool rest;
     if (number != MSG_ASK)
         return ERR_UNSUPPORTED;
-    int err = get_list(p, request, true, &rest);
-    if (err)
+    int err = get_list(p, request, node_key_word(from), true, &rest, now_ns);
+    if (err && err != ERR_AGAIN)
         return err;
     wire_put_array(answer, 3);
     wire_put_u64(answer, MSG_LIST);

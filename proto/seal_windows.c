@@ -18,6 +18,7 @@
 
 #define NONE       UINT32_MAX
 #define FIRST_ROOM 16
+#define BUCKETS    4  /* for each entry: in a short chain the first is nearly always the one */
 #define LINE       64 /* bytes of a cache line */
 #define WORDS      WINDOW_WORDS(SEAL_WINDOW_DATAGRAMS)
 #define TALK_WORDS WINDOW_WORDS(SEAL_WINDOW_TALKS)
@@ -47,7 +48,7 @@ static_assert(offsetof(struct entry, now.bits) + 2 * sizeof(u64) <= LINE, "one l
 
 struct seal_windows {
     u64 seed;
-    u32 n, room; /* room: a power of two, also the number of buckets */
+    u32 n, room; /* room: a power of two, and so is the number of buckets */
     struct entry *entries;
     u32 *buckets;
     u32 oldest, newest; /* of the claimed */
@@ -78,7 +79,7 @@ void seal_windows_del(struct seal_windows *t)
 
 u64 seal_windows_bytes(const struct seal_windows *t)
 {
-    u64 bytes = sizeof(*t) + t->room * (sizeof(struct entry) + sizeof(u32));
+    u64 bytes = sizeof(*t) + t->room * (sizeof(struct entry) + BUCKETS * sizeof(u32));
     for (u32 i = 0; i < t->n; i++)
         if (t->entries[i].claimed)
             bytes += sizeof(struct session);
@@ -98,7 +99,7 @@ static u32 *bucket_of(const struct seal_windows *t, u64 sender)
 {
     u64 h = (sender ^ t->seed) * 0xff51afd7ed558ccdu;
     h = (h ^ (h >> 33) ^ (t->seed >> 7)) * 0xc4ceb9fe1a85ec53u;
-    return &t->buckets[(h >> 32) & (t->room - 1)];
+    return &t->buckets[(h >> 32) & (BUCKETS * t->room - 1)];
 }
 
 static void row_leave(struct seal_windows *t, u32 i)
@@ -160,7 +161,7 @@ static bool grow(struct seal_windows *t)
     u32 room = t->room ? 2 * t->room : FIRST_ROOM;
     if (room > LIMIT_SEAL_SENDERS)
         return false;
-    u32 *buckets = malloc(room * sizeof(*buckets));
+    u32 *buckets = malloc(BUCKETS * room * sizeof(*buckets));
     struct entry *entries = buckets ? aligned_alloc(LINE, room * sizeof(*entries)) : NULL;
     if (!entries) {
         free(buckets);
@@ -173,7 +174,7 @@ static bool grow(struct seal_windows *t)
     t->buckets = buckets;
     t->entries = entries;
     t->room = room;
-    memset(buckets, 0xff, room * sizeof(*buckets)); /* NONE */
+    memset(buckets, 0xff, BUCKETS * room * sizeof(*buckets)); /* NONE */
     for (u32 i = 0; i < t->n; i++)
         chain_enter(t, i);
     return true;

@@ -31,6 +31,9 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->inventory = opt->inventory;
     s->rng = opt->rng;
     s->datagram_max = opt->datagram_max;
+    s->next_ns = UINT64_MAX;
+    struct rng rates = rng_split(&s->rng, "rates");
+    rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&rates));
     /* The figures of lines that answer at once, or of such where requests stand in queues. */
     s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
     s->uploads_most = opt->uploads ? opt->uploads : SWARM_LAYERS * SWARM_UPLOADS;
@@ -43,20 +46,42 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     return 0;
 }
 
-static void layer_del(struct swarm *s, struct swarm_layer *l)
+/* After the tick of a layer moved away. */
+static void look_next(struct swarm *s)
 {
-    swarm_home_fini(s, l);
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
-        piece_map_fini(&l->peers[i].map);
+    s->next_ns = UINT64_MAX;
+    for (u32 i = 0; i < s->n_slots; i++)
+        if (s->layers[i] && s->layers[i]->next_ns < s->next_ns)
+            s->next_ns = s->layers[i]->next_ns;
+}
+
+/* Undoes swarm_cut(): no neighbours are left. */
+static void uncut(struct swarm_layer *l)
+{
     piece_map_fini(&l->map);
+    piece_map_fini(&l->askable);
     free(l->log);
+    free(l->holders);
     free(l->avail);
     free(l->asked);
     free(l->offers);
+    l->log = NULL;
+    l->holders = NULL;
+    l->avail = l->asked = NULL;
+    l->offers = NULL;
+    l->n = l->n_log = 0;
+    l->complete = false;
+}
+
+static void layer_del(struct swarm *s, struct swarm_layer *l)
+{
+    swarm_home_fini(s, l);
+    uncut(l);
     free(l->origin);
     s->layers[l->slot] = NULL;
     s->n_layers--;
     free(l);
+    look_next(s);
 }
 
 void swarm_del(struct swarm *s)
@@ -84,7 +109,7 @@ u64 swarm_word(const struct digest *d)
 struct swarm_layer *swarm_find_word(const struct swarm *s, u64 word)
 {
     for (u32 i = 0; i < s->n_slots; i++)
-        if (s->layers[i] && s->layers[i]->word == word)
+        if (s->words[i] == word && s->layers[i])
             return s->layers[i];
     return NULL;
 }
@@ -139,12 +164,14 @@ struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_n
         s->n_slots++;
     s->layers[slot] = l;
     s->n_layers++;
+    l->swarm = s;
     l->slot = slot;
     l->digest = *d;
-    l->word = swarm_word(d);
+    l->word = s->words[slot] = swarm_word(d);
     l->position = SWARM_NO_PIECE;
     l->begun_ns = l->used_ns = l->gained_ns = now_ns;
-    l->next_ns = now_ns;
+    l->next_ns = UINT64_MAX;
+    swarm_wake(l, now_ns);
     l->piece_ns = l->far_ns = l->upload_ns = 100 * SWARM_MS;
     return l;
 }
@@ -158,18 +185,17 @@ int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns)
     if (n == 0)
         return ERR_INVAL;
     l->log = malloc(n * sizeof(*l->log));
+    l->holders = calloc(n, sizeof(*l->holders));
     l->avail = calloc(n, 1);
     l->asked = calloc(n, 1);
-    if (!l->log || !l->avail || !l->asked || piece_map_init(&l->map, n)) {
-        free(l->log);
-        free(l->avail);
-        free(l->asked);
-        l->log = NULL;
-        l->avail = l->asked = NULL;
+    if (!l->log || !l->holders || !l->avail || !l->asked || piece_map_init(&l->map, n) ||
+        piece_map_init(&l->askable, n)) {
+        uncut(l);
         return ERR_NOMEM;
     }
     l->n = n;
     l->size = size;
+    swarm_news_change_all(l);
     l->session = 1 + (u32)rng_below(&s->rng, UINT32_MAX - 1);
     return 0;
 }
@@ -255,6 +281,7 @@ static int take_origin(struct swarm_layer *l, const char *origin)
     memcpy(copy, origin, len);
     free(l->origin);
     l->origin = copy;
+    l->own_origin = true;
     return 0;
 }
 
@@ -304,25 +331,17 @@ void swarm_leave(struct swarm *s, const struct digest *d, u64 now_ns)
         if (l->peers[i].used)
             swarm_peer_drop(s, l, &l->peers[i], BYE_GONE, now_ns);
     swarm_serve_forget(s, l);
-    l->wanted = false;
-    if (l->home) { /* others ask us who has it */
+    l->wanted = l->can_fetch = l->own_origin = false;
+    if (l->home) {
         const struct swarm_join_message j = {.leaves = true};
         swarm_guest(s, l, &s->self, &j, now_ns);
-        if (l->home->n > 0) {
-            piece_map_fini(&l->map);
-            free(l->log);
-            free(l->avail);
-            free(l->asked);
-            free(l->offers);
-            l->log = NULL;
-            l->avail = l->asked = NULL;
-            l->offers = NULL;
-            l->n = l->n_log = 0;
-            l->complete = false;
-            return;
-        }
     }
-    layer_del(s, l);
+    /* Others ask us who has it; or the home has to hear yet what became of our fetch. */
+    bool told = l->lease_ns > 0 && now_ns - l->lease_ns < SWARM_VOID_NS;
+    if (told || (l->home && l->home->n > 0))
+        uncut(l);
+    else
+        layer_del(s, l);
 }
 
 static void become_seed(struct swarm *s, struct swarm_layer *l, u64 now_ns)
@@ -388,6 +407,7 @@ void swarm_lost(struct swarm *s, const struct digest *d, u32 piece, u64 now_ns)
     for (u32 p = piece_map_next(&l->map, 0, true); p < l->n;
          p = piece_map_next(&l->map, p + 1, true))
         l->log[l->n_log++] = p;
+    swarm_piece_changed(l, piece);
     swarm_new_session(s, l, now_ns);
 }
 
@@ -441,15 +461,19 @@ void swarm_wake(struct swarm_layer *l, u64 at_ns)
 {
     if (at_ns < l->next_ns)
         l->next_ns = at_ns;
+    if (at_ns < l->swarm->next_ns)
+        l->swarm->next_ns = at_ns;
+}
+
+void swarm_warm(const struct swarm *s)
+{
+    for (size_t at = 0; at < offsetof(struct swarm, member); at += 64)
+        __builtin_prefetch((const char *)s + at);
 }
 
 u64 swarm_next_expiry(const struct swarm *s)
 {
-    u64 next = UINT64_MAX;
-    for (u32 i = 0; i < s->n_slots; i++)
-        if (s->layers[i] && s->layers[i]->next_ns < next)
-            next = s->layers[i]->next_ns;
-    return next;
+    return s->next_ns;
 }
 
 /* Nobody here wants it, and nobody asked for it lately. */
@@ -487,6 +511,7 @@ void swarm_expire(struct swarm *s, u64 now_ns)
         else
             tick(s, l, now_ns);
     }
+    look_next(s);
     swarm_serve_tick(s, now_ns);
 }
 
@@ -553,7 +578,7 @@ u64 swarm_bytes(const struct swarm *s)
         const struct swarm_layer *l = s->layers[i];
         if (!l)
             continue;
-        bytes += sizeof(*l) + (u64)l->n * 6 + (l->n_peers + 1) * (u64)l->n / 8;
+        bytes += sizeof(*l) + (u64)l->n * (sizeof(*l->log) + sizeof(*l->holders) + 2) + l->n / 4;
         bytes += l->offers ? l->n * sizeof(*l->offers) : 0;
         bytes += l->home ? sizeof(*l->home) + l->home->cap * sizeof(*l->home->guests) : 0;
     }

@@ -209,6 +209,7 @@ must_use int swarm_read(struct swarm *s, const struct node_key *from, unsigned n
                         struct wire_in *msg, u64 now_ns);
 bool swarm_write(struct swarm *s, struct node_key *to, struct wire_out *w, u64 now_ns);
 u64 swarm_next_expiry(const struct swarm *s);
+void swarm_warm(const struct swarm *s); /* as mesh_warm() does */
 void swarm_expire(struct swarm *s, u64 now_ns);
 /* The process stood still, or somebody came or went. */
 void swarm_peer_down(struct swarm *s, const struct node_key *k, u64 now_ns);
@@ -232,6 +233,8 @@ struct swarm_stats {
     u64 appointed, alone, takeovers, overlaps; /* overlaps: two fetchers were seen at once */
     u64 asked, came, wrong, missing, busy, failed, cancelled, late, duplicate;
     u64 offered, offered_again, served, held, refused;
+    u64 misled;   /* refusals where others said that the layer is */
+    u64 unheeded; /* appointments, by who misled us too often */
     u64 malformed;
 };
 void swarm_stats(const struct swarm *s, struct swarm_stats *out);

@@ -98,6 +98,7 @@ void swarm_home_fini(struct swarm *s, struct swarm_layer *l)
     if (!l->home)
         return;
     s->n_guests -= l->home->n;
+    swarm_origins_fini(l->home);
     free(l->home->guests);
     free(l->home);
     l->home = NULL;
@@ -135,6 +136,7 @@ static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
 static void guest_remove(struct swarm *s, struct swarm_home *h, struct swarm_guest *g)
 {
     struct swarm_guest gone = *g;
+    swarm_origin_unsaid(h, g);
     *g = h->guests[--h->n];
     s->n_guests--;
     for (u32 i = 0; gone.leads && i < h->n; i++)
@@ -166,6 +168,8 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
     g->complete = j->complete;
     g->stuck = j->stuck;
     g->distrusts = j->distrusts;
+    if (j->origin)
+        swarm_origin_said(h, g, j->origin, j->size, now_ns);
     swarm_wake(l, now_ns);
     if (!node_key_equal(k, &s->self))
         swarm_order(s, &(struct swarm_out){
@@ -246,15 +250,27 @@ static bool lease_before(const struct swarm_layer *l, const struct swarm_lease *
     return a->number >= b->number;
 }
 
-static void resigned(struct swarm_layer *l, const struct swarm_lease *lease, u64 now_ns)
+static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_lease *lease,
+                     u64 now_ns)
 {
     struct swarm_home *h = l->home;
     u64 for_ns = lease->state == LEASE_REFUSED ? REFUSED_NS : SWARM_RESIGNED_NS;
     struct swarm_guest *g = swarm_guest_find(h, &lease->fetcher);
+    u32 rank = swarm_rank_of(l, &lease->fetcher);
+    if (lease->state == LEASE_REFUSED && lease->number == h->misled_number)
+        return; /* said again, in answer to a QUERY */
+    if (lease->state == LEASE_REFUSED && h->told > 0 &&
+        node_key_equal(&lease->fetcher, &h->lease.fetcher)) {
+        h->hold_ns = 0;
+        h->misled_number = lease->number;
+        s->stats.misled++;
+        swarm_origin_refused(s, h, rank, now_ns + for_ns, now_ns);
+        return;
+    }
     if (g)
         g->not_before_ns = now_ns + for_ns;
-    if (swarm_rank_of(l, &lease->fetcher) < SWARM_RANKS)
-        h->rank_ns[swarm_rank_of(l, &lease->fetcher)] = now_ns + for_ns;
+    if (rank < SWARM_RANKS)
+        h->rank_ns[rank] = now_ns + for_ns;
     h->cuts += lease->state == LEASE_CUT && h->cuts < CUTS_MAX + 4;
     /* It is barred, so that the next one may be appointed at once: users wait. */
     h->hold_ns = h->cuts < CUTS_MAX ? 0 : now_ns + (HOLD_NS << (h->cuts - CUTS_MAX));
@@ -308,17 +324,19 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
         swarm_know_fetcher(l, &told->fetcher);
     if (node_key_equal(from, &told->fetcher) &&
         (told->state == LEASE_CUT || told->state == LEASE_REFUSED))
-        resigned(l, told, now_ns);
+        resigned(s, l, told, now_ns);
 }
 
 /* --- appointing ------------------------------------------------------------------------------ */
 
+/* By a right that is at hand, or where our own daemon found it. */
 static bool can_self(const struct swarm *s, const struct swarm_layer *l)
 {
-    return l->can_fetch || (member_self(s->member)->can_fetch && l->origin);
+    return l->can_fetch || (member_self(s->member)->can_fetch && l->own_origin);
 }
 
-/* Ourselves, else a guest whose right is at hand, else another rank. */
+/* Ourselves, else a guest whose right is at hand, else another rank. Who needs to be told where it
+ * is comes after the guests once somebody was misled: they know. */
 static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_key *out, u64 now_ns)
 {
     struct swarm_home *h = l->home;
@@ -330,6 +348,13 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
         *out = s->self;
         return true;
     }
+    bool told = member_self(s->member)->can_fetch && !barred && !l->complete;
+    u32 where = told ? swarm_origin_best(s, h, mine, now_ns) : 0;
+    if (where && now_ns >= h->misled_until_ns) {
+        *out = s->self;
+        h->told = where;
+        return true;
+    }
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];
         if (!g->can_fetch || g->complete || swarm_is_forger(l, &g->key) ||
@@ -339,12 +364,19 @@ static bool choose_fetcher(struct swarm *s, struct swarm_layer *l, struct node_k
         if (rng_below(&s->rng, ++n) == 0)
             *out = g->key;
     }
-    for (u32 i = 0; n == 0 && i < l->n_ranks && l->origin; i++) {
+    if (n == 0 && where) {
+        *out = s->self;
+        h->told = where;
+        return true;
+    }
+    for (u32 i = 0; n == 0 && i < l->n_ranks; i++) {
         struct member_view v;
-        if (i == mine || h->rank_ns[i] > now_ns || !member_find(s->member, &l->ranks[i], &v) ||
-            !v.record->can_fetch)
+        where = swarm_origin_best(s, h, i, now_ns);
+        if (i == mine || h->rank_ns[i] > now_ns || !where ||
+            !member_find(s->member, &l->ranks[i], &v) || !v.record->can_fetch)
             continue;
         *out = l->ranks[i];
+        h->told = where;
         n++;
     }
     return n > 0;
@@ -354,7 +386,7 @@ static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     struct swarm_home *h = l->home;
     struct node_key who;
-    h->query_ns = 0;
+    h->query_ns = h->told = 0;
     h->nobody = !choose_fetcher(s, l, &who, now_ns);
     if (h->nobody) {
         h->hold_ns = now_ns + SWARM_VOID_NS;
@@ -368,11 +400,15 @@ static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         .state = LEASE_NONE, .home = s->self, .fetcher = who, .number = h->number};
     h->appointed_ns = h->appoint_ns = now_ns;
     swarm_know_fetcher(l, &who);
-    if (node_key_equal(&who, &s->self))
-        swarm_appointed(s, l, &s->self, h->number, now_ns);
-    else
+    if (!node_key_equal(&who, &s->self)) {
         swarm_order(s, &(struct swarm_out){
                            .kind = MSG_APPOINT, .layer = l->slot, .word = l->word, .to = who});
+        return;
+    }
+    u64 size;
+    const char *origin = swarm_origin_of(s, l, &who, now_ns, &size);
+    swarm_origin_told(l, origin, size);
+    swarm_appointed(s, l, &s->self, h->number, now_ns);
 }
 
 /* Whom we appointed has not said a word yet. */
@@ -383,7 +419,7 @@ static void press(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         struct swarm_lease silent = h->lease;
         silent.state = LEASE_CUT;
         h->appointed_ns = 0;
-        resigned(l, &silent, now_ns);
+        resigned(s, l, &silent, now_ns);
     } else if (now_ns - h->appoint_ns >= APPOINT_AGAIN_NS) {
         h->appoint_ns = now_ns;
         swarm_order(

@@ -2,6 +2,7 @@
  *
  *   swarm.c        making, taking part, the layers there are, time
  *   swarm_home.c   ranks, guests, leases: who fetches
+ *   swarm_origin.c where the layer is, as guests say
  *   swarm_join.c   the asker's side of it, and the fetcher's
  *   swarm_place.c  near and far: who brings what over the lines that an office shares
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
@@ -11,6 +12,7 @@
 #pragma once
 
 #include "proto/pieces.h"
+#include "proto/rate.h"
 #include "proto/swarm.h"
 
 #define SWARM_RANKS      3
@@ -20,6 +22,7 @@
 #define SWARM_STEPS_MAX  4096
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
+#define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
 /* Pieces given at once by who has what nobody else has: two, or more when they pile up. */
 #define SWARM_OFFERING  8
@@ -95,8 +98,17 @@ struct swarm_guest { /* of a home */
     struct node_key key;
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u32 place, have;             /* place: guests with the same are near each other */
+    u8 origin;                   /* 1 + which of them it names; 0: none */
     bool leads;                  /* the first one of its place */
     bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
+};
+
+struct swarm_origin { /* where guests say that the layer is */
+    char *text;       /* NULL: free */
+    u64 size;
+    u32 said;                           /* by so many */
+    u64 refused_ns;                     /* the latest of those below */
+    u64 not_before_ns[SWARM_RANKS + 1]; /* by rank, no rank last: a registry refused it there */
 };
 
 struct swarm_home {
@@ -118,30 +130,39 @@ struct swarm_home {
     u32 cuts;     /* fetchers in a row that could not reach it */
     bool nobody;  /* can fetch */
     bool relays;  /* asks the home above on behalf of its guests */
+    struct swarm_origin origins[SWARM_ORIGINS];
+    u32 told;          /* 1 + where the appointed one was sent; 0: it has a right of its own */
+    u32 misled;        /* refusals in a row where it was sent */
+    u32 misled_number; /* of the last such lease */
+    u64 misled_until_ns;
+    struct node_key misleaders[SWARM_ORIGINS];
+    u32 n_misleaders;
 };
 
 struct swarm_share { /* of what a place imports; n is 0 when unknown */
     u32 n, at;       /* so many take part there, and we are in this position */
 };
 
-struct swarm_peer { /* a neighbour */
-    struct node_key key;
+/* A neighbour. What is looked at of all of them, with each message and each choice, stands first:
+ * in the line of a cache that their flags are in. */
+struct swarm_peer {
     bool used, met; /* met: its HELLO has come */
     bool far;       /* not of our place */
     bool chosen, near, complete, super, queued, barred;
-    struct piece_map map;
-    u32 session, seen; /* of its log: as far as we took it */
-    bool acked_hello;  /* it knows our session */
-    u32 told, sent;    /* of our log: acknowledged; sent at least once */
-    u64 sent_ns, heard_ns, hello_ns;
-    u32 hellos;
+    bool acked_hello; /* it knows our session */
     bool ack_due;
+    u32 have;  /* pieces: which, swarm_peer_holds() says */
     u32 asked; /* requests under way at it */
-    u64 busy_ns;
-    u32 refusals; /* in a row */
+    u32 load;  /* pieces that it gives or holds, as it said, and what we asked since */
+    u64 busy_ns, sent_ns;
+    u32 strikes;    /* wrong or missing pieces */
+    u32 told, sent; /* of our log: acknowledged; sent at least once */
     u32 told_load;
-    u32 load;      /* pieces that it gives or holds, as it said, and what we asked since */
-    u32 strikes;   /* wrong or missing pieces */
+    struct node_key key;
+    u32 session, seen; /* of its log: as far as we took it */
+    u64 heard_ns, hello_ns;
+    u32 hellos;
+    u32 refusals;  /* in a row */
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
 };
@@ -167,12 +188,14 @@ struct swarm_candidate {
 };
 
 struct swarm_layer {
+    struct swarm *swarm; /* that it is of */
     u32 slot;
     struct digest digest;
     u64 word;
     bool wanted, complete, pending; /* pending: a seed whose size is not known yet */
     bool can_fetch;
-    char *origin; /* NULL: unknown */
+    char *origin;    /* NULL: unknown */
+    bool own_origin; /* as our daemon says; else as we were appointed with */
     u64 size, begun_ns, used_ns, gained_ns;
     u64 in_line_ns; /* when somebody who has what we lack was last seen to be busy */
     u32 n, position;
@@ -207,7 +230,9 @@ struct swarm_layer {
 
     /* pieces */
     struct piece_map map;
+    struct piece_map askable; /* missing, asked of nobody, and a neighbour has it */
     u32 *log, n_log, session;
+    u64 *holders; /* by piece: a bit for each neighbour that has it */
     u8 *avail, *asked;
     struct swarm_offer *offers; /* NULL: everybody is told everything */
     u32 offered;                /* in state MADE */
@@ -219,8 +244,11 @@ struct swarm_layer {
     u64 far_ns;           /* likewise, from another place */
     u64 upload_ns;        /* likewise, to a peer */
     u64 wait_ns;          /* until a request is answered when nobody stands before it */
-    u64 news_ns;
 
+    u64 names[LIMIT_SWARM_NEIGHBOURS];   /* the words of their keys */
+    u64 news_ns[LIMIT_SWARM_NEIGHBOURS]; /* when each is to hear from us; UINT64_MAX: not again */
+    u64 news_stale;                      /* a bit for each of which that is to be worked out anew */
+    bool news_idle; /* as it was for this whether we had time for more requests */
     struct swarm_peer peers[LIMIT_SWARM_NEIGHBOURS];
     u32 n_peers;
     u64 look_ns; /* until it is looked whether all of them live */
@@ -229,7 +257,8 @@ struct swarm_layer {
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
-    u32 n_requests, n_started, n_far; /* n_far: requests to other places */
+    u32 n_requests, n_started;
+    u32 n_far, n_window; /* requests to other places; for what a client waits for */
     u32 uploads;
 };
 
@@ -252,28 +281,32 @@ struct swarm_out {
     u32 piece;
 };
 
+/* What each call looks at stands first, together. */
 struct swarm {
-    struct node_key self;
+    u64 next_ns; /* the earliest tick of a layer; UINT64_MAX: there is none */
+    struct swarm_out *out;
+    u32 out_cap, out_first, out_n;
+    u32 steps_cap, steps_first, steps_n;
+    struct swarm_step *steps;
+    u32 n_slots, n_layers; /* slots ever used; in use */
+    u32 n_serves, n_active;
+    u32 uploads, uploads_most; /* pieces given at once: of one layer, of all */
+    u32 waiting_most, depth_least, started_least;
+    bool all_wait; /* else only who is behind the others */
     const struct member *member;
     const struct inventory *inventory;
     struct rng rng;
     size_t datagram_max;
-    struct swarm_layer *layers[LIMIT_SWARMS];
-    u32 n_slots, n_layers; /* slots ever used; in use */
-    u32 next_id, n_guests;
-    struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
-    u32 n_serves, n_active;
-    u64 far_rest_ns;           /* nothing is given to other places before */
-    u32 uploads, uploads_most; /* pieces given at once: of one layer, of all */
-    u32 waiting_most, depth_least, started_least;
-    bool all_wait;   /* else only who is behind the others */
+    u64 far_rest_ns; /* nothing is given to other places before */
     u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
     u64 patience_ns; /* before what has not begun is asked of a second one */
-    struct swarm_out *out;
-    u32 out_cap, out_first, out_n;
-    struct swarm_step *steps;
-    u32 steps_cap, steps_first, steps_n;
+    u32 next_id, n_guests;
+    struct node_key self;
+    struct rate misled; /* by whom we were */
     struct swarm_stats stats;
+    u64 words[LIMIT_SWARMS]; /* of the layers' digests */
+    struct swarm_layer *layers[LIMIT_SWARMS];
+    struct swarm_serve_slot serves[LIMIT_SWARM_SERVES];
 };
 
 /* --- swarm.c --- */
@@ -299,6 +332,7 @@ struct swarm_join_message {
     u64 size;
     bool can_fetch, leaves, complete, stuck, distrusts;
     u32 have, rank;
+    const char *origin; /* borrowed; NULL: as it was */
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                  const struct swarm_join_message *j, u64 now_ns);
@@ -311,6 +345,24 @@ u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct 
 bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
 
 struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k);
+
+/* --- swarm_origin.c --- */
+/* A guest names one, or leaves. */
+void swarm_origin_said(struct swarm_home *h, struct swarm_guest *g, const char *text, u64 size,
+                       u64 now_ns);
+void swarm_origin_unsaid(struct swarm_home *h, const struct swarm_guest *g);
+/* 1 + the one that most name, and where `rank` was not refused (SWARM_RANKS: who has no rank;
+ * more: whoever was), and of whose sayers one has not misled too often; 0: none. */
+u32 swarm_origin_best(const struct swarm *s, const struct swarm_home *h, u32 rank, u64 now_ns);
+/* What `to` is told to read, or a home (`to` NULL); "" when nothing is known. Borrowed. */
+const char *swarm_origin_of(const struct swarm *s, const struct swarm_layer *l,
+                            const struct node_key *to, u64 now_ns, u64 *size);
+/* We are appointed with this one: it stands until the next time, but not before our own. */
+void swarm_origin_told(struct swarm_layer *l, const char *text, u64 size);
+/* Whom we sent to h->told (not 0) was refused there. */
+void swarm_origin_refused(struct swarm *s, struct swarm_home *h, u32 rank, u64 until_ns,
+                          u64 now_ns);
+void swarm_origins_fini(struct swarm_home *h);
 
 /* --- swarm_place.c --- */
 bool swarm_is_near(const struct swarm *s, const struct node_key *k);
@@ -362,7 +414,31 @@ void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_say_bye(struct swarm *s, struct swarm_layer *l, const struct node_key *to, int reason);
 enum { BYE_GONE, BYE_FULL, BYE_NOT_HERE, BYE_DONE, BYE_NAMES };
 
+static_assert(LIMIT_SWARM_NEIGHBOURS <= 64, "a bit for each in a word");
+static inline u64 swarm_peer_bit(const struct swarm_layer *l, const struct swarm_peer *p)
+{
+    return 1ull << (p - l->peers);
+}
+static inline bool swarm_peer_holds(const struct swarm_layer *l, const struct swarm_peer *p,
+                                    u32 piece)
+{
+    assert(piece < l->n);
+    return l->holders[piece] & swarm_peer_bit(l, p);
+}
+
+/* After anything changed that says when a neighbour is to hear from us; or all of them. */
+static inline void swarm_news_change(struct swarm_layer *l, const struct swarm_peer *p)
+{
+    l->news_stale |= swarm_peer_bit(l, p);
+}
+static inline void swarm_news_change_all(struct swarm_layer *l)
+{
+    l->news_stale = UINT64_MAX;
+}
+
 /* --- swarm_pick.c --- */
+/* After a piece came, was lost or asked for, or neighbours came to have it. */
+void swarm_piece_changed(struct swarm_layer *l, u32 piece);
 void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,

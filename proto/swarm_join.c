@@ -37,7 +37,8 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
                                          .complete = l->complete,
                                          .stuck = swarm_is_stuck(l, now_ns),
                                          .distrusts = l->n_forgers > 0,
-                                         .have = l->map.have};
+                                         .have = l->map.have,
+                                         .origin = l->own_origin ? l->origin : NULL};
     u64 names[SWARM_NAMES];
     swarm_guest(s, l, &s->self, &j, now_ns);
     u32 n = swarm_home_names(s, l, &s->self, names);
@@ -286,7 +287,11 @@ void swarm_registry(struct swarm *s, const struct digest *d, enum swarm_registry
         swarm_tell_lease(s, l, now_ns);
         break;
     case SWARM_REGISTRY_CUT: swarm_stop(s, l, LEASE_CUT, now_ns); break;
-    case SWARM_REGISTRY_REFUSED: swarm_stop(s, l, LEASE_REFUSED, now_ns); break;
+    case SWARM_REGISTRY_REFUSED:
+        if (!l->own_origin && !node_key_equal(&l->lease.home, &s->self))
+            rate_charge(&s->misled, node_key_word(&l->lease.home), now_ns);
+        swarm_stop(s, l, LEASE_REFUSED, now_ns);
+        break;
     }
 }
 

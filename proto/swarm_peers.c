@@ -19,8 +19,9 @@
 
 struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key *k)
 {
+    u64 name = node_key_word(k);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
-        if (l->peers[i].used && node_key_equal(&l->peers[i].key, k))
+        if (l->names[i] == name && l->peers[i].used && node_key_equal(&l->peers[i].key, k))
             return &l->peers[i];
     return NULL;
 }
@@ -156,10 +157,10 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
         return NULL;
     struct swarm_peer *p = &l->peers[i];
     memset(p, 0, sizeof(*p));
-    if (piece_map_init(&p->map, l->n))
-        return NULL;
     p->used = true;
+    swarm_news_change(l, p);
     p->key = *k;
+    l->names[i] = node_key_word(k);
     p->heard_ns = now_ns;
     p->far = !swarm_is_near(s, k);
     l->n_peers++;
@@ -168,12 +169,15 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
 
 void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p)
 {
-    for (u32 i = piece_map_next(&p->map, 0, true); i < l->n;
-         i = piece_map_next(&p->map, i + 1, true)) {
-        if (l->avail[i] > 0)
+    u64 bit = swarm_peer_bit(l, p);
+    for (u32 i = 0; p->have > 0 && i < l->n; i++)
+        if (l->holders[i] & bit) {
+            l->holders[i] &= ~bit;
             l->avail[i]--;
-        piece_map_clear(&p->map, i);
-    }
+            p->have--;
+            swarm_piece_changed(l, i);
+        }
+    swarm_news_change(l, p);
 }
 
 void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, int bye,
@@ -193,8 +197,8 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
     if (bye >= 0)
         swarm_say_bye(s, l, &p->key, bye);
     swarm_peer_clear(l, p);
-    piece_map_fini(&p->map);
     p->used = false;
+    swarm_news_change(l, p);
     l->n_peers--;
     swarm_wake(l, now_ns);
 }
@@ -202,18 +206,26 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
 void swarm_peer_has(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u32 piece,
                     u64 now_ns)
 {
-    if (piece >= l->n || !piece_map_set(&p->map, piece))
+    if (piece >= l->n || swarm_peer_holds(l, p, piece))
         return;
-    if (l->avail[piece] < UINT8_MAX)
-        l->avail[piece]++;
+    l->holders[piece] |= swarm_peer_bit(l, p);
+    l->avail[piece]++;
+    p->have++;
+    swarm_piece_changed(l, piece);
+    swarm_news_change(l, p);
     swarm_offer_told(s, l, p, piece, now_ns);
 }
 
 void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece)
 {
-    if (piece_map_clear(&p->map, piece) && l->avail[piece] > 0)
+    if (swarm_peer_holds(l, p, piece)) {
+        l->holders[piece] &= ~swarm_peer_bit(l, p);
         l->avail[piece]--;
+        p->have--;
+        swarm_piece_changed(l, piece);
+    }
     p->complete = false;
+    swarm_news_change(l, p);
 }
 
 /* --- what they are told ---------------------------------------------------------------------- */
@@ -240,6 +252,7 @@ void swarm_say_hello(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
 void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     l->session++;
+    swarm_news_change_all(l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used)
@@ -265,15 +278,18 @@ static u64 patience_of(const struct swarm_layer *l, const struct swarm_peer *p, 
     if (p->super && p->sent < n)
         return SWARM_NEWS_NS; /* it waits for this before it offers more */
     for (u32 i = p->sent; i < n && !p->complete && patience > SWARM_NEWS_NS; i++)
-        if (!piece_map_has(&p->map, l->log[i]))
+        if (!swarm_peer_holds(l, p, l->log[i]))
             patience = (l->log[i] + slot) % 3 == 0 ? SWARM_NEWS_NS : SWARM_LATER_NS;
     return patience;
 }
 
-/* When this one is to hear from us again. */
+/* When this one is to hear from us again. Whatever is looked at here and changes has to be told:
+ * swarm_news_change(). */
 static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const struct swarm_peer *p)
 {
     u32 n = log_told(l);
+    if (!p->used || !p->met || !p->acked_hello || p->queued)
+        return UINT64_MAX;
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
     if (!p->complete && p->told_load >= s->uploads && s->n_serves < s->uploads)
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
@@ -286,31 +302,49 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
     return due;
 }
 
+/* Most of what comes changes this for one neighbour. */
+static void work_out_news(const struct swarm *s, struct swarm_layer *l)
+{
+    bool idle = s->n_serves < s->uploads;
+    if (idle != l->news_idle)
+        swarm_news_change_all(l);
+    l->news_idle = idle;
+    const u64 all = UINT64_MAX >> (64 - LIMIT_SWARM_NEIGHBOURS);
+    for (u64 left = l->news_stale & all; left; left &= left - 1) {
+        u32 i = (u32)__builtin_ctzll(left);
+        l->news_ns[i] = due_of(s, l, &l->peers[i]);
+    }
+    l->news_stale = 0;
+}
+
 void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
+    u64 next = UINT64_MAX;
+    work_out_news(s, l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
-        if (!p->used || !p->met || !p->acked_hello || p->queued)
-            continue;
-        u64 due = due_of(s, l, p);
-        if (due > now_ns) {
-            swarm_wake(l, due);
+        if (l->news_ns[i] > now_ns) {
+            next = l->news_ns[i] < next ? l->news_ns[i] : next;
             continue;
         }
         if (p->told < p->sent && now_ns - p->sent_ns >= SWARM_AGAIN_NS)
             p->sent = p->told;
         p->queued = true;
+        swarm_news_change(l, p);
         swarm_order(
             s, &(struct swarm_out){
                    .kind = MSG_NEWS, .layer = l->slot, .word = l->word, .to = p->key, .arg = i});
     }
+    swarm_wake(l, next);
 }
 
 void swarm_peers_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool look = now_ns >= l->look_ns; /* swarm_peer_down() tells of most */
-    if (look)
+    if (look) {
         l->look_ns = now_ns + SWARM_ALIVE_NS;
+        swarm_news_change_all(l);
+    }
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used)

@@ -17,6 +17,14 @@
 #define REFUSALS    4               /* doubled with each so many in a row, up to sixteen times */
 #define PER_PEER    2               /* while others can be asked */
 
+void swarm_piece_changed(struct swarm_layer *l, u32 piece)
+{
+    if (!piece_map_has(&l->map, piece) && l->avail[piece] > 0 && l->asked[piece] == 0)
+        (void)piece_map_set(&l->askable, piece);
+    else
+        (void)piece_map_clear(&l->askable, piece);
+}
+
 /* Whom a request may go to. */
 struct reach {
     enum { ANYWHERE, NEAR, FAR } where;
@@ -28,7 +36,17 @@ static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 no
 {
     return p->used && (to->where == ANYWHERE || p->far == (to->where == FAR)) &&
            (p->super || p->load < to->load) && p->asked < to->per_peer && p->met && !p->barred &&
-           p->busy_ns <= now_ns && p->map.have > 0 && (to->last_resort || p->strikes < STRIKES);
+           p->busy_ns <= now_ns && p->have > 0 && (to->last_resort || p->strikes < STRIKES);
+}
+
+/* Which of `among` are: a bit for each. */
+static u64 usable(const struct swarm_layer *l, u64 among, const struct reach *to, u64 now_ns)
+{
+    u64 peers = 0;
+    for (u64 left = among; left; left &= left - 1)
+        if (is_usable(&l->peers[__builtin_ctzll(left)], to, now_ns))
+            peers |= left & -left;
+    return peers;
 }
 
 /* Are there others of our place, with whom to share what comes over its line? */
@@ -64,15 +82,15 @@ static bool asked_of(const struct swarm_layer *l, u32 piece, u32 peer)
     return false;
 }
 
-/* Whom to ask for it: the one at which the fewest requests stand; SWARM_NONE: nobody can be. */
-static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece,
-                     const struct reach *to, u64 now_ns)
+/* Which of `peers` to ask for it: the one at which the fewest requests stand; SWARM_NONE: none has
+ * it that was not asked. */
+static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece, u64 peers)
 {
     u32 best = SWARM_NONE, ties = 0;
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+    for (u64 left = l->holders[piece] & peers; left; left &= left - 1) {
+        u32 i = (u32)__builtin_ctzll(left);
         const struct swarm_peer *p = &l->peers[i];
-        if (!is_usable(p, to, now_ns) || !piece_map_has(&p->map, piece) ||
-            (l->asked[piece] > 0 && asked_of(l, piece, i)))
+        if (l->asked[piece] > 0 && asked_of(l, piece, i))
             continue;
         if (best == SWARM_NONE || p->load < l->peers[best].load) {
             best = i;
@@ -87,45 +105,38 @@ static u32 pick_peer(struct swarm *s, const struct swarm_layer *l, u32 piece,
 /* Takes out what somebody near has, and what another is to bring over. */
 static void leave_to_others(struct swarm_layer *l, u64 now_ns, u64 map[LIMIT_PIECES / 64])
 {
-    u32 words = (l->n + 63) / 64;
+    u64 near = 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        for (u32 w = 0; p->used && !p->far && p->met && w < words; w++)
-            map[w] &= ~p->map.words[w];
+        near |= (u64)(p->used && p->met && !p->far) << i;
     }
-    for (u32 w = 0; w < words; w++)
-        for (u64 bits = map[w]; bits; bits &= bits - 1)
-            if (!swarm_imports(l, 64 * w + (u32)__builtin_ctzll(bits))) {
+    for (u32 w = 0; w < (l->n + 63) / 64; w++)
+        for (u64 bits = map[w]; bits; bits &= bits - 1) {
+            u32 piece = 64 * w + (u32)__builtin_ctzll(bits);
+            if (l->holders[piece] & near) {
+                map[w] &= ~(bits & -bits);
+            } else if (!swarm_imports(l, piece)) {
                 map[w] &= ~(bits & -bits);
                 l->left_ns = l->left_ns ? l->left_ns : now_ns;
             }
+        }
 }
 
-/* Marks what can be asked for, and has not been. */
-static bool usable_map(struct swarm_layer *l, const struct reach *to, u64 now_ns,
-                       u64 map[LIMIT_PIECES / 64])
+/* Marks what one of them can be asked for, and nobody has been; returns who can. */
+static u64 askable_of(const struct swarm_layer *l, const struct reach *to, u64 now_ns,
+                      u64 map[LIMIT_PIECES / 64])
 {
+    u64 among = 0;
     u32 words = (l->n + 63) / 64;
-    bool any = false;
-    memset(map, 0, words * sizeof(*map));
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
-        const struct swarm_peer *p = &l->peers[i];
-        if (!is_usable(p, to, now_ns))
-            continue;
-        any = true;
-        for (u32 w = 0; w < words; w++)
-            map[w] |= p->map.words[w];
-    }
-    for (u32 w = 0; any && w < words; w++)
-        map[w] &= ~l->map.words[w];
-    for (u32 i = 0, n = l->n_requests; n > 0; i++)
-        if (l->requests[i].id) {
-            map[l->requests[i].first / 64] &= ~(1ull << (l->requests[i].first % 64));
-            n--;
-        }
-    if (any && to->where == FAR)
-        leave_to_others(l, now_ns, map);
-    return any;
+    for (u32 w = 0; w < words; w++)
+        for (u64 bits = map[w] = l->askable.words[w]; bits; bits &= bits - 1)
+            among |= l->holders[64 * w + (u32)__builtin_ctzll(bits)];
+    u64 peers = usable(l, among, to, now_ns);
+    for (u32 w = 0; peers && w < words; w++)
+        for (u64 bits = map[w]; bits; bits &= bits - 1)
+            if (!(l->holders[64 * w + (u32)__builtin_ctzll(bits)] & peers))
+                map[w] &= ~(bits & -bits);
+    return peers;
 }
 
 static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map)
@@ -147,11 +158,8 @@ static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *
 /* The piece that a client waits for, unless one such is under way. */
 static u32 pick_window(const struct swarm_layer *l, const u64 *map)
 {
-    if (l->position >= l->n)
+    if (l->position >= l->n || l->n_window > 0)
         return SWARM_NONE;
-    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++)
-        if (l->requests[i].id && l->requests[i].window)
-            return SWARM_NONE;
     u32 p = piece_map_next(&l->map, l->position, false);
     if (p >= l->n || !(map[p / 64] >> (p % 64) & 1))
         return SWARM_NONE;
@@ -179,7 +187,9 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
                                 .far = l->peers[peer].far};
     l->n_requests++;
     l->n_far += r->far;
+    l->n_window += r->window;
     l->asked[piece]++;
+    swarm_piece_changed(l, piece);
     l->peers[peer].asked++;
     l->peers[peer].load++;
     s->stats.asked++;
@@ -197,15 +207,24 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
     const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false};
-    const struct swarm_request *oldest = NULL;
-    u32 peer = SWARM_NONE;
+    const struct swarm_request *stand[LIMIT_SWARM_REQUESTS], *oldest = NULL;
+    u32 n = 0, peer = SWARM_NONE;
+    u64 among = 0;
     for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
         const struct swarm_request *r = &l->requests[i];
-        if (!r->id || l->asked[r->first] >= most || (oldest && oldest->asked_ns <= r->asked_ns))
+        if (!r->id || l->asked[r->first] >= most)
             continue;
         if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->patience_ns))
             continue;
-        u32 other = pick_peer(s, l, r->first, &to, now_ns);
+        stand[n++] = r;
+        among |= l->holders[r->first];
+    }
+    const u64 peers = usable(l, among, &to, now_ns);
+    for (u32 i = 0; peers && i < n; i++) {
+        const struct swarm_request *r = stand[i];
+        if (oldest && oldest->asked_ns <= r->asked_ns)
+            continue;
+        u32 other = pick_peer(s, l, r->first, peers);
         if (other == SWARM_NONE)
             continue;
         oldest = r;
@@ -217,15 +236,18 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
 static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach *to, u64 now_ns)
 {
     u64 map[LIMIT_PIECES / 64];
-    if (!usable_map(l, to, now_ns, map))
+    u64 peers = l->askable.have > 0 ? askable_of(l, to, now_ns, map) : 0;
+    if (!peers)
         return false;
+    if (to->where == FAR)
+        leave_to_others(l, now_ns, map);
     u32 piece = pick_window(l, map);
     bool window = piece != SWARM_NONE;
     if (!window)
         piece = pick_rarest(s, l, map);
     if (piece == SWARM_NONE)
         return false;
-    u32 peer = pick_peer(s, l, piece, to, now_ns);
+    u32 peer = pick_peer(s, l, piece, peers);
     return peer != SWARM_NONE && ask(s, l, piece, peer, window, now_ns);
 }
 
@@ -267,9 +289,11 @@ static void request_end(struct swarm_layer *l, struct swarm_request *r)
     struct swarm_peer *p = &l->peers[r->peer];
     assert(l->asked[r->first] > 0 && p->asked > 0 && l->n_requests > 0);
     l->asked[r->first]--;
+    swarm_piece_changed(l, r->first);
     p->asked--;
     l->n_requests--;
     l->n_far -= r->far;
+    l->n_window -= r->window;
     if (r->started_ns)
         l->n_started--;
     if (p->load > 0)
@@ -297,6 +321,8 @@ void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now
     if (!piece_map_set(&l->map, piece))
         return;
     l->log[l->n_log++] = piece;
+    swarm_piece_changed(l, piece);
+    swarm_news_change_all(l);
     l->gained_ns = now_ns;
     l->left_ns = 0;
     for (u32 i = 0; l->asked[piece] > 0 && i < LIMIT_SWARM_REQUESTS; i++)
@@ -389,10 +415,10 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
 
 static bool has_what_we_lack(const struct swarm_layer *l, const struct swarm_peer *p)
 {
-    for (u32 w = 0; w < (l->n + 63) / 64; w++)
-        if (p->map.words[w] & ~l->map.words[w])
-            return true;
-    return false;
+    u32 piece = piece_map_next(&l->map, 0, false);
+    while (piece < l->n && !swarm_peer_holds(l, p, piece))
+        piece = piece_map_next(&l->map, piece + 1, false);
+    return piece < l->n;
 }
 
 /* It gives to others, as it says, or was busy when we asked just now. */

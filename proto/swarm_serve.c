@@ -58,11 +58,11 @@ static bool is_behind(struct swarm_layer *l, const struct node_key *peer)
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         const struct swarm_peer *p = &l->peers[i];
         if (p->used && p->met && !p->super && !p->complete) {
-            sum += p->map.have;
+            sum += p->have;
             n++;
         }
     }
-    return asks && (asks->map.have + SWARM_BEHIND) * n < sum;
+    return asks && (asks->have + SWARM_BEHIND) * n < sum;
 }
 
 static bool is_far(const struct swarm *s, struct swarm_layer *l, const struct node_key *peer)
@@ -110,12 +110,20 @@ static void give(struct swarm *s, struct swarm_serve_slot *v, u64 now_ns)
     s->stats.served++;
 }
 
+static void drop(struct swarm *s, struct swarm_serve_slot *v)
+{
+    struct swarm_step *step = v->active ? NULL : swarm_step_new(s, v->layer, SWARM_DROP);
+    if (step)
+        step->id = v->id;
+    slot_del(s, v);
+}
+
 /* Smaller goes first: the layer that is given least, the starving, the rarest, the first come. */
 static u64 urgency(const struct swarm_serve_slot *v)
 {
     struct swarm_layer *l = v->layer;
     const struct swarm_peer *p = swarm_peer_find(l, &v->peer);
-    u64 starves = p && p->map.have > 0 ? 1 : 0;
+    u64 starves = p && p->have > 0 ? 1 : 0;
     return (u64)l->uploads << 40 | starves << 32 | l->avail[v->first];
 }
 
@@ -143,12 +151,50 @@ static void fill_room(struct swarm *s, u64 now_ns)
     }
 }
 
+static bool waits(const struct swarm_serve_slot *v, bool far)
+{
+    return v->id && !v->active && v->far == far;
+}
+
 static u32 waiting(const struct swarm *s, bool far)
 {
     u32 n = 0;
     for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
-        n += s->serves[i].id && !s->serves[i].active && s->serves[i].far == far;
+        n += waits(&s->serves[i], far);
     return n;
+}
+
+/* Given to `peer`, or held for it. Of all places, each may take as many as it leaves free: one
+ * alone half of them, with another a third each. So whoever asks for little always finds one. */
+static u32 places_of(const struct swarm *s, const struct node_key *peer)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
+        n += s->serves[i].id && node_key_equal(&s->serves[i].peer, peer);
+    return n;
+}
+
+/* The line is full. Whoever has more than half of it gives way to one who has nothing here: with
+ * what it asked for last. NULL: nobody does. */
+static struct swarm_serve_slot *gives_way(struct swarm *s, bool far)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        struct swarm_serve_slot *last = &s->serves[i];
+        if (!waits(last, far))
+            continue;
+        u32 n = 0;
+        for (u32 k = 0; k < LIMIT_SWARM_SERVES; k++) {
+            struct swarm_serve_slot *v = &s->serves[k];
+            if (!waits(v, far) || !node_key_equal(&v->peer, &last->peer))
+                continue;
+            n++;
+            if (v->since_ns > last->since_ns || (v->since_ns == last->since_ns && v->id > last->id))
+                last = v;
+        }
+        if (2 * n > s->waiting_most)
+            return last;
+    }
+    return NULL;
 }
 
 enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, const struct digest *d,
@@ -169,8 +215,19 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     u32 held = waiting(s, far);
     bool now = held == 0 && has_room(s, l, far, now_ns);
-    bool waits = held < s->waiting_most && (s->all_wait || is_behind(l, peer));
-    struct swarm_serve_slot *v = now || waits ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+    bool waits = !now && (s->all_wait || is_behind(l, peer));
+    u32 places = places_of(s, peer);
+    bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
+    if (places == 0 && share && waits && held >= s->waiting_most) {
+        struct swarm_serve_slot *last = gives_way(s, far);
+        if (last) {
+            drop(s, last);
+            s->stats.refused++;
+            held--;
+        }
+    }
+    bool room = share && (now || (waits && held < s->waiting_most));
+    struct swarm_serve_slot *v = room ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
         if (l->n <= FEW_PIECES || rng_below(&s->rng, NAMES_ONE_IN) == 0)
@@ -216,14 +273,6 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
     }
 }
 
-static void drop(struct swarm *s, struct swarm_serve_slot *v)
-{
-    struct swarm_step *step = v->active ? NULL : swarm_step_new(s, v->layer, SWARM_DROP);
-    if (step)
-        step->id = v->id;
-    slot_del(s, v);
-}
-
 void swarm_serve_forget(struct swarm *s, const struct swarm_layer *l)
 {
     for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++)
@@ -250,6 +299,7 @@ void swarm_offer_begin(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     l->offers = calloc(l->n, sizeof(*l->offers));
     if (!l->offers)
         return; /* everybody is told everything, then */
+    swarm_news_change_all(l);
     l->offered = 0;
     l->offer_at = l->complete ? (u32)rng_below(&s->rng, l->n) : 0;
     for (u32 i = 0; i < l->n; i++)
@@ -266,6 +316,7 @@ void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     free(l->offers);
     l->offers = NULL;
+    swarm_news_change_all(l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
         l->peers[i].offers = 0;
     swarm_new_session(s, l, now_ns);
@@ -303,7 +354,7 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used || !p->met || p->complete || p->frozen_ns > now_ns || p->super ||
-            piece_map_has(&p->map, piece))
+            swarm_peer_holds(l, p, piece))
             continue;
         if (best && p->far != best->far) { /* those near can hand it round */
             best = p->far ? best : p;
@@ -311,8 +362,8 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
             continue;
         }
         bool better = !best || p->offers < best->offers ||
-                      (p->offers == best->offers && p->map.have < best->map.have);
-        bool equal = best && p->offers == best->offers && p->map.have == best->map.have;
+                      (p->offers == best->offers && p->have < best->have);
+        bool equal = best && p->offers == best->offers && p->have == best->have;
         if (better) {
             best = p;
             ties = 1;
@@ -365,7 +416,7 @@ static bool all_have(const struct swarm_layer *l, u32 piece)
     bool all = true;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && all; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        all = !p->used || !p->met || p->complete || piece_map_has(&p->map, piece);
+        all = !p->used || !p->met || p->complete || swarm_peer_holds(l, p, piece);
     }
     return all && l->avail[piece] > 0;
 }

@@ -44,18 +44,21 @@ static void put_names(struct wire_out *w, const u64 *names, u32 n)
     wire_put_bin(w, bin, 8 * n);
 }
 
-static void put_join(const struct swarm_layer *l, struct wire_out *w, u64 now_ns)
+static void put_join(const struct swarm *s, const struct swarm_layer *l, struct wire_out *w,
+                     u64 now_ns)
 {
     bool stuck = swarm_is_stuck(l, now_ns);
     wire_put_array(w, 7);
     wire_put_u64(w, MSG_JOIN);
     put_digest(w, &l->digest);
-    wire_put_u64(w, l->size);
+    u64 size;
+    const char *origin = swarm_origin_of(s, l, NULL, now_ns, &size);
+    wire_put_u64(w, size);
     wire_put_u64(w, (l->can_fetch ? 1u : 0) | (l->complete ? 4u : 0) | (stuck ? 8u : 0) |
                         (l->n_forgers ? 16u : 0));
     wire_put_u64(w, l->map.have);
     wire_put_u64(w, l->rank);
-    wire_put_text(w, l->origin ? l->origin : "");
+    wire_put_text(w, origin);
 }
 
 static void put_welcome(struct swarm *s, struct swarm_layer *l, const struct node_key *to,
@@ -114,14 +117,17 @@ static void put_lease(const struct swarm *s, const struct swarm_layer *l,
     wire_put_u64(w, wait < TIME_MS ? wait : TIME_MS);
 }
 
-static void put_appoint(const struct swarm_layer *l, struct wire_out *w)
+static void put_appoint(const struct swarm *s, const struct swarm_layer *l,
+                        const struct node_key *to, struct wire_out *w, u64 now_ns)
 {
+    u64 size;
+    const char *origin = swarm_origin_of(s, l, to, now_ns, &size);
     wire_put_array(w, 5);
     wire_put_u64(w, MSG_APPOINT);
     put_digest(w, &l->digest);
-    wire_put_u64(w, l->size);
+    wire_put_u64(w, size);
     wire_put_u64(w, l->home ? l->home->number : 0);
-    wire_put_text(w, l->origin ? l->origin : "");
+    wire_put_text(w, origin);
 }
 
 static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_out *w)
@@ -142,6 +148,7 @@ static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_o
         piece_map_put(&l->map, &at, MAP_BYTES, w);
     if (p->sent < n)
         p->sent = n;
+    swarm_news_change(l, p);
 }
 
 static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_peer *p,
@@ -167,6 +174,7 @@ static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_
     p->sent = from + n;
     p->sent_ns = now_ns;
     p->ack_due = false;
+    swarm_news_change(l, p);
 }
 
 static void put_offer(const struct swarm_layer *l, u32 piece, struct wire_out *w)
@@ -212,7 +220,7 @@ static bool put(struct swarm *s, const struct swarm_out *o, struct wire_out *w, 
     struct swarm_peer *p = &l->peers[o->arg % LIMIT_SWARM_NEIGHBOURS];
     bool neighbour = p->used && node_key_equal(&p->key, &o->to);
     switch (o->kind) {
-    case MSG_JOIN: put_join(l, w, now_ns); return true;
+    case MSG_JOIN: put_join(s, l, w, now_ns); return true;
     case MSG_WELCOME: put_welcome(s, l, &o->to, w, now_ns); return true;
     case MSG_QUERY:
         wire_put_array(w, 2);
@@ -222,7 +230,7 @@ static bool put(struct swarm *s, const struct swarm_out *o, struct wire_out *w, 
     case MSG_LEASE:
         put_lease(s, l, (enum swarm_lease_state)(o->reason & 15), o->arg, w, now_ns);
         return true;
-    case MSG_APPOINT: put_appoint(l, w); return true;
+    case MSG_APPOINT: put_appoint(s, l, &o->to, w, now_ns); return true;
     case MSG_STOP:
         wire_put_array(w, 2);
         wire_put_u64(w, MSG_STOP);
@@ -289,18 +297,6 @@ static struct swarm_layer *layer_for(struct swarm *s, const struct digest *d, u6
     return l ? l : swarm_add(s, d, now_ns);
 }
 
-static void take_origin(struct swarm_layer *l, const char *origin, u64 size)
-{
-    if (!l->origin && origin[0]) {
-        size_t len = strlen(origin) + 1;
-        l->origin = malloc(len);
-        if (l->origin)
-            memcpy(l->origin, origin, len);
-    }
-    if (l->n == 0 && size > 0)
-        l->size = size; /* a hint, until the daemon knows it from the registry */
-}
-
 static int read_join(struct swarm *s, const struct node_key *from, struct wire_in *r, u64 now_ns)
 {
     struct digest d;
@@ -319,10 +315,10 @@ static int read_join(struct swarm *s, const struct node_key *from, struct wire_i
     j.complete = flags & 4;
     j.stuck = flags & 8;
     j.distrusts = flags & 16;
+    j.origin = origin;
     struct swarm_layer *l = j.leaves ? swarm_find(s, &d) : layer_for(s, &d, now_ns);
     if (!l)
         return 0;
-    take_origin(l, origin, j.size);
     swarm_guest(s, l, from, &j, now_ns);
     return 0;
 }
@@ -409,7 +405,11 @@ static int read_appoint(struct swarm *s, const struct node_key *from, struct wir
     struct swarm_layer *l = layer_for(s, &d, now_ns);
     if (!l)
         return 0;
-    take_origin(l, origin, size);
+    if (!l->wanted && !rate_has(&s->misled, node_key_word(from), now_ns)) {
+        s->stats.unheeded++; /* it sent us where nothing was, too often */
+        return 0;
+    }
+    swarm_origin_told(l, origin, size);
     swarm_appointed(s, l, from, number, now_ns);
     return 0;
 }
@@ -515,6 +515,7 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
         return 0;
     }
     bool fresh = !p->met || p->session != session;
+    swarm_news_change(l, p);
     l->used_ns = p->heard_ns = now_ns;
     greet(s, l, p, session, flags, n);
     if (flags & 1) {
@@ -554,7 +555,7 @@ static bool take_pieces(struct swarm *s, struct swarm_layer *l, struct swarm_pee
         lacking |= piece < l->n && !piece_map_has(&l->map, piece);
         swarm_peer_has(s, l, p, piece, now_ns);
     }
-    if (p->map.have == l->n)
+    if (p->have == l->n)
         p->complete = true;
     return lacking;
 }
@@ -564,7 +565,9 @@ static struct swarm_peer *neighbour(struct swarm *s, struct swarm_layer *l, u64 
                                     const struct node_key *from)
 {
     struct swarm_peer *p = l ? swarm_peer_find(l, from) : NULL;
-    if (!p)
+    if (p)
+        swarm_news_change(l, p);
+    else
         swarm_order(
             s, &(struct swarm_out){.kind = MSG_BYE, .reason = BYE_GONE, .word = word, .to = *from});
     return p;

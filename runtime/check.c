@@ -364,7 +364,7 @@ const char *check_tracker_key(const char *path, char why[CONF_WHY_MAX])
     const char *bad = check_file(path, why);
     if (bad)
         return bad;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
     if (fd >= 0)
         close(fd);

@@ -37,6 +37,7 @@ static void handle_closed(struct http_client *c)
     if (--c->handles > 0)
         return;
     assert(c->closing);
+    free(c->sockets);
     free(c->user_agent);
     free(c);
     curl_global_cleanup();

@@ -2,6 +2,7 @@
  *
  * http_client.c           the loop: sockets, timers, the pump, deadlines, the end of the client
  * http_client_transfer.c  one transfer: its options for libcurl, its callbacks, its result in words
+ * http_client_kept.c      is a kept connection still good
  * http_client_request.c   what the caller gives for it, checked
  * http_client_head.c      the lines of a response head, read strictly
  *
@@ -71,6 +72,7 @@ struct http_transfer {
     u64 upload_left; /* UINT64_MAX: not known */
     bool (*allow)(void *arg, const struct sockaddr *address);
     unsigned opened; /* sockets opened to allowed addresses */
+    bool leftovers;  /* the connection held bytes before the request was sent: another is made */
     int fd;          /* the last one opened */
     char denied[64]; /* the last address that was not */
     struct http_transfer_events on;
@@ -98,12 +100,23 @@ struct http_client {
     unsigned generation;       /* counts http_client_reload() */
     struct http_transfer *all; /* newest first */
     struct http_transfer *work_first, *work_last;
+    struct client_socket { /* libcurl tells a kept connection by its ports alone */
+        int fd;
+        u16 local, peer;
+    } * sockets;
+    size_t n_sockets, cap_sockets;
     CURL *spares[CLIENT_SPARES]; /* easy handles to use again */
     size_t n_spares;
 };
 
 /* http_client.c */
 void http_client_queue(struct http_client *c, struct http_transfer *t);
+
+/* http_client_kept.c; libcurl tells a connection by its ports. */
+void client_kept_note(struct http_transfer *t, u16 local, u16 peer); /* a new one */
+int client_kept_close(void *client, curl_socket_t fd);               /* libcurl's own callback */
+/* Before anything is sent: does it hold bytes, or has it ended? */
+bool client_kept_is_used_up(const struct http_transfer *t, u16 local, u16 peer);
 
 /* http_client_transfer.c */
 /* Tells `end` unless cancelled, and frees, now or in the pump. Never called from inside libcurl. */

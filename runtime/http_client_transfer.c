@@ -9,6 +9,9 @@
  * before the request is sent, because a kept connection may have been opened for a caller with
  * other rules.
  *
+ * Before that it is also looked whether a kept connection is still good (http_client_kept.c);
+ * another is made if it is not.
+ *
  * libcurl's own sentence is passed on for resolving, connecting and TLS only: those never quote a
  * request. Every other failure is said in our words, so no header and no query reaches a log. */
 #include <arpa/inet.h>
@@ -187,7 +190,12 @@ static int on_ready(void *arg, char *peer, char *local, int peer_port, int local
     bool ok = false;
 
     (void)local;
-    (void)local_port;
+    if (t->opened > 0)
+        client_kept_note(t, (u16)local_port, (u16)peer_port);
+    else if (client_kept_is_used_up(t, (u16)local_port, (u16)peer_port)) {
+        t->leftovers = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
     if (t->allow == NULL)
         return CURL_PREREQFUNC_OK;
     if (inet_pton(AF_INET, peer, &v4.sin_addr) == 1)
@@ -299,6 +307,8 @@ static int set_behaviour(struct http_transfer *t, u32 connect_timeout_ms)
     bad |= curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
     bad |= curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
     bad |= curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
+    bad |= curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, client_kept_close);
+    bad |= curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, t->client);
     bad |= curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_ready);
     bad |= curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
     return bad ? ERR_NOMEM : 0;
@@ -467,9 +477,15 @@ void http_transfer_finish(struct http_transfer *t, CURLcode code)
 
     if (t->state == TRANSFER_CANCELED || t->state == TRANSFER_ENDED)
         return;
+    curl_multi_remove_handle(t->client->multi, t->easy);
+    if (code == CURLE_ABORTED_BY_CALLBACK && t->leftovers) { /* nothing was sent */
+        t->leftovers = false;
+        curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
+        http_transfer_add(t);
+        return;
+    }
     err = outcome(t, code, why);
     t->state = TRANSFER_ENDED;
-    curl_multi_remove_handle(t->client->multi, t->easy);
     t->on.end(t->arg, err, why);
     if (!t->in_work)
         http_transfer_free(t); /* else the pump, which has it listed, does */

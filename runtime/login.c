@@ -13,6 +13,7 @@
 #include "proto/limits.h"
 #include "proto/oci.h"
 
+#define TOKEN_BYTES_MAX (16 * KIB)
 #define TOKENS_MAX      128   /* repositories whose token is kept; the oldest makes room */
 #define TOKEN_LIFE_S    60    /* the specification's default when expires_in is absent */
 #define WHOLE_MS        60000 /* a token server that drips keeps nobody longer */
@@ -238,7 +239,7 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
 {
     struct login_ask *k = arg;
     if (len > LIMIT_TOKEN_BYTES - k->len) {
-        ask_stop(k, ERR_TOOBIG, "the token server's answer is too large");
+        ask_stop(k, ERR_PROTO, "the token server's answer is too large");
         return HTTP_DATA_TAKEN;
     }
     char *grown = realloc(k->body, k->len + len);
@@ -274,6 +275,8 @@ static void read_token(struct login_ask *k)
         life_s = 86400;
     if (!token || !*token || !printable(token))
         fail(k, ERR_PROTO, "the token server's answer holds no token");
+    else if (strlen(token) > TOKEN_BYTES_MAX)
+        fail(k, ERR_PROTO, "the token server's token is longer than anybody takes");
     else if (token_keep(k->login, k->repository, token, life_s))
         fail(k, ERR_NOMEM, "out of memory");
     json_decref(reply);

@@ -77,7 +77,7 @@ ssize_t region_file_read(const char *dir, const char *name, u8 *out, size_t cap)
     char path[4096];
     if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
         return 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT ? 0 : -1;
     ssize_t n = read(fd, out, cap);
@@ -127,7 +127,7 @@ static bool write_file(const char *dir, const char *name, const u8 *data, size_t
     char path[4096 + 32], aside[4096 + 32];
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     snprintf(aside, sizeof(aside), "%s/%s.tmp", dir, name);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return false;
     bool good = write(fd, data, len) == (ssize_t)len && fsync(fd) == 0;

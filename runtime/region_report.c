@@ -258,6 +258,7 @@ static void refresh_mesh(struct region *r, struct metrics *m)
     dropped(m, "unknown", st.unknown);
     dropped(m, "stranger", st.strangers);
     dropped(m, "peer_refused", st.peer_refused);
+    dropped(m, "order_put_off", st.put_off);
     set(m, talks, "direction", "in", "Talks (streams) of the mesh.", st.talks_in);
     set(m, talks, "direction", "out", NULL, st.talks_out);
     set(m, bytes, "direction", "in", "Bytes of talks, both ways of each.", st.talk_bytes_in);
@@ -283,6 +284,7 @@ static void refresh_probes(struct region *r, struct metrics *m)
     set(m, events, "event", "refutation", NULL, st.refutations);
     set(m, events, "event", "death", NULL, st.deaths);
     dropped(m, "bad_signature", st.bad_signatures);
+    dropped(m, "record_put_off", st.put_off);
     *metrics_gauge(m, "dray_member_health", "",
                    "How much this node distrusts itself: 0 (well) to 8.") =
         (double)member_health(mesh_member(r->mesh));
@@ -329,6 +331,8 @@ static void refresh_swarm(struct region *r, struct metrics *m)
     set(m, events, "event", "served", NULL, st.served);
     set(m, events, "event", "held", NULL, st.held);
     set(m, events, "event", "refused", NULL, st.refused);
+    set(m, events, "event", "misled", NULL, st.misled);
+    set(m, events, "event", "unheeded", NULL, st.unheeded);
     *metrics_counter(m, "dray_wan_overlaps_total", "",
                      "Times that two nodes read one layer from the registry at once.") =
         st.overlaps;

@@ -111,7 +111,9 @@ static void read_epochs(const char *dir, u64 *boot, u64 *inventory)
 {
     char path[PATH_SIZE], text[128] = "";
     *boot = *inventory = 0;
-    int fd = path_of(path, dir, EPOCHS_FILE) ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    int fd = path_of(path, dir, EPOCHS_FILE)
+                 ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+                 : -1;
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
     bool there = fd >= 0 || errno != ENOENT;
     if (fd >= 0)

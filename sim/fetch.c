@@ -185,14 +185,15 @@ static u32 fetch_new(struct world *w, u32 node, u32 layer)
     return id;
 }
 
-/* With what is here already. An asker names the layer to whoever is appointed. */
+/* With what is here already. An asker names the layer to whoever is appointed, and nobody else. */
 static void join(struct world *w, u32 id)
 {
     struct fetch *f = &w->fetches->v[id];
     struct host *h = &w->hosts[f->node];
     struct swarm_want want = {.size = f->size, .can_fetch = f->wanted};
     catalog_digest(&w->catalog, f->layer, &want.digest);
-    snprintf(want.origin, sizeof(want.origin), "%u", f->layer);
+    if (f->wanted)
+        snprintf(want.origin, sizeof(want.origin), "%u", f->layer);
     int rc = mesh_swarm_join(h->mesh, &want, host_now(w, h));
     if (rc)
         measure_break(w, "swarm", "node %u cannot join: %s", f->node, err_name(rc));

@@ -10,6 +10,7 @@
  *   queues       no drive puts out without end, no fetch steps without end  (host.c, fetch.c)
  *   timer        a timer that has fired does not ask for the same instant for ever  (host.c)
  *   memory       a node's mesh keeps within its budget
+ *   rates        nobody puts off what others say, as it does with those who say too much
  *   detection    where nothing is cut, a node that died is known to be dead within a bound
  *   convicted    no honest node is convicted of wrong bytes
  *   copies       the registry sends a region of each layer what it lacks, and again no more than

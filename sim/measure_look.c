@@ -131,6 +131,20 @@ static void judge_memory(struct world *w, const struct host *h)
                       h->index, (uintmax_t)bytes, (uintmax_t)budget);
 }
 
+/* Whatever happens to nodes, none of them says more than others look at. */
+static void judge_rates(struct world *w, const struct host *h)
+{
+    struct member_stats member = {0};
+    struct mesh_stats mesh = {0};
+    if (h->mesh) {
+        member_stats(mesh_member(h->mesh), &member);
+        mesh_stats(h->mesh, &mesh);
+    }
+    if (member.put_off + mesh.put_off > 0)
+        measure_break(w, "rates", "node %u puts off what others say: %ju records, %ju orders",
+                      h->index, (uintmax_t)member.put_off, (uintmax_t)mesh.put_off);
+}
+
 /* --- deaths ---------------------------------------------------------------------------------- */
 
 #define DETECTION_BOUND_NS (90 * SIM_S) /* several times what it takes in bad weather */
@@ -226,6 +240,8 @@ void measure_second(struct world *w)
         if ((m->seconds + o) % 4 == 0)
             judge_growth(w, o);
     judge_memory(w, &w->hosts[m->seconds % w->members]);
+    for (u32 i = 0; i < w->members; i++)
+        judge_rates(w, &w->hosts[i]);
     judge_detection(w);
     if (w->k.second && w->record)
         write_row(w);

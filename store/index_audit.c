@@ -95,7 +95,10 @@ static int index_audit_db(struct index_audit *a, enum index_db db, u64 *count)
     MDB_val prev = {.mv_data = last, .mv_size = 0}, key, value;
     MDB_cursor *cursor;
     MDB_dbi dbi = a->ix->db[db];
+    unsigned flags; /* damaged ones would order keys otherwise */
     *count = 0;
+    if (mdb_dbi_flags(a->txn, dbi, &flags) != 0 || flags != 0)
+        return ERR_CORRUPT;
     if (mdb_cursor_open(a->txn, dbi, &cursor) != 0)
         return ERR_CORRUPT;
     int rc = 0, got;

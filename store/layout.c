@@ -243,7 +243,7 @@ int layout_blob_open(const struct layout *l, const struct digest *d)
 {
     char name[LAYOUT_NAME_SIZE];
     layout_blob_name(d, name);
-    int fd = openat(l->alg_fd[d->alg], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(l->alg_fd[d->alg], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     return fd < 0 ? layout_err(errno) : fd;
 }
 
@@ -251,7 +251,7 @@ int layout_partial_open(const struct layout *l, const struct digest *d)
 {
     char name[LAYOUT_NAME_SIZE];
     layout_partial_name(d, name);
-    int fd = openat(l->ingest_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(l->ingest_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     return fd < 0 ? layout_err(errno) : fd;
 }
 

@@ -139,8 +139,8 @@ int mark_running(struct mark *m, const struct layout *l, char why[LAYOUT_WHY])
 
 int mark_clean(struct mark *m, const struct layout *l)
 {
-    int fd = openat(l->root_fd, "clean.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                    0600);
+    int fd = openat(l->root_fd, "clean.tmp",
+                    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return layout_err(errno);
     size_t len = strlen(m->boot);

@@ -59,7 +59,7 @@ static void read_line(struct purged *p, const char *line, size_t len, u64 now_ms
 
 static int read_file(struct purged *p, u64 now_ms)
 {
-    int fd = openat(p->layout->root_fd, "purged", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(p->layout->root_fd, "purged", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT ? 0 : layout_err(errno);
     char *text = malloc(FILE_MAX);
@@ -98,8 +98,8 @@ static int write_file(struct purged *p)
                                 container_of(n, struct purged_entry, node)->until_ms);
         assert(len < cap);
     }
-    int fd =
-        openat(root, "purged.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(root, "purged.tmp",
+                    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     int rc = fd < 0 ? layout_err(errno) : write_all(fd, text, len);
     if (fd >= 0)
         close(fd);
@@ -117,7 +117,7 @@ void purged_sync(struct purged *p)
 {
     if (!atomic_exchange(&p->unsynced, false))
         return;
-    int fd = openat(p->layout->root_fd, "purged", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(p->layout->root_fd, "purged", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     bool good = fd >= 0 && fsync(fd) == 0 && fsync(p->layout->root_fd) == 0;
     if (fd >= 0)
         close(fd);

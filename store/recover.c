@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -70,6 +71,15 @@ static int recover_fork(const struct recover_plan *plan, enum recover_job job, i
     return whole ? 0 : ERR_CORRUPT;
 }
 
+/* A damaged index may say that it is larger than any address space: LMDB has no memory, then. So
+ * has a process with a limit. */
+static bool recover_has_room(const struct recover_plan *plan)
+{
+    void *at =
+        mmap(NULL, plan->map_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at != MAP_FAILED && munmap(at, plan->map_bytes) == 0;
+}
+
 static int recover_refusal(const struct recover_plan *plan, int err, char why[LAYOUT_WHY])
 {
     const char *path = plan->layout->path;
@@ -106,6 +116,8 @@ int recover_index(const struct recover_plan *plan, const struct mark *mark,
         int rc = recover_fork(plan, job, mark->lock_fd, report);
         if (rc < 0 && rc != ERR_CORRUPT)
             return recover_refusal(plan, rc, why);
+        if (rc == 0 && report->rc == ERR_NOMEM && recover_has_room(plan))
+            report->rc = ERR_CORRUPT;
         if (rc == 0 && (report->rc == ERR_NOMEM || report->rc == ERR_FULL))
             return recover_refusal(plan, report->rc, why);
         if (rc < 0 || report->rc == ERR_CORRUPT)

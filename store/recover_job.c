@@ -66,7 +66,7 @@ static bool recover_orphan_good(struct recover *r, int dir_fd, const char *name,
     if (r->hashed_bytes + info->size > RECOVER_HASH_BYTES)
         return true;
     r->hashed_bytes += info->size;
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return false;
     int rc = store_verify_fd(fd, &info->digest, info->size, NULL, NULL);

@@ -18,6 +18,14 @@ static bool is(const char *word, const char *name)
     return strcmp(word, name) == 0;
 }
 
+/* What a file calls somebody, on the way to a terminal. */
+static void say_whom(const char *name)
+{
+    for (size_t i = 0; name[i] && i < 80; i++)
+        putc((unsigned char)name[i] < 0x20 || name[i] == 0x7f ? '?' : name[i], stderr);
+    fputs(": ", stderr);
+}
+
 /* One request of an import: prints only what went wrong. */
 static int quietly(const struct command *c, const char *method, const char *path, const char *body,
                    const char *about)
@@ -27,7 +35,7 @@ static int quietly(const struct command *c, const char *method, const char *path
     if (rc)
         return rc;
     if (r.status != 200) {
-        fprintf(stderr, "%.80s: ", about);
+        say_whom(about);
         return ctl_show(c, &r);
     }
     free(r.text);
@@ -110,6 +118,13 @@ static void count(struct tally *t, int rc)
     t->rc = rc ? rc : t->rc;
 }
 
+static void miss(struct tally *t, const char *name, const char *what)
+{
+    say_whom(name);
+    fprintf(stderr, "%s\n", what);
+    count(t, CTL_EXIT_FAILED);
+}
+
 static void import_users(struct tally *t, json_t *users)
 {
     const char *name;
@@ -117,7 +132,10 @@ static void import_users(struct tally *t, json_t *users)
     json_object_foreach(users, name, cache)
     {
         const char *text = json_string_value(cache);
-        count(t, text ? set_cache(t->c, users_under, name, text, true) : CTL_EXIT_FAILED);
+        if (text)
+            count(t, set_cache(t->c, users_under, name, text, true));
+        else
+            miss(t, name, "the name of a cache is no text");
     }
 }
 
@@ -127,13 +145,19 @@ static void import_teams(struct tally *t, json_t *teams)
     json_t *team;
     json_object_foreach(teams, name, team)
     {
-        const char *cache = json_string_value(json_object_get(team, "cache"));
-        json_t *members = json_object_get(team, "members");
-        if (cache)
-            count(t, set_cache(t->c, teams_under, name, cache, true));
+        json_t *cache = json_object_get(team, "cache"), *members = json_object_get(team, "members");
+        if (json_is_string(cache))
+            count(t, set_cache(t->c, teams_under, name, json_string_value(cache), true));
+        else if (!json_is_object(team) || (cache && !json_is_null(cache)))
+            miss(t, name, "the cache of a team is no text");
+        if (members && !json_is_array(members))
+            miss(t, name, "the members of a team are no list");
         for (size_t i = 0; i < json_array_size(members); i++) {
             const char *user = json_string_value(json_array_get(members, i));
-            count(t, user ? set_member(t->c, "PUT", name, user) : CTL_EXIT_FAILED);
+            if (user)
+                count(t, set_member(t->c, "PUT", name, user));
+            else
+                miss(t, name, "the name of a member is no text");
         }
     }
 }

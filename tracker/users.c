@@ -15,6 +15,7 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "tracker/users_check.h"
 
 #define MAP_BYTES (1024 * MIB) /* of addresses, not of memory */
 #define JOBS_MAX  64           /* of what others say; more has to wait */
@@ -197,6 +198,9 @@ int users_new(struct users **out, const char *dir, struct pool *disk, char why[C
     u->disk = disk;
     snprintf(path, sizeof(path), "%s/ledger", dir);
     (void)!mkdir(path, 0700);
+    int checked = users_check(path, MAP_BYTES, why);
+    if (checked)
+        return checked;
     int rc = mdb_env_create(&u->env);
     if (rc == 0)
         rc = mdb_env_set_mapsize(u->env, MAP_BYTES);

@@ -229,6 +229,26 @@ class Revoked(TicketCase):
         self.assertEqual(self.a.get("/mesh/v1/revocations").status, 405)
 
 
+class RevokedTooOften(TicketCase):
+    def test_a_tracker_that_revokes_without_end(self):
+        """The rest has to wait; what was told before still counts, and so does what comes later."""
+        data, digest = self.held_layer(self.a)
+        user = "ee" * 16
+        mine = self.ticket(self.a, digest, user=user)
+        now = int(time.time())
+        self.assertEqual(self.tracker.revoke(self.a, user, now), 204)
+        answers = []
+        for i in range(30):  # 256 others each time, of which it may tell eight in a second
+            answers.append(self.tracker.revoke(self.a, f"0000{i:02x}" + "00" * 13, now, 256))
+            if answers[-1] == 503:
+                break
+        self.assertEqual((answers[0], answers[-1]), (204, 503))
+        self.assertGreater(
+            self.a.metrics()['dray_dropped_total{reason="revocation_put_off"}'], 0)
+        self.assertEqual(self.get(self.a, digest, mine).status, 403)
+        wait_for(lambda: self.tracker.revoke(self.a, USER, now - 1) == 204, 60, "its turn")
+
+
 class ReadThrough(TicketCase):
     def test_once_for_the_region(self):
         data, digest = self.layer(3 * MIB + 11)

@@ -156,6 +156,24 @@ class Protocol(Front):
         sock.close()
         self.assertEqual(front.get("/v2/").status, 200)
 
+    def test_imports_that_are_wrong(self):
+        _, front = self.front(push=False)
+        cases = [(b"", "expected"), (b"[]", "no object"), (b"[" * 100_000, "depth"),
+                 (b'{"users":{"a":"x","a":"y"}}', "duplicate"), (b'{"a":"\xff"}', "decode"),
+                 (b'{"a":1e999999}', "overflow"), (b'{"users":{"a":5}}', "a: the name of a cache is no text"),
+                 (b'{"users":{"a/../b":"x"}}', "no name of a user"),
+                 (b'{"users":{"\\u001b[31m":5}}', "?[31m: "),
+                 (b'{"teams":{"t":5}}', "t: the cache of a team is no text"),
+                 (b'{"teams":{"t":{"cache":"x","members":7}}}', "t: the members of a team are no list"),
+                 (b'{"teams":{"t":{"members":[[]]}}}', "t: the name of a member is no text")]
+        for text, words in cases:
+            with self.subTest(text[:40]):
+                code, _, err = front.command("users", "import", self.stage.file("import.json", text))
+                self.assertNotEqual(code, 0)
+                self.assertIn(words, err)
+                self.assertNotIn("\x1b", err)
+        self.assertEqual(front.get("/healthz").status, 200)
+
     def test_status_and_metrics(self):
         _, front = self.front()
         front.get("/v2/")

@@ -64,8 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         wire_in_init(&r, data, len);
         wire_out_init(&w, out, LIMIT_TALK_BYTES);
         switch (what % 3) {
-        case 0: (void)!purge_read(p, &key, MSG_PURGE_FIRST + what / 3 % 8, &r); break;
-        case 1: (void)!purge_answer(p, MSG_PURGE_FIRST + what / 3 % 8, &r, &w); break;
+        case 0: (void)!purge_read(p, &key, MSG_PURGE_FIRST + what / 3 % 8, &r, now_ns); break;
+        case 1: (void)!purge_answer(p, &key, MSG_PURGE_FIRST + what / 3 % 8, &r, &w, now_ns); break;
         case 2:
             purge_expire(p, now_ns);
             if (purge_dial(p, &to, &w))

@@ -376,7 +376,7 @@ def build_mutant(o, m, d):
     program = os.path.join(d, "dray-sim")
     main = os.path.join(o.build, "CMakeFiles/dray-sim.dir/sim/main.c.o")
     subprocess.run([command[0], main, broken + ".o"] + [os.path.join(o.build, l) for l in libs] +
-                   ["-llmdb", "-lcrypto", "-lsodium", "-lyaml", "-lm", "-o", program,
+                   ["-llmdb", "-lcrypto", "-lsodium", "-lyaml", "-lm", "-fno-lto", "-o", program,
                     "-Wl,--wrap=crypto_sign_verify_detached,--wrap=crypto_sign_detached"] +
                    [a for a in command if a.startswith("-fsanitize")], check=True)
     return program

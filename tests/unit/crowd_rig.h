@@ -24,7 +24,7 @@ struct crowd {
     u32 cursor[RIG_NODES];
     struct held held[512];
     size_t n_held;
-    size_t fetches_begun, at_once, given_up, registry_pieces, wrong, refused;
+    size_t fetches_begun, at_once, given_up, registry_pieces, wrong, refused, misled;
 };
 
 static inline struct crowd *crowd_new(size_t nodes)
@@ -141,7 +141,11 @@ static inline void step(struct crowd *c, size_t i, const struct swarm_step *st)
     assert_true(digest_equal(&st->digest, &c->d));
     switch (st->what) {
     case SWARM_FETCH:
-        assert_string_equal(st->origin, "hub/app");
+        if (strcmp(st->origin, "hub/app") != 0 && !c->wants[i]) { /* it is not there */
+            c->misled++;
+            mesh_swarm_registry(mesh_at(c, i), &c->d, SWARM_REGISTRY_REFUSED, 0, c->r->now_ns);
+            break;
+        }
         assert_true(st->first <= PIECES);
         if (c->refuses[i]) {
             c->refused++;

@@ -144,6 +144,29 @@ static void what_cannot_be_read_is_left(void **state)
     close_all();
 }
 
+/* Whoever can write there must not be able to stop us. */
+static void a_pipe_in_its_place_stops_nobody(void **state)
+{
+    char path[96];
+    (void)state;
+    snprintf(path, sizeof(path), "%s/revoked", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    open_all();
+    assert_int_equal(known(), 0);
+    snprintf(path, sizeof(path), "%s/revoked.tmp", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    revoke_one(1, wall_ms() / 1000);
+    keep();
+    assert_int_equal(last_rc, ERR_IO);
+    assert_int_equal(unlink(path), 0);
+    keep();
+    assert_int_equal(last_rc, 0);
+    close_all();
+    open_all();
+    assert_int_equal(known(), 1);
+    close_all();
+}
+
 static void what_cannot_be_written_is_said(void **state)
 {
     (void)state;
@@ -161,8 +184,8 @@ static void what_cannot_be_written_is_said(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(it_outlives_a_restart), TEST(all_who_wait_are_told),
-                                       TEST(what_cannot_be_read_is_left),
-                                       TEST(what_cannot_be_written_is_said)};
+    const struct CMUnitTest tests[] = {
+        TEST(it_outlives_a_restart), TEST(all_who_wait_are_told), TEST(what_cannot_be_read_is_left),
+        TEST(a_pipe_in_its_place_stops_nobody), TEST(what_cannot_be_written_is_said)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

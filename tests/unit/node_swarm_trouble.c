@@ -207,6 +207,47 @@ static void test_origins_of_any_kind(void **state)
     end_swarm();
 }
 
+static void script_elsewhere(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    if (strstr(r->target, "/team/none/"))
+        say(p, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    else
+        script_layer(p, r, arg);
+}
+
+static bool has_refused(void *arg)
+{
+    return mesh_double.swarm.n_registry > 0 &&
+           mesh_double.swarm.registry[mesh_double.swarm.n_registry - 1] == SWARM_REGISTRY_REFUSED &&
+           mesh_double.swarm.n_registry >= *(size_t *)arg;
+}
+
+/* Sent to where it is not, or told a wrong size of it: that ends it here, and the next one who says
+ * where it is is as good as the first would have been. */
+static void test_a_false_origin_bars_no_other(void **state)
+{
+    size_t told = 0;
+    (void)state;
+    begin_swarm(1);
+    server_del(registry);
+    registry = server_new(script_elsewhere, NULL, NULL);
+    rig.fills->opt.upstream = by_name;
+    rig.fills->opt.arg =
+        rig_upstream(&rig, server_url(registry), NULL, "dray:secret of the node\n", NULL);
+    for (int how = 0; how < 3; how++) {
+        fetch_for_region(how == 0 ? "registry-1 team/none" : "registry-1 team/app",
+                         how == 1 ? SIZE - 1 : SIZE + 1);
+        told += 2; /* it begins, and is refused */
+        rig_wait(&rig, has_refused, &told);
+        told = mesh_double.swarm.n_registry;
+        rig_wait_idle(&rig);
+    }
+    fetch_for_region("registry-1 team/app", SIZE);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+    end_swarm();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_a_piece_that_nobody_judges),
         cmocka_unit_test(test_there_is_no_region_any_more),
         cmocka_unit_test(test_origins_of_any_kind),
+        cmocka_unit_test(test_a_false_origin_bars_no_other),
     };
     if (sodium_init() < 0)
         return 1;

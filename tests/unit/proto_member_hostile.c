@@ -125,9 +125,14 @@ static struct message doubt(unsigned number, const struct member_record *of, con
     return msg;
 }
 
+static int tell_at(struct member *m, const struct actor *from, const struct message *msg, u64 now)
+{
+    return cluster_read(m, &from->rec.addr, from->key.bytes, msg->bytes, msg->len, now);
+}
+
 static int tell(struct member *m, const struct actor *from, const struct message *msg)
 {
-    return cluster_read(m, &from->rec.addr, from->key.bytes, msg->bytes, msg->len, NOW);
+    return tell_at(m, from, msg, NOW);
 }
 
 static void introduce(struct member *m, const struct actor *a)
@@ -246,6 +251,116 @@ static void what_is_known_is_not_verified_again(void **state)
         assert_int_equal(tell(t.m, &t.a[3], &msg), 0);
     member_stats(t.m, &st);
     assert_int_equal(st.verified, verified + 1);
+    member_del(t.m);
+}
+
+/* --- too much of it -------------------------------------------------------------------------- */
+
+static struct member_stats stats_of(const struct member *m)
+{
+    struct member_stats st;
+    member_stats(m, &st);
+    return st;
+}
+
+static u64 incarnation_of(const struct member *m, const struct actor *a)
+{
+    struct member_view v;
+    return member_find(m, &a->key, &v) ? v.record->incarnation : 0;
+}
+
+/* It renews its record without end, and tells of it by every mouth. */
+static void an_author_has_a_rate(void **state)
+{
+    struct stage t;
+    (void)state;
+    set_stage(&t);
+    struct member_record r = t.a[1].rec;
+    u64 before = stats_of(t.m).verified;
+    for (u64 i = 2; i < 1000; i++) {
+        r.incarnation = i;
+        struct message msg = record_of(&r, &t.a[1].secret);
+        assert_int_equal(tell(t.m, &t.a[1 + i % 3], &msg), 0);
+    }
+    assert_in_range(stats_of(t.m).verified - before, 16, LIMIT_RATE_RECORDS);
+    assert_int_equal(stats_of(t.m).verified - before + stats_of(t.m).put_off, 998);
+    /* Others are heard meanwhile, and so is it when it has been quiet. */
+    r = t.a[2].rec;
+    r.incarnation = 2;
+    struct message msg = record_of(&r, &t.a[2].secret);
+    assert_int_equal(tell(t.m, &t.a[1], &msg), 0);
+    assert_int_equal(incarnation_of(t.m, &t.a[2]), 2);
+    r = t.a[1].rec;
+    r.incarnation = 1001;
+    msg = record_of(&r, &t.a[1].secret);
+    assert_int_equal(tell(t.m, &t.a[1], &msg), 0);
+    assert_true(incarnation_of(t.m, &t.a[1]) < 1000);
+    /* It is not lost: lists are compared before long. */
+    assert_true(member_next_expiry(t.m) <= NOW + 6 * CLUSTER_SECOND);
+    assert_int_equal(tell_at(t.m, &t.a[1], &msg, NOW + CLUSTER_SECOND), 0);
+    assert_int_equal(incarnation_of(t.m, &t.a[1]), 1001);
+    member_del(t.m);
+}
+
+/* Whoever makes up records in another's name does not use up the other's rate. */
+static void forgeries_do_not_silence(void **state)
+{
+    struct stage t;
+    (void)state;
+    set_stage(&t);
+    struct member_record r = t.a[1].rec;
+    for (u64 i = 2; i < 1000; i++) {
+        r.incarnation = i;
+        struct message msg = record_of(&r, &t.a[3].secret);
+        assert_int_equal(tell(t.m, &t.a[3], &msg), ERR_DENIED);
+    }
+    assert_int_equal(stats_of(t.m).put_off, 0);
+    r.incarnation = 2;
+    struct message msg = record_of(&r, &t.a[1].secret);
+    assert_int_equal(tell(t.m, &t.a[1], &msg), 0);
+    assert_int_equal(incarnation_of(t.m, &t.a[1]), 2);
+    member_del(t.m);
+}
+
+/* Any number of authors by one mouth. */
+static void a_sender_has_a_rate(void **state)
+{
+    struct stage t;
+    struct actor a;
+    (void)state;
+    set_stage(&t);
+    u64 before = stats_of(t.m).verified;
+    for (u32 i = 0; i < 3 * LIMIT_MEMBERS; i++) {
+        actor_init(&a, 10 + i % 50);
+        a.rec.incarnation = 2 + i;
+        struct message msg = record_of(&a.rec, &t.a[3].secret);
+        (void)tell(t.m, &t.a[3], &msg);
+    }
+    assert_in_range(stats_of(t.m).verified - before, LIMIT_RATE_SENDER - 8, LIMIT_RATE_SENDER);
+    struct message msg = record_of(&t.a[4].rec, &t.a[4].secret);
+    assert_int_equal(tell(t.m, &t.a[3], &msg), 0);
+    assert_int_equal(state_of(t.m, &t.a[4]), MEMBER_STATE_COUNT); /* another time */
+    assert_int_equal(tell(t.m, &t.a[2], &msg), 0);
+    assert_int_equal(state_of(t.m, &t.a[4]), MEMBER_ALIVE);
+    member_del(t.m);
+}
+
+/* Each time that we say that we live it accuses us again. */
+static void an_accuser_has_a_rate(void **state)
+{
+    struct stage t;
+    (void)state;
+    set_stage(&t);
+    for (u32 i = 0; i < 1000; i++) {
+        struct message msg = doubt(SUSPECT, member_self(t.m), &t.a[1], &t.a[1].secret);
+        assert_int_equal(tell(t.m, &t.a[1], &msg), 0);
+        drain(t.m, NULL, NULL);
+    }
+    assert_int_equal(stats_of(t.m).refutations, LIMIT_RATE_DOUBTS);
+    u64 incarnation = member_self(t.m)->incarnation;
+    struct message msg = doubt(SUSPECT, member_self(t.m), &t.a[2], &t.a[2].secret);
+    assert_int_equal(tell(t.m, &t.a[2], &msg), 0);
+    assert_int_equal(member_self(t.m)->incarnation, incarnation + 1);
     member_del(t.m);
 }
 
@@ -558,6 +673,10 @@ int main(void)
         cmocka_unit_test(a_record_holds_as_it_was_signed),
         cmocka_unit_test(nobody_moves_or_removes_another),
         cmocka_unit_test(what_is_known_is_not_verified_again),
+        cmocka_unit_test(an_author_has_a_rate),
+        cmocka_unit_test(forgeries_do_not_silence),
+        cmocka_unit_test(a_sender_has_a_rate),
+        cmocka_unit_test(an_accuser_has_a_rate),
         cmocka_unit_test(control_characters_do_not_come_in),
         cmocka_unit_test(a_forged_accusation_counts_nothing),
         cmocka_unit_test(an_accusation_shown_as_a_verdict_is_refused),

@@ -92,7 +92,7 @@ static int carry(struct node *from, struct node *to)
         assert_true(wire_ok(&end));
         wire_get_array(&r, 16);
         unsigned number = (unsigned)wire_get_u64(&r);
-        int e = purge_read(to->p, &from->key, number, &r);
+        int e = purge_read(to->p, &from->key, number, &r, 0);
         err = err ? err : e;
         assert_true(e || r.p == end.p);
         r = end;
@@ -121,7 +121,7 @@ static bool talk(struct node *from, struct node *to, u64 now_ns)
     assert_int_equal(wire_get_array(&r, 16), 2);
     unsigned number = (unsigned)wire_get_u64(&r);
     wire_out_init(&answer, talk_buffer(), LIMIT_TALK_BYTES);
-    assert_int_equal(purge_answer(to->p, number, &r, &answer), 0);
+    assert_int_equal(purge_answer(to->p, &from->key, number, &r, &answer, now_ns), 0);
     wire_in_init(&a, answer.buf, answer.len);
     purge_dialed(from->p, 0, &a, now_ns);
     return true;
@@ -523,34 +523,68 @@ static void bad_messages_are_refused(void **state)
     purge_write(a.p, &w);
     for (size_t len = 2; len < w.len; len++) { /* cut anywhere */
         wire_in_init(&r, buf + 2, len - 2);
-        assert_int_equal(purge_read(b.p, &a.key, MSG_ORDER, &r), ERR_PROTO);
+        assert_int_equal(purge_read(b.p, &a.key, MSG_ORDER, &r, 0), ERR_PROTO);
     }
     for (size_t i = 2; i < w.len; i++) { /* any byte changed */
         u8 bad[DATAGRAM];
         memcpy(bad, buf, w.len);
         bad[i] ^= 0x41;
         wire_in_init(&r, bad + 2, w.len - 2);
-        assert_int_equal(purge_read(b.p, &a.key, MSG_ORDER, &r), ERR_PROTO);
+        assert_int_equal(purge_read(b.p, &a.key, MSG_ORDER, &r, 0), ERR_PROTO);
     }
     assert_int_equal(purge_count(b.p), 0);
     wire_in_init(&r, "\xc0", 1);
-    assert_int_equal(purge_read(b.p, &a.key, MSG_HASH, &r), ERR_PROTO);
+    assert_int_equal(purge_read(b.p, &a.key, MSG_HASH, &r, 0), ERR_PROTO);
     wire_in_init(&r, buf, w.len);
-    assert_int_equal(purge_read(b.p, &a.key, MSG_LIST, &r), ERR_UNSUPPORTED);
-    assert_int_equal(purge_read(b.p, &a.key, 1, &r), ERR_UNSUPPORTED);
+    assert_int_equal(purge_read(b.p, &a.key, MSG_LIST, &r, 0), ERR_UNSUPPORTED);
+    assert_int_equal(purge_read(b.p, &a.key, 1, &r, 0), ERR_UNSUPPORTED);
     struct wire_out answer;
     wire_out_init(&answer, talk_buffer(), LIMIT_TALK_BYTES);
-    assert_int_equal(purge_answer(b.p, MSG_ORDER, &r, &answer), ERR_UNSUPPORTED);
+    assert_int_equal(purge_answer(b.p, &a.key, MSG_ORDER, &r, &answer, 0), ERR_UNSUPPORTED);
     wire_in_init(&r, "\xdd\xff\xff\xff\xff", 5);
-    assert_int_equal(purge_answer(b.p, MSG_ASK, &r, &answer), ERR_PROTO);
+    assert_int_equal(purge_answer(b.p, &a.key, MSG_ASK, &r, &answer, 0), ERR_PROTO);
     wire_in_init(&r, "\x91\x91\x01", 3);
-    assert_int_equal(purge_answer(b.p, MSG_ASK, &r, &answer), ERR_PROTO);
+    assert_int_equal(purge_answer(b.p, &a.key, MSG_ASK, &r, &answer, 0), ERR_PROTO);
     wire_out_init(&answer, buf, 3);
     issue(&b, 8, TODAY, TOMORROW);
     wire_in_init(&r, "\x90", 1);
-    assert_int_equal(purge_answer(b.p, MSG_ASK, &r, &answer), ERR_TOOBIG);
+    assert_int_equal(purge_answer(b.p, &a.key, MSG_ASK, &r, &answer, 0), ERR_TOOBIG);
     purge_del(a.p);
     purge_del(b.p);
+}
+
+/* Whoever has a key may give orders; not without end. What is put off comes with the list. */
+static void an_issuer_has_a_rate(void **state)
+{
+    (void)state;
+    struct node a, b;
+    u64 now = 1000 * S;
+    start(&a, 1);
+    start(&b, 2);
+    for (u32 i = 0; i < 600; i++)
+        issue(&a, i, TODAY, TOMORROW);
+    purge_members(a.p, 10);
+    purge_members(b.p, 1);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(carry(&a, &b), 0);
+    assert_int_equal(purge_count(b.p), LIMIT_RATE_ORDERS);
+    assert_true(purge_put_off(b.p) > 0);
+    struct node c;
+    start(&c, 3);
+    issue(&c, 700, TODAY, TOMORROW);
+    purge_members(c.p, 1);
+    assert_int_equal(carry(&c, &b), 0); /* others are obeyed meanwhile */
+    assert_true(is_purged(&b, 700, TODAY));
+    for (int i = 0; i < 10 && purge_count(b.p) < 601; i++) {
+        now += 11 * S;
+        purge_expire(b.p, now);
+        (void)talk(&b, &a, now);
+    }
+    assert_int_equal(purge_count(b.p), 601);
+    assert_int_equal(purge_count(a.p), 601);
+    purge_del(a.p);
+    purge_del(b.p);
+    purge_del(c.p);
 }
 
 int main(void)
@@ -571,6 +605,7 @@ int main(void)
         cmocka_unit_test(lists_that_differ_are_made_equal),
         cmocka_unit_test(a_talk_that_fails_is_tried_again),
         cmocka_unit_test(bad_messages_are_refused),
+        cmocka_unit_test(an_issuer_has_a_rate),
     };
     if (sodium_init() < 0)
         return 1;

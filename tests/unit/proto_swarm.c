@@ -164,6 +164,94 @@ static void a_refusal_costs_no_time(void **state)
     assert_true(refused > 0); /* or nobody else was the home */
 }
 
+/* Wants it for ever, says that it is somewhere else, and never has a piece. */
+static void lie(struct crowd *c, size_t i, const char *origin, u64 size)
+{
+    struct swarm_want want = {.digest = c->d, .size = size};
+    snprintf(want.origin, sizeof(want.origin), "%s", origin);
+    assert_int_equal(mesh_swarm_join(mesh_at(c, i), &want, c->r->now_ns), 0);
+}
+
+/* A liar comes first, and says that the layer is where it is not: as the only one who asks, of whom
+ * nobody has a right at hand but the credentials of the nodes. */
+static void a_false_origin_costs_one_refusal(void **state)
+{
+    (void)state;
+    size_t misled = 0;
+    for (size_t liar = 0; liar < 6; liar++) {
+        struct crowd *c = crowd_new(6);
+        size_t asker = (liar + 1) % 6;
+        lie(c, liar, "hub/none", SIZE);
+        for (u64 end = c->r->now_ns + 2 * S; c->r->now_ns < end;)
+            tick(c);
+        assert_true(c->misled <= SWARM_RANKS); /* and none is sent there again */
+        join(c, asker, false);
+        u64 until = c->r->now_ns + 3 * S;
+        while (c->registry_pieces == 0 && c->r->now_ns < until)
+            tick(c);
+        assert_true(c->registry_pieces > 0);
+        assert_true(run(c, 20 * S));
+        assert_true(c->misled <= SWARM_RANKS);
+        misled += c->misled;
+        crowd_del(c);
+    }
+    assert_true(misled > 0);
+}
+
+/* It says another each time: it is not listened to any more. Whoever several name is believed
+ * first. */
+static void who_misled_is_not_listened_to(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(6);
+    char name[32];
+    for (u32 round = 0; round < 30; round++) {
+        (void)snprintf(name, sizeof(name), "hub/none-%u", round);
+        lie(c, 0, name, SIZE);
+        for (u64 end = c->r->now_ns + 500 * MS; c->r->now_ns < end;)
+            tick(c);
+    }
+    /* Each rank may act as home for one that it cannot reach, and for itself. */
+    assert_in_range(c->misled, 1, 2 * SWARM_RANKS);
+    join(c, 1, false);
+    join(c, 2, false);
+    assert_true(run(c, 20 * S));
+    crowd_del(c);
+}
+
+/* A new layer each time, which is nowhere: it does not get a request out of each of them. */
+static void who_misleads_without_end_is_not_followed(void **state)
+{
+    (void)state;
+    struct rig *r = rig_region(6);
+    struct swarm_want want = {.size = SIZE, .origin = "hub/none"};
+    struct swarm_step st;
+    u32 fetches[6] = {0};
+    rig_run(r, 5 * S);
+    for (u32 k = 0; k < 400; k++) {
+        want.digest = rig_layer(1000 + k);
+        assert_int_equal(mesh_swarm_join(r->n[0].m, &want, r->now_ns), 0);
+        for (int t = 0; t < 10; t++) {
+            rig_run(r, TICK);
+            for (size_t i = 0; i < 6; i++)
+                while (mesh_swarm_next(r->n[i].m, &st, r->now_ns))
+                    if (st.what == SWARM_FETCH) {
+                        fetches[i]++;
+                        mesh_swarm_registry(r->n[i].m, &st.digest, SWARM_REGISTRY_REFUSED, 0,
+                                            r->now_ns);
+                    }
+        }
+        mesh_swarm_leave(r->n[0].m, &want.digest, r->now_ns);
+    }
+    u32 all = 0;
+    for (size_t i = 1; i < 6; i++) {
+        all += fetches[i]; /* at once, and in these 80 seconds; without a bound some 250 each */
+        assert_true(fetches[i] <= LIMIT_RATE_MISLED + 90 * LIMIT_RATE_MISLED_S);
+    }
+    assert_true(all > LIMIT_RATE_MISLED);
+    rig_del(r);
+}
+
 /* Nobody may read it: whoever waits is told in time, and again. */
 static void where_all_are_refused_it_is_said(void **state)
 {
@@ -239,6 +327,63 @@ static void who_is_behind_stands_in_line(void **state)
     crowd_del(c);
 }
 
+/* Somebody who asks for all there is leaves the others their part: of the line, and of the places.
+ */
+static void nobody_takes_the_whole_line(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    struct mesh *m = mesh_at(c, 0);
+    const struct node_key *greedy = &c->r->n[1].key, *other = &c->r->n[2].key;
+    struct swarm_step st;
+    u32 id, last = 0;
+    ((struct swarm *)mesh_swarm(m))->all_wait = true; /* as on lines where requests queue */
+    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    for (u32 i = 0; i < 64; i++)
+        if (mesh_swarm_serve(m, greedy, &c->d, i % PIECES, 1, &id, c->r->now_ns) ==
+            SWARM_ANSWER_WAIT)
+            last = id;
+    assert_true(last > 0);
+    assert_int_equal(mesh_swarm_serve(m, other, &c->d, 5, 1, &id, c->r->now_ns), SWARM_ANSWER_WAIT);
+    u32 dropped = 0, refused = 0;
+    while (mesh_swarm_next(m, &st, c->r->now_ns))
+        if (st.what == SWARM_DROP) {
+            dropped++;
+            assert_int_equal(st.id, last);
+        }
+    assert_int_equal(dropped, 1);
+    /* Now each has one: nobody has to give way any more. */
+    for (u32 i = 0; i < 8; i++) {
+        refused += mesh_swarm_serve(m, greedy, &c->d, i, 1, &id, c->r->now_ns) == SWARM_ANSWER_BUSY;
+        refused += mesh_swarm_serve(m, other, &c->d, i, 1, &id, c->r->now_ns) == SWARM_ANSWER_BUSY;
+    }
+    assert_int_equal(refused, 16);
+    assert_false(mesh_swarm_next(m, &st, c->r->now_ns));
+    crowd_del(c);
+}
+
+/* Whoever takes and never reads is not counted among those that are given to; it must not use up
+ * the places by that, either. */
+static void the_frozen_leave_places(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    struct mesh *m = mesh_at(c, 0);
+    const struct node_key *greedy = &c->r->n[1].key, *other = &c->r->n[2].key;
+    u32 id, taken = 0;
+    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    for (u32 round = 0; round < 40; round++) {
+        for (u32 i = 0; i < SWARM_OFFERING; i++)
+            taken +=
+                mesh_swarm_serve(m, greedy, &c->d, i, 1, &id, c->r->now_ns) == SWARM_ANSWER_NOW;
+        rig_run(c->r, 5 * S); /* they are stale by then */
+        assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
+    }
+    assert_int_equal(taken, LIMIT_SWARM_SERVES / 2);
+    assert_int_equal(mesh_swarm_serve(m, other, &c->d, 5, 1, &id, c->r->now_ns), SWARM_ANSWER_NOW);
+    crowd_del(c);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -286,9 +431,14 @@ int main(void)
         cmocka_unit_test(nobody_can_and_all_are_told),
         cmocka_unit_test(a_lost_piece_is_told_to_all),
         cmocka_unit_test(a_refusal_costs_no_time),
+        cmocka_unit_test(a_false_origin_costs_one_refusal),
+        cmocka_unit_test(who_misled_is_not_listened_to),
+        cmocka_unit_test(who_misleads_without_end_is_not_followed),
         cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
         cmocka_unit_test(who_is_behind_stands_in_line),
+        cmocka_unit_test(nobody_takes_the_whole_line),
+        cmocka_unit_test(the_frozen_leave_places),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

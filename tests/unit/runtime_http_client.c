@@ -258,6 +258,56 @@ static void head_method_reads_no_body(void **state)
     end();
 }
 
+/* An answer, and when the gate opens more of it, which nobody waits for; then answers as such. */
+static void say_more(struct raw_peer *p)
+{
+    static const char more[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsmugg";
+    if (!raw_request(p))
+        return;
+    raw_say(p, answer);
+    if (p->number == 0) {
+        raw_wait(p, 1);
+        raw_say(p, more);
+        atomic_store(&p->server->gate, 2);
+    }
+    while (raw_request(p))
+        raw_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+}
+
+/* It is no answer to the next one, who gets a connection of its own. */
+static void leftovers_are_no_answer(void **state)
+{
+    static const char *const first[] = {"HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n",
+                                        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                                        "HTTP/1.1 304 Not Modified\r\n\r\n"};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct fetch f = {0};
+        char url[256];
+        answer = first[i];
+        begin(say_more);
+        struct http_transfer_options opt = options(&f, url, NULL);
+        opt.method = i == 0 ? "HEAD" : "GET";
+        fetch_start_with(&f, &opt);
+        run_until(&f.ended);
+        assert_int_equal(f.err, 0);
+        fetch_free(&f);
+        atomic_store(&server->gate, 1);
+        while (atomic_load(&server->gate) != 2)
+            usleep(1000);
+        answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        f = (struct fetch){0};
+        opt = options(&f, url, NULL);
+        fetch_start_with(&f, &opt);
+        run_until(&f.ended);
+        assert_int_equal(f.err, 0);
+        assert_string_equal(f.body, "hello");
+        fetch_free(&f);
+        assert_int_equal(server->connections, 2);
+        end();
+    }
+}
+
 static void cut_answers(void **state)
 {
     struct fetch f;
@@ -527,6 +577,7 @@ int main(void)
         cmocka_unit_test(good_answers),
         cmocka_unit_test(chunked_answers),
         cmocka_unit_test(head_method_reads_no_body),
+        cmocka_unit_test(leftovers_are_no_answer),
         cmocka_unit_test(cut_answers),
         cmocka_unit_test(broken_connections),
         cmocka_unit_test(malformed_answers),

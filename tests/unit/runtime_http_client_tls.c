@@ -163,6 +163,39 @@ static void trusts_the_given_ca(void **state)
     SSL_CTX_free(tls);
 }
 
+static void say_more(struct raw_peer *p)
+{
+    while (raw_request(p) && raw_say(p, HELLO)) {
+        if (p->number > 0 || atomic_load(&p->server->gate) == 2)
+            continue;
+        raw_wait(p, 1);
+        raw_say(p, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        atomic_store(&p->server->gate, 2);
+    }
+}
+
+/* What came unasked is no answer to the next request. Session tickets are no such thing: see above.
+ */
+static void leftovers_are_no_answer(void **state)
+{
+    SSL_CTX *tls = server_tls(&ca, "DNS:localhost", 5);
+    struct fetch f;
+
+    (void)state;
+    begin_with(say_more, tls, 0);
+    get(&f, ca_path);
+    assert_int_equal(f.err, 0);
+    atomic_store(&server->gate, 1);
+    while (atomic_load(&server->gate) != 2)
+        usleep(1000);
+    get(&f, ca_path);
+    assert_int_equal(f.err, 0);
+    assert_int_equal(f.status, 200);
+    assert_int_equal(server->connections, 2);
+    end();
+    SSL_CTX_free(tls);
+}
+
 static void trusts_nobody_else(void **state)
 {
     (void)state;
@@ -346,10 +379,11 @@ static void large_bodies_come_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trusts_the_given_ca),          cmocka_unit_test(trusts_nobody_else),
-        cmocka_unit_test(a_name_may_be_left_to_others), cmocka_unit_test(old_protocols_are_refused),
-        cmocka_unit_test(plain_servers_are_named),      cmocka_unit_test(cut_bodies_are_noticed),
-        cmocka_unit_test(reload_reads_the_ca_again),    cmocka_unit_test(large_bodies_come_whole),
+        cmocka_unit_test(trusts_the_given_ca),       cmocka_unit_test(leftovers_are_no_answer),
+        cmocka_unit_test(trusts_nobody_else),        cmocka_unit_test(a_name_may_be_left_to_others),
+        cmocka_unit_test(old_protocols_are_refused), cmocka_unit_test(plain_servers_are_named),
+        cmocka_unit_test(cut_bodies_are_noticed),    cmocka_unit_test(reload_reads_the_ca_again),
+        cmocka_unit_test(large_bodies_come_whole),
     };
 
     return cmocka_run_group_tests(tests, make_all, remove_all);

@@ -396,6 +396,12 @@ static void test_answers_without_a_token(void **state)
     };
     for (size_t i = 0; i < countof(answers); i++)
         expect_no_token(200, answers[i], ERR_PROTO);
+    /* No header would hold it. */
+    static char text[20 * KIB];
+    memset(text, 'x', sizeof(text) - 1);
+    memcpy(text, "{\"token\":\"", 10);
+    memcpy(text + sizeof(text) - 3, "\"}", 2);
+    expect_no_token(200, text, ERR_PROTO);
 }
 
 static void test_other_answers(void **state)
@@ -428,7 +434,7 @@ static void test_an_endless_answer(void **state)
     (void)state;
     begin(script_endless_token);
     struct heard h = ask(node_upstream(NULL), "team/app", true);
-    assert_int_equal(h.err, ERR_TOOBIG);
+    assert_int_equal(h.err, ERR_PROTO);
     /* Long before all of it came: what the kernels hold is some megabytes. */
     assert_true(sold_bytes < 64 * MIB);
     finish();

@@ -309,8 +309,9 @@ enum damage {
     DAMAGE_ZERO,
     DAMAGE_GARBAGE,
     DAMAGE_META,
-    DAMAGE_SWAP, /* pages that look right, in the wrong places */
-    DAMAGE_LOCK, /* of LMDB's own lock file, which is no damage at all */
+    DAMAGE_LARGE, /* it says that it is larger than any address space */
+    DAMAGE_SWAP,  /* pages that look right, in the wrong places */
+    DAMAGE_LOCK,  /* of LMDB's own lock file, which is no damage at all */
     DAMAGES
 };
 
@@ -341,6 +342,12 @@ static void damage(const struct fixture *f, enum damage kind, unsigned page)
         assert_int_equal(pwrite(fd, bytes, 100, 40), 100);
         assert_int_equal(pwrite(fd, bytes, 100, 4096 + 40), 100);
         break;
+    case DAMAGE_LARGE: { /* the last page, behind two descriptions of trees */
+        const u64 last = 1ull << 40;
+        assert_int_equal(pwrite(fd, &last, 8, 136), 8);
+        assert_int_equal(pwrite(fd, &last, 8, 4096 + 136), 8);
+        break;
+    }
     case DAMAGE_SWAP:
         if (at + 8192 <= st.st_size) {
             assert_int_equal(pread(fd, bytes, 4096, at), 4096);
@@ -482,6 +489,32 @@ static void something_in_the_way(void **state)
     }
 }
 
+/* Pipes that nobody reads or writes, where files should be: nobody waits for them. */
+static void pipes_in_the_way(void **state)
+{
+    static const char *const names[] = {"purged", "purged.tmp", "clean", "clean.tmp",
+                                        "index/data.mdb"};
+    struct fixture *f = *state;
+    char path[400];
+    fill(f);
+    fixture_close(f);
+    for (size_t i = 0; i < countof(names); i++) {
+        path_of(f, names[i], path);
+        (void)unlink(path);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        if (fixture_try_open(f) == 0) {
+            check_all(f);
+            fixture_close(f);
+        } else {
+            assert_true(strlen(f->why) > 20);
+        }
+        (void)unlink(path);
+        fixture_open(f);
+        check_all(f);
+        fixture_close(f);
+    }
+}
+
 /* A path of any length: an answer that still says what to do. */
 static void long_path(void **state)
 {
@@ -535,6 +568,7 @@ int main(void)
         FIXTURE_TEST(rubbish),
         FIXTURE_TEST(partial_of_a_held_blob),
         FIXTURE_TEST(damaged_index),
+        FIXTURE_TEST(pipes_in_the_way),
         FIXTURE_TEST(rebuild_cut_short),
         FIXTURE_TEST(in_use),
         FIXTURE_TEST(not_ours),

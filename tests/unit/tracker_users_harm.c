@@ -15,6 +15,8 @@
 #include <cmocka.h>
 #include <sodium.h>
 
+#include "proto/limits.h"
+#include "proto/rng.h"
 #include "tests/unit/remove_tree.h"
 #include "tracker/users.h"
 
@@ -90,6 +92,73 @@ static unsigned kept(struct users *u, unsigned round)
     return n;
 }
 
+/* Opens, or says what to do. */
+static bool opens(void)
+{
+    struct users *u;
+    char why[CONF_WHY_MAX] = "";
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(pool_new(&disk, &loop, 1, "disk"), 0);
+    int rc = users_new(&u, dir, disk, why);
+    if (rc)
+        assert_true(strlen(why) > 20);
+    if (rc == ERR_CORRUPT)
+        assert_non_null(strstr(why, "Move it away"));
+    close_users(u);
+    return rc == 0;
+}
+
+/* Bytes of the file change on the disk: it is said, and never ends in a signal. */
+static void a_file_that_went_bad(void **state)
+{
+    static u8 good[8 * MIB], bad[8 * MIB];
+    char file[128];
+    struct rng rng;
+    unsigned refused = 0;
+    (void)state;
+    struct users *u = open_users();
+    for (unsigned round = 0; round < 6; round++)
+        assert_int_equal(put(u, round), 0);
+    close_users(u);
+    snprintf(file, sizeof(file), "%s/ledger/data.mdb", dir);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ssize_t n = pread(fd, good, sizeof(good), 0);
+    assert_true(n > 20 * 4096 && n < (ssize_t)sizeof(good));
+    rng_seed(&rng, 1);
+    for (unsigned round = 0; round < 60; round++) {
+        memcpy(bad, good, (size_t)n);
+        size_t len = (size_t)n, page = 4096 * rng_below(&rng, len / 4096);
+        for (unsigned i = 0; round % 5 == 0 && i < 40; i++)
+            bad[rng_below(&rng, len)] ^= (u8)(1u << rng_below(&rng, 8));
+        if (round % 5 == 1)
+            rng_bytes(&rng, bad + page, 64);
+        else if (round % 5 == 2)
+            rng_bytes(&rng, bad + 4096 * rng_below(&rng, 2) + 24 + rng_below(&rng, 120), 8);
+        else if (round % 5 == 3)
+            memset(bad + page, 0, 4096);
+        else if (round % 5 == 4)
+            len = page;
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, bad, len, 0), len);
+        if (!opens()) {
+            refused++;
+        } else { /* what is believed can be written to */
+            u = open_users();
+            (void)put(u, 100 + round);
+            close_users(u);
+        }
+    }
+    assert_true(refused > 20);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, good, (size_t)n, 0), n);
+    assert_int_equal(close(fd), 0);
+    u = open_users();
+    for (unsigned round = 0; round < 6; round++)
+        assert_int_equal(kept(u, round), BULK);
+    close_users(u);
+}
+
 static void a_disk_that_takes_no_more(void **state)
 {
     struct rlimit was, small;
@@ -163,7 +232,7 @@ static void a_process_that_is_killed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(a_process_that_is_killed),
+    const struct CMUnitTest tests[] = {TEST(a_file_that_went_bad), TEST(a_process_that_is_killed),
                                        TEST(a_disk_that_takes_no_more)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,11 +64,12 @@ class Standin:
             return answer.body.decode() if answer.status == 200 else None
         return wait_for(issued, 15, f"a ticket for {node.config['name']}")
 
-    def revoke(self, node, user, until):
+    def revoke(self, node, user, until, count=1):
         """Tells one node; the status that it answers."""
         before = len(self.heard("revoked"))
         said = wire.fetch(self.url + "/revoke", "POST", [], json.dumps(
-            {"node": node.config["name"], "user": user, "until": until}).encode())
+            {"node": node.config["name"], "user": user, "until": until,
+             "count": count}).encode())
         if said.status != 200:
             raise RuntimeError(f"not told: {said.status}")
         return wait_for(lambda: self.heard("revoked")[before:], 10, "its answer")[0]["revoked"]

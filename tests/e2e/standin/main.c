@@ -6,7 +6,8 @@
  *
  * POST /issue {"node": name, "repository":, "digest":, "size":, "iat":, "exp":, "user": hex,
  *   "upstream":, "key": file}: the text of a ticket. "node_key": hex replaces "node".
- * POST /revoke {"node": name, "user": hex, "until":}: tells that node, once; answered at once.
+ * POST /revoke {"node": name, "user": hex, "until":, "count": n}: tells that node, once, of this
+ *   user and of the n - 1 that follow, counted up from the first byte on; answered at once.
  * GET /mesh/v1/origin/...: DIR/blobs/<digest>, by DIR/script: "serve", "cut N" (so many bytes at
  *   most, then FIN), "status N". Without Dray-Peer for the very target: 403.
  * POST /mesh/v1/outcomes: as nodes send them.
@@ -273,7 +274,7 @@ static void told_end(void *arg, int err, const char *why)
         say(json_pack("{s:s}", "revoke_failed", why));
 }
 
-static bool tell(struct standin *s, const struct node_key *node, const struct revoke *r)
+static bool tell(struct standin *s, const struct node_key *node, const struct revoke *r, size_t n)
 {
     char url[ADDR_TEXT_SIZE + 64], at[ADDR_TEXT_SIZE];
     char header[MESH_PEER_HEADER_MAX + 16] = "Dray-Peer: ";
@@ -294,7 +295,7 @@ static bool tell(struct standin *s, const struct node_key *node, const struct re
                                         .fields = fields,
                                         .n_fields = countof(fields),
                                         .body = body,
-                                        .body_len = revoke_pack(r, 1, body),
+                                        .body_len = revoke_pack(r, n, body),
                                         .on = {told_head, told_data, told_end}};
     return http_transfer_start(s->client, &opt, &out) == 0;
 }
@@ -304,11 +305,19 @@ static void revoke_at(struct standin *s, struct http_exchange *x)
     const struct http_request *q = http_request(x);
     json_t *o = json_loadb(q->body.p ? q->body.p : "", q->body.n, 0, NULL);
     const char *user = text_of(o, "user");
-    struct revoke r = {.until_s = (u64)json_integer_value(json_object_get(o, "until"))};
+    struct revoke r[REVOKE_MAX] = {
+        {.until_s = (u64)json_integer_value(json_object_get(o, "until"))}};
+    size_t n = (size_t)json_integer_value(json_object_get(o, "count"));
     struct node_key node;
-    bool good = find_node(s, o, &node) &&
-                sodium_hex2bin(r.user, sizeof(r.user), user, strlen(user), NULL, NULL, NULL) == 0 &&
-                tell(s, &node, &r);
+    bool good =
+        find_node(s, o, &node) && n <= REVOKE_MAX &&
+        sodium_hex2bin(r[0].user, sizeof(r[0].user), user, strlen(user), NULL, NULL, NULL) == 0;
+    for (size_t i = 1; i < n && good; i++) {
+        r[i] = r[i - 1];
+        for (size_t k = 0; k < sizeof(r[i].user) && ++r[i].user[k] == 0; k++) {
+        }
+    }
+    good = good && tell(s, &node, r, n > 1 ? n : 1);
     json_decref(o);
     reply(x, good ? 200 : 400, "");
 }
