@@ -164,7 +164,7 @@ void copies_appointed(struct world *w, u32 fetch, u32 first)
 {
     struct fetch *f = &w->fetches->v[fetch];
     struct copy *c = copy_of(w, f);
-    f->was_cut = false;
+    f->was_loose = false;
     f->appointed_ns = world_now(w);
     u32 now_ms = (u32)(world_now(w) / SIM_MS);
     bool starves = somebody_starves(w, c);
@@ -198,14 +198,14 @@ void copies_came(struct world *w, u32 fetch, u32 piece)
     bool again = counts && is_held(w, f, piece), at_hand = piece_map_has(&f->map, piece);
     c->came_ms[piece] = (u32)(world_now(w) / SIM_MS);
     c->loose[piece] = loose || !counts;
-    f->was_cut |= measure_is_cut(w);
+    f->was_loose |= loose;
     if (!again) {
         c->needed += bytes;
         return;
     }
     c->again += bytes;
     w->copies->again += bytes;
-    if (is_overlap(w, c, f) || loose || f->was_cut || passed || at_hand)
+    if (is_overlap(w, c, f) || loose || f->was_loose || passed || at_hand)
         c->allowed += bytes;
     if (c->again > c->allowed + always)
         measure_break(w, "copies",

@@ -60,7 +60,7 @@ struct fetch {
     u32 registry; /* request; FETCH_NONE */
     bool fetches; /* appointed */
     u64 appointed_ns;
-    bool was_cut;         /* and the network was cut since (copies.h) */
+    bool was_loose;       /* and times were such that much is allowed, since (copies.h) */
     u32 stream_at;        /* the piece that the registry is to send next */
     u64 stream_last_ns;   /* of its last byte */
     u64 registry_from_ns; /* not asked before: it was not well; 0: no need to ask */

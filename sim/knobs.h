@@ -37,6 +37,7 @@
     X(pause_for, TIME, 5e9, 0, 4e12, "for how long")                                               \
     X(pulls, RATE, 0, 0, 1e6, "images pulled per second, in all")                                  \
     X(crowd, TIME, 1e9, 1, 4e12, "a crowd: all its pulls begin within this")                       \
+    X(ahead, TIME, 0, 0, 4e12, "its first node begins so much earlier: one holder")                \
     X(images, COUNT, 200, 1, 100000, "images there are; popularity is Zipf's")                     \
     X(image_bytes, BYTES, 0, 0, 16e9, "of one image; 0: sizes as published for registries")        \
     X(image_layers, COUNT, 0, 0, 64, "layers of one image; 0: as published")                       \

@@ -16,7 +16,8 @@ static void plan(struct world *w)
 {
     struct rng r = engine_rng(&w->engine, "flash crowd");
     for (u32 i = 0; i < w->n; i++)
-        world_at(w, w->k.warm + rng_below(&r, w->k.crowd), EV_PULL, i, 0);
+        world_at(w, w->k.warm + (i > 0 ? w->k.ahead : 0) + rng_below(&r, w->k.crowd), EV_PULL, i,
+                 0);
 }
 
 const struct scenario scenario_flash_crowd = {
@@ -25,7 +26,8 @@ const struct scenario scenario_flash_crowd = {
     .text = "How long until the last one has it (makespan_s) against what the lines permit "
             "(makespan_bound_s), and how many copies the registry sent (origin_copies). With "
             "--set offices=1 and node_up, node_down, wan and registry_rate alike it is the case of "
-            "equal links; --set crowd=100ms lets all begin at once.",
+            "equal links; --set crowd=100ms lets all begin at once, and --set ahead=60s the first "
+            "one so early that it holds all before the others come.",
     .tune = tune,
     .plan = plan,
 };

@@ -21,7 +21,7 @@ static bool is(const char *word, const char *name)
 /* What a file calls somebody, on the way to a terminal. */
 static void say_whom(const char *name)
 {
-    for (size_t i = 0; name[i] && i < 80; i++)
+    for (size_t i = 0; i < 80 && name[i]; i++)
         putc((unsigned char)name[i] < 0x20 || name[i] == 0x7f ? '?' : name[i], stderr);
     fputs(": ", stderr);
 }
