@@ -217,13 +217,13 @@ bool swarm_alive(const struct swarm *s, const struct node_key *k)
 
 /* --- queues ---------------------------------------------------------------------------------- */
 
-void swarm_order(struct swarm *s, const struct swarm_out *o)
+bool swarm_order(struct swarm *s, const struct swarm_out *o)
 {
     if (s->out_n == s->out_cap) {
         u32 cap = s->out_cap ? 2 * s->out_cap : 64;
         struct swarm_out *out = cap <= SWARM_OUT_MAX ? malloc(cap * sizeof(*out)) : NULL;
         if (!out)
-            return; /* it is made again: nothing is said only once */
+            return false; /* it is made again: nothing is said only once */
         for (u32 i = 0; i < s->out_n; i++)
             out[i] = s->out[(s->out_first + i) % s->out_cap];
         free(s->out);
@@ -232,6 +232,7 @@ void swarm_order(struct swarm *s, const struct swarm_out *o)
         s->out_first = 0;
     }
     s->out[(s->out_first + s->out_n++) % s->out_cap] = *o;
+    return true;
 }
 
 struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l, enum swarm_do what)

@@ -315,7 +315,7 @@ struct swarm_layer *swarm_find_word(const struct swarm *s, u64 word);
 struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_ns); /* NULL */
 int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns); /* makes its maps */
 u64 swarm_word(const struct digest *d);
-void swarm_order(struct swarm *s, const struct swarm_out *o);
+bool swarm_order(struct swarm *s, const struct swarm_out *o); /* false: no room */
 struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l,
                                   enum swarm_do what); /* NULL: full */
 bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k);

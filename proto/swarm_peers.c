@@ -329,9 +329,8 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         }
         if (p->told < p->sent && now_ns - p->sent_ns >= SWARM_AGAIN_NS)
             p->sent = p->told;
-        p->queued = true;
         swarm_news_change(l, p);
-        swarm_order(
+        p->queued = swarm_order(
             s, &(struct swarm_out){
                    .kind = MSG_NEWS, .layer = l->slot, .word = l->word, .to = p->key, .arg = i});
     }
