@@ -443,6 +443,7 @@ void swarm_complete(struct swarm *s, const struct digest *d, u64 now_ns)
     if (!l || l->n == 0 || l->complete)
         return;
     become_seed(s, l, now_ns);
+    swarm_offer_end(s, l, now_ns); /* what is left is told to everybody */
     if (l->lease.state != LEASE_NONE)
         swarm_stop(s, l, LEASE_DONE, now_ns);
     l->join_ns = now_ns; /* the home is told */

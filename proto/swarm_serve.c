@@ -459,8 +459,7 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->offers)
         return;
     offer_again(s, l, now_ns);
-    bool full = l->offered >= OFFERS_MOST, all = offer_new(s, l, now_ns);
-    if (l->complete && (full || all)) { /* from now on everybody is told everything */
+    if (offer_new(s, l, now_ns) && l->complete) { /* from now on everybody is told everything */
         swarm_offer_end(s, l, now_ns);
         return;
     }
