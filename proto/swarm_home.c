@@ -444,8 +444,17 @@ static bool is_distrusted(const struct swarm_home *h)
     return n >= DISTRUST || (n > 0 && n == h->n);
 }
 
+/* A neighbour fetches it, or is the one that has it: pieces come singly from there. */
+static bool somebody_offers(const struct swarm_layer *l)
+{
+    bool offers = false;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !offers; i++)
+        offers = l->peers[i].used && l->peers[i].met && l->peers[i].super;
+    return offers;
+}
+
 /* Is it for us to appoint? A lower rank asks those above first, and does only when they are silent.
- */
+ * Who reaches no rank acts for itself, unless it sees that somebody fetches. */
 static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     struct swarm_home *h = l->home;
@@ -454,7 +463,7 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (mine == 0)
         return true;
     if (mine == SWARM_RANKS)
-        return l->alone;
+        return l->alone && !somebody_offers(l);
     if (is_distrusted(h))
         return true;
     if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS / 2 && h->above_heard_ns > 0) {
