@@ -116,8 +116,7 @@ static bool is_unsettled(const struct world *w, u32 region)
     return false;
 }
 
-/* Does somebody else fetch it too, and has not for longer than two leases may stand? */
-static bool is_overlap(struct world *w, struct copy *c, const struct fetch *f)
+static bool another_fetches(const struct world *w, const struct copy *c, const struct fetch *f)
 {
     const struct fetches *s = w->fetches;
     bool other = false;
@@ -125,7 +124,13 @@ static bool is_overlap(struct world *w, struct copy *c, const struct fetch *f)
         other = s->v[i].used && s->v[i].fetches && s->v[i].layer == f->layer && &s->v[i] != f &&
                 w->hosts[s->v[i].node].place.region == c->region &&
                 w->hosts[s->v[i].node].state == HOST_UP;
-    if (!other)
+    return other;
+}
+
+/* Does somebody else fetch it too, and has not for longer than two leases may stand? */
+static bool is_overlap(struct world *w, struct copy *c, const struct fetch *f)
+{
+    if (!another_fetches(w, c, f))
         return false;
     u64 since = world_now(w) - c->overlap_at_ns;
     c->overlap_ns += since < SIM_S ? since : 0;
@@ -164,7 +169,8 @@ void copies_appointed(struct world *w, u32 fetch, u32 first)
 {
     struct fetch *f = &w->fetches->v[fetch];
     struct copy *c = copy_of(w, f);
-    f->was_loose = false;
+    f->was_cut = false;
+    f->was_unsettled = is_unsettled(w, c->region);
     f->appointed_ns = world_now(w);
     u32 now_ms = (u32)(world_now(w) / SIM_MS);
     bool starves = somebody_starves(w, c);
@@ -198,14 +204,15 @@ void copies_came(struct world *w, u32 fetch, u32 piece)
     bool again = counts && is_held(w, f, piece), at_hand = piece_map_has(&f->map, piece);
     c->came_ms[piece] = (u32)(world_now(w) / SIM_MS);
     c->loose[piece] = loose || !counts;
-    f->was_loose |= loose;
+    f->was_cut |= measure_is_cut(w);
     if (!again) {
         c->needed += bytes;
         return;
     }
     c->again += bytes;
     w->copies->again += bytes;
-    if (is_overlap(w, c, f) || loose || f->was_loose || passed || at_hand)
+    bool reads_on = f->was_unsettled && !another_fetches(w, c, f);
+    if (is_overlap(w, c, f) || loose || reads_on || f->was_cut || passed || at_hand)
         c->allowed += bytes;
     if (c->again > c->allowed + always)
         measure_break(w, "copies",

@@ -30,8 +30,9 @@
  *
  * Unsettled times. Somebody of the region has started or been stopped within COPIES_SETTLED_NS and
  * does not know all yet; or somebody lies, or has lied in this run, which leads others astray for
- * longer than it lasts. Allowed as it comes, to who read then also after it, until it is appointed
- * anew: a holder that comes back does not end a stream. With liars this judges nothing.
+ * longer than it lasts. Allowed as it comes, and all of it to who was appointed then, as long as
+ * nobody else fetches: a holder that comes back does not end a stream. With liars this judges
+ * nothing.
  *
  * A cut network, or one that was cut within a minute (measure.h). Two sides may each have a
  * fetcher, and each goes on in its order when they meet. Allowed as it comes, to who read then also

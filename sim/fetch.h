@@ -60,10 +60,10 @@ struct fetch {
     u32 registry; /* request; FETCH_NONE */
     bool fetches; /* appointed */
     u64 appointed_ns;
-    bool was_loose;       /* and times were such that much is allowed, since (copies.h) */
-    u32 stream_at;        /* the piece that the registry is to send next */
-    u64 stream_last_ns;   /* of its last byte */
-    u64 registry_from_ns; /* not asked before: it was not well; 0: no need to ask */
+    bool was_cut, was_unsettled; /* the network, since; the region, then (copies.h) */
+    u32 stream_at;               /* the piece that the registry is to send next */
+    u64 stream_last_ns;          /* of its last byte */
+    u64 registry_from_ns;        /* not asked before: it was not well; 0: no need to ask */
     unsigned registry_failures;
     u64 begun_ns, gained_ns, starved_ns, first_ns, peer_bytes,
         registry_bytes; /* first: piece 0 was here */
