@@ -124,6 +124,16 @@ static void all_who_wait_are_told(void **state)
     close_all();
 }
 
+/* What was written is there again after a restart. */
+static void is_kept(void)
+{
+    assert_int_equal(last_rc, 0);
+    close_all();
+    open_all();
+    assert_int_equal(known(), 1);
+    close_all();
+}
+
 static void what_cannot_be_read_is_left(void **state)
 {
     char path[96];
@@ -137,11 +147,7 @@ static void what_cannot_be_read_is_left(void **state)
     assert_int_equal(known(), 0);
     revoke_one(1, wall_ms() / 1000);
     keep();
-    assert_int_equal(last_rc, 0);
-    close_all();
-    open_all();
-    assert_int_equal(known(), 1);
-    close_all();
+    is_kept();
 }
 
 /* Whoever can write there must not be able to stop us. */
@@ -160,11 +166,7 @@ static void a_pipe_in_its_place_stops_nobody(void **state)
     assert_int_equal(last_rc, ERR_IO);
     assert_int_equal(unlink(path), 0);
     keep();
-    assert_int_equal(last_rc, 0);
-    close_all();
-    open_all();
-    assert_int_equal(known(), 1);
-    close_all();
+    is_kept();
 }
 
 static void what_cannot_be_written_is_said(void **state)

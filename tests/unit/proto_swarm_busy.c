@@ -17,13 +17,20 @@ static struct swarm_layer *layer_at(struct crowd *c, size_t i)
     return swarm_find(mesh_swarm(mesh_at(c, i)), &c->d);
 }
 
+/* All others want it, and the one that has it is busy. */
+static struct crowd *busy_seed(size_t nodes)
+{
+    struct crowd *c = one_seed(nodes);
+    c->busy[0] = true;
+    for (size_t i = 1; i < nodes; i++)
+        join(c, i, true);
+    return c;
+}
+
 static void busy_is_no_reason_for_the_registry(void **state)
 {
     (void)state;
-    struct crowd *c = one_seed(4);
-    c->busy[0] = true;
-    for (size_t i = 1; i < 4; i++)
-        join(c, i, true);
+    struct crowd *c = busy_seed(4);
     assert_false(run(c, SWARM_IN_LINE_NS - 5 * S));
     assert_int_equal(c->fetches_begun, 0);
     c->busy[0] = false;
@@ -35,10 +42,7 @@ static void busy_is_no_reason_for_the_registry(void **state)
 static void nobody_is_waited_for_for_ever(void **state)
 {
     (void)state;
-    struct crowd *c = one_seed(4);
-    c->busy[0] = true;
-    for (size_t i = 1; i < 4; i++)
-        join(c, i, true);
+    struct crowd *c = busy_seed(4);
     assert_true(run(c, SWARM_IN_LINE_NS + 20 * S));
     assert_int_equal(c->registry_pieces, PIECES);
     crowd_del(c);
@@ -48,10 +52,8 @@ static void nobody_is_waited_for_for_ever(void **state)
 static void who_is_busy_is_asked_less_and_less(void **state)
 {
     (void)state;
-    struct crowd *c = one_seed(2);
+    struct crowd *c = busy_seed(2);
     struct swarm_stats was, is;
-    c->busy[0] = true;
-    join(c, 1, true);
     run(c, 5 * S);
     swarm_stats(mesh_swarm(mesh_at(c, 1)), &was);
     run(c, 10 * S);
@@ -64,9 +66,7 @@ static void who_is_busy_is_asked_less_and_less(void **state)
 static void who_lost_sight_of_a_neighbour_is_told_all_again(void **state)
 {
     (void)state;
-    struct crowd *c = one_seed(2);
-    c->busy[0] = true;
-    join(c, 1, true);
+    struct crowd *c = busy_seed(2);
     run(c, 2 * S);
     struct swarm_peer *seed = swarm_peer_find(layer_at(c, 1), &c->r->n[0].key);
     assert_non_null(seed);
