@@ -187,6 +187,8 @@ static enum verdict ask_child(const char *path, u64 map_bytes)
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return NOT_OPENED;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        return NO_MEMORY; /* the kernel had too little: nothing is known of the file */
     return WIFEXITED(status) && WEXITSTATUS(status) <= NOT_OPENED
                ? (enum verdict)WEXITSTATUS(status)
                : DAMAGED;
