@@ -7,11 +7,27 @@
 
 #include "proto/swarm_impl.h"
 
-/* In which the news of a piece comes back, and before a second one is asked: where lines answer at
- * once, and where requests stand in queues (swarm_options.uploads). */
-#define OFFER_MS      400
-#define OFFER_SLOW_MS 3000
-#define TWICE_MS      1000
+/* Where lines answer at once. */
+static const struct swarm_pace prompt = {
+    .uploads = SWARM_UPLOADS,
+    .uploads_most = SWARM_LAYERS * SWARM_UPLOADS,
+    .depth = SWARM_UPLOADS,
+    .offer_ns = 400 * SWARM_MS,
+};
+
+/* Where requests stand in queues: more of them, with patience to match. */
+static struct swarm_pace queued(u32 uploads)
+{
+    return (struct swarm_pace){
+        .uploads = uploads,
+        .uploads_most = uploads,
+        .depth = 2 * uploads,
+        .wider = uploads,
+        .waiting = 4 * uploads,
+        .offer_ns = 3000 * SWARM_MS,
+        .patience_ns = 1000 * SWARM_MS,
+    };
+}
 
 const char *swarm_outcome_name(enum swarm_outcome o)
 {
@@ -34,15 +50,7 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->next_ns = UINT64_MAX;
     struct rng rates = rng_split(&s->rng, "rates");
     rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&rates));
-    /* The figures of lines that answer at once, or of such where requests stand in queues. */
-    s->uploads = opt->uploads ? opt->uploads : SWARM_UPLOADS;
-    s->uploads_most = opt->uploads ? opt->uploads : SWARM_LAYERS * SWARM_UPLOADS;
-    s->waiting_most = opt->uploads ? 4 * opt->uploads : SWARM_WAITING;
-    s->all_wait = opt->uploads > 0;
-    s->offer_ns = (opt->uploads ? OFFER_SLOW_MS : OFFER_MS) * SWARM_MS;
-    s->patience_ns = opt->uploads ? TWICE_MS * SWARM_MS : 0;
-    s->depth_least = opt->uploads ? 2 * opt->uploads : SWARM_UPLOADS;
-    s->started_least = opt->uploads ? 2 * opt->uploads : 2;
+    s->pace = opt->uploads ? queued(opt->uploads) : prompt;
     return 0;
 }
 
@@ -442,8 +450,7 @@ void swarm_complete(struct swarm *s, const struct digest *d, u64 now_ns)
     struct swarm_layer *l = swarm_find(s, d);
     if (!l || l->n == 0 || l->complete)
         return;
-    become_seed(s, l, now_ns);
-    swarm_offer_end(s, l, now_ns); /* what is left is told to everybody */
+    become_seed(s, l, now_ns); /* what is left is offered on, piece by piece */
     if (l->lease.state != LEASE_NONE)
         swarm_stop(s, l, LEASE_DONE, now_ns);
     l->join_ns = now_ns; /* the home is told */

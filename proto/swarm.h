@@ -26,16 +26,18 @@
  *   places      the offices of a region: who is near whom. Each piece has an importer in each
  *               place, who asks for it far away; the others wait until somebody near has it.
  *
- *   pieces      rarest first among the neighbours, ties at random; before that those next in line
- *               for a waiting client. As many requests at once as the line bears. A request that
- *               stands in line too long is made elsewhere too; the last few pieces are asked of
- *               several, and what is not needed any more is cancelled.
+ *   pieces      rarest first among the neighbours, ties at random; now and then the one that a
+ *               client waits for. As many at once as are given at once: whoever asks for more than
+ *               all give keeps others waiting. What is offered is asked for beyond that. The last
+ *               few pieces are asked of several, and what is not needed any more is cancelled.
  *
- *   serving     few at a time, so that whole pieces are soon there to be given on; others wait in a
- *               short line in which the starving, then the rarest piece, come first; beyond that
- *               *busy*, which leads the asker to others. A fetcher, or one of few seeds, offers
- *               each new piece to one peer; it counts as delivered once a second one tells of it,
- *               and is offered again when that takes too long.
+ *   serving     few at a time, so that whole pieces are soon there to be given on; who has few
+ *               pieces gives one at a time, so that these double as fast as can be. Others hear
+ *               *busy*, and ask elsewhere, and soon again. On lines where a request stands in
+ *               queues (swarm_options.uploads) they wait in a line of ours instead, in which the
+ *               starving, then the rarest piece, come first. A fetcher, or one of few seeds, offers
+ *               each new piece to one peer, these in turn; it counts as delivered once a second one
+ *               tells of it, and is offered again when that takes too long.
  *
  *              JOIN ──> WELCOME           HELLO <──> HELLO, then NEWS <──> NEWS
  *     (none) ──────────> asking ──────────────> exchanging ──> complete ──> seed ──> forgotten
@@ -81,10 +83,9 @@
 #define SWARM_MS          1000000ull
 #define SWARM_LEASE_NS    (250 * SWARM_MS)  /* told so often */
 #define SWARM_VOID_NS     (1000 * SWARM_MS) /* of silence end it */
-#define SWARM_UPLOADS     3                 /* pieces of a layer given at once, and asked for */
-#define SWARM_LAYERS      4                 /* so many times that in all */
+#define SWARM_UPLOADS     2                 /* pieces of a layer given at once, and asked for */
+#define SWARM_LAYERS      6                 /* so many times that in all */
 #define SWARM_UPLOADS_ONE 4                 /* of a layer that is one piece */
-#define SWARM_WAITING     2                 /* requests held until there is room */
 #define SWARM_NEIGHBOURS  20                /* sought */
 #define SWARM_NEAR        15                /* of these */
 

@@ -113,7 +113,7 @@ struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct no
 }
 
 static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
-                                     const struct node_key *k)
+                                     const struct node_key *k, const struct coord *at)
 {
     if (h->n == h->cap) {
         u32 cap = h->cap ? 2 * h->cap : 8;
@@ -126,9 +126,9 @@ static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
         h->cap = cap;
     }
     bool leads;
-    u32 place = swarm_place_of(s, h, k, &leads);
+    u32 place = swarm_place_of(s, h, k, at, &leads);
     struct swarm_guest *g = &h->guests[h->n++];
-    *g = (struct swarm_guest){.key = *k, .place = place, .leads = leads};
+    *g = (struct swarm_guest){.key = *k, .coord = *at, .place = place, .leads = leads};
     s->n_guests++;
     return g;
 }
@@ -158,7 +158,7 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
             guest_remove(s, h, g);
         return;
     }
-    if (!g && !(g = guest_add(s, h, k)))
+    if (!g && !(g = guest_add(s, h, k, &j->coord)))
         return;
     if (!node_key_equal(k, &s->self))
         l->used_ns = now_ns;

@@ -24,13 +24,10 @@
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
-/* Pieces given at once by who has what nobody else has: two, or more when they pile up. */
+/* Pieces given at once by who has what nobody else has: one, or more when they pile up. */
 #define SWARM_OFFERING  8
-#define SWARM_FIRSTS    2 /* pieces: who has no more gives few at once */
-#define SWARM_GIVEN_FEW 2
-#define SWARM_BEHIND                                                                               \
-    4 /* pieces less than others have on average: stands in line, and goes first                   \
-       */
+#define SWARM_OFFERED   2              /* of these, asked for at once beside others */
+#define SWARM_FIRSTS    8              /* pieces: who has no more gives one at a time */
 #define SWARM_NEAR_NS   (2 * SWARM_MS) /* of round trip: within a campus */
 #define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
@@ -98,6 +95,7 @@ struct swarm_guest { /* of a home */
     struct node_key key;
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u32 place, have;             /* place: guests with the same are near each other */
+    struct coord coord;          /* as it said when it came */
     u8 origin;                   /* 1 + which of them it names; 0: none */
     bool leads;                  /* the first one of its place */
     bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
@@ -165,13 +163,14 @@ struct swarm_peer {
     u32 refusals;  /* in a row */
     u32 offers;    /* offered to it, not yet told of by it */
     u64 frozen_ns; /* no offers before */
+    u64 offer_ns;  /* when it was offered something the last time */
 };
 
 struct swarm_request {
     u32 id; /* 0: free */
     u32 peer, first, count, left;
     u64 asked_ns, started_ns;
-    bool window, twice, far;
+    bool window, twice, far, offered; /* offered: its peer gives singly what nobody else has */
 };
 
 struct swarm_offer {
@@ -179,7 +178,7 @@ struct swarm_offer {
     u8 peer;
     u64 at_ns;
 };
-enum { OFFER_NO, OFFER_MADE, OFFER_TAKEN, OFFER_DELIVERED };
+enum { OFFER_NO, OFFER_MADE, OFFER_GIVEN, OFFER_TAKEN, OFFER_DELIVERED };
 
 struct swarm_candidate {
     struct node_key key;
@@ -258,6 +257,7 @@ struct swarm_layer {
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
     u32 n_requests, n_started;
+    u32 n_offered;       /* of n_requests; n_started is without them */
     u32 n_far, n_window; /* requests to other places; for what a client waits for */
     u32 uploads;
 };
@@ -281,6 +281,17 @@ struct swarm_out {
     u32 piece;
 };
 
+/* How fast one goes about it. */
+struct swarm_pace {
+    u32 uploads;      /* pieces of a layer given at once */
+    u32 uploads_most; /* of all layers */
+    u32 depth;        /* pieces of a layer asked for at once, */
+    u32 wider;        /* and so many more while fewer than that are being answered */
+    u32 waiting;      /* requests held until there is room */
+    u64 offer_ns;     /* in which the news of a piece comes back, beside the pieces' own times */
+    u64 patience_ns;  /* before what has not begun is asked of a second one */
+};
+
 /* What each call looks at stands first, together. */
 struct swarm {
     u64 next_ns; /* the earliest tick of a layer; UINT64_MAX: there is none */
@@ -290,16 +301,12 @@ struct swarm {
     struct swarm_step *steps;
     u32 n_slots, n_layers; /* slots ever used; in use */
     u32 n_serves, n_active;
-    u32 uploads, uploads_most; /* pieces given at once: of one layer, of all */
-    u32 waiting_most, depth_least, started_least;
-    bool all_wait; /* else only who is behind the others */
+    struct swarm_pace pace;
     const struct member *member;
     const struct inventory *inventory;
     struct rng rng;
     size_t datagram_max;
     u64 far_rest_ns; /* nothing is given to other places before */
-    u64 offer_ns;    /* in which the news of a piece comes back, beside the pieces' own times */
-    u64 patience_ns; /* before what has not begun is asked of a second one */
     u32 next_id, n_guests;
     struct node_key self;
     struct rate misled; /* by whom we were */
@@ -332,6 +339,7 @@ struct swarm_join_message {
     u64 size;
     bool can_fetch, leaves, complete, stuck, distrusts;
     u32 have, rank;
+    struct coord coord; /* where it stands; error COORD_ERROR_MAX: unknown */
     const char *origin; /* borrowed; NULL: as it was */
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
@@ -365,12 +373,16 @@ void swarm_origin_refused(struct swarm *s, struct swarm_home *h, u32 rank, u64 u
 void swarm_origins_fini(struct swarm_home *h);
 
 /* --- swarm_place.c --- */
+/* As far as members know. Of most they know nothing in the first minutes: a round of probes takes
+ * that long. */
 bool swarm_is_near(const struct swarm *s, const struct node_key *k);
+/* Who says that it stands there. */
+bool swarm_stands_near(const struct swarm *s, const struct coord *at);
 /* Smaller is nearer: rack, then subnet, then round trip. UINT64_MAX: no neighbour for us. */
 u64 swarm_distance(const struct swarm *s, const struct node_key *k);
-/* Where a guest that comes belongs; `is_new`: it is the first one there. */
+/* Where a guest that comes from `at` belongs; `is_new`: it is the first one there. */
 u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k,
-                   bool *is_new);
+                   const struct coord *at, bool *is_new);
 struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k);
 bool swarm_imports(const struct swarm_layer *l, u32 piece);
 void swarm_open_tick(struct swarm_layer *l, u64 now_ns);

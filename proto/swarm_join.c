@@ -38,6 +38,7 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
                                          .stuck = swarm_is_stuck(l, now_ns),
                                          .distrusts = l->n_forgers > 0,
                                          .have = l->map.have,
+                                         .coord = *member_coord(s->member),
                                          .origin = l->own_origin ? l->origin : NULL};
     u64 names[SWARM_NAMES];
     swarm_guest(s, l, &s->self, &j, now_ns);

@@ -190,9 +190,10 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
         if (l->requests[i].id && l->requests[i].peer == index)
             swarm_request_drop(s, l, &l->requests[i], true, "it left the swarm");
     for (u32 i = 0; l->offers && i < l->n; i++)
-        if (l->offers[i].state == OFFER_MADE && l->offers[i].peer == index) {
+        if ((l->offers[i].state == OFFER_MADE || l->offers[i].state == OFFER_GIVEN) &&
+            l->offers[i].peer == index) {
+            l->offered -= l->offers[i].state == OFFER_MADE;
             l->offers[i].state = OFFER_NO;
-            l->offered--;
         }
     if (bye >= 0)
         swarm_say_bye(s, l, &p->key, bye);
@@ -291,7 +292,7 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
     if (!p->used || !p->met || !p->acked_hello || p->queued)
         return UINT64_MAX;
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
-    if (!p->complete && p->told_load >= s->uploads && s->n_serves < s->uploads)
+    if (!p->complete && p->told_load >= s->pace.uploads && s->n_serves < s->pace.uploads)
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
         due = p->sent_ns + patience_of(l, p, n);
@@ -305,7 +306,7 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
 /* Most of what comes changes this for one neighbour. */
 static void work_out_news(const struct swarm *s, struct swarm_layer *l)
 {
-    bool idle = s->n_serves < s->uploads;
+    bool idle = s->n_serves < s->pace.uploads;
     if (idle != l->news_idle)
         swarm_news_change_all(l);
     l->news_idle = idle;

@@ -1,10 +1,12 @@
 /* swarm_pick.c - which piece from whom.
  *
  * Local rarest first (Legout, Urvoy-Keller, Michiardi, "Rarest First and Choke Algorithms Are
- * Enough", IMC 2006), ties at random; one request of all may be for the piece that a client waits
- * for. A piece is asked of the neighbour at which the fewest of our requests stand. When all that
- * can be asked for has been, and there is room, what has stood in line longest is asked of a second
- * one; the last pieces of several. Whoever is first wins, the others are cancelled. */
+ * Enough", IMC 2006), ties at random; one request in four may be for the piece that a client waits
+ * for: were it more, all would have the same, and little to give each other. A piece is asked of the
+ * neighbour at which the fewest of our requests stand. What is offered singly is asked for at once,
+ * beside all others: nobody else has it, and who offers it waits. When all that can be asked for has
+ * been, and there is room, what has stood in line longest is asked of a second one; the last pieces
+ * of several. Whoever is first wins, the others are cancelled. */
 #include <assert.h>
 #include <string.h>
 
@@ -12,9 +14,9 @@
 
 #define LAST_PIECES 3 /* asked of up to three */
 #define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
-#define WIDER       4 /* more at once while fewer than started_least are being answered */
-#define BUSY_NS     (20 * SWARM_MS) /* until it is asked again, */
-#define REFUSALS    4               /* doubled with each so many in a row, up to sixteen times */
+#define WINDOW      4 /* of so many requests one may be for what a client waits for */
+#define BUSY_NS     (5 * SWARM_MS) /* until it is asked again, */
+#define REFUSALS    8              /* doubled with each so many in a row, up to sixteen times */
 #define PER_PEER    2               /* while others can be asked */
 
 void swarm_piece_changed(struct swarm_layer *l, u32 piece)
@@ -29,14 +31,16 @@ void swarm_piece_changed(struct swarm_layer *l, u32 piece)
 struct reach {
     enum { ANYWHERE, NEAR, FAR } where;
     u32 per_peer, load; /* requests that stand at it, and all that it gives or holds: fewer */
+    bool offered;       /* those alone that offer singly; else the others alone */
     bool last_resort;   /* also those with strikes */
 };
 
 static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 now_ns)
 {
-    return p->used && (to->where == ANYWHERE || p->far == (to->where == FAR)) &&
-           (p->super || p->load < to->load) && p->asked < to->per_peer && p->met && !p->barred &&
-           p->busy_ns <= now_ns && p->have > 0 && (to->last_resort || p->strikes < STRIKES);
+    return p->used && p->super == to->offered &&
+           (to->where == ANYWHERE || p->far == (to->where == FAR)) && p->load < to->load &&
+           p->asked < to->per_peer && p->met && !p->barred && p->busy_ns <= now_ns && p->have > 0 &&
+           (to->last_resort || p->strikes < STRIKES);
 }
 
 /* Which of `among` are: a bit for each. */
@@ -59,10 +63,10 @@ static bool is_apart(const struct swarm_layer *l)
 }
 
 /* As many at once as keep the line full: what it brings in the time that a request takes to be
- * answered by somebody idle, and some to stand in line elsewhere. */
+ * answered by somebody idle, and as many as are given at once. */
 static u32 depth_of(const struct swarm *s, const struct swarm_layer *l)
 {
-    u64 depth = s->depth_least + 2 * (l->wait_ns / (l->piece_ns + 1));
+    u64 depth = (l->map.have <= SWARM_FIRSTS ? 1 : s->pace.depth) + 2 * (l->wait_ns / (l->piece_ns + 1));
     return depth < LIMIT_SWARM_REQUESTS ? (u32)depth : LIMIT_SWARM_REQUESTS;
 }
 
@@ -155,15 +159,16 @@ static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *
     return best;
 }
 
-/* The piece that a client waits for, unless one such is under way. */
-static u32 pick_window(const struct swarm_layer *l, const u64 *map)
+/* The piece that a client waits for: the very first one, then now and then, unless one such is
+ * under way. */
+static u32 pick_window(struct swarm *s, const struct swarm_layer *l, const u64 *map)
 {
     if (l->position >= l->n || l->n_window > 0)
         return SWARM_NONE;
     u32 p = piece_map_next(&l->map, l->position, false);
     if (p >= l->n || !(map[p / 64] >> (p % 64) & 1))
         return SWARM_NONE;
-    return p;
+    return l->map.have == 0 || rng_below(&s->rng, WINDOW) == 0 ? p : SWARM_NONE;
 }
 
 static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, bool window,
@@ -184,8 +189,10 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
                                 .asked_ns = now_ns,
                                 .window = window,
                                 .twice = l->asked[piece] > 0,
-                                .far = l->peers[peer].far};
+                                .far = l->peers[peer].far,
+                                .offered = l->peers[peer].super};
     l->n_requests++;
+    l->n_offered += r->offered;
     l->n_far += r->far;
     l->n_window += r->window;
     l->asked[piece]++;
@@ -198,7 +205,10 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
     step->count = 1;
     step->peer = l->peers[peer].key;
     step->addr = v.record->addr;
-    step->reason = r->twice ? "the last ones" : window ? "a client waits" : "rarest";
+    step->reason = r->offered ? "offered"
+                   : r->twice ? "the last ones"
+                   : window   ? "a client waits"
+                              : "rarest";
     return true;
 }
 
@@ -206,7 +216,7 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
 static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 now_ns)
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
-    const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false};
+    const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false, false};
     const struct swarm_request *stand[LIMIT_SWARM_REQUESTS], *oldest = NULL;
     u32 n = 0, peer = SWARM_NONE;
     u64 among = 0;
@@ -214,7 +224,7 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
         const struct swarm_request *r = &l->requests[i];
         if (!r->id || l->asked[r->first] >= most)
             continue;
-        if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->patience_ns))
+        if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->pace.patience_ns))
             continue;
         stand[n++] = r;
         among |= l->holders[r->first];
@@ -241,7 +251,7 @@ static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach 
         return false;
     if (to->where == FAR)
         leave_to_others(l, now_ns, map);
-    u32 piece = pick_window(l, map);
+    u32 piece = to->offered ? SWARM_NONE : pick_window(s, l, map);
     bool window = piece != SWARM_NONE;
     if (!window)
         piece = pick_rarest(s, l, map);
@@ -257,18 +267,24 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     u32 depth = depth_of(s, l);
     bool apart = is_apart(l);
-    const struct reach far = {FAR, PER_PEER, UINT32_MAX, l->n_requests == 0};
-    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, s->uploads, false};
+    const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, l->n_requests == 0};
+    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, s->pace.uploads, false, false};
+    const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, l->n_requests == 0};
+    while (l->n_offered < SWARM_OFFERED && pick_one(s, l, &offered, now_ns))
+        ;
     while (apart && l->n_far < swarm_far_depth(l, depth) && pick_one(s, l, &far, now_ns))
         ;
-    while (l->n_requests < depth + (l->n_started < s->started_least ? WIDER : 0)) {
+    for (;;) {
+        u32 asked = l->n_requests - l->n_offered;
+        if (asked >= depth + (l->n_started < s->pace.depth ? s->pace.wider : 0))
+            return;
         if (pick_one(s, l, &idle, now_ns))
             continue;
-        /* Nobody is idle: two stand in line all the same. */
-        const struct reach busy = {idle.where, depth, UINT32_MAX, l->n_requests == 0};
-        if (l->n_requests < s->started_least && pick_one(s, l, &busy, now_ns))
+        /* Nobody is known to be idle: somebody is asked all the same. */
+        const struct reach busy = {idle.where, depth, UINT32_MAX, false, l->n_requests == 0};
+        if (asked < s->pace.depth && pick_one(s, l, &busy, now_ns))
             continue;
-        if (l->n_requests >= depth || !ask_twice(s, l, apart, now_ns))
+        if (asked >= depth || !ask_twice(s, l, apart, now_ns))
             return;
     }
 }
@@ -292,9 +308,10 @@ static void request_end(struct swarm_layer *l, struct swarm_request *r)
     swarm_piece_changed(l, r->first);
     p->asked--;
     l->n_requests--;
+    l->n_offered -= r->offered;
     l->n_far -= r->far;
     l->n_window -= r->window;
-    if (r->started_ns)
+    if (r->started_ns && !r->offered)
         l->n_started--;
     if (p->load > 0)
         p->load--;
@@ -338,7 +355,7 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
     if (!r || r->started_ns)
         return;
     r->started_ns = now_ns;
-    l->n_started++;
+    l->n_started += !r->offered;
     l->peers[r->peer].refusals = 0;
     /* The least of late: the others stood in line. */
     u64 wait = now_ns - r->asked_ns;
@@ -400,7 +417,7 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         p->busy_ns =
             now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals / REFUSALS);
         p->refusals += p->refusals < 4 * REFUSALS;
-        p->load = s->uploads - 1;
+        p->load = s->pace.uploads - 1;
         break;
     case SWARM_FAILED:
     case SWARM_DENIED:
@@ -424,7 +441,7 @@ static bool has_what_we_lack(const struct swarm_layer *l, const struct swarm_pee
 /* It gives to others, as it says, or was busy when we asked just now. */
 static bool is_busy(const struct swarm *s, const struct swarm_peer *p, u64 now_ns)
 {
-    return p->load >= s->uploads || (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
+    return p->load >= s->pace.uploads || (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
 }
 
 /* Does somebody give us a piece just now, or have one for us, and give to others? Busy is no reason

@@ -17,11 +17,6 @@
 #define OPEN_MOST   16   /* everybody may */
 #define UNSURE      0.5f /* an estimate of either side with more error than that tells nothing */
 
-struct spot { /* what tells where a member stands */
-    const struct member_record *record;
-    const struct coord *coord;
-};
-
 static bool same_rack(const struct member_record *a, const struct member_record *b)
 {
     return a->rack[0] != '\0' && strcmp(a->rack, b->rack) == 0;
@@ -56,6 +51,11 @@ static u64 distance_ns(const struct coord *a, const struct coord *b)
     return a->error < UNSURE && b->error < UNSURE ? coord_distance_ns(a, b) : UINT64_MAX;
 }
 
+bool swarm_stands_near(const struct swarm *s, const struct coord *at)
+{
+    return distance_ns(member_coord(s->member), at) < SWARM_NEAR_NS;
+}
+
 bool swarm_is_near(const struct swarm *s, const struct node_key *k)
 {
     struct member_view v;
@@ -68,38 +68,31 @@ bool swarm_is_near(const struct swarm *s, const struct node_key *k)
 
 /* --- of a home ------------------------------------------------------------------------------- */
 
-/* Borrowed from `v`, or from ourselves. */
-static bool spot_of(const struct swarm *s, const struct node_key *k, struct member_view *v,
-                    struct spot *out)
+/* NULL: no member. */
+static const struct member_record *record_of(const struct swarm *s, const struct node_key *k)
 {
-    if (node_key_equal(k, &s->self)) {
-        *out = (struct spot){member_self(s->member), member_coord(s->member)};
-        return true;
-    }
-    *out = (struct spot){NULL, &v->coord};
-    if (!member_find(s->member, k, v))
-        return false;
-    out->record = v->record;
-    return true;
+    struct member_view v;
+    if (node_key_equal(k, &s->self))
+        return member_self(s->member);
+    return member_find(s->member, k, &v) ? v.record : NULL;
 }
 
 u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k,
-                   bool *is_new)
+                   const struct coord *at, bool *is_new)
 {
-    struct member_view mine, theirs;
-    struct spot a, b;
     u32 next = 0, best = SWARM_NONE;
     u64 least_ns = SWARM_NEAR_NS;
-    bool known = spot_of(s, k, &mine, &a);
+    const struct member_record *own = record_of(s, k);
     *is_new = false;
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];
         next = g->place >= next ? g->place + 1 : next;
-        if (!g->leads || !known || !spot_of(s, &g->key, &theirs, &b))
+        const struct member_record *theirs = g->leads && own ? record_of(s, &g->key) : NULL;
+        if (!theirs)
             continue;
-        if (same_net(a.record, b.record))
+        if (same_net(own, theirs))
             return g->place;
-        u64 ns = distance_ns(a.coord, b.coord);
+        u64 ns = distance_ns(at, &g->coord);
         if (ns < least_ns) {
             least_ns = ns;
             best = g->place;

@@ -1,16 +1,17 @@
 /* swarm_serve.c - which piece to whom: the few that are given at once, the line behind them, and
  * the offers of whoever has what nobody else has.
  *
- *     (none) ──> MADE ── its receiver tells of it ──> TAKEN ── another tells of it ──> DELIVERED
- *       ^          │ too long                           │ too long
- *       └──────────┴────────────────────────────────────┘ */
+ *     (none) ──> MADE ──> GIVEN ── its receiver tells of it ──> TAKEN ── another does ──> DELIVERED
+ *       ^          │ too long │                                   │ too long
+ *       └──────────┴──────────┴───────────────────────────────────┘ */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/swarm_impl.h"
 
-#define OFFERS_MOST   (SWARM_OFFERING + 2)
+#define OFFERS_MOST   (SWARM_OFFERING + 2) /* that nobody has come for */
+#define OFFER_NEW_NS  (60 * SWARM_MS)      /* so old, an offer does not keep others waiting */
 #define FEW_PIECES    2 /* of a small layer: whoever is refused is told who else has it */
 #define NAMES_ONE_IN  8 /* else now and then */
 #define OFFERED_AGAIN 2
@@ -32,7 +33,7 @@ static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far
         return SWARM_UPLOADS_ONE;
     if (l->offers)
         return SWARM_OFFERING;
-    return l->map.have <= SWARM_FIRSTS ? SWARM_GIVEN_FEW : s->uploads;
+    return l->map.have <= SWARM_FIRSTS ? 1 : s->pace.uploads;
 }
 
 /* May one piece more be given? Each layer has its room, SWARM_LAYERS of them together a node's.
@@ -47,22 +48,7 @@ static bool has_room(const struct swarm *s, const struct swarm_layer *l, bool fa
         of_all += counts;
         of_layer += counts && v->layer == l;
     }
-    return of_layer < room && of_all < (room > s->uploads_most ? room : s->uploads_most);
-}
-
-/* It has clearly less than others do. */
-static bool is_behind(struct swarm_layer *l, const struct node_key *peer)
-{
-    const struct swarm_peer *asks = swarm_peer_find(l, peer);
-    u64 sum = 0, n = 0;
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
-        const struct swarm_peer *p = &l->peers[i];
-        if (p->used && p->met && !p->super && !p->complete) {
-            sum += p->have;
-            n++;
-        }
-    }
-    return asks && (asks->have + SWARM_BEHIND) * n < sum;
+    return of_layer < room && of_all < (room > s->pace.uploads_most ? room : s->pace.uploads_most);
 }
 
 static bool is_far(const struct swarm *s, struct swarm_layer *l, const struct node_key *peer)
@@ -100,11 +86,36 @@ static void slot_del(struct swarm *s, struct swarm_serve_slot *v)
     s->n_serves--;
 }
 
+static bool is_out(const struct swarm_offer *o)
+{
+    return o->state == OFFER_MADE || o->state == OFFER_GIVEN;
+}
+
+static void taken_back(struct swarm_layer *l, struct swarm_offer *o)
+{
+    if (o->state == OFFER_MADE)
+        l->offered--;
+    if (is_out(o) && l->peers[o->peer].offers > 0)
+        l->peers[o->peer].offers--;
+}
+
+/* Its receiver has come for what it was offered. */
+static void offer_given(struct swarm_layer *l, const struct swarm_serve_slot *v, u64 now_ns)
+{
+    struct swarm_offer *o = l->offers ? &l->offers[v->first] : NULL;
+    if (!o || !is_out(o) || !node_key_equal(&l->peers[o->peer].key, &v->peer))
+        return;
+    l->offered -= o->state == OFFER_MADE;
+    o->state = OFFER_GIVEN;
+    o->at_ns = now_ns;
+}
+
 static void give(struct swarm *s, struct swarm_serve_slot *v, u64 now_ns)
 {
     v->active = true;
     v->since_ns = now_ns;
     v->layer->uploads++;
+    offer_given(v->layer, v, now_ns);
     v->layer->used_ns = now_ns;
     s->n_active++;
     s->stats.served++;
@@ -191,7 +202,7 @@ static struct swarm_serve_slot *gives_way(struct swarm *s, bool far)
             if (v->since_ns > last->since_ns || (v->since_ns == last->since_ns && v->id > last->id))
                 last = v;
         }
-        if (2 * n > s->waiting_most)
+        if (2 * n > s->pace.waiting)
             return last;
     }
     return NULL;
@@ -215,10 +226,10 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     u32 held = waiting(s, far);
     bool now = held == 0 && has_room(s, l, far, now_ns);
-    bool waits = !now && (s->all_wait || is_behind(l, peer));
+    bool waits = !now && s->pace.waiting > 0;
     u32 places = places_of(s, peer);
     bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
-    if (places == 0 && share && waits && held >= s->waiting_most) {
+    if (places == 0 && share && waits && held >= s->pace.waiting) {
         struct swarm_serve_slot *last = gives_way(s, far);
         if (last) {
             drop(s, last);
@@ -226,7 +237,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
             held--;
         }
     }
-    bool room = share && (now || (waits && held < s->waiting_most));
+    bool room = share && (now || (waits && held < s->pace.waiting));
     struct swarm_serve_slot *v = room ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
@@ -264,6 +275,8 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
             v->layer->upload_ns -= v->layer->upload_ns / 8;
         }
         struct swarm_layer *l = v->layer;
+        if (whole && v->active)
+            offer_given(l, v, now_ns);
         if (v->far && v->active)
             rest(s, l, now_ns - v->since_ns, now_ns);
         slot_del(s, v);
@@ -322,15 +335,6 @@ void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     swarm_new_session(s, l, now_ns);
 }
 
-static void taken_back(struct swarm_layer *l, struct swarm_offer *o)
-{
-    if (o->state == OFFER_MADE) {
-        l->offered--;
-        if (l->peers[o->peer].offers > 0)
-            l->peers[o->peer].offers--;
-    }
-}
-
 void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm_peer *p, u32 piece,
                       u64 now_ns)
 {
@@ -340,13 +344,14 @@ void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm
     struct swarm_offer *o = &l->offers[piece];
     if (o->state == OFFER_DELIVERED)
         return;
-    bool receiver = o->state == OFFER_MADE && o->peer == (u32)(p - l->peers);
+    bool receiver = is_out(o) && o->peer == (u32)(p - l->peers);
     taken_back(l, o);
     o->state = receiver || l->avail[piece] < 2 ? OFFER_TAKEN : OFFER_DELIVERED;
     o->at_ns = now_ns;
 }
 
-/* The one to which the fewest are offered, of these the one that has least. */
+/* The one to which the fewest are offered, of these the one whose turn it is: what comes to one
+ * after the other goes on from many. */
 static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
 {
     struct swarm_peer *best = NULL;
@@ -362,8 +367,8 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
             continue;
         }
         bool better = !best || p->offers < best->offers ||
-                      (p->offers == best->offers && p->have < best->have);
-        bool equal = best && p->offers == best->offers && p->have == best->have;
+                      (p->offers == best->offers && p->offer_ns < best->offer_ns);
+        bool equal = best && p->offers == best->offers && p->offer_ns == best->offer_ns;
         if (better) {
             best = p;
             ties = 1;
@@ -384,6 +389,7 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
     *o = (struct swarm_offer){.state = OFFER_MADE, .peer = (u8)(p - l->peers), .at_ns = now_ns};
     l->offered++;
     p->offers++;
+    p->offer_ns = now_ns;
     s->stats.offered++;
     swarm_order(s, &(struct swarm_out){.kind = MSG_OFFER,
                                        .layer = l->slot,
@@ -397,12 +403,12 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
 /* What was not passed on in two piece times is offered to somebody else. */
 static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    u64 patience = 4 * l->upload_ns + s->offer_ns;
+    u64 patience = 4 * l->upload_ns + s->pace.offer_ns;
     for (u32 i = 0; i < l->n; i++) {
         struct swarm_offer *o = &l->offers[i];
-        if ((o->state != OFFER_MADE && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
+        if ((!is_out(o) && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
             continue;
-        if (o->state == OFFER_MADE)
+        if (is_out(o))
             l->peers[o->peer].frozen_ns = now_ns + patience;
         taken_back(l, o);
         o->state = OFFER_NO;
@@ -421,6 +427,20 @@ static bool all_have(const struct swarm_layer *l, u32 piece)
     return all && l->avail[piece] > 0;
 }
 
+/* So many more may be given: one at a time, when nothing else is here to be offered; one more for
+ * each that is. So it is one after the other, each in the shortest time, as long as receivers take
+ * them as they come, and more at once when the line would not be full else. */
+static bool has_turn(const struct swarm_layer *l, u64 now_ns)
+{
+    u32 open = l->uploads, new = 0;
+    for (u32 i = 0; i < l->n; i++) {
+        const struct swarm_offer *o = &l->offers[i];
+        open += o->state == OFFER_MADE && now_ns - o->at_ns < OFFER_NEW_NS;
+        new += o->state == OFFER_NO &&piece_map_has(&l->map, i);
+    }
+    return open < new && l->offered < OFFERS_MOST;
+}
+
 /* What is nobody's, in order, as long as there is room. Is there nothing of that kind any more? */
 static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
@@ -431,7 +451,7 @@ static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             continue;
         if (all_have(l, p))
             o->state = OFFER_DELIVERED;
-        else if (l->offered >= OFFERS_MOST || !offer(s, l, p, now_ns))
+        else if (!has_turn(l, now_ns) || !offer(s, l, p, now_ns))
             return false;
     }
     return true;
@@ -442,7 +462,7 @@ static u32 next_rare(struct swarm *s, const struct swarm_layer *l)
 {
     u32 best = SWARM_NONE, ties = 0;
     for (u32 p = 0; p < l->n; p++) {
-        if (!piece_map_has(&l->map, p) || l->offers[p].state == OFFER_MADE)
+        if (!piece_map_has(&l->map, p) || is_out(&l->offers[p]))
             continue;
         if (best == SWARM_NONE || l->avail[p] < l->avail[best]) {
             best = p;

@@ -48,7 +48,7 @@ static void put_join(const struct swarm *s, const struct swarm_layer *l, struct 
                      u64 now_ns)
 {
     bool stuck = swarm_is_stuck(l, now_ns);
-    wire_put_array(w, 7);
+    wire_put_array(w, 8);
     wire_put_u64(w, MSG_JOIN);
     put_digest(w, &l->digest);
     u64 size;
@@ -59,6 +59,7 @@ static void put_join(const struct swarm *s, const struct swarm_layer *l, struct 
     wire_put_u64(w, l->map.have);
     wire_put_u64(w, l->rank);
     wire_put_text(w, origin);
+    coord_put(w, member_coord(s->member));
 }
 
 static void put_welcome(struct swarm *s, struct swarm_layer *l, const struct node_key *to,
@@ -130,12 +131,19 @@ static void put_appoint(const struct swarm *s, const struct swarm_layer *l,
     wire_put_text(w, origin);
 }
 
-static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_out *w)
+static void put_empty_map(struct wire_out *w)
+{
+    wire_put_array(w, 2);
+    wire_put_u64(w, 0);
+    wire_put_bin(w, NULL, 0);
+}
+
+static void put_hello(const struct swarm *s, struct swarm_layer *l, struct swarm_peer *p,
+                      struct wire_out *w)
 {
     bool all = l->complete && !l->offers, map = !all && !l->offers && l->n <= SWARM_MAP_MAX;
     u32 n = l->offers ? 0 : map || all ? l->n_log : 0, at = 0;
-    map = map && l->map.have > 0;
-    wire_put_array(w, map ? 9 : 8);
+    wire_put_array(w, 10);
     wire_put_u64(w, MSG_HELLO);
     put_digest(w, &l->digest);
     wire_put_u64(w, l->size);
@@ -144,8 +152,9 @@ static void put_hello(struct swarm_layer *l, struct swarm_peer *p, struct wire_o
     wire_put_u64(w, p->met ? p->session : 0);
     wire_put_u64(w, p->seen);
     wire_put_u64(w, n);
-    if (map)
-        piece_map_put(&l->map, &at, MAP_BYTES, w);
+    if (!map || !piece_map_put(&l->map, &at, MAP_BYTES, w))
+        put_empty_map(w);
+    coord_put(w, member_coord(s->member));
     if (p->sent < n)
         p->sent = n;
     swarm_news_change(l, p);
@@ -238,7 +247,7 @@ static bool put(struct swarm *s, const struct swarm_out *o, struct wire_out *w, 
         return true;
     case MSG_HELLO:
         if (neighbour && l->n > 0)
-            put_hello(l, p, w);
+            put_hello(s, l, p, w);
         return neighbour && l->n > 0;
     case MSG_NEWS:
         if (neighbour) {
@@ -308,6 +317,9 @@ static int read_join(struct swarm *s, const struct node_key *from, struct wire_i
     j.have = (u32)wire_get_max(r, LIMIT_PIECES);
     j.rank = (u32)wire_get_max(r, SWARM_RANKS);
     wire_get_text(r, origin, sizeof(origin));
+    coord_init(&j.coord);
+    if (wire_ok(r) && wire_left(r) > 0) /* the version before ends here */
+        coord_get(r, &j.coord);
     if (!wire_ok(r))
         return ERR_PROTO;
     j.can_fetch = flags & 1;
@@ -518,10 +530,7 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
     swarm_news_change(l, p);
     l->used_ns = p->heard_ns = now_ns;
     greet(s, l, p, session, flags, n);
-    if (flags & 1) {
-        for (u32 i = 0; i < l->n; i++)
-            swarm_peer_has(s, l, p, i, now_ns);
-    } else if (wire_left(r) > 0) {
+    if (wire_left(r) > 0) {
         struct piece_map map;
         if (piece_map_init(&map, l->n))
             return 0;
@@ -530,6 +539,13 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
              i = piece_map_next(&map, i + 1, true))
             swarm_peer_has(s, l, p, i, now_ns);
         piece_map_fini(&map);
+    }
+    for (u32 i = 0; (flags & 1) && i < l->n; i++)
+        swarm_peer_has(s, l, p, i, now_ns);
+    if (wire_ok(r) && wire_left(r) > 0) { /* the version before ends here */
+        struct coord coord;
+        coord_get(r, &coord);
+        p->far = p->far && !(wire_ok(r) && swarm_stands_near(s, &coord));
     }
     bool answers = !p->acked_hello && p->hellos == 1;
     if (yours == l->session)
@@ -588,7 +604,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     struct swarm_peer *p = neighbour(s, l, word, from);
     if (!p)
         return 0;
-    bool idle = load < s->uploads && p->load >= s->uploads;
+    bool idle = load < s->pace.uploads && p->load >= s->pace.uploads;
     p->heard_ns = now_ns;
     p->load = load;
     if (!p->met || p->session != session) { /* it is late, or a HELLO was lost: they will say */
