@@ -21,7 +21,7 @@ static struct swarm_pace queued(u32 uploads)
     return (struct swarm_pace){
         .uploads = uploads,
         .uploads_most = uploads,
-        .depth = 2 * uploads,
+        .depth = 3 * uploads,
         .wider = uploads,
         .waiting = 4 * uploads,
         .offer_ns = 3000 * SWARM_MS,

@@ -16,7 +16,8 @@
 #define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
 #define WINDOW      4 /* of so many requests one may be for what a client waits for */
 #define BUSY_NS     (5 * SWARM_MS) /* until it is asked again, */
-#define REFUSALS    8              /* doubled with each so many in a row, up to sixteen times */
+#define DOUBLINGS   6               /* so many times */
+#define REFUSALS    8              /* doubled with each so many in a row, */
 #define PER_PEER    2               /* while others can be asked */
 
 void swarm_piece_changed(struct swarm_layer *l, u32 piece)
@@ -416,7 +417,7 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         s->stats.busy++;
         p->busy_ns =
             now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals / REFUSALS);
-        p->refusals += p->refusals < 4 * REFUSALS;
+        p->refusals += p->refusals < DOUBLINGS * REFUSALS;
         p->load = s->pace.uploads - 1;
         break;
     case SWARM_FAILED:

@@ -292,38 +292,59 @@ static void serving_is_bounded(void **state)
     crowd_del(c);
 }
 
-/* A stranger, and who has as much as others, is sent elsewhere. */
-static void who_is_behind_stands_in_line(void **state)
+/* Whoever finds no room hears so at once, and asks elsewhere. Who has few pieces gives one at a time. */
+static void who_finds_no_room_is_refused(void **state)
 {
     (void)state;
     struct crowd *c = crowd_new(3);
-    const struct node_key *ahead = &c->r->n[1].key, *behind = &c->r->n[2].key;
-    struct mesh *m = mesh_at(c, 0);
-    struct swarm_step st;
-    u32 ids[PIECES], id, given = 0, served = 0;
-    assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
-    mesh_hold(m, &c->d, c->r->now_ns);
-    rig_run(c->r, 3 * S);
-    join(c, 1, true);
-    join(c, 2, true);
-    for (u32 p = 0; p < PIECES - 1; p++)
-        mesh_swarm_have(mesh_at(c, 1), &c->d, p, c->r->now_ns);
-    rig_run(c->r, 3 * S);
-    enum swarm_answer a;
-    while ((a = mesh_swarm_serve(m, ahead, &c->d, given, 1, &ids[given], c->r->now_ns)) ==
-           SWARM_ANSWER_NOW)
-        assert_true(++given < countof(ids));
-    assert_true(given > 0 && a == SWARM_ANSWER_BUSY);
-    for (u32 i = 0; i < SWARM_WAITING; i++)
-        assert_int_equal(mesh_swarm_serve(m, behind, &c->d, i, 1, &id, c->r->now_ns),
-                         SWARM_ANSWER_WAIT);
-    assert_int_equal(mesh_swarm_serve(m, behind, &c->d, 9, 1, &id, c->r->now_ns),
-                     SWARM_ANSWER_BUSY);
-    for (u32 i = 0; i < given; i++)
-        mesh_swarm_served(m, ids[i], true, c->r->now_ns);
-    while (mesh_swarm_next(m, &st, c->r->now_ns))
-        served += st.what == SWARM_SERVE;
-    assert_int_equal(served, SWARM_WAITING);
+    struct mesh *m = mesh_at(c, 1);
+    const struct node_key *asks = &c->r->n[2].key;
+    u32 id;
+    join(c, 1, false);
+    for (u32 p = 0; p < SWARM_FIRSTS; p++)
+        mesh_swarm_have(m, &c->d, p, c->r->now_ns);
+    assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 0, 1, &id, c->r->now_ns), SWARM_ANSWER_NOW);
+    assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 1, 1, &id, c->r->now_ns), SWARM_ANSWER_BUSY);
+    mesh_swarm_have(m, &c->d, SWARM_FIRSTS, c->r->now_ns);
+    for (u32 i = 1; i < SWARM_UPLOADS; i++)
+        assert_int_equal(mesh_swarm_serve(m, asks, &c->d, i, 1, &id, c->r->now_ns),
+                         SWARM_ANSWER_NOW);
+    assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 5, 1, &id, c->r->now_ns), SWARM_ANSWER_BUSY);
+    crowd_del(c);
+}
+
+/* Nobody else has it, and who offers it has a line to fill: a request that is not answered does not
+ * keep it waiting. */
+static void what_is_offered_is_asked_for_beside_others(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    u32 offered = 0, others = 0, next = 6;
+    size_t reads = 3;
+    for (size_t i = 0; i < 3; i++)
+        join(c, i, true);
+    for (u32 t = 0; t < 50; t++) {
+        struct swarm_step st;
+        rig_run(c->r, TICK);
+        for (size_t i = 0; i < 3; i++)
+            while (mesh_swarm_next(mesh_at(c, i), &st, c->r->now_ns)) {
+                reads = st.what == SWARM_FETCH ? i : reads;
+                if (i != (reads + 1) % 3 || st.what != SWARM_ASK)
+                    continue;
+                bool single = strcmp(st.reason, "offered") == 0;
+                assert_int_equal(rig_at(c->r, &st.addr), single ? reads : (reads + 2) % 3);
+                offered += single;
+                others += !single;
+            }
+        if (reads == 3)
+            continue;
+        for (u32 p = 0; p < 6; p++)
+            mesh_swarm_have(mesh_at(c, (reads + 2) % 3), &c->d, p, c->r->now_ns);
+        if (t % 5 == 0)
+            mesh_swarm_have(mesh_at(c, reads), &c->d, next++, c->r->now_ns);
+    }
+    assert_int_equal(others, 1); /* it has nothing yet: one at a time */
+    assert_int_equal(offered, SWARM_OFFERED);
     crowd_del(c);
 }
 
@@ -337,7 +358,7 @@ static void nobody_takes_the_whole_line(void **state)
     const struct node_key *greedy = &c->r->n[1].key, *other = &c->r->n[2].key;
     struct swarm_step st;
     u32 id, last = 0;
-    ((struct swarm *)mesh_swarm(m))->all_wait = true; /* as on lines where requests queue */
+    ((struct swarm *)mesh_swarm(m))->pace.waiting = 2; /* as on lines where requests queue */
     assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
     for (u32 i = 0; i < 64; i++)
         if (mesh_swarm_serve(m, greedy, &c->d, i % PIECES, 1, &id, c->r->now_ns) ==
@@ -436,7 +457,8 @@ int main(void)
         cmocka_unit_test(who_misleads_without_end_is_not_followed),
         cmocka_unit_test(where_all_are_refused_it_is_said),
         cmocka_unit_test(serving_is_bounded),
-        cmocka_unit_test(who_is_behind_stands_in_line),
+        cmocka_unit_test(who_finds_no_room_is_refused),
+        cmocka_unit_test(what_is_offered_is_asked_for_beside_others),
         cmocka_unit_test(nobody_takes_the_whole_line),
         cmocka_unit_test(the_frozen_leave_places),
         cmocka_unit_test(what_cannot_be_is_refused),

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "mesh_rig.h"
+
 #include "proto/swarm_impl.h"
 
 #define PIECES 256
@@ -85,12 +87,31 @@ static void it_closes_again(void **state)
     assert_int_equal(l->open, 0);
 }
 
+/* Members know little of each other's places in the first minutes; whoever comes says its own. */
+static void who_says_where_it_stands_is_placed(void **state)
+{
+    (void)state;
+    struct rig *r = rig_region(4);
+    rig_run(r, 60 * S);
+    const struct swarm *s = mesh_swarm(r->n[0].m);
+    struct coord here = *member_coord(s->member), away = here, unknown = here;
+    away.at[0] += .05f;
+    unknown.error = COORD_ERROR_MAX;
+    assert_true(swarm_stands_near(s, &here));
+    assert_false(swarm_stands_near(s, &away));
+    assert_false(swarm_stands_near(s, &unknown));
+    rig_del(r);
+}
+
 int main(void)
 {
+    if (sodium_init() < 0)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_piece_has_one_importer),
         cmocka_unit_test(a_share_that_is_a_lie_costs_seconds),
         cmocka_unit_test(it_closes_again),
+        cmocka_unit_test(who_says_where_it_stands_is_placed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
