@@ -103,7 +103,6 @@ static int make_modules(struct mesh *m, const struct mesh_options *opt, const st
         .inventory = m->inventory,
         .rng = rng_split(rng, "swarm"),
         .datagram_max = MESH_TEXT_BYTES,
-        .uploads = opt->swarm_uploads,
         .now_ns = opt->now_ns,
     };
     return err ? err : swarm_new(&m->swarm, &swarm);

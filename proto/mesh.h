@@ -41,7 +41,6 @@ struct mesh_options {
     struct inventory_pool *pool; /* borrowed */
     struct member_timing timing; /* zeros: defaults */
     u64 rng_seed;
-    u32 swarm_uploads; /* swarm.h; 0: its own number */
     bool clear;        /* the simulator only: nothing is encrypted */
     u64 now_ns;
 };

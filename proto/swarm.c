@@ -7,28 +7,6 @@
 
 #include "proto/swarm_impl.h"
 
-/* Where lines answer at once. */
-static const struct swarm_pace prompt = {
-    .uploads = SWARM_UPLOADS,
-    .uploads_most = SWARM_LAYERS * SWARM_UPLOADS,
-    .depth = SWARM_UPLOADS,
-    .offer_ns = 400 * SWARM_MS,
-};
-
-/* Where requests stand in queues: more of them, with patience to match. */
-static struct swarm_pace queued(u32 uploads)
-{
-    return (struct swarm_pace){
-        .uploads = uploads,
-        .uploads_most = uploads,
-        .depth = 3 * uploads,
-        .wider = uploads,
-        .waiting = 4 * uploads,
-        .offer_ns = 3000 * SWARM_MS,
-        .patience_ns = 1000 * SWARM_MS,
-    };
-}
-
 const char *swarm_outcome_name(enum swarm_outcome o)
 {
     static const char *const names[] = {"worked", "failed", "missing", "busy", "denied", "lied"};
@@ -50,7 +28,7 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->next_ns = UINT64_MAX;
     struct rng rates = rng_split(&s->rng, "rates");
     rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&rates));
-    s->pace = opt->uploads ? queued(opt->uploads) : prompt;
+    s->pace = &swarm_prompt;
     return 0;
 }
 

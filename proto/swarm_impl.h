@@ -8,6 +8,7 @@
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
  *   swarm_pick.c   which piece from whom
  *   swarm_serve.c  which piece to whom; offers
+ *   swarm_pace.c   how many at once
  *   swarm_wire.c   messages out of the queue, and in */
 #pragma once
 
@@ -301,7 +302,8 @@ struct swarm {
     struct swarm_step *steps;
     u32 n_slots, n_layers; /* slots ever used; in use */
     u32 n_serves, n_active;
-    struct swarm_pace pace;
+    const struct swarm_pace *pace;
+    u64 turn_ns; /* what a refusal takes */
     const struct member *member;
     const struct inventory *inventory;
     struct rng rng;
@@ -371,6 +373,11 @@ void swarm_origin_told(struct swarm_layer *l, const char *text, u64 size);
 void swarm_origin_refused(struct swarm *s, struct swarm_home *h, u32 rank, u64 until_ns,
                           u64 now_ns);
 void swarm_origins_fini(struct swarm_home *h);
+
+/* --- swarm_pace.c --- */
+extern const struct swarm_pace swarm_prompt, swarm_queued;
+/* It took so long until a request was refused, or an offer taken up; a piece takes `piece_ns`. */
+void swarm_turned(struct swarm *s, u64 took_ns, u64 piece_ns);
 
 /* --- swarm_place.c --- */
 /* As far as members know. Of most they know nothing in the first minutes: a round of probes takes

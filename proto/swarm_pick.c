@@ -2,23 +2,23 @@
  *
  * Local rarest first (Legout, Urvoy-Keller, Michiardi, "Rarest First and Choke Algorithms Are
  * Enough", IMC 2006), ties at random; one request in four may be for the piece that a client waits
- * for: were it more, all would have the same, and little to give each other. A piece is asked of the
- * neighbour at which the fewest of our requests stand. What is offered singly is asked for at once,
- * beside all others: nobody else has it, and who offers it waits. When all that can be asked for has
- * been, and there is room, what has stood in line longest is asked of a second one; the last pieces
- * of several. Whoever is first wins, the others are cancelled. */
+ * for: were it more, all would have the same, and little to give each other. A piece is asked of
+ * the neighbour at which the fewest of our requests stand. What is offered singly is asked for at
+ * once, beside all others: nobody else has it, and who offers it waits. When all that can be asked
+ * for has been, and there is room, what has stood in line longest is asked of a second one; the
+ * last pieces of several. Whoever is first wins, the others are cancelled. */
 #include <assert.h>
 #include <string.h>
 
 #include "proto/swarm_impl.h"
 
-#define LAST_PIECES 3 /* asked of up to three */
-#define STRIKES     2 /* wrong or missing pieces: asked when nobody else is left */
-#define WINDOW      4 /* of so many requests one may be for what a client waits for */
+#define LAST_PIECES 3              /* asked of up to three */
+#define STRIKES     2              /* wrong or missing pieces: asked when nobody else is left */
+#define WINDOW      4              /* of so many requests one may be for what a client waits for */
 #define BUSY_NS     (5 * SWARM_MS) /* until it is asked again, */
-#define DOUBLINGS   6               /* so many times */
+#define DOUBLINGS   6              /* so many times */
 #define REFUSALS    8              /* doubled with each so many in a row, */
-#define PER_PEER    2               /* while others can be asked */
+#define PER_PEER    2              /* while others can be asked */
 
 void swarm_piece_changed(struct swarm_layer *l, u32 piece)
 {
@@ -67,7 +67,8 @@ static bool is_apart(const struct swarm_layer *l)
  * answered by somebody idle, and as many as are given at once. */
 static u32 depth_of(const struct swarm *s, const struct swarm_layer *l)
 {
-    u64 depth = (l->map.have <= SWARM_FIRSTS ? 1 : s->pace.depth) + 2 * (l->wait_ns / (l->piece_ns + 1));
+    u64 depth =
+        (l->map.have <= SWARM_FIRSTS ? 1 : s->pace->depth) + 2 * (l->wait_ns / (l->piece_ns + 1));
     return depth < LIMIT_SWARM_REQUESTS ? (u32)depth : LIMIT_SWARM_REQUESTS;
 }
 
@@ -225,7 +226,7 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
         const struct swarm_request *r = &l->requests[i];
         if (!r->id || l->asked[r->first] >= most)
             continue;
-        if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->pace.patience_ns))
+        if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->pace->patience_ns))
             continue;
         stand[n++] = r;
         among |= l->holders[r->first];
@@ -269,7 +270,7 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     u32 depth = depth_of(s, l);
     bool apart = is_apart(l);
     const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, l->n_requests == 0};
-    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, s->pace.uploads, false, false};
+    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, s->pace->uploads, false, false};
     const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, l->n_requests == 0};
     while (l->n_offered < SWARM_OFFERED && pick_one(s, l, &offered, now_ns))
         ;
@@ -277,13 +278,13 @@ void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         ;
     for (;;) {
         u32 asked = l->n_requests - l->n_offered;
-        if (asked >= depth + (l->n_started < s->pace.depth ? s->pace.wider : 0))
+        if (asked >= depth + (l->n_started < s->pace->depth ? s->pace->wider : 0))
             return;
         if (pick_one(s, l, &idle, now_ns))
             continue;
         /* Nobody is known to be idle: somebody is asked all the same. */
         const struct reach busy = {idle.where, depth, UINT32_MAX, false, l->n_requests == 0};
-        if (asked < s->pace.depth && pick_one(s, l, &busy, now_ns))
+        if (asked < s->pace->depth && pick_one(s, l, &busy, now_ns))
             continue;
         if (asked >= depth || !ask_twice(s, l, apart, now_ns))
             return;
@@ -360,6 +361,8 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
     l->peers[r->peer].refusals = 0;
     /* The least of late: the others stood in line. */
     u64 wait = now_ns - r->asked_ns;
+    if (s->pace->waiting == 0 && !r->far)
+        swarm_turned(s, wait, l->piece_ns);
     l->wait_ns = wait < l->wait_ns || l->wait_ns == 0 ? wait : l->wait_ns + l->wait_ns / 32;
 }
 
@@ -404,21 +407,23 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
     if (!r)
         return;
     struct swarm_peer *p = &l->peers[r->peer];
-    u32 piece = r->first;
+    const struct swarm_request was = *r;
     request_end(l, r);
     switch (outcome) {
     case SWARM_WORKED: break;
     case SWARM_MISSING:
         s->stats.missing++;
         p->strikes++;
-        swarm_peer_lacks(l, p, piece);
+        swarm_peer_lacks(l, p, was.first);
         break;
     case SWARM_BUSY:
         s->stats.busy++;
+        if (!was.far)
+            swarm_turned(s, now_ns - was.asked_ns, l->piece_ns);
         p->busy_ns =
             now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals / REFUSALS);
         p->refusals += p->refusals < DOUBLINGS * REFUSALS;
-        p->load = s->pace.uploads - 1;
+        p->load = s->pace->uploads - 1;
         break;
     case SWARM_FAILED:
     case SWARM_DENIED:
@@ -442,7 +447,7 @@ static bool has_what_we_lack(const struct swarm_layer *l, const struct swarm_pee
 /* It gives to others, as it says, or was busy when we asked just now. */
 static bool is_busy(const struct swarm *s, const struct swarm_peer *p, u64 now_ns)
 {
-    return p->load >= s->pace.uploads || (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
+    return p->load >= s->pace->uploads || (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
 }
 
 /* Does somebody give us a piece just now, or have one for us, and give to others? Busy is no reason

@@ -33,7 +33,7 @@ static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far
         return SWARM_UPLOADS_ONE;
     if (l->offers)
         return SWARM_OFFERING;
-    return l->map.have <= SWARM_FIRSTS ? 1 : s->pace.uploads;
+    return l->map.have <= SWARM_FIRSTS ? 1 : s->pace->uploads;
 }
 
 /* May one piece more be given? Each layer has its room, SWARM_LAYERS of them together a node's.
@@ -48,7 +48,8 @@ static bool has_room(const struct swarm *s, const struct swarm_layer *l, bool fa
         of_all += counts;
         of_layer += counts && v->layer == l;
     }
-    return of_layer < room && of_all < (room > s->pace.uploads_most ? room : s->pace.uploads_most);
+    return of_layer < room &&
+           of_all < (room > s->pace->uploads_most ? room : s->pace->uploads_most);
 }
 
 static bool is_far(const struct swarm *s, struct swarm_layer *l, const struct node_key *peer)
@@ -100,12 +101,16 @@ static void taken_back(struct swarm_layer *l, struct swarm_offer *o)
 }
 
 /* Its receiver has come for what it was offered. */
-static void offer_given(struct swarm_layer *l, const struct swarm_serve_slot *v, u64 now_ns)
+static void offer_given(struct swarm *s, struct swarm_layer *l, const struct swarm_serve_slot *v,
+                        u64 now_ns)
 {
     struct swarm_offer *o = l->offers ? &l->offers[v->first] : NULL;
     if (!o || !is_out(o) || !node_key_equal(&l->peers[o->peer].key, &v->peer))
         return;
-    l->offered -= o->state == OFFER_MADE;
+    if (o->state == OFFER_MADE) {
+        l->offered--;
+        swarm_turned(s, now_ns - o->at_ns, l->upload_ns);
+    }
     o->state = OFFER_GIVEN;
     o->at_ns = now_ns;
 }
@@ -115,7 +120,7 @@ static void give(struct swarm *s, struct swarm_serve_slot *v, u64 now_ns)
     v->active = true;
     v->since_ns = now_ns;
     v->layer->uploads++;
-    offer_given(v->layer, v, now_ns);
+    offer_given(s, v->layer, v, now_ns);
     v->layer->used_ns = now_ns;
     s->n_active++;
     s->stats.served++;
@@ -202,7 +207,7 @@ static struct swarm_serve_slot *gives_way(struct swarm *s, bool far)
             if (v->since_ns > last->since_ns || (v->since_ns == last->since_ns && v->id > last->id))
                 last = v;
         }
-        if (2 * n > s->pace.waiting)
+        if (2 * n > s->pace->waiting)
             return last;
     }
     return NULL;
@@ -226,10 +231,10 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     u32 held = waiting(s, far);
     bool now = held == 0 && has_room(s, l, far, now_ns);
-    bool waits = !now && s->pace.waiting > 0;
+    bool waits = !now && s->pace->waiting > 0;
     u32 places = places_of(s, peer);
     bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
-    if (places == 0 && share && waits && held >= s->pace.waiting) {
+    if (places == 0 && share && waits && held >= s->pace->waiting) {
         struct swarm_serve_slot *last = gives_way(s, far);
         if (last) {
             drop(s, last);
@@ -237,7 +242,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
             held--;
         }
     }
-    bool room = share && (now || (waits && held < s->pace.waiting));
+    bool room = share && (now || (waits && held < s->pace->waiting));
     struct swarm_serve_slot *v = room ? slot_new(s, l, peer, first, count, now_ns) : NULL;
     if (!v) {
         s->stats.refused++;
@@ -276,7 +281,7 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
         }
         struct swarm_layer *l = v->layer;
         if (whole && v->active)
-            offer_given(l, v, now_ns);
+            offer_given(s, l, v, now_ns);
         if (v->far && v->active)
             rest(s, l, now_ns - v->since_ns, now_ns);
         slot_del(s, v);
@@ -403,7 +408,7 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
 /* What was not passed on in two piece times is offered to somebody else. */
 static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    u64 patience = 4 * l->upload_ns + s->pace.offer_ns;
+    u64 patience = 4 * l->upload_ns + s->pace->offer_ns;
     for (u32 i = 0; i < l->n; i++) {
         struct swarm_offer *o = &l->offers[i];
         if ((!is_out(o) && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)

@@ -604,7 +604,7 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     struct swarm_peer *p = neighbour(s, l, word, from);
     if (!p)
         return 0;
-    bool idle = load < s->pace.uploads && p->load >= s->pace.uploads;
+    bool idle = load < s->pace->uploads && p->load >= s->pace->uploads;
     p->heard_ns = now_ns;
     p->load = load;
     if (!p->met || p->session != session) { /* it is late, or a HELLO was lost: they will say */

@@ -20,8 +20,6 @@
 
 #define LATE_NS    20000000ull /* the loop is busy, not idle: less says nothing */
 #define GOODBYE_MS 1000
-/* A full line's queue delays each request by some 200 ms each way. */
-#define SWARM_UPLOADS_AT_ONCE 4
 
 /* --- the clock ------------------------------------------------------------------------------- */
 
@@ -334,7 +332,6 @@ void region_open(struct region *r)
         .keys = r->ring.keys,
         .n_keys = r->ring.n,
         .pool = r->pool,
-        .swarm_uploads = SWARM_UPLOADS_AT_ONCE,
         .now_ns = uv_hrtime(),
     };
     assert(!r->mesh);

@@ -292,7 +292,8 @@ static void serving_is_bounded(void **state)
     crowd_del(c);
 }
 
-/* Whoever finds no room hears so at once, and asks elsewhere. Who has few pieces gives one at a time. */
+/* Whoever finds no room hears so at once, and asks elsewhere. Who has few pieces gives one at a
+ * time. */
 static void who_finds_no_room_is_refused(void **state)
 {
     (void)state;
@@ -358,7 +359,7 @@ static void nobody_takes_the_whole_line(void **state)
     const struct node_key *greedy = &c->r->n[1].key, *other = &c->r->n[2].key;
     struct swarm_step st;
     u32 id, last = 0;
-    ((struct swarm *)mesh_swarm(m))->pace.waiting = 2; /* as on lines where requests queue */
+    ((struct swarm *)mesh_swarm(m))->pace = &swarm_queued;
     assert_int_equal(mesh_swarm_seed(m, &c->d, SIZE, c->r->now_ns), 0);
     for (u32 i = 0; i < 64; i++)
         if (mesh_swarm_serve(m, greedy, &c->d, i % PIECES, 1, &id, c->r->now_ns) ==

@@ -1,0 +1,43 @@
+/* swarm_pace.c - how many at once.
+ *
+ * Where a request is answered at once, as many are asked for as are given: whoever finds no room
+ * hears so and is elsewhere before the line is idle. Where requests and answers stand in queues, as
+ * on cables whose buffers are full, each refusal costs as much as a piece; there more are asked
+ * for, and they wait in a line at whoever gives. What a refusal takes tells the two apart. */
+#include "proto/swarm_impl.h"
+
+#define WEIGHT 4  /* of one that is measured: a quarter */
+#define QUEUED 4  /* a refusal takes more than this part of a piece's time, */
+#define PROMPT 64 /* or less than this one again */
+
+const struct swarm_pace swarm_prompt = {
+    .uploads = SWARM_UPLOADS,
+    .uploads_most = SWARM_LAYERS * SWARM_UPLOADS,
+    .depth = SWARM_UPLOADS,
+    .offer_ns = 400 * SWARM_MS,
+};
+
+const struct swarm_pace swarm_queued = {
+    .uploads = SWARM_UPLOADS_QUEUED,
+    .uploads_most = SWARM_UPLOADS_QUEUED,
+    .depth = 3 * SWARM_UPLOADS_QUEUED,
+    .wider = SWARM_UPLOADS_QUEUED,
+    .waiting = 4 * SWARM_UPLOADS_QUEUED,
+    .offer_ns = 3000 * SWARM_MS,
+    .patience_ns = 1000 * SWARM_MS,
+};
+
+void swarm_turned(struct swarm *s, u64 took_ns, u64 piece_ns)
+{
+    s->turn_ns += took_ns / WEIGHT;
+    s->turn_ns -= s->turn_ns / WEIGHT;
+    const struct swarm_pace *pace = s->turn_ns > piece_ns / QUEUED   ? &swarm_queued
+                                    : s->turn_ns < piece_ns / PROMPT ? &swarm_prompt
+                                                                     : s->pace;
+    if (pace == s->pace)
+        return;
+    s->pace = pace;
+    for (u32 i = 0; i < s->n_slots; i++)
+        if (s->layers[i])
+            swarm_news_change_all(s->layers[i]);
+}
