@@ -177,7 +177,7 @@ struct swarm_request {
 struct swarm_offer {
     u8 state; /* enum below */
     u8 peer;
-    u64 at_ns;
+    u64 at_ns, said_ns; /* since when it is so; when its receiver was told */
 };
 enum { OFFER_NO, OFFER_MADE, OFFER_GIVEN, OFFER_TAKEN, OFFER_DELIVERED };
 
@@ -258,7 +258,7 @@ struct swarm_layer {
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];
     u32 n_requests, n_started;
-    u32 n_offered;       /* of n_requests; n_started is without them */
+    u32 n_offered;       /* of n_requests */
     u32 n_far, n_window; /* requests to other places; for what a client waits for */
     u32 uploads;
 };

@@ -19,7 +19,7 @@ const struct swarm_pace swarm_prompt = {
 
 const struct swarm_pace swarm_queued = {
     .uploads = SWARM_UPLOADS_QUEUED,
-    .uploads_most = SWARM_UPLOADS_QUEUED,
+    .uploads_most = SWARM_LAYERS * SWARM_UPLOADS,
     .depth = 3 * SWARM_UPLOADS_QUEUED,
     .wider = SWARM_UPLOADS_QUEUED,
     .waiting = 4 * SWARM_UPLOADS_QUEUED,

@@ -313,7 +313,7 @@ static void request_end(struct swarm_layer *l, struct swarm_request *r)
     l->n_offered -= r->offered;
     l->n_far -= r->far;
     l->n_window -= r->window;
-    if (r->started_ns && !r->offered)
+    if (r->started_ns)
         l->n_started--;
     if (p->load > 0)
         p->load--;
@@ -357,7 +357,7 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
     if (!r || r->started_ns)
         return;
     r->started_ns = now_ns;
-    l->n_started += !r->offered;
+    l->n_started++;
     l->peers[r->peer].refusals = 0;
     /* The least of late: the others stood in line. */
     u64 wait = now_ns - r->asked_ns;

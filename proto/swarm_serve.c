@@ -12,6 +12,7 @@
 
 #define OFFERS_MOST   (SWARM_OFFERING + 2) /* that nobody has come for */
 #define OFFER_NEW_NS  (60 * SWARM_MS)      /* so old, an offer does not keep others waiting */
+#define OFFER_SAID_NS (250 * SWARM_MS)     /* likewise, it is said again */
 #define FEW_PIECES    2 /* of a small layer: whoever is refused is told who else has it */
 #define NAMES_ONE_IN  8 /* else now and then */
 #define OFFERED_AGAIN 2
@@ -384,6 +385,18 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
     return best;
 }
 
+static void say_offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
+{
+    struct swarm_offer *o = &l->offers[piece];
+    o->said_ns = now_ns;
+    swarm_order(s, &(struct swarm_out){.kind = MSG_OFFER,
+                                       .layer = l->slot,
+                                       .word = l->word,
+                                       .to = l->peers[o->peer].key,
+                                       .arg = o->peer,
+                                       .piece = piece});
+}
+
 static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
 {
     struct swarm_peer *p = receiver_of(s, l, piece, now_ns);
@@ -396,21 +409,19 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
     p->offers++;
     p->offer_ns = now_ns;
     s->stats.offered++;
-    swarm_order(s, &(struct swarm_out){.kind = MSG_OFFER,
-                                       .layer = l->slot,
-                                       .word = l->word,
-                                       .to = p->key,
-                                       .arg = o->peer,
-                                       .piece = piece});
+    say_offer(s, l, piece, now_ns);
     return true;
 }
 
-/* What was not passed on in two piece times is offered to somebody else. */
+/* What nobody comes for is said again, for it may be lost; what was not passed on in some piece
+ * times is offered to somebody else. */
 static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     u64 patience = 4 * l->upload_ns + s->pace->offer_ns;
     for (u32 i = 0; i < l->n; i++) {
         struct swarm_offer *o = &l->offers[i];
+        if (o->state == OFFER_MADE && now_ns - o->said_ns > OFFER_SAID_NS)
+            say_offer(s, l, i, now_ns);
         if ((!is_out(o) && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
             continue;
         if (is_out(o))
