@@ -357,14 +357,16 @@ void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm
 }
 
 /* The one to which the fewest are offered, of these the one whose turn it is: what comes to one
- * after the other goes on from many. */
-static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
+ * after the other goes on from many. `frozen`: of those alone that did not come for what they were
+ * offered, else of the others. */
+static struct swarm_peer *receiver_among(struct swarm *s, struct swarm_layer *l, u32 piece,
+                                         bool frozen, u64 now_ns)
 {
     struct swarm_peer *best = NULL;
     u32 ties = 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
-        if (!p->used || !p->met || p->complete || p->frozen_ns > now_ns || p->super ||
+        if (!p->used || !p->met || p->complete || (p->frozen_ns > now_ns) != frozen || p->super ||
             swarm_peer_holds(l, p, piece))
             continue;
         if (best && p->far != best->far) { /* those near can hand it round */
@@ -383,6 +385,12 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
         }
     }
     return best;
+}
+
+static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
+{
+    struct swarm_peer *p = receiver_among(s, l, piece, false, now_ns);
+    return p ? p : receiver_among(s, l, piece, true, now_ns);
 }
 
 static void say_offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
@@ -424,7 +432,7 @@ static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             say_offer(s, l, i, now_ns);
         if ((!is_out(o) && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
             continue;
-        if (is_out(o))
+        if (o->state == OFFER_MADE)
             l->peers[o->peer].frozen_ns = now_ns + patience;
         taken_back(l, o);
         o->state = OFFER_NO;
