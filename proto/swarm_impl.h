@@ -162,7 +162,8 @@ struct swarm_peer {
     u64 heard_ns, hello_ns;
     u32 hellos;
     u32 refusals;  /* in a row */
-    u32 offers;    /* offered to it, not yet told of by it */
+    u32 offers;    /* offered to it, not yet told of by it; */
+    u32 made;      /* of these, that it did not come for yet */
     u64 frozen_ns; /* no offers before */
     u64 offer_ns;  /* when it was offered something the last time */
 };

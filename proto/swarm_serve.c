@@ -10,9 +10,9 @@
 
 #include "proto/swarm_impl.h"
 
-#define OFFERS_MOST   (SWARM_OFFERING + 2) /* that nobody has come for */
-#define OFFER_NEW_NS  (60 * SWARM_MS)      /* so old, an offer does not keep others waiting */
-#define OFFER_SAID_NS (250 * SWARM_MS)     /* likewise, it is said again */
+#define OFFERS_EACH   (SWARM_OFFERED + 2) /* that one has not come for */
+#define OFFER_NEW_NS  (60 * SWARM_MS)     /* so old, an offer does not keep others waiting */
+#define OFFER_SAID_NS (250 * SWARM_MS)    /* likewise, it is said again */
 #define FEW_PIECES    2 /* of a small layer: whoever is refused is told who else has it */
 #define NAMES_ONE_IN  8 /* else now and then */
 #define OFFERED_AGAIN 2
@@ -93,10 +93,20 @@ static bool is_out(const struct swarm_offer *o)
     return o->state == OFFER_MADE || o->state == OFFER_GIVEN;
 }
 
+/* Its receiver has come for it, or will not. */
+static void offer_left(struct swarm_layer *l, const struct swarm_offer *o)
+{
+    struct swarm_peer *p = &l->peers[o->peer];
+    if (o->state != OFFER_MADE)
+        return;
+    assert(l->offered > 0 && p->made > 0);
+    l->offered--;
+    p->made--;
+}
+
 static void taken_back(struct swarm_layer *l, struct swarm_offer *o)
 {
-    if (o->state == OFFER_MADE)
-        l->offered--;
+    offer_left(l, o);
     if (is_out(o) && l->peers[o->peer].offers > 0)
         l->peers[o->peer].offers--;
 }
@@ -108,10 +118,9 @@ static void offer_given(struct swarm *s, struct swarm_layer *l, const struct swa
     struct swarm_offer *o = l->offers ? &l->offers[v->first] : NULL;
     if (!o || !is_out(o) || !node_key_equal(&l->peers[o->peer].key, &v->peer))
         return;
-    if (o->state == OFFER_MADE) {
-        l->offered--;
+    if (o->state == OFFER_MADE)
         swarm_turned(s, now_ns - o->at_ns, l->upload_ns);
-    }
+    offer_left(l, o);
     o->state = OFFER_GIVEN;
     o->at_ns = now_ns;
 }
@@ -337,7 +346,7 @@ void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     l->offers = NULL;
     swarm_news_change_all(l);
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++)
-        l->peers[i].offers = 0;
+        l->peers[i].offers = l->peers[i].made = 0;
     swarm_new_session(s, l, now_ns);
 }
 
@@ -367,7 +376,7 @@ static struct swarm_peer *receiver_among(struct swarm *s, struct swarm_layer *l,
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used || !p->met || p->complete || (p->frozen_ns > now_ns) != frozen || p->super ||
-            swarm_peer_holds(l, p, piece))
+            p->made >= OFFERS_EACH || swarm_peer_holds(l, p, piece))
             continue;
         if (best && p->far != best->far) { /* those near can hand it round */
             best = p->far ? best : p;
@@ -415,6 +424,7 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
     *o = (struct swarm_offer){.state = OFFER_MADE, .peer = (u8)(p - l->peers), .at_ns = now_ns};
     l->offered++;
     p->offers++;
+    p->made++;
     p->offer_ns = now_ns;
     s->stats.offered++;
     say_offer(s, l, piece, now_ns);
@@ -462,7 +472,7 @@ static bool has_turn(const struct swarm_layer *l, u64 now_ns)
         open += o->state == OFFER_MADE && now_ns - o->at_ns < OFFER_NEW_NS;
         new += o->state == OFFER_NO &&piece_map_has(&l->map, i);
     }
-    return open < new && l->offered < OFFERS_MOST;
+    return open < new;
 }
 
 /* What is nobody's, in order, as long as there is room. Is there nothing of that kind any more? */
