@@ -365,41 +365,41 @@ void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm
     o->at_ns = now_ns;
 }
 
-/* The one to which the fewest are offered, of these the one whose turn it is: what comes to one
- * after the other goes on from many. `frozen`: of those alone that did not come for what they were
- * offered, else of the others. */
-static struct swarm_peer *receiver_among(struct swarm *s, struct swarm_layer *l, u32 piece,
-                                         bool frozen, u64 now_ns)
+/* Whose turn it is, of two: below 0 is a's. Who did not come for what it was offered comes last,
+ * and who has something to come for already; those near come first, for they can hand it round;
+ * then who was offered the least, and the longest ago, so that what comes goes on from many. */
+static int compare_turns(const struct swarm_peer *a, const struct swarm_peer *b, u64 now_ns)
+{
+    bool frozen_a = a->frozen_ns > now_ns, frozen_b = b->frozen_ns > now_ns;
+    if (frozen_a != frozen_b)
+        return frozen_a ? 1 : -1;
+    if ((a->made > 0) != (b->made > 0))
+        return a->made > 0 ? 1 : -1;
+    if (a->far != b->far)
+        return a->far ? 1 : -1;
+    if (a->offers != b->offers)
+        return a->offers > b->offers ? 1 : -1;
+    return (a->offer_ns > b->offer_ns) - (a->offer_ns < b->offer_ns);
+}
+
+static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
 {
     struct swarm_peer *best = NULL;
     u32 ties = 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
-        if (!p->used || !p->met || p->complete || (p->frozen_ns > now_ns) != frozen || p->super ||
-            p->made >= OFFERS_EACH || swarm_peer_holds(l, p, piece))
+        if (!p->used || !p->met || p->complete || p->super || p->made >= OFFERS_EACH ||
+            swarm_peer_holds(l, p, piece))
             continue;
-        if (best && p->far != best->far) { /* those near can hand it round */
-            best = p->far ? best : p;
-            ties = 1;
-            continue;
-        }
-        bool better = !best || p->offers < best->offers ||
-                      (p->offers == best->offers && p->offer_ns < best->offer_ns);
-        bool equal = best && p->offers == best->offers && p->offer_ns == best->offer_ns;
-        if (better) {
+        int turn = best ? compare_turns(p, best, now_ns) : -1;
+        if (turn < 0) {
             best = p;
             ties = 1;
-        } else if (equal && rng_below(&s->rng, ++ties) == 0) {
+        } else if (turn == 0 && rng_below(&s->rng, ++ties) == 0) {
             best = p;
         }
     }
     return best;
-}
-
-static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
-{
-    struct swarm_peer *p = receiver_among(s, l, piece, false, now_ns);
-    return p ? p : receiver_among(s, l, piece, true, now_ns);
 }
 
 static void say_offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
