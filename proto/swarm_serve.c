@@ -475,20 +475,39 @@ static bool has_turn(const struct swarm_layer *l, u64 now_ns)
     return open < new;
 }
 
-/* What is nobody's, in order, as long as there is room. Is there nothing of that kind any more? */
+/* Somebody has come for nearly all that it was offered. */
+static bool has_receiver(const struct swarm_layer *l)
+{
+    bool any = false;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !any; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        any = p->used && p->met && !p->complete && !p->super && p->made < OFFERS_EACH;
+    }
+    return any;
+}
+
+/* What is nobody's, in order, as long as there is room and somebody to take it. Is there nothing of
+ * that kind any more? */
 static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
+    bool all = true, turn = has_receiver(l) && has_turn(l, now_ns);
     for (u32 k = 0; k < l->n; k++) {
         u32 p = (l->offer_at + k) % l->n;
         struct swarm_offer *o = &l->offers[p];
         if (o->state != OFFER_NO || !piece_map_has(&l->map, p))
             continue;
-        if (all_have(l, p))
+        if (all_have(l, p)) {
             o->state = OFFER_DELIVERED;
-        else if (!has_turn(l, now_ns) || !offer(s, l, p, now_ns))
+            continue;
+        }
+        if (!turn)
             return false;
+        if (offer(s, l, p, now_ns))
+            turn = has_receiver(l) && has_turn(l, now_ns);
+        else
+            all = false; /* whoever lacks it has enough to come for */
     }
-    return true;
+    return all;
 }
 
 /* Nothing new to give: what the fewest have. */
