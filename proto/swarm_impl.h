@@ -7,7 +7,8 @@
  *   swarm_place.c  near and far: who brings what over the lines that an office shares
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
  *   swarm_pick.c   which piece from whom
- *   swarm_serve.c  which piece to whom; offers
+ *   swarm_serve.c  which piece to whom
+ *   swarm_offer.c  what nobody else has, given singly
  *   swarm_pace.c   how many at once
  *   swarm_wire.c   messages out of the queue, and in */
 #pragma once
@@ -468,8 +469,14 @@ void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now
 /* --- swarm_serve.c --- */
 void swarm_serve_tick(struct swarm *s, u64 now_ns);
 void swarm_serve_forget(struct swarm *s, const struct swarm_layer *l); /* drops what is held */
+
+/* --- swarm_offer.c --- */
 void swarm_offer_begin(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_offer_end(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+/* `to` comes for `piece`, or has it now. */
+void swarm_offer_given(struct swarm *s, struct swarm_layer *l, u32 piece, const struct node_key *to,
+                       u64 now_ns);
+/* `p` says that it has it. */
 void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm_peer *p, u32 piece,
                       u64 now_ns);

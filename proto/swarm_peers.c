@@ -3,7 +3,7 @@
  * What we have is a *log*: piece numbers in the order in which they came, under a session number.
  * HELLO tells the log so far as a map; NEWS what came since, numbered by its place in the log and
  * acknowledged by NEWS the other way. What a neighbour lacks is told within SWARM_NEWS_NS, what it
- * has already when there is something else to say. Who offers pieces singly (swarm_serve.c) has an
+ * has already when there is something else to say. Who offers pieces singly (swarm_offer.c) has an
  * empty log for as long. */
 #include <assert.h>
 #include <stdlib.h>
