@@ -390,6 +390,7 @@ void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_k
                      u32 number, u64 now_ns);
 void swarm_stop(struct swarm *s, struct swarm_layer *l, enum swarm_lease_state why, u64 now_ns);
 void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k);
+bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k);
 void swarm_tell_lease(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns);
 
