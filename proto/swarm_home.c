@@ -21,8 +21,9 @@
 #define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
 #define SILENT_NS        (2000 * SWARM_MS)
 #define DISTRUST         3
-#define ABOVE_QUIET_NS   (400 * SWARM_MS) /* those above say nothing so long: they are asked often */
-#define CUTS_MAX         3 /* in a row: the registry is away for everybody */
+#define ABOVE_QUIET_NS   (400 * SWARM_MS) /* those above say nothing so long: they are asked often \
+                                           */
+#define CUTS_MAX 3                        /* in a row: the registry is away for everybody */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
@@ -552,7 +553,8 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         }
     }
     for (u32 i = 0; i < l->n_ranks; i++) /* those above were asked for long, if it is for us */
-        silent += i != mine && !h->replied[i] && (i > mine || mine == SWARM_RANKS || is_distrusted(h));
+        silent +=
+            i != mine && !h->replied[i] && (i > mine || mine == SWARM_RANKS || is_distrusted(h));
     if (silent == 0 || now_ns - h->query_ns >= SWARM_QUERY_NS)
         appoint(s, l, now_ns);
     else

@@ -162,9 +162,11 @@ struct swarm_peer {
     u32 session, seen; /* of its log: as far as we took it */
     u64 heard_ns, hello_ns;
     u32 hellos;
-    u32 refusals;  /* in a row */
-    u32 offers;    /* offered to it, not yet told of by it */
-    u64 frozen_ns; /* no offers before */
+    u32 refusals;    /* in a row */
+    u32 forgiven;    /* forgers that were known when its strikes were, */
+    u64 forgiven_ns; /* at this time */
+    u32 offers;      /* offered to it, not yet told of by it */
+    u64 frozen_ns;   /* no offers before */
 };
 
 struct swarm_request {

@@ -12,10 +12,10 @@
 
 #include "proto/swarm_impl.h"
 
-#define ENOUGH    (SWARM_NEIGHBOURS / 2)
-#define SHARES_NS (3000 * SWARM_MS) /* a crowd gathers: shares change */
-#define FELL_SILENT_NS (900 * SWARM_MS) /* a fetcher has news for its neighbours more often */
-#define UNEASY_NS (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
+#define ENOUGH         (SWARM_NEIGHBOURS / 2)
+#define SHARES_NS      (3000 * SWARM_MS) /* a crowd gathers: shares change */
+#define FELL_SILENT_NS (900 * SWARM_MS)  /* a fetcher has news for its neighbours more often */
+#define UNEASY_NS      (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
 
 /* Nothing came for long, and nobody seems to be about to give us something; or for very long. */
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
@@ -272,12 +272,13 @@ static u64 silent_fetchers(const struct swarm_layer *l, u64 now_ns)
     return peers;
 }
 
-/* The first piece that nobody in sight has. */
+/* The first piece that nobody in sight has. After a forgery what others have may be of the forged
+ * chain: then it is the first that is not here. */
 static u32 first_unseen(const struct swarm_layer *l, u64 now_ns)
 {
     const u64 silent = silent_fetchers(l, now_ns);
     u32 p = l->n > 0 ? piece_map_next(&l->map, 0, false) : 0;
-    while (p < l->n && (l->holders[p] & ~silent) != 0)
+    while (p < l->n && l->n_forgers == 0 && (l->holders[p] & ~silent) != 0)
         p = piece_map_next(&l->map, p + 1, false);
     return p;
 }

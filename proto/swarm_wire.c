@@ -471,14 +471,18 @@ static void take_ack(struct swarm_layer *l, struct swarm_peer *p, u64 session, u
         p->sent = p->told;
 }
 
-static void greet(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u32 session,
-                  u64 flags, u32 n)
+static void greet(struct swarm_layer *l, struct swarm_peer *p, u32 session, u64 flags, u32 n,
+                  u64 now_ns)
 {
-    (void)s;
     if (!p->met || p->session != session) {
         swarm_peer_clear(l, p);
         p->seen = 0;
         p->ack_due = true;
+        if (p->forgiven < l->n_forgers) { /* what it gave was wrong because it believed a forger */
+            p->forgiven = l->n_forgers;
+            p->forgiven_ns = now_ns;
+            p->strikes = 0;
+        }
     }
     p->met = true;
     p->session = session;
@@ -517,7 +521,7 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
     bool fresh = !p->met || p->session != session;
     swarm_news_change(l, p);
     l->used_ns = p->heard_ns = now_ns;
-    greet(s, l, p, session, flags, n);
+    greet(l, p, session, flags, n, now_ns);
     if (flags & 1) {
         for (u32 i = 0; i < l->n; i++)
             swarm_peer_has(s, l, p, i, now_ns);

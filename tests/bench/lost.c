@@ -12,7 +12,8 @@
  *     story=0          1: what happens, of each run; 2: without a fault too
  *   and the simulator's knobs. As the lab's case: six nodes of one office, 25 Mbit/s, 16 MiB.
  *
- * A line for each seed, and at the end the added times in order. Virtual time: the same each time. */
+ * A line for each seed, and at the end the added times in order. Virtual time: the same each time.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +89,7 @@ static void strike(struct run *r, u32 node)
     r->lost[r->n_lost++] = node;
     r->struck_ns = world_now(w);
     if (r->plan->story)
-        printf("  %6.2f  node %u is lost: %s\n", s_of(r, world_now(w)), node,
-               names[r->plan->what]);
+        printf("  %6.2f  node %u is lost: %s\n", s_of(r, world_now(w)), node, names[r->plan->what]);
     switch (r->plan->what) {
     case KILL: host_crash(w, node, false); break;
     case DARK: host_crash(w, node, true); break;
@@ -129,10 +129,12 @@ static void tell(struct run *r)
         struct swarm_view v = {0};
         struct digest d;
         catalog_digest(&w->catalog, r->layer, &d);
-        bool seen = w->hosts[i].mesh && swarm_look(mesh_swarm(w->hosts[i].mesh), &d, &v,
-                                                   host_now(w, &w->hosts[i]));
+        bool seen = w->hosts[i].mesh &&
+                    swarm_look(mesh_swarm(w->hosts[i].mesh), &d, &v, host_now(w, &w->hosts[i]));
         printf("  %s%s%s", w->hosts[i].state == HOST_UP ? "" : "(", seen && v.is_home ? "H" : "",
-               f && f->fetches ? "*" : seen && v.fetching ? "+" : "");
+               f && f->fetches      ? "*"
+               : seen && v.fetching ? "+"
+                                    : "");
         if (shelf_find(&w->hosts[i].shelf, r->layer))
             printf("all");
         else if (f)
@@ -165,7 +167,6 @@ static void look(struct run *r)
     if (f->map.have >= share * f->map.n && f->map.have < f->map.n)
         strike(r, node);
 }
-
 
 /* --- one run --------------------------------------------------------------------------------- */
 
@@ -298,11 +299,19 @@ static bool take(struct plan *p, const char *text, char why[KNOBS_WHY_MAX])
 
 int main(int argc, char **argv)
 {
-    static const char *const standard[] = {
-        "nodes=6",          "offices=1",           "settled=1",       "warm=5s",
-        "duration=120s",    "heal=60s",            "images=1",        "image_layers=1",
-        "node_up=25Mbit",   "node_down=25Mbit",    "wan=25Mbit",      "registry_rate=25Mbit",
-        "image_bytes=16777216B"};
+    static const char *const standard[] = {"nodes=6",
+                                           "offices=1",
+                                           "settled=1",
+                                           "warm=5s",
+                                           "duration=120s",
+                                           "heal=60s",
+                                           "images=1",
+                                           "image_layers=1",
+                                           "node_up=25Mbit",
+                                           "node_down=25Mbit",
+                                           "wan=25Mbit",
+                                           "registry_rate=25Mbit",
+                                           "image_bytes=16777216B"};
     struct plan p = {.share = .5, .lost = 2, .from = 1, .seeds = 50};
     char why[KNOBS_WHY_MAX] = "see the head of its source";
     if (sodium_init() < 0)
