@@ -258,11 +258,13 @@ static void play_all(const struct plan *p)
             added[n++] = took - plain;
     }
     qsort(added, n, sizeof(*added), by_size);
-    printf("undisturbed %.2f s on average; ", calm_sum / (double)p->seeds);
+    printf("{\"undisturbed_s\": %.2f, \"runs\": %" PRIu64 ", \"never_done\": %" PRIu64,
+           calm_sum / (double)p->seeds, p->seeds, never);
     if (n > 0)
-        printf("added p50 %.2f, p90 %.2f, p99 %.2f, most %.2f s; ", added[n / 2], added[n * 9 / 10],
-               added[n * 99 / 100], added[n - 1]);
-    printf("never done: %" PRIu64 " of %" PRIu64 "\n", never, p->seeds);
+        printf(", \"added_p50_s\": %.2f, \"added_p90_s\": %.2f, \"added_p99_s\": %.2f, "
+               "\"added_most_s\": %.2f",
+               added[n / 2], added[n * 9 / 10], added[n * 99 / 100], added[n - 1]);
+    printf("}\n");
 }
 
 static bool take(struct plan *p, const char *text, char why[KNOBS_WHY_MAX])

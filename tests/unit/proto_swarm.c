@@ -2,6 +2,8 @@
  * they die, stand still, or lie. */
 #include "crowd_rig.h"
 
+#include "proto/rendezvous.h"
+
 static void one_fetches_for_all(void **state)
 {
     (void)state;
@@ -59,6 +61,52 @@ static void another_takes_over(void **state)
         assert_true(c->at_once <= 2);
         assert_true(c->registry_pieces <= 2 * PIECES);
         crowd_del(c);
+    }
+}
+
+/* From its loss on, until all that are left are done; TICK is the registry's time for a piece. */
+static u64 time_without(u64 layer, bool asker, bool silent)
+{
+    struct crowd *c = crowd_new(6);
+    c->d = rig_layer(layer);
+    for (size_t i = 0; i < 6; i++)
+        mesh_set_can_fetch(mesh_at(c, i), false, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    size_t home = 0;
+    for (size_t i = 1; i < 6; i++)
+        if (rendezvous_before(&c->r->n[i].key, &c->r->n[home].key, &c->d))
+            home = i;
+    join(c, asker ? (home + 1) % 6 : home, true);
+    while (fetcher(c) == 6)
+        tick(c);
+    size_t lost = fetcher(c);
+    for (size_t i = 0; i < 6; i++)
+        if (!c->wants[i])
+            join(c, i, true);
+    while (c->registry_pieces < PIECES / 2)
+        tick(c);
+    c->r->tap = pass;
+    c->r->tap_data = c;
+    u64 since = c->r->now_ns;
+    if (silent)
+        c->silent[lost] = true;
+    else
+        rig_stop(c->r, lost);
+    c->fetches[lost] = false;
+    assert_true(run(c, 60 * S));
+    u64 took = c->r->now_ns - since;
+    crowd_del(c);
+    return took;
+}
+
+static void another_takes_over_soon(void **state)
+{
+    (void)state;
+    for (u64 layer = 0; layer < 20; layer++) {
+        assert_true(time_without(layer, false, false) <= 2000 * MS);
+        assert_true(time_without(layer, false, true) <= 2000 * MS);
+        assert_true(time_without(layer, true, false) <= 2000 * MS);
+        assert_true(time_without(layer, true, true) <= 2000 * MS);
     }
 }
 
@@ -426,6 +474,7 @@ int main(void)
         cmocka_unit_test(one_fetches_for_all),
         cmocka_unit_test(whoever_holds_it_is_the_seed),
         cmocka_unit_test(another_takes_over),
+        cmocka_unit_test(another_takes_over_soon),
         cmocka_unit_test(slowness_is_no_reason),
         cmocka_unit_test(wrong_pieces_come_from_elsewhere),
         cmocka_unit_test(nobody_can_and_all_are_told),
