@@ -420,6 +420,11 @@ bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k)
     return false;
 }
 
+u64 swarm_last_forger(const struct swarm_layer *l)
+{
+    return l->n_forgers ? node_key_word(&l->forgers[(l->n_forgers - 1) % SWARM_FETCHERS]) : 0;
+}
+
 void swarm_forged(struct swarm *s, const struct digest *d, const struct node_key *k, u64 now_ns)
 {
     struct swarm_layer *l = swarm_find(s, d);

@@ -172,6 +172,7 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
     g->complete = j->complete;
     g->stuck = j->stuck;
     g->distrusts = j->distrusts;
+    g->forger = j->forger;
     if (j->origin)
         swarm_origin_said(h, g, j->origin, j->size, now_ns);
     swarm_wake(l, now_ns);
@@ -457,14 +458,43 @@ static void query(struct swarm *s, const struct swarm_layer *l, u32 rank)
                        .kind = MSG_QUERY, .layer = l->slot, .word = l->word, .to = l->ranks[rank]});
 }
 
-/* Several say that a fetcher forges, or all do: if that is a lie of theirs, it costs a copy more.
- */
+/* Several say that somebody forges, or all do: if that is a lie of theirs, it costs a copy more. */
 static bool is_distrusted(const struct swarm_home *h)
 {
     u32 n = 0;
     for (u32 i = 0; i < h->n; i++)
         n += h->guests[i].distrusts;
     return n >= DISTRUST || (n > 0 && n == h->n);
+}
+
+/* The same of the one who fetches: several, or all others if they are two at least. */
+static bool is_fetcher_distrusted(const struct swarm_home *h)
+{
+    u32 n = 0, others = 0;
+    for (u32 i = 0; i < h->n; i++) {
+        others += !node_key_equal(&h->guests[i].key, &h->lease.fetcher);
+        n += h->guests[i].forger == node_key_word(&h->lease.fetcher);
+    }
+    return n >= DISTRUST || (n > 1 && n >= others);
+}
+
+/* Who fetches is believed no more: another is to, at once. */
+static bool is_dismissed(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    const struct node_key whom = h->lease.fetcher;
+    if (node_key_equal(&whom, &s->self) ||
+        (!swarm_is_forger(l, &whom) && !is_fetcher_distrusted(h)))
+        return false;
+    struct swarm_guest *g = swarm_guest_find(h, &whom);
+    u32 rank = swarm_rank_of(l, &whom);
+    if (g)
+        g->not_before_ns = now_ns + SWARM_RESIGNED_NS;
+    if (rank < SWARM_RANKS)
+        h->rank_ns[rank] = now_ns + SWARM_RESIGNED_NS;
+    h->lease.state = LEASE_CUT;
+    tell_stop(s, l, &whom, now_ns);
+    return true;
 }
 
 /* A neighbour fetches it, or is the one that has it: pieces come singly from there. */
@@ -532,7 +562,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         h->relays &= wanted;
         return;
     }
-    if (swarm_lease_lives(s, &h->lease, now_ns)) {
+    if (swarm_lease_lives(s, &h->lease, now_ns) && !is_dismissed(s, l, now_ns)) {
         h->query_ns = 0;
         return;
     }

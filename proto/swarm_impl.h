@@ -100,7 +100,8 @@ struct swarm_guest { /* of a home */
     u32 place, have;             /* place: guests with the same are near each other */
     u8 origin;                   /* 1 + which of them it names; 0: none */
     bool leads;                  /* the first one of its place */
-    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
+    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody, */
+    u64 forger;                                 /* the last one: the word of its key */
 };
 
 struct swarm_origin { /* where guests say that the layer is */
@@ -321,6 +322,7 @@ bool swarm_order(struct swarm *s, const struct swarm_out *o); /* false: no room 
 struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l,
                                   enum swarm_do what); /* NULL: full */
 bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k);
+u64 swarm_last_forger(const struct swarm_layer *l); /* the word of its key; 0: none */
 bool swarm_alive(const struct swarm *s, const struct node_key *k);
 void swarm_wake(struct swarm_layer *l, u64 at_ns);
 u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
@@ -333,6 +335,7 @@ void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
 struct swarm_join_message {
     u64 size;
     bool can_fetch, leaves, complete, stuck, distrusts;
+    u64 forger; /* 0: none, or not told */
     u32 have, rank;
     const char *origin; /* borrowed; NULL: as it was */
 };

@@ -48,6 +48,7 @@ static void guest_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
                                          .complete = l->complete,
                                          .stuck = swarm_is_stuck(l, now_ns),
                                          .distrusts = l->n_forgers > 0,
+                                         .forger = swarm_last_forger(l),
                                          .have = l->map.have,
                                          .origin = l->own_origin ? l->origin : NULL};
     swarm_guest(s, l, &s->self, &j, now_ns);

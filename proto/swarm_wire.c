@@ -1,7 +1,8 @@
 /* swarm_wire.c - messages, out of the queue of orders and in. *word*: the first 8 bytes of the
  * digest as a number; it names a layer that both know. *name*: the first 8 bytes of a node key.
  *
- *   JOIN     [80, digest, size, flags, have, rank, origin]   1 can fetch, 2 leaves, 4 complete,
+ *   JOIN     [80, digest, size, flags, have, rank, origin, forger's name or 0]
+ *                                                            1 can fetch, 2 leaves, 4 complete,
  *                                                            8 stuck, 16 has convicted a fetcher
  *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names, n, at]   1 nobody can
  * fetch; of n near you, you are at QUERY    [82, digest] LEASE    [83, digest, state, home,
@@ -48,7 +49,7 @@ static void put_join(const struct swarm *s, const struct swarm_layer *l, struct 
                      u64 now_ns)
 {
     bool stuck = swarm_is_stuck(l, now_ns);
-    wire_put_array(w, 7);
+    wire_put_array(w, 8);
     wire_put_u64(w, MSG_JOIN);
     put_digest(w, &l->digest);
     u64 size;
@@ -59,6 +60,7 @@ static void put_join(const struct swarm *s, const struct swarm_layer *l, struct 
     wire_put_u64(w, l->map.have);
     wire_put_u64(w, l->rank);
     wire_put_text(w, origin);
+    wire_put_u64(w, swarm_last_forger(l));
 }
 
 static void put_welcome(struct swarm *s, struct swarm_layer *l, const struct node_key *to,
@@ -308,6 +310,8 @@ static int read_join(struct swarm *s, const struct node_key *from, struct wire_i
     j.have = (u32)wire_get_max(r, LIMIT_PIECES);
     j.rank = (u32)wire_get_max(r, SWARM_RANKS);
     wire_get_text(r, origin, sizeof(origin));
+    if (wire_ok(r) && wire_left(r) > 0) /* the version before ends here */
+        j.forger = wire_get_u64(r);
     if (!wire_ok(r))
         return ERR_PROTO;
     j.can_fetch = flags & 1;
