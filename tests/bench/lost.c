@@ -14,6 +14,7 @@
  *
  * A line for each seed, and at the end the added times in order. Virtual time: the same each time.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,6 +184,7 @@ static void begin(struct run *r)
             home = i;
     r->begun_ns = world_now(w);
     if (r->plan->asker) {
+        assert(w->n > 1);
         pull_begin(w, (home + 1) % w->n, 0);
         return;
     }
