@@ -328,6 +328,14 @@ void swarm_tick(struct fill *f)
         s->progress_ns = now;
         return;
     }
+    if (v.fetcher_known && waited > SWARM_BACK_NS && chains_is_set_back(s->chains, &v.fetcher)) {
+        history_note(f->set->opt.history, &f->digest, "swarm",
+                     "who reads it went on from a forged chain, and does not begin anew");
+        mesh_swarm_forged(m, &f->digest, &v.fetcher, now);
+        s->progress_ns = now; /* another one has its time */
+        peers_kick(f->set->opt.peers);
+        return;
+    }
     bool read = v.fetcher_known && is_reading(f, &v.fetcher);
     u64 patience = read ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS;
     if (s->n_bad > 0 && !s->looked_at_bad && waited > patience / 2) {

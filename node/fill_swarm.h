@@ -30,6 +30,7 @@
     (1000 * SWARM_MS) /* for each neighbour and ourselves: nobody reads it for                     \
                          the region, and nothing comes: go on without */
 #define SWARM_STUCK_NS  (45000 * SWARM_MS) /* the same although somebody says that he reads it */
+#define SWARM_BACK_NS   (3000 * SWARM_MS)  /* a fetcher whose chain was set back has so long */
 #define SWARM_THERE_MAX 8                  /* pieces read back from the disk at once, of one fill */
 #define SWARM_FROM_MAX  24                 /* named in the history */
 #define SWARM_WAITS_MAX 64                 /* pieces that no chain reaches, with a request open */

@@ -340,20 +340,41 @@ static void set_out(struct chains *c, struct chain *ch)
     chain_drop(ch);
 }
 
-/* It said what another had said, and goes. Another time it is out: else it could return for ever.
- */
-static void set_back(struct chains *c, struct chain *ch)
+bool chain_is_as_before(const struct chains *c, const struct chain *ch)
 {
+    for (size_t i = 0; i < c->n_again; i++) {
+        const struct chain_back *b = &c->again[i];
+        if (node_key_equal(&b->signer, &ch->signer))
+            return ch->signed_to >= b->k &&
+                   memcmp(ch->states + (b->k - 1) * c->state_bytes, b->state, c->state_bytes) == 0;
+    }
+    return false;
+}
+
+bool chains_is_set_back(const struct chains *c, const struct node_key *signer)
+{
+    bool back = false;
     for (size_t i = 0; i < c->n_again; i++)
-        if (node_key_equal(&c->again[i], &ch->signer)) {
-            set_out(c, ch);
-            return;
-        }
-    if (c->n_again == CHAIN_OUT_SIGNERS) {
+        back |= node_key_equal(&c->again[i].signer, signer);
+    return back && !chain_find(c, signer);
+}
+
+/* It said what another had said, and goes; its state after `piece`, or before the last one, is not
+ * taken again. Another time it is out: else it could return for ever. */
+static void set_back(struct chains *c, struct chain *ch, u32 piece)
+{
+    struct chain_back *b = &c->again[c->n_again];
+    bool twice = c->n_again == CHAIN_OUT_SIGNERS;
+    for (size_t i = 0; i < c->n_again; i++)
+        twice |= node_key_equal(&c->again[i].signer, &ch->signer);
+    if (twice) {
         set_out(c, ch);
         return;
     }
-    c->again[c->n_again++] = ch->signer;
+    c->n_again++;
+    b->signer = ch->signer;
+    b->k = piece < c->states ? piece + 1 : c->states;
+    chain_state(c, ch, b->k, b->state);
     chain_drop(ch);
 }
 
@@ -364,7 +385,7 @@ static void refute(struct chains *c, struct chain *ch, u32 piece, const u8 *trut
     struct chain_step said;
     u32 base = ch->own ? ch->base : ch->signed_base;
     if (piece < base || (piece == c->states && base > 0)) {
-        set_back(c, ch);
+        set_back(c, ch, piece);
         return;
     }
     if (c->n_evidence < CHAIN_EVIDENCE && !ch->own && step_of(c, ch, piece, &said)) {
@@ -385,7 +406,7 @@ static void refute(struct chains *c, struct chain *ch, u32 piece, const u8 *trut
 static void refute_by_end(struct chains *c, struct chain *ch, u32 piece)
 {
     if (piece < ch->signed_base) {
-        set_back(c, ch);
+        set_back(c, ch, piece);
         return;
     }
     if (c->n_evidence < CHAIN_EVIDENCE) {

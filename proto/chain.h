@@ -22,7 +22,8 @@
  *   - the layer *closed* under another chain: all its pieces fit, and the last one finished to the
  *     digest. Then every other state is wrong (chains_is_closed())
  * A chain so refuted is evidence against its signer, kept to be shown; who merely went on from what
- * another had signed (before *base*) may begin anew, once. Of several chains at most CHAINS_MAX are
+ * another had signed (before *base*) may begin anew, once; the same again is not taken. Of several
+ * chains at most CHAINS_MAX are
  * kept; pieces that fit where two agree fit both.
  *
  *   claimed --signature holds--> signed --refuted--> gone, with evidence
@@ -130,6 +131,8 @@ void chains_settled(struct chains *c, const struct node_key *peer);
  * not fit), or two chains differ. `*piece`: which one shows it. */
 #define CHAIN_DOUBT_PEERS 3
 bool chains_in_doubt(struct chains *c, u32 *piece);
+/* It went on from what was wrong, and has not begun anew so far. */
+bool chains_is_set_back(const struct chains *c, const struct node_key *signer);
 /* No trusted bytes are to be had: that signer's chain is left for this layer, without evidence. */
 void chains_leave(struct chains *c, const struct node_key *signer);
 /* Trusted bytes of a piece, begun at `in`, gave `out` (of the last piece: the digest). Which chains

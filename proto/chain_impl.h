@@ -38,8 +38,11 @@ struct chains {
     size_t n_doubts;
     struct node_key out[CHAIN_OUT_SIGNERS];
     size_t n_out;
-    struct node_key
-        again[CHAIN_OUT_SIGNERS]; /* went on from what was wrong; may begin anew, once */
+    struct chain_back {
+        struct node_key signer; /* went on from what was wrong; may begin anew, once, */
+        u32 k;                  /* with another state than this one */
+        u8 state[CHAIN_STATE_MAX];
+    } again[CHAIN_OUT_SIGNERS];
     size_t n_again;
     struct node_key bad_relays[CHAIN_BAD_RELAYS];
     size_t n_bad_relays;
@@ -55,9 +58,12 @@ struct chain *chain_place(struct chains *c, const struct node_key *signer, int *
 /* Room for states up to `k`. ERR_NOMEM. */
 must_use int chain_reserve(const struct chains *c, struct chain *ch, u32 k);
 void chain_drop(struct chain *ch);
-/* Checks the newest signature, if one waits. Bad: what is beyond the last good one goes. */
+/* Checks the newest signature, if one waits. Bad: what is beyond the last good one goes; all of it
+ * when it was set back for that. */
 int chain_check(struct chains *c, struct chain *ch);
 void chain_sign(const struct chains *c, struct chain *ch, const struct node_secret *secret);
 /* It grew: pieces that fit another chain may fit this one too. */
 void chain_share_fits(struct chains *c, struct chain *ch, u32 from);
 bool chain_is_out(const struct chains *c, const struct node_key *signer);
+/* Does it say, signed, what it was set back for? */
+bool chain_is_as_before(const struct chains *c, const struct chain *ch);

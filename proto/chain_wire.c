@@ -63,6 +63,10 @@ int chain_check(struct chains *c, struct chain *ch)
     ch->signature = ch->pending;
     ch->signed_to = to;
     ch->signed_base = ch->base;
+    if (chain_is_as_before(c, ch)) {
+        chain_drop(ch);
+        return ERR_DENIED;
+    }
     chain_share_fits(c, ch, from > 0 ? from - 1 : 0);
     return 0;
 }
@@ -204,6 +208,8 @@ int chains_read(struct chains *c, struct wire_in *r, const struct node_key *rela
     if (!ch)
         return err;
     settle(c, ch, relay);
+    if (!ch->used)
+        return ERR_DENIED;
     ch->relay = *relay;
     return take(c, ch, &cl, grew);
 }

@@ -406,6 +406,11 @@ bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k)
     return false;
 }
 
+u64 swarm_last_forger(const struct swarm_layer *l)
+{
+    return l->n_forgers ? node_key_word(&l->forgers[(l->n_forgers - 1) % SWARM_FETCHERS]) : 0;
+}
+
 void swarm_forged(struct swarm *s, const struct digest *d, const struct node_key *k, u64 now_ns)
 {
     struct swarm_layer *l = swarm_find(s, d);
@@ -547,10 +552,7 @@ bool swarm_look(const struct swarm *s, const struct digest *d, struct swarm_view
 bool swarm_is_fetcher(const struct swarm *s, const struct digest *d, const struct node_key *k)
 {
     const struct swarm_layer *l = swarm_find(s, d);
-    for (u32 i = 0; l && i < l->n_fetchers && i < SWARM_FETCHERS; i++)
-        if (node_key_equal(&l->fetchers[i], k))
-            return true;
-    return false;
+    return l && swarm_was_fetcher(l, k);
 }
 
 void swarm_stats(const struct swarm *s, struct swarm_stats *out)

@@ -19,8 +19,12 @@
 #define APPOINT_AGAIN_NS (100 * SWARM_MS)
 #define REFUSED_NS       (300000 * SWARM_MS)
 #define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
+#define SILENT_NS        (2000 * SWARM_MS)
 #define DISTRUST         3
-#define CUTS_MAX         3 /* in a row: the registry is away for everybody */
+#define ABOVE_QUIET_NS                                                                             \
+    (400 * SWARM_MS) /* those above say nothing so long: they are asked often                      \
+                      */
+#define CUTS_MAX 3   /* in a row: the registry is away for everybody */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
@@ -168,6 +172,7 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
     g->complete = j->complete;
     g->stuck = j->stuck;
     g->distrusts = j->distrusts;
+    g->forger = j->forger;
     if (j->origin)
         swarm_origin_said(h, g, j->origin, j->size, now_ns);
     swarm_wake(l, now_ns);
@@ -250,6 +255,18 @@ static bool lease_before(const struct swarm_layer *l, const struct swarm_lease *
     return a->number >= b->number;
 }
 
+/* Whose claims count from now on: guests ask again only after seconds. */
+static void welcome_all(struct swarm *s, const struct swarm_layer *l)
+{
+    const struct swarm_home *h = l->home;
+    for (u32 i = 0; i < h->n; i++)
+        if (!h->guests[i].complete && !node_key_equal(&h->guests[i].key, &s->self))
+            swarm_order(s, &(struct swarm_out){.kind = MSG_WELCOME,
+                                               .layer = l->slot,
+                                               .word = l->word,
+                                               .to = h->guests[i].key});
+}
+
 static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_lease *lease,
                      u64 now_ns)
 {
@@ -297,6 +314,7 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
         return;
     bool same = node_key_equal(&told->fetcher, &h->lease.fetcher);
     bool runs = swarm_lease_lives(s, told, now_ns);
+    bool begins = !same || h->lease.state == LEASE_NONE;
     if (!same && runs && swarm_lease_lives(s, &h->lease, now_ns)) {
         s->stats.overlaps += h->overlap != told->number;
         h->overlap = told->number;
@@ -322,6 +340,8 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
         h->appointed_ns = 0;
     if (runs)
         swarm_know_fetcher(l, &told->fetcher);
+    if (runs && begins)
+        welcome_all(s, l);
     if (node_key_equal(from, &told->fetcher) &&
         (told->state == LEASE_CUT || told->state == LEASE_REFUSED))
         resigned(s, l, told, now_ns);
@@ -387,6 +407,10 @@ static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     struct swarm_home *h = l->home;
     struct node_key who;
     h->query_ns = h->told = 0;
+    bool silent = h->lease.state == LEASE_RUNS || h->lease.state == LEASE_WAITS;
+    struct swarm_guest *before = silent ? swarm_guest_find(h, &h->lease.fetcher) : NULL;
+    if (before) /* whoever fell silent is not the next one, even if it is not known to be dead */
+        before->not_before_ns = now_ns + SILENT_NS;
     h->nobody = !choose_fetcher(s, l, &who, now_ns);
     if (h->nobody) {
         h->hold_ns = now_ns + SWARM_VOID_NS;
@@ -394,7 +418,7 @@ static void appoint(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     }
     h->hold_ns = now_ns + SWARM_VOID_NS; /* whatever comes of it: no storm */
     s->stats.appointed++;
-    s->stats.takeovers += h->lease.state == LEASE_RUNS || h->lease.state == LEASE_WAITS;
+    s->stats.takeovers += silent;
     h->number++;
     h->lease = (struct swarm_lease){
         .state = LEASE_NONE, .home = s->self, .fetcher = who, .number = h->number};
@@ -434,14 +458,43 @@ static void query(struct swarm *s, const struct swarm_layer *l, u32 rank)
                        .kind = MSG_QUERY, .layer = l->slot, .word = l->word, .to = l->ranks[rank]});
 }
 
-/* Several say that a fetcher forges, or all do: if that is a lie of theirs, it costs a copy more.
- */
+/* Several say that somebody forges, or all do: if that is a lie of theirs, it costs a copy more. */
 static bool is_distrusted(const struct swarm_home *h)
 {
     u32 n = 0;
     for (u32 i = 0; i < h->n; i++)
         n += h->guests[i].distrusts;
     return n >= DISTRUST || (n > 0 && n == h->n);
+}
+
+/* The same of the one who fetches: several, or all others if they are two at least. */
+static bool is_fetcher_distrusted(const struct swarm_home *h)
+{
+    u32 n = 0, others = 0;
+    for (u32 i = 0; i < h->n; i++) {
+        others += !node_key_equal(&h->guests[i].key, &h->lease.fetcher);
+        n += h->guests[i].forger == node_key_word(&h->lease.fetcher);
+    }
+    return n >= DISTRUST || (n > 1 && n >= others);
+}
+
+/* Who fetches is believed no more: another is to, at once. */
+static bool is_dismissed(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_home *h = l->home;
+    const struct node_key whom = h->lease.fetcher;
+    if (node_key_equal(&whom, &s->self) ||
+        (!swarm_is_forger(l, &whom) && !is_fetcher_distrusted(h)))
+        return false;
+    struct swarm_guest *g = swarm_guest_find(h, &whom);
+    u32 rank = swarm_rank_of(l, &whom);
+    if (g)
+        g->not_before_ns = now_ns + SWARM_RESIGNED_NS;
+    if (rank < SWARM_RANKS)
+        h->rank_ns[rank] = now_ns + SWARM_RESIGNED_NS;
+    h->lease.state = LEASE_CUT;
+    tell_stop(s, l, &whom, now_ns);
+    return true;
 }
 
 /* A neighbour fetches it, or is the one that has it: pieces come singly from there. */
@@ -466,24 +519,16 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return l->alone && !somebody_offers(l);
     if (is_distrusted(h))
         return true;
-    if (now_ns - h->above_heard_ns < 3 * SWARM_VOID_NS / 2 && h->above_heard_ns > 0) {
-        h->above_ns = 0;
-        h->relays = true;
-        if (now_ns - h->above_asked_ns >= SWARM_VOID_NS / 2) {
-            h->above_asked_ns = now_ns;
-            for (u32 i = 0; i < mine; i++)
-                query(s, l, i);
-        }
-        return false;
-    }
-    if (h->above_ns == 0)
-        h->above_ns = now_ns;
-    if (now_ns - h->above_asked_ns >= SWARM_QUERY_NS) {
+    bool heard = h->above_heard_ns > 0 && now_ns - h->above_heard_ns < ABOVE_QUIET_NS;
+    u64 every_ns = heard ? SWARM_VOID_NS / 2 : SWARM_QUERY_NS;
+    h->relays = h->above_heard_ns > 0 && now_ns - h->above_heard_ns < SWARM_VOID_NS;
+    h->above_ns = heard ? 0 : h->above_ns ? h->above_ns : now_ns;
+    if (now_ns - h->above_asked_ns >= every_ns) {
         h->above_asked_ns = now_ns;
         for (u32 i = 0; i < mine; i++)
             query(s, l, i);
     }
-    return now_ns - h->above_ns >= SWARM_UNREACHED_NS;
+    return !h->relays && h->above_ns > 0 && now_ns - h->above_ns >= SWARM_UNREACHED_NS;
 }
 
 static bool is_wanted(struct swarm *s, struct swarm_layer *l, bool *stuck, u64 now_ns)
@@ -517,7 +562,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         h->relays &= wanted;
         return;
     }
-    if (swarm_lease_lives(s, &h->lease, now_ns)) {
+    if (swarm_lease_lives(s, &h->lease, now_ns) && !is_dismissed(s, l, now_ns)) {
         h->query_ns = 0;
         return;
     }
@@ -538,8 +583,9 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
                 query(s, l, i);
         }
     }
-    for (u32 i = 0; i < l->n_ranks; i++)
-        silent += i != mine && !h->replied[i];
+    for (u32 i = 0; i < l->n_ranks; i++) /* those above were asked for long, if it is for us */
+        silent +=
+            i != mine && !h->replied[i] && (i > mine || mine == SWARM_RANKS || is_distrusted(h));
     if (silent == 0 || now_ns - h->query_ns >= SWARM_QUERY_NS)
         appoint(s, l, now_ns);
     else

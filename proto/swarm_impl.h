@@ -100,7 +100,8 @@ struct swarm_guest { /* of a home */
     struct coord coord;          /* as it said when it came */
     u8 origin;                   /* 1 + which of them it names; 0: none */
     bool leads;                  /* the first one of its place */
-    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody */
+    bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody, */
+    u64 forger;                                 /* the last one: the word of its key */
 };
 
 struct swarm_origin { /* where guests say that the layer is */
@@ -162,11 +163,13 @@ struct swarm_peer {
     u32 session, seen; /* of its log: as far as we took it */
     u64 heard_ns, hello_ns;
     u32 hellos;
-    u32 refusals;  /* in a row */
-    u32 offers;    /* offered to it, not yet told of by it; */
-    u32 made;      /* of these, that it did not come for yet */
-    u64 frozen_ns; /* no offers before */
-    u64 offer_ns;  /* when it was offered something the last time */
+    u32 refusals;    /* in a row */
+    u32 forgiven;    /* forgers that were known when its strikes were, */
+    u64 forgiven_ns; /* at this time */
+    u32 offers;      /* offered to it, not yet told of by it; */
+    u32 made;        /* of these, that it did not come for yet */
+    u64 frozen_ns;   /* no offers before */
+    u64 offer_ns;    /* when it was offered something the last time */
 };
 
 struct swarm_request {
@@ -330,6 +333,7 @@ bool swarm_order(struct swarm *s, const struct swarm_out *o); /* false: no room 
 struct swarm_step *swarm_step_new(struct swarm *s, const struct swarm_layer *l,
                                   enum swarm_do what); /* NULL: full */
 bool swarm_is_forger(const struct swarm_layer *l, const struct node_key *k);
+u64 swarm_last_forger(const struct swarm_layer *l); /* the word of its key; 0: none */
 bool swarm_alive(const struct swarm *s, const struct node_key *k);
 void swarm_wake(struct swarm_layer *l, u64 at_ns);
 u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
@@ -342,6 +346,7 @@ void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
 struct swarm_join_message {
     u64 size;
     bool can_fetch, leaves, complete, stuck, distrusts;
+    u64 forger; /* 0: none, or not told */
     u32 have, rank;
     struct coord coord; /* where it stands; error COORD_ERROR_MAX: unknown */
     const char *origin; /* borrowed; NULL: as it was */
@@ -411,6 +416,7 @@ void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_k
                      u32 number, u64 now_ns);
 void swarm_stop(struct swarm *s, struct swarm_layer *l, enum swarm_lease_state why, u64 now_ns);
 void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k);
+bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k);
 void swarm_tell_lease(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns);
 

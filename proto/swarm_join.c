@@ -1,16 +1,21 @@
 /* swarm_join.c - the asker's side of fetching, and the fetcher's.
  *
  * An asker tells the home that it is there, every 200 ms until it is answered, and two seconds
- * later again. Without an answer for 600 ms it turns to the next rank; when none of the three
- * answers, it acts as home for itself: another's lease stands before one that is made so. */
+ * later again, or as soon as nothing comes any more: the home may be gone, with the fetcher or as
+ * the fetcher. Once it has not answered for 200 ms the next rank is told as well, so that it knows
+ * who waits when it acts. Without an answer for 600 ms the asker turns to that one; when none of
+ * the three answers, it acts as home for itself: another's lease stands before one that is made
+ * so. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/swarm_impl.h"
 
-#define ENOUGH    (SWARM_NEIGHBOURS / 2)
-#define SHARES_NS (3000 * SWARM_MS) /* a crowd gathers: shares change */
+#define ENOUGH         (SWARM_NEIGHBOURS / 2)
+#define SHARES_NS      (3000 * SWARM_MS) /* a crowd gathers: shares change */
+#define FELL_SILENT_NS (900 * SWARM_MS)  /* a fetcher has news for its neighbours more often */
+#define UNEASY_NS      (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
 
 /* Nothing came for long, and nobody seems to be about to give us something; or for very long. */
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
@@ -20,28 +25,40 @@ bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
     return l->wanted && (now_ns - since_ns > patience || now_ns - l->gained_ns > SWARM_IN_LINE_NS);
 }
 
-void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k)
+bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k)
 {
     for (u32 i = 0; i < l->n_fetchers && i < SWARM_FETCHERS; i++)
         if (node_key_equal(&l->fetchers[i], k))
-            return;
-    l->fetchers[l->n_fetchers++ % SWARM_FETCHERS] = *k;
+            return true;
+    return false;
+}
+
+void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k)
+{
+    if (!swarm_was_fetcher(l, k))
+        l->fetchers[l->n_fetchers++ % SWARM_FETCHERS] = *k;
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+static void guest_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     const struct swarm_join_message j = {.size = l->size,
                                          .can_fetch = l->can_fetch,
                                          .complete = l->complete,
                                          .stuck = swarm_is_stuck(l, now_ns),
                                          .distrusts = l->n_forgers > 0,
+                                         .forger = swarm_last_forger(l),
                                          .have = l->map.have,
                                          .coord = *member_coord(s->member),
                                          .origin = l->own_origin ? l->origin : NULL};
-    u64 names[SWARM_NAMES];
     swarm_guest(s, l, &s->self, &j, now_ns);
+}
+
+static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    u64 names[SWARM_NAMES];
+    guest_self(s, l, now_ns);
     u32 n = swarm_home_names(s, l, &s->self, names);
     for (u32 i = 0; i < n; i++) {
         struct member_view v;
@@ -66,6 +83,28 @@ static void next_rank(struct swarm_layer *l, u64 now_ns)
     l->alone |= l->rank == 0; /* all were asked in vain */
 }
 
+static void say_join(struct swarm *s, const struct swarm_layer *l, const struct node_key *to)
+{
+    swarm_order(
+        s, &(struct swarm_out){.kind = MSG_JOIN, .layer = l->slot, .word = l->word, .to = *to});
+}
+
+/* It was asked, and has not answered in the time between two JOINs. */
+static bool is_late(const struct swarm_layer *l, u64 now_ns)
+{
+    return l->unheard_ns && now_ns - l->unheard_ns >= SWARM_JOIN_NS;
+}
+
+/* Nothing comes any more: is the home still there? */
+static void be_uneasy(struct swarm_layer *l, u64 now_ns)
+{
+    if (!l->wanted || l->unheard_ns || !(l->fetched || l->map.have > 0) ||
+        now_ns - l->gained_ns < UNEASY_NS + l->piece_ns ||
+        now_ns - l->welcome_ns < SWARM_UNREACHED_NS)
+        return;
+    l->join_ns = now_ns;
+}
+
 static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool answered = l->welcome_ns && now_ns - l->welcome_ns < 2 * SWARM_REFRESH_NS;
@@ -86,8 +125,12 @@ static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (l->unheard_ns == 0)
         l->unheard_ns = now_ns;
     l->joins++;
-    swarm_order(
-        s, &(struct swarm_out){.kind = MSG_JOIN, .layer = l->slot, .word = l->word, .to = *to});
+    say_join(s, l, to);
+    const struct node_key *next = &l->ranks[(l->rank + 1) % l->n_ranks];
+    if (is_late(l, now_ns) && node_key_equal(next, &s->self))
+        guest_self(s, l, now_ns);
+    else if (is_late(l, now_ns) && next != to)
+        say_join(s, l, next);
     if (l->alone)
         join_self(s, l, now_ns);
 }
@@ -97,7 +140,14 @@ void swarm_welcomed(struct swarm *s, struct swarm_layer *l, const struct node_ke
 {
     struct member_view v;
     u8 sender[8];
-    if (l->n_ranks == 0 || !node_key_equal(from, &l->ranks[l->rank]))
+    if (l->n_ranks == 0)
+        return;
+    u32 rank = swarm_rank_of(l, from);
+    if (rank != l->rank && rank < SWARM_RANKS && is_late(l, now_ns) && w->fetcher) {
+        l->rank = rank; /* it acts, and ours does not answer */
+        l->join_since_ns = now_ns;
+    }
+    if (rank != l->rank)
         return;
     bool seeks = l->wanted && (l->n_peers < ENOUGH || now_ns - l->begun_ns < SHARES_NS);
     if (l->unheard_ns && l->join_ns)
@@ -139,6 +189,7 @@ void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         l->join_since_ns = now_ns;
     if (l->rank >= l->n_ranks)
         l->rank = 0;
+    be_uneasy(l, now_ns);
     if (now_ns >= l->join_ns) {
         ask_home(s, l, now_ns);
         if (l->complete && !relays) /* said once; the inventory tells the rest */
@@ -211,11 +262,25 @@ static void step_fetch(struct swarm *s, struct swarm_layer *l, u32 first, u64 no
         memcpy(step->origin, l->origin, strlen(l->origin) + 1);
 }
 
-/* The first piece that nobody in sight has. */
-static u32 first_unseen(const struct swarm_layer *l)
+/* Those who fetched before us and have fallen silent: what they alone have is lost with them. */
+static u64 silent_fetchers(const struct swarm_layer *l, u64 now_ns)
 {
+    u64 peers = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        if (p->used && now_ns - p->heard_ns > FELL_SILENT_NS && swarm_was_fetcher(l, &p->key))
+            peers |= swarm_peer_bit(l, p);
+    }
+    return peers;
+}
+
+/* The first piece that nobody in sight has. After a forgery what others have may be of the forged
+ * chain: then it is the first that is not here. */
+static u32 first_unseen(const struct swarm_layer *l, u64 now_ns)
+{
+    const u64 silent = silent_fetchers(l, now_ns);
     u32 p = l->n > 0 ? piece_map_next(&l->map, 0, false) : 0;
-    while (p < l->n && l->avail[p] > 0)
+    while (p < l->n && l->n_forgers == 0 && (l->holders[p] & ~silent) != 0)
         p = piece_map_next(&l->map, p + 1, false);
     return p;
 }
@@ -249,7 +314,7 @@ void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_k
     l->used_ns = now_ns;
     if (l->n > 0 && !l->offers)
         swarm_offer_begin(s, l, now_ns);
-    step_fetch(s, l, first_unseen(l), now_ns);
+    step_fetch(s, l, first_unseen(l, now_ns), now_ns);
     swarm_tell_lease(s, l, now_ns);
     swarm_wake(l, now_ns);
 }

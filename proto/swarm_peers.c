@@ -167,6 +167,14 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
     return p;
 }
 
+/* Whoever it was delivered to is gone, or has thrown it away: it is to be offered anew. */
+static void maybe_undelivered(struct swarm_layer *l, u32 piece)
+{
+    if (l->offers && l->avail[piece] == 0 &&
+        (l->offers[piece].state == OFFER_TAKEN || l->offers[piece].state == OFFER_DELIVERED))
+        l->offers[piece].state = OFFER_NO;
+}
+
 void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p)
 {
     u64 bit = swarm_peer_bit(l, p);
@@ -175,6 +183,7 @@ void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p)
             l->holders[i] &= ~bit;
             l->avail[i]--;
             p->have--;
+            maybe_undelivered(l, i);
             swarm_piece_changed(l, i);
         }
     swarm_news_change(l, p);
@@ -223,6 +232,7 @@ void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece)
         l->holders[piece] &= ~swarm_peer_bit(l, p);
         l->avail[piece]--;
         p->have--;
+        maybe_undelivered(l, piece);
         swarm_piece_changed(l, piece);
     }
     p->complete = false;
@@ -258,9 +268,13 @@ void swarm_new_session(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         struct swarm_peer *p = &l->peers[i];
         if (!p->used)
             continue;
+        bool queued = p->hello_ns == now_ns && p->hellos > 0; /* it will tell of this one */
         p->acked_hello = false;
         p->told = p->sent = p->hellos = 0;
-        swarm_say_hello(s, l, p, now_ns);
+        if (queued)
+            p->hellos = 1;
+        else
+            swarm_say_hello(s, l, p, now_ns);
     }
 }
 

@@ -393,7 +393,8 @@ void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
         swarm_news_due(s, l, now_ns);
     } else {
         s->stats.wrong++;
-        p->strikes += STRIKES;
+        if (r->asked_ns >= p->forgiven_ns)
+            p->strikes += STRIKES;
         request_end(l, r);
         swarm_peer_lacks(l, p, piece);
     }

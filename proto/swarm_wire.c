@@ -1,14 +1,20 @@
 /* swarm_wire.c - messages, out of the queue of orders and in. *word*: the first 8 bytes of the
  * digest as a number; it names a layer that both know. *name*: the first 8 bytes of a node key.
  *
- *   JOIN     [80, digest, size, flags, have, rank, origin]   1 can fetch, 2 leaves, 4 complete,
- *                                                            8 stuck, 16 has convicted a fetcher
- *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names, n, at]   1 nobody can
- * fetch; of n near you, you are at QUERY    [82, digest] LEASE    [83, digest, state, home,
- * fetcher, number, have, age in ms, wait in ms] APPOINT  [84, digest, size, number, origin] STOP
- * [85, word] HELLO    [86, digest, size, session, flags, your session, of your log, of mine,
- * map...] 1 complete, 2 offers singly NEWS     [87, word, session, from, pieces, your session, of
- * your log, load] OFFER    [88, word, session, pieces] BYE      [89, word, reason, names] */
+ *   JOIN     [80, digest, size, flags, have, rank, origin, forger's name or 0, coordinate]
+ *            flags: 1 can fetch, 2 leaves, 4 complete, 8 stuck, 16 has convicted a fetcher
+ *   WELCOME  [81, word, flags, fetcher's name or 0, back-off in ms, names, n, at]
+ *            flags: 1 nobody can fetch; of n near you, you are at
+ *   QUERY    [82, digest]
+ *   LEASE    [83, digest, state, home, fetcher, number, have, age in ms, wait in ms]
+ *   APPOINT  [84, digest, size, number, origin]
+ *   STOP     [85, word]
+ *   HELLO    [86, digest, size, session, flags, your session, of your log, of mine, map,
+ *             coordinate]
+ *            flags: 1 complete, 2 offers singly
+ *   NEWS     [87, word, session, from, pieces, your session, of your log, load]
+ *   OFFER    [88, word, session, pieces]
+ *   BYE      [89, word, reason, names] */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +54,7 @@ static void put_join(const struct swarm *s, const struct swarm_layer *l, struct 
                      u64 now_ns)
 {
     bool stuck = swarm_is_stuck(l, now_ns);
-    wire_put_array(w, 8);
+    wire_put_array(w, 9);
     wire_put_u64(w, MSG_JOIN);
     put_digest(w, &l->digest);
     u64 size;
@@ -59,6 +65,7 @@ static void put_join(const struct swarm *s, const struct swarm_layer *l, struct 
     wire_put_u64(w, l->map.have);
     wire_put_u64(w, l->rank);
     wire_put_text(w, origin);
+    wire_put_u64(w, swarm_last_forger(l));
     coord_put(w, member_coord(s->member));
 }
 
@@ -318,8 +325,10 @@ static int read_join(struct swarm *s, const struct node_key *from, struct wire_i
     j.rank = (u32)wire_get_max(r, SWARM_RANKS);
     wire_get_text(r, origin, sizeof(origin));
     coord_init(&j.coord);
-    if (wire_ok(r) && wire_left(r) > 0) /* the version before ends here */
+    if (wire_ok(r) && wire_left(r) > 0) { /* the version before ends here */
+        j.forger = wire_get_u64(r);
         coord_get(r, &j.coord);
+    }
     if (!wire_ok(r))
         return ERR_PROTO;
     j.can_fetch = flags & 1;
@@ -483,14 +492,18 @@ static void take_ack(struct swarm_layer *l, struct swarm_peer *p, u64 session, u
         p->sent = p->told;
 }
 
-static void greet(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u32 session,
-                  u64 flags, u32 n)
+static void greet(struct swarm_layer *l, struct swarm_peer *p, u32 session, u64 flags, u32 n,
+                  u64 now_ns)
 {
-    (void)s;
     if (!p->met || p->session != session) {
         swarm_peer_clear(l, p);
         p->seen = 0;
         p->ack_due = true;
+        if (p->forgiven < l->n_forgers) { /* what it gave was wrong because it believed a forger */
+            p->forgiven = l->n_forgers;
+            p->forgiven_ns = now_ns;
+            p->strikes = 0;
+        }
     }
     p->met = true;
     p->session = session;
@@ -529,7 +542,7 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
     bool fresh = !p->met || p->session != session;
     swarm_news_change(l, p);
     l->used_ns = p->heard_ns = now_ns;
-    greet(s, l, p, session, flags, n);
+    greet(l, p, session, flags, n, now_ns);
     if (wire_left(r) > 0) {
         struct piece_map map;
         if (piece_map_init(&map, l->n))

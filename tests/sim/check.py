@@ -4,6 +4,7 @@
 cli        what scripts rely on: the summary's keys, files, exit codes, Ctrl-C
 seeds      the kept seeds, each twice: the same state both times (where `compilers` does not do it)
 scenarios  every scenario in small
+lost       whoever reads a layer for all is killed, frozen, or lies: how much later all are done
 swarm      runs drawn at random, other ones each time; the first seed is printed
 compilers  the kept seeds hold, and gcc with an optimiser and clang without one come to the same states
 mutants    cores broken on purpose are caught
@@ -255,6 +256,29 @@ def check_takeover(o, d):
               s["origin_copies"] < 1.1)
 
 
+def check_lost(o):
+    """Six nodes at 25 Mbit/s, 16 MiB: 6.9 s undisturbed."""
+    def lost(line):
+        args = [o.build + "/dray-lost"] + line.split()
+        p = subprocess.run(args, capture_output=True, text=True, timeout=600)
+        check("%s: exit %d %s" % (shlex.join(args), p.returncode, p.stderr), p.returncode == 0)
+        print("%-60s %s" % (line, p.stdout.splitlines()[-1]), flush=True)
+        return shlex.join(args), json.loads(p.stdout.splitlines()[-1])
+
+    def bounded(line, p90, most):
+        again, s = lost(line)
+        if s["never_done"] or s["added_p90_s"] > p90 or s["added_most_s"] > most:
+            raise Failed("%s: p90 is to be %.1f at most, none above %.1f" % (line, p90, most), again)
+
+    for fault, role in itertools.product(("kill", "dark", "freeze"), ("home", "asker")):
+        for share in .3, .5:
+            bounded("fault=%s role=%s share=%s" % (fault, role, share), 3, 5)
+        bounded("fault=%s role=%s share=0.3 then=0.6" % (fault, role), 6, 8)
+    for role in "home", "asker":  # a time and a tenth for each
+        bounded("fault=lie role=%s" % role, 7.6, 10)
+        bounded("fault=lie role=%s then=0.01 duration=300s" % role, 15.2, 20)
+
+
 def places(d):
     path = d + "/two.yaml"
     with open(path, "w") as f:
@@ -410,7 +434,7 @@ def check_mutants(o):
 
 def main():
     checks = {k[6:]: v for k, v in globals().items() if k.startswith("check_") and k[6:] in (
-        "cli", "seeds", "scenarios", "swarm", "compilers", "mutants")}
+        "cli", "seeds", "scenarios", "lost", "swarm", "compilers", "mutants")}
     p = argparse.ArgumentParser()
     p.add_argument("check", choices=checks)
     for name in ("sim", "tree", "build"):

@@ -2,6 +2,8 @@
  * they die, stand still, or lie. */
 #include "crowd_rig.h"
 
+#include "proto/rendezvous.h"
+
 static void one_fetches_for_all(void **state)
 {
     (void)state;
@@ -60,6 +62,85 @@ static void another_takes_over(void **state)
         assert_true(c->registry_pieces <= 2 * PIECES);
         crowd_del(c);
     }
+}
+
+/* Six nodes, with the rights of their users alone: one joins and is appointed by the layer's home,
+ * itself or another, then the others do, but for that home where it is another. */
+static struct crowd *crowd_with(u64 layer, bool asker, bool home_too, size_t *reads)
+{
+    struct crowd *c = crowd_new(6);
+    size_t home = 0;
+    c->d = rig_layer(layer);
+    for (size_t i = 0; i < 6; i++)
+        mesh_set_can_fetch(mesh_at(c, i), false, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    for (size_t i = 1; i < 6; i++)
+        if (rendezvous_before(&c->r->n[i].key, &c->r->n[home].key, &c->d))
+            home = i;
+    join(c, asker ? (home + 1) % 6 : home, true);
+    while ((*reads = fetcher(c)) == 6)
+        tick(c);
+    for (size_t i = 0; i < 6; i++)
+        if (!c->wants[i] && (home_too || i != home))
+            join(c, i, true);
+    while (c->registry_pieces < PIECES / 2)
+        tick(c);
+    return c;
+}
+
+/* From its loss on, until all that are left are done; TICK is the registry's time for a piece. */
+static u64 time_without(u64 layer, bool asker, bool silent)
+{
+    size_t lost;
+    struct crowd *c = crowd_with(layer, asker, true, &lost);
+    c->r->tap = pass;
+    c->r->tap_data = c;
+    u64 since = c->r->now_ns;
+    if (silent)
+        c->silent[lost] = true;
+    else
+        rig_stop(c->r, lost);
+    c->fetches[lost] = false;
+    assert_true(run(c, 60 * S));
+    u64 took = c->r->now_ns - since;
+    crowd_del(c);
+    return took;
+}
+
+static void another_takes_over_soon(void **state)
+{
+    (void)state;
+    for (u64 layer = 0; layer < 20; layer++) {
+        assert_true(time_without(layer, false, false) <= 2000 * MS);
+        assert_true(time_without(layer, false, true) <= 2000 * MS);
+        assert_true(time_without(layer, true, false) <= 2000 * MS);
+        assert_true(time_without(layer, true, true) <= 2000 * MS);
+    }
+}
+
+/* All who want it convict the one who reads it, which goes on saying that it does. The home has
+ * nothing to judge by but what they say. */
+static void a_forger_is_dismissed(void **state)
+{
+    (void)state;
+    size_t liar;
+    struct crowd *c = crowd_with(3, true, false, &liar);
+    c->spoils[liar] = c->busy[liar] = true;
+    c->wants[liar] = false;
+    c->cursor[liar] = PIECES;
+    for (size_t i = 0; i < 6; i++) {
+        if (i == liar || !c->wants[i])
+            continue;
+        mesh_swarm_forged(mesh_at(c, i), &c->d, &c->r->n[liar].key, c->r->now_ns);
+        for (u32 p = 0; p < PIECES; p++)
+            if (c->has[i][p]) {
+                c->has[i][p] = false;
+                mesh_swarm_lost(mesh_at(c, i), &c->d, p, c->r->now_ns);
+            }
+    }
+    assert_true(run(c, 2 * S));
+    assert_int_equal(c->fetches_begun, 2);
+    crowd_del(c);
 }
 
 static void slowness_is_no_reason(void **state)
@@ -448,6 +529,8 @@ int main(void)
         cmocka_unit_test(one_fetches_for_all),
         cmocka_unit_test(whoever_holds_it_is_the_seed),
         cmocka_unit_test(another_takes_over),
+        cmocka_unit_test(another_takes_over_soon),
+        cmocka_unit_test(a_forger_is_dismissed),
         cmocka_unit_test(slowness_is_no_reason),
         cmocka_unit_test(wrong_pieces_come_from_elsewhere),
         cmocka_unit_test(nobody_can_and_all_are_told),
