@@ -21,10 +21,8 @@
 #define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
 #define SILENT_NS        (2000 * SWARM_MS)
 #define DISTRUST         3
-#define ABOVE_QUIET_NS                                                                             \
-    (400 * SWARM_MS) /* those above say nothing so long: they are asked often                      \
-                      */
-#define CUTS_MAX 3   /* in a row: the registry is away for everybody */
+#define ABOVE_QUIET_NS   (400 * SWARM_MS) /* those above say nothing: they are asked often */
+#define CUTS_MAX         3                /* in a row: the registry is away for everybody */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
