@@ -76,8 +76,9 @@ class Hostile(suite.Case):
                     self.assertRegex(got[:16], rb"^HTTP/1\.[01] [45]\d\d ", got[:200])
                     answers = re.findall(rb"HTTP/1\.[01] \d{3} ", got)
                     self.assertEqual(len(answers), 1, "one answer, then the end")
-                if name not in self.passed_on:
-                    self.assertEqual(self.upstream.requests(since=at), [])
+                if name not in self.passed_on:  # what a test before this one asked for may end late
+                    seen = [r for r in self.upstream.requests(since=at) if self.digest not in str(r)]
+                    self.assertEqual(seen, [])
         self.check_well()
 
     def test_smuggling(self):

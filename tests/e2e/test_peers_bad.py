@@ -64,9 +64,10 @@ class BadPeers(suite.Case):
     def asked(self, asker, digest):
         """Which of the nodes it fetches from right now."""
         fetch = why(asker, digest)["fetch"] or {}
-        names = [n for n in self.racks if n.config["name"] == fetch.get("peer")]
-        if not names and fetch.get("peer", "").startswith("peer-"):
-            names = [self.racks[int(fetch["peer"][5:]) - 1]]
+        peer = fetch.get("peer") or ""  # null between two of them
+        names = [n for n in self.racks if n.config["name"] == peer]
+        if not names and peer.startswith("peer-"):
+            names = [self.racks[int(peer[5:]) - 1]]
         return names[0] if names and fetch["received_bytes"] > MIB else None
 
 
