@@ -102,6 +102,7 @@ static int make_modules(struct mesh *m, const struct mesh_options *opt, const st
         .member = m->member,
         .inventory = m->inventory,
         .rng = rng_split(rng, "swarm"),
+        .queued = opt->swarm_queued,
         .datagram_max = MESH_TEXT_BYTES,
         .now_ns = opt->now_ns,
     };

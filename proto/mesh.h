@@ -41,7 +41,8 @@ struct mesh_options {
     struct inventory_pool *pool; /* borrowed */
     struct member_timing timing; /* zeros: defaults */
     u64 rng_seed;
-    bool clear; /* the simulator only: nothing is encrypted */
+    bool swarm_queued; /* swarm.h */
+    bool clear;        /* the simulator only: nothing is encrypted */
     u64 now_ns;
 };
 /* ERR_INVAL: keys, or what member_new() refuses; ERR_NOMEM. */

@@ -28,7 +28,7 @@ int swarm_new(struct swarm **out, const struct swarm_options *opt)
     s->next_ns = UINT64_MAX;
     struct rng rates = rng_split(&s->rng, "rates");
     rate_init(&s->misled, LIMIT_RATE_MISLED, LIMIT_RATE_MISLED_S, rng_u64(&rates));
-    s->pace = &swarm_prompt;
+    s->pace = s->first_pace = opt->queued ? &swarm_queued : &swarm_prompt;
     return 0;
 }
 
@@ -67,6 +67,10 @@ static void layer_del(struct swarm *s, struct swarm_layer *l)
     s->layers[l->slot] = NULL;
     s->n_layers--;
     free(l);
+    if (s->n_layers == 0) {
+        s->pace = s->first_pace;
+        s->turn_ns = 0;
+    }
     look_next(s);
 }
 

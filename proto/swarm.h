@@ -99,6 +99,7 @@ struct swarm_options {
     const struct inventory *inventory; /* borrowed */
     struct rng rng;
     size_t datagram_max;
+    bool queued; /* from the start: as on real cables, where requests stand in queues */
     u64 now_ns;
 };
 must_use int swarm_new(struct swarm **out, const struct swarm_options *opt); /* ERR_NOMEM */

@@ -6,9 +6,8 @@
  * for, and they wait in a line at whoever gives. What a refusal takes tells the two apart. */
 #include "proto/swarm_impl.h"
 
-#define WEIGHT 4  /* of one that is measured: a quarter */
-#define QUEUED 4  /* a refusal takes more than this part of a piece's time, */
-#define PROMPT 64 /* or less than this one again */
+#define WEIGHT 4 /* of one that is measured: a quarter */
+#define QUEUED 4 /* it takes more than this part of a piece's time */
 
 const struct swarm_pace swarm_prompt = {
     .uploads = SWARM_UPLOADS,
@@ -27,16 +26,14 @@ const struct swarm_pace swarm_queued = {
     .patience_ns = 1000 * SWARM_MS,
 };
 
+/* There is no way back while there are layers: in queues few are refused, and these soon. */
 void swarm_turned(struct swarm *s, u64 took_ns, u64 piece_ns)
 {
     s->turn_ns += took_ns / WEIGHT;
     s->turn_ns -= s->turn_ns / WEIGHT;
-    const struct swarm_pace *pace = s->turn_ns > piece_ns / QUEUED   ? &swarm_queued
-                                    : s->turn_ns < piece_ns / PROMPT ? &swarm_prompt
-                                                                     : s->pace;
-    if (pace == s->pace)
+    if (s->pace == &swarm_queued || s->turn_ns <= piece_ns / QUEUED)
         return;
-    s->pace = pace;
+    s->pace = &swarm_queued;
     for (u32 i = 0; i < s->n_slots; i++)
         if (s->layers[i])
             swarm_news_change_all(s->layers[i]);

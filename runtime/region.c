@@ -332,6 +332,7 @@ void region_open(struct region *r)
         .keys = r->ring.keys,
         .n_keys = r->ring.n,
         .pool = r->pool,
+        .swarm_queued = true, /* a full line's queue delays each request by some 200 ms each way */
         .now_ns = uv_hrtime(),
     };
     assert(!r->mesh);
