@@ -23,8 +23,7 @@
  *     digest. Then every other state is wrong (chains_is_closed())
  * A chain so refuted is evidence against its signer, kept to be shown; who merely went on from what
  * another had signed (before *base*) may begin anew, once; the same again is not taken. Of several
- * chains at most CHAINS_MAX are
- * kept; pieces that fit where two agree fit both.
+ * chains at most CHAINS_MAX are kept; pieces that fit where two agree fit both.
  *
  *   claimed --signature holds--> signed --refuted--> gone, with evidence
  *      |                            +--every piece fits--> closed

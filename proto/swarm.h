@@ -33,11 +33,11 @@
  *
  *   serving     few at a time, so that whole pieces are soon there to be given on; who has few
  *               pieces gives one at a time, so that these double as fast as can be. Others hear
- *               *busy*, and ask elsewhere, and soon again. Where a refusal takes as long as a
- * piece, on lines with full queues, they wait in a line of ours instead, in which the starving,
- * then the rarest piece, come first. A fetcher, or one of few seeds, offers each new piece to one
- * peer, these in turn; it counts as delivered once a second one tells of it, and is offered again
- * when that takes too long.
+ *               *busy*, and ask elsewhere, and soon again. On lines with full queues, where a
+ *               refusal takes as long as a piece, they wait in a line of ours instead, in which
+ *               the starving, then the rarest piece, come first. A fetcher, or one of few seeds,
+ *               offers each new piece to one peer, these in turn; it counts as delivered once a
+ *               second one tells of it, and is offered again when that takes too long.
  *
  *              JOIN ──> WELCOME           HELLO <──> HELLO, then NEWS <──> NEWS
  *     (none) ──────────> asking ──────────────> exchanging ──> complete ──> seed ──> forgotten
@@ -88,7 +88,7 @@
 #define SWARM_UPLOADS_ONE 4                 /* of a layer that is one piece */
 #define SWARM_NEIGHBOURS  20                /* sought */
 #define SWARM_NEAR        15                /* of these */
-/* Of all layers, where requests stand in queues; three times as many are asked for of each. */
+/* Of a layer, where requests stand in queues; three times as many are asked for. */
 #define SWARM_UPLOADS_QUEUED 4
 
 struct swarm;

@@ -466,6 +466,8 @@ static inline void swarm_news_change_all(struct swarm_layer *l)
 /* --- swarm_pick.c --- */
 /* After a piece came, was lost or asked for, or neighbours came to have it. */
 void swarm_piece_changed(struct swarm_layer *l, u32 piece);
+/* Of the pieces in `map` one that the fewest neighbours have, ties at random; SWARM_NONE: none. */
+u32 swarm_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map);
 void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,

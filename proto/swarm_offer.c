@@ -198,13 +198,13 @@ static bool all_have(const struct swarm_layer *l, u32 piece)
  * them as they come, and more at once when the line would not be full else. */
 static bool has_turn(const struct swarm_layer *l, u64 now_ns)
 {
-    u32 open = l->uploads, new = 0;
+    u32 open = l->uploads, fresh = 0;
     for (u32 i = 0; i < l->n; i++) {
         const struct swarm_offer *o = &l->offers[i];
         open += o->state == OFFER_MADE && now_ns - o->at_ns < OFFER_NEW_NS;
-        new += o->state == OFFER_NO &&piece_map_has(&l->map, i);
+        fresh += o->state == OFFER_NO && piece_map_has(&l->map, i);
     }
-    return open < new;
+    return open < fresh;
 }
 
 /* Somebody has come for nearly all that it was offered. */
@@ -245,18 +245,13 @@ static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 /* Nothing new to give: what the fewest have. */
 static u32 next_rare(struct swarm *s, const struct swarm_layer *l)
 {
-    u32 best = SWARM_NONE, ties = 0;
-    for (u32 p = 0; p < l->n; p++) {
-        if (!piece_map_has(&l->map, p) || is_out(&l->offers[p]))
-            continue;
-        if (best == SWARM_NONE || l->avail[p] < l->avail[best]) {
-            best = p;
-            ties = 1;
-        } else if (l->avail[p] == l->avail[best] && rng_below(&s->rng, ++ties) == 0) {
-            best = p;
-        }
-    }
-    return best;
+    u64 map[LIMIT_PIECES / 64];
+    for (u32 w = 0; w < (l->n + 63) / 64; w++)
+        map[w] = l->map.words[w];
+    for (u32 p = 0; p < l->n; p++)
+        if (is_out(&l->offers[p]))
+            map[p / 64] &= ~(1ull << p % 64);
+    return swarm_rarest(s, l, map);
 }
 
 void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)

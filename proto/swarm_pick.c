@@ -145,7 +145,7 @@ static u64 askable_of(const struct swarm_layer *l, const struct reach *to, u64 n
     return peers;
 }
 
-static u32 pick_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map)
+u32 swarm_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map)
 {
     u32 best = SWARM_NONE, ties = 0, words = (l->n + 63) / 64;
     for (u32 w = 0; w < words; w++)
@@ -256,7 +256,7 @@ static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach 
     u32 piece = to->offered ? SWARM_NONE : pick_window(s, l, map);
     bool window = piece != SWARM_NONE;
     if (!window)
-        piece = pick_rarest(s, l, map);
+        piece = swarm_rarest(s, l, map);
     if (piece == SWARM_NONE)
         return false;
     u32 peer = pick_peer(s, l, piece, peers);

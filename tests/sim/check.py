@@ -257,7 +257,7 @@ def check_takeover(o, d):
 
 
 def check_lost(o):
-    """Six nodes at 25 Mbit/s, 16 MiB: 6.9 s undisturbed."""
+    """Six nodes at 25 Mbit/s, 16 MiB: 6.75 s undisturbed."""
     def lost(line):
         args = [o.build + "/dray-lost"] + line.split()
         p = subprocess.run(args, capture_output=True, text=True, timeout=600)
