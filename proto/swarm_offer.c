@@ -245,12 +245,10 @@ static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 /* Nothing new to give: what the fewest have. */
 static u32 next_rare(struct swarm *s, const struct swarm_layer *l)
 {
-    u64 map[LIMIT_PIECES / 64];
-    for (u32 w = 0; w < (l->n + 63) / 64; w++)
-        map[w] = l->map.words[w];
+    u64 map[LIMIT_PIECES / 64] = {0};
     for (u32 p = 0; p < l->n; p++)
-        if (is_out(&l->offers[p]))
-            map[p / 64] &= ~(1ull << p % 64);
+        if (piece_map_has(&l->map, p) && !is_out(&l->offers[p]))
+            map[p / 64] |= 1ull << p % 64;
     return swarm_rarest(s, l, map);
 }
 
