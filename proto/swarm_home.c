@@ -21,8 +21,9 @@
 #define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
 #define SILENT_NS        (2000 * SWARM_MS)
 #define DISTRUST         3
-#define ABOVE_QUIET_NS   (400 * SWARM_MS) /* those above say nothing: they are asked often */
-#define CUTS_MAX         3                /* in a row: the registry is away for everybody */
+#define ABOVE_QUIET_NS   (400 * SWARM_MS)  /* those above say nothing: they are asked often */
+#define CUTS_MAX         3                 /* in a row: the registry is away for everybody */
+#define GATES_NAMED      (SWARM_NAMES / 2) /* the rest are near, or anybody */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
@@ -127,10 +128,11 @@ static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
         h->guests = g;
         h->cap = cap;
     }
-    bool leads;
-    u32 place = swarm_place_of(s, h, k, at, &leads);
+    u32 place = swarm_place_of(s, h, k, at), before = 0;
+    for (u32 i = 0; i < h->n; i++)
+        before += h->guests[i].place == place;
     struct swarm_guest *g = &h->guests[h->n++];
-    *g = (struct swarm_guest){.key = *k, .coord = *at, .place = place, .leads = leads};
+    *g = (struct swarm_guest){.key = *k, .coord = *at, .place = place, .at = before};
     s->n_guests++;
     return g;
 }
@@ -141,11 +143,8 @@ static void guest_remove(struct swarm *s, struct swarm_home *h, struct swarm_gue
     swarm_origin_unsaid(h, g);
     *g = h->guests[--h->n];
     s->n_guests--;
-    for (u32 i = 0; gone.leads && i < h->n; i++)
-        if (h->guests[i].place == gone.place) {
-            h->guests[i].leads = true;
-            break;
-        }
+    for (u32 i = 0; i < h->n; i++)
+        h->guests[i].at -= h->guests[i].place == gone.place && h->guests[i].at > gone.at;
 }
 
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
@@ -179,16 +178,33 @@ void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *
                            .kind = MSG_WELCOME, .layer = l->slot, .word = l->word, .to = *k});
 }
 
+/* For a gate, gates of other places: some of them, each as likely as any other. */
+static u32 gates_elsewhere(struct swarm *s, const struct swarm_home *h,
+                           const struct swarm_guest *asks, u64 out[SWARM_NAMES])
+{
+    u32 n = 0, seen = 0;
+    for (u32 i = 0; asks && asks->at < SWARM_GATES && i < h->n; i++) {
+        const struct swarm_guest *g = &h->guests[i];
+        if (g->place == asks->place || g->at >= SWARM_GATES)
+            continue;
+        u32 to = n < GATES_NAMED ? n++ : (u32)rng_below(&s->rng, seen + 1);
+        seen++;
+        if (to < GATES_NAMED)
+            out[to] = node_key_word(&g->key);
+    }
+    return n;
+}
+
 u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct node_key *k,
                      u64 out[SWARM_NAMES])
 {
     const struct swarm_home *h = l->home;
-    u32 n = 0;
     if (!h || h->n == 0)
         return 0;
     const struct swarm_guest *asks = swarm_guest_find(h, k);
+    u32 gates = gates_elsewhere(s, h, asks, out), n = gates;
     u32 from = (u32)rng_below(&s->rng, h->n);
-    for (u32 i = 0; i < h->n && n < SWARM_NEAR; i++) {
+    for (u32 i = 0; i < h->n && n < gates + SWARM_NEAR; i++) {
         const struct swarm_guest *g = &h->guests[(from + i) % h->n];
         if (asks && g->place == asks->place && g != asks)
             out[n++] = node_key_word(&g->key);

@@ -32,6 +32,7 @@
 #define SWARM_FIRSTS    8              /* pieces: who has no more gives one at a time */
 #define SWARM_NEAR_NS   (2 * SWARM_MS) /* of round trip: within a campus */
 #define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
+#define SWARM_GATES     8  /* of a place: these meet those of other places, and import */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
 #define SWARM_REST_NS   (400 * SWARM_MS) /* the longest */
 #define SWARM_NONE      UINT32_MAX
@@ -97,9 +98,9 @@ struct swarm_guest { /* of a home */
     struct node_key key;
     u64 heard_ns, not_before_ns; /* may not be appointed before */
     u32 place, have;             /* place: guests with the same are near each other */
+    u32 at;                      /* its position there: so many came before it */
     struct coord coord;          /* as it said when it came */
     u8 origin;                   /* 1 + which of them it names; 0: none */
-    bool leads;                  /* the first one of its place */
     bool can_fetch, complete, stuck, distrusts; /* distrusts: has convicted somebody, */
     u64 forger;                                 /* the last one: the word of its key */
 };
@@ -158,6 +159,7 @@ struct swarm_peer {
     u64 busy_ns, sent_ns;
     u32 strikes;    /* wrong or missing pieces */
     u32 told, sent; /* of our log: acknowledged; sent at least once */
+    u64 unacked_ns; /* since when more is sent, and no more acknowledged */
     u32 told_load;
     struct node_key key;
     u32 session, seen; /* of its log: as far as we took it */
@@ -394,12 +396,13 @@ bool swarm_is_near(const struct swarm *s, const struct node_key *k);
 bool swarm_stands_near(const struct swarm *s, const struct coord *at);
 /* Smaller is nearer: rack, then subnet, then round trip. UINT64_MAX: no neighbour for us. */
 u64 swarm_distance(const struct swarm *s, const struct node_key *k);
-/* Where a guest that comes from `at` belongs; `is_new`: it is the first one there. */
+/* Where a guest that comes from `at` belongs. */
 u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k,
-                   const struct coord *at, bool *is_new);
+                   const struct coord *at);
 struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k);
 bool swarm_imports(const struct swarm_layer *l, u32 piece);
 void swarm_open_tick(struct swarm_layer *l, u64 now_ns);
+bool swarm_is_gate(const struct swarm_layer *l);
 u32 swarm_far_depth(const struct swarm_layer *l, u32 depth);
 
 /* --- swarm_join.c --- */

@@ -79,19 +79,28 @@ static struct swarm_candidate *pick_near(struct swarm *s, struct swarm_layer *l,
     return best;
 }
 
-static struct swarm_candidate *pick_random(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+static struct swarm_candidate *pick_random(struct swarm *s, struct swarm_layer *l, bool far,
+                                           u64 now_ns)
 {
     struct swarm_candidate *chosen = NULL;
     u32 n = 0;
     for (u32 i = 0; i < l->n_candidates; i++) {
         struct swarm_candidate *c = &l->candidates[i];
-        if (is_fresh(l, c, now_ns) && swarm_alive(s, &c->key) && rng_below(&s->rng, ++n) == 0)
+        if (is_fresh(l, c, now_ns) && swarm_alive(s, &c->key) &&
+            (!far || !swarm_is_near(s, &c->key)) && rng_below(&s->rng, ++n) == 0)
             chosen = c;
     }
     return chosen;
 }
 
-/* Three near ones for each at random: never only near, whatever is known so far. */
+/* Of a gate, somebody in another place, if there is one. */
+static struct swarm_candidate *pick_elsewhere(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    struct swarm_candidate *c = swarm_is_gate(l) ? pick_random(s, l, true, now_ns) : NULL;
+    return c ? c : pick_random(s, l, false, now_ns);
+}
+
+/* Three near ones for each at random, of a gate one: never only near, whatever is known so far. */
 static void seek(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     u32 near = 0, chosen = 0;
@@ -103,9 +112,10 @@ static void seek(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     u32 tries = SWARM_NEIGHBOURS / 2;
     for (; l->n_peers < SWARM_NEIGHBOURS && tries > 0; tries--) {
-        bool wants_near = near < SWARM_NEAR && 4 * near <= 3 * chosen;
+        bool wants_near =
+            near < SWARM_NEAR && (swarm_is_gate(l) ? 2 * near <= chosen : 4 * near <= 3 * chosen);
         struct swarm_candidate *c =
-            wants_near ? pick_near(s, l, now_ns) : pick_random(s, l, now_ns);
+            wants_near ? pick_near(s, l, now_ns) : pick_elsewhere(s, l, now_ns);
         if (!c)
             return;
         c->tried_ns = now_ns;
@@ -310,8 +320,8 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
         due = p->sent_ns + patience_of(l, p, n);
-    if (p->told < p->sent && p->sent_ns + SWARM_AGAIN_NS < due)
-        due = p->sent_ns + SWARM_AGAIN_NS;
+    if (p->told < p->sent && p->unacked_ns + SWARM_AGAIN_NS < due)
+        due = p->unacked_ns + SWARM_AGAIN_NS;
     if (p->ack_due && p->sent_ns + SWARM_AGAIN_NS / 3 < due)
         due = p->sent_ns + SWARM_AGAIN_NS / 3;
     return due;
@@ -342,7 +352,7 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             next = l->news_ns[i] < next ? l->news_ns[i] : next;
             continue;
         }
-        if (p->told < p->sent && now_ns - p->sent_ns >= SWARM_AGAIN_NS)
+        if (p->told < p->sent && now_ns - p->unacked_ns >= SWARM_AGAIN_NS)
             p->sent = p->told;
         swarm_news_change(l, p);
         p->queued = swarm_order(

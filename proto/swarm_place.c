@@ -3,11 +3,13 @@
  * A *place* is an office: those of the swarm that are within SWARM_NEAR_NS of each other. What
  * crosses from another place goes over lines that all of this place share, so each piece should
  * cross once and go round here. The home groups its guests by place and tells each its *share*: one
- * of `n` that take part here, in the `at`-th position. A piece's *importer* is the one whose
- * position the piece's number falls on; it asks for the piece far away, the others wait until
- * somebody near has it. While what is left to others does not come the next in order may, then
- * twice as many with each step, so that who left, or never was, and a home that lies about shares,
- * cost seconds and some bytes on the line, and not the layer. */
+ * of `n` that take part here, in the `at`-th position. The first few of a place are its *gates*:
+ * the home tells them of the gates of other places, so that each of them sees what there is
+ * everywhere, and what is rare. A piece's *importer* is the gate whose position the piece's number
+ * falls on; it asks for the piece far away, the others wait until somebody near has it. While what
+ * is left to others does not come the next in order may, then twice as many with each step, so that
+ * who left, or never was, and a home that lies about shares, cost seconds and some bytes on the
+ * line, and not the layer. */
 #include <string.h>
 
 #include "proto/swarm_impl.h"
@@ -78,16 +80,15 @@ static const struct member_record *record_of(const struct swarm *s, const struct
 }
 
 u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const struct node_key *k,
-                   const struct coord *at, bool *is_new)
+                   const struct coord *at)
 {
     u32 next = 0, best = SWARM_NONE;
     u64 least_ns = SWARM_NEAR_NS;
     const struct member_record *own = record_of(s, k);
-    *is_new = false;
     for (u32 i = 0; i < h->n; i++) {
         const struct swarm_guest *g = &h->guests[i];
         next = g->place >= next ? g->place + 1 : next;
-        const struct member_record *theirs = g->leads && own ? record_of(s, &g->key) : NULL;
+        const struct member_record *theirs = g->at == 0 && own ? record_of(s, &g->key) : NULL;
         if (!theirs)
             continue;
         if (same_net(own, theirs))
@@ -98,8 +99,7 @@ u32 swarm_place_of(const struct swarm *s, const struct swarm_home *h, const stru
             best = g->place;
         }
     }
-    *is_new = best == SWARM_NONE;
-    return *is_new ? next : best;
+    return best == SWARM_NONE ? next : best;
 }
 
 struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_key *k)
@@ -107,23 +107,31 @@ struct swarm_share swarm_share_of(const struct swarm_home *h, const struct node_
     struct swarm_share share = {0};
     const struct swarm_guest *guest = swarm_guest_find(h, k);
     for (u32 i = 0; guest && i < h->n; i++)
-        if (h->guests[i].place == guest->place) {
-            share.n++;
-            share.at += node_key_compare(&h->guests[i].key, k) < 0;
-        }
+        share.n += h->guests[i].place == guest->place;
+    share.at = guest ? guest->at : 0;
     return share;
 }
 
 /* --- of everybody ---------------------------------------------------------------------------- */
 
-/* May we ask for it far away? */
+static u32 gates_of(const struct swarm_layer *l)
+{
+    return l->share.n < SWARM_GATES ? l->share.n : SWARM_GATES;
+}
+
+bool swarm_is_gate(const struct swarm_layer *l)
+{
+    return l->share.n > 1 && l->share.at < SWARM_GATES;
+}
+
+/* May we ask for it far away? Its importer may, then the gates behind it, then the others. */
 bool swarm_imports(const struct swarm_layer *l, u32 piece)
 {
-    const struct swarm_share *share = &l->share;
-    if (share->n <= 1)
+    u32 gates = gates_of(l), at = l->share.at;
+    if (gates <= 1)
         return true;
-    u32 importer = (u32)((u64)(piece * 2654435761u) * share->n >> 32);
-    u32 behind = (share->at + share->n - importer) % share->n;
+    u32 importer = (u32)((u64)(piece * 2654435761u) * gates >> 32);
+    u32 behind = at < gates ? (at + gates - importer) % gates : at;
     return l->open >= OPEN_MOST || behind < (1u << l->open);
 }
 
@@ -143,8 +151,8 @@ void swarm_open_tick(struct swarm_layer *l, u64 now_ns)
     l->open_ns = now_ns;
 }
 
-/* Pieces asked for far away at once: what keeps the shared line full is divided among us. */
+/* Pieces asked for far away at once: what keeps the shared line full is divided among the gates. */
 u32 swarm_far_depth(const struct swarm_layer *l, u32 depth)
 {
-    return l->share.n <= 1 ? depth : 1 + depth / l->share.n;
+    return l->share.n <= 1 ? depth : 1 + depth / gates_of(l);
 }

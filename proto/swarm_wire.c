@@ -187,6 +187,8 @@ static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_
     wire_put_u64(w, p->seen);
     wire_put_u64(w, s->n_serves);
     p->told_load = s->n_serves;
+    if (p->told == p->sent)
+        p->unacked_ns = now_ns;
     p->sent = from + n;
     p->sent_ns = now_ns;
     p->ack_due = false;
@@ -480,14 +482,16 @@ static void forgotten(struct swarm_peer *p)
     p->told = p->sent = 0;
 }
 
-static void take_ack(struct swarm_layer *l, struct swarm_peer *p, u64 session, u32 seen)
+static void take_ack(struct swarm_layer *l, struct swarm_peer *p, u64 session, u32 seen, u64 now_ns)
 {
     u32 n = l->offers ? 0 : l->n_log;
     if (session != l->session || seen > n)
         return;
     p->acked_hello = true;
-    if (seen > p->told)
+    if (seen > p->told) {
         p->told = seen;
+        p->unacked_ns = now_ns;
+    }
     if (p->sent < p->told)
         p->sent = p->told;
 }
@@ -562,7 +566,7 @@ static int read_hello(struct swarm *s, const struct node_key *from, struct wire_
     }
     bool answers = !p->acked_hello && p->hellos == 1;
     if (yours == l->session)
-        take_ack(l, p, yours, seen);
+        take_ack(l, p, yours, seen, now_ns);
     else
         forgotten(p);
     if (answers && p->acked_hello && now_ns - p->hello_ns < SWARM_NEAR_NS)
@@ -626,12 +630,14 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
         return 0;
     }
     u32 n = (u32)(len / 2);
-    take_ack(l, p, yours, seen);
+    take_ack(l, p, yours, seen, now_ns);
     if (n > 0)
         p->ack_due = true;
-    if (n > 0 && first <= p->seen && first + n > p->seen) {
-        u32 skip = p->seen - first;
-        p->seen = first + n;
+    if (n > 0 &&
+        first + n > p->seen) { /* what was lost before it comes again: that is acknowledged first */
+        u32 skip = first < p->seen ? p->seen - first : 0;
+        if (first <= p->seen)
+            p->seen = first + n;
         idle |= take_pieces(s, l, p, bin + 2 * (size_t)skip, len - 2 * (size_t)skip, now_ns);
         swarm_offer_tick(s, l, now_ns);
     }
