@@ -22,6 +22,7 @@ void copies_fini(struct world *w)
     for (size_t i = 0; i < s->n; i++) {
         free(s->v[i].came_ms);
         free(s->v[i].loose);
+        free(s->v[i].away);
     }
     free(s->v);
     free(s->index);
@@ -64,7 +65,8 @@ static struct copy *copy_of(struct world *w, const struct fetch *f)
     *c = (struct copy){.region = region,
                        .layer = f->layer,
                        .came_ms = mem_new(f->map.n, sizeof(*c->came_ms)),
-                       .loose = mem_new(f->map.n, sizeof(*c->loose))};
+                       .loose = mem_new(f->map.n, sizeof(*c->loose)),
+                       .away = mem_new(f->map.n, sizeof(*c->away))};
     s->index[cell_of(s, region, f->layer)] = (u32)s->n;
     return c;
 }
@@ -82,6 +84,16 @@ static bool gives(const struct host *h)
     return h->state == HOST_UP && !h->leaving && is_honest(h);
 }
 
+static bool holds(const struct world *w, struct host *h, u32 layer, u32 piece)
+{
+    const struct shelf_entry *e = shelf_find(&h->shelf, layer);
+    if (e && !e->rotten)
+        return true;
+    u32 id = fetch_find(w, h->index, layer);
+    const struct fetch *of = id != FETCH_NONE ? &w->fetches->v[id] : NULL;
+    return of && of->content == CONTENT_RIGHT && piece_map_has(&of->map, piece);
+}
+
 /* Somebody else of the region, or this node itself by another way. */
 static bool is_held(struct world *w, const struct fetch *f, u32 piece)
 {
@@ -90,14 +102,19 @@ static bool is_held(struct world *w, const struct fetch *f, u32 piece)
         return true;
     for (u32 i = 0; i < w->n; i++) {
         struct host *h = &w->hosts[i];
-        if (i == f->node || h->place.region != region || !gives(h))
-            continue;
-        const struct shelf_entry *e = shelf_find(&h->shelf, f->layer);
-        if (e && !e->rotten)
+        if (i != f->node && h->place.region == region && gives(h) && holds(w, h, f->layer, piece))
             return true;
-        u32 id = fetch_find(w, i, f->layer);
-        const struct fetch *of = id != FETCH_NONE ? &w->fetches->v[id] : NULL;
-        if (of && of->content == CONTENT_RIGHT && piece_map_has(&of->map, piece))
+    }
+    return false;
+}
+
+/* Does somebody have it who stands still or does not run, and may come back with it? */
+static bool is_away(struct world *w, const struct copy *c, u32 piece)
+{
+    for (u32 i = 0; i < w->n; i++) {
+        struct host *h = &w->hosts[i];
+        if (h->state != HOST_UP && h->place.region == c->region && is_honest(h) &&
+            (holds(w, h, c->layer, piece) || partial_has(&h->partials, c->layer, piece)))
             return true;
     }
     return false;
@@ -172,6 +189,8 @@ void copies_appointed(struct world *w, u32 fetch, u32 first)
     f->was_cut = false;
     f->was_unsettled = is_unsettled(w, c->region);
     f->appointed_ns = world_now(w);
+    for (u32 p = 0; p < f->map.n; p++)
+        c->away[p] = !is_held(w, f, p) && is_away(w, c, p);
     u32 now_ms = (u32)(world_now(w) / SIM_MS);
     bool starves = somebody_starves(w, c);
     bool behind = starves || world_now(w) - f->begun_ns < COPIES_FRESH_NS;
@@ -211,7 +230,7 @@ void copies_came(struct world *w, u32 fetch, u32 piece)
     }
     c->again += bytes;
     w->copies->again += bytes;
-    bool reads_on = f->was_unsettled && !another_fetches(w, c, f);
+    bool reads_on = (f->was_unsettled || c->away[piece]) && !another_fetches(w, c, f);
     if (is_overlap(w, c, f) || loose || reads_on || f->was_cut || passed || at_hand)
         c->allowed += bytes;
     if (c->again > c->allowed + always)

@@ -34,6 +34,10 @@
  * nobody else fetches: a holder that comes back does not end a stream. With liars this judges
  * nothing.
  *
+ * Away. What only those have who stand still or do not run when another is appointed: nobody can
+ * get it from them then, and they may be back, and known, long before its stream is through.
+ * Allowed as it comes, likewise as long as nobody else fetches.
+ *
  * A cut network, or one that was cut within a minute (measure.h). Two sides may each have a
  * fetcher, and each goes on in its order when they meet. Allowed as it comes, to who read then also
  * after it, until it is appointed anew.
@@ -65,6 +69,7 @@ struct copy { /* of one layer, in one region */
     u64 overlap_ns, overlap_at_ns; /* with two fetchers: how long in all; seen the last time */
     u32 *came_ms;                  /* by piece: when it last came from the registry; 0: never */
     bool *loose;                   /* by piece: it came in unsettled times, or by who lies */
+    bool *away;                    /* by piece: only such had it when somebody was last appointed */
 };
 
 struct copies {

@@ -44,6 +44,12 @@ bool partial_take(struct partials *s, u32 layer, struct piece_map *map)
     return true;
 }
 
+bool partial_has(const struct partials *s, u32 layer, u32 piece)
+{
+    u32 at = find(s, layer);
+    return at < s->n && piece_map_has(&s->v[at].map, piece);
+}
+
 void partial_drop_all(struct partials *s)
 {
     while (s->n > 0)

@@ -27,4 +27,5 @@ struct partials {
 void partial_keep(struct partials *s, u32 layer, struct piece_map *map);
 /* Gives the map away in place of the one that is there. False: none is kept of this layer. */
 bool partial_take(struct partials *s, u32 layer, struct piece_map *map);
+bool partial_has(const struct partials *s, u32 layer, u32 piece);
 void partial_drop_all(struct partials *s);

@@ -1,5 +1,6 @@
 /* proto_swarm_busy.c - tests of who waits for whom: whoever holds a layer and gives to others is
- * waited for, and not for ever; and two neighbours that lost sight of each other meet again. */
+ * waited for, and not for ever; two neighbours that lost sight of each other meet again; and news
+ * that were lost come again. */
 #include "crowd_rig.h"
 
 static struct crowd *one_seed(size_t nodes)
@@ -78,6 +79,42 @@ static void who_lost_sight_of_a_neighbour_is_told_all_again(void **state)
     crowd_del(c);
 }
 
+static bool is_lost(struct rig *r, struct rig_packet *p)
+{
+    return p->from != *(const size_t *)r->tap_data;
+}
+
+/* While there are new ones each time: a message that is lost must not hide all that come after. */
+static void news_that_are_lost_come_again(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(3);
+    size_t reads, from, to;
+    for (size_t i = 0; i < 3; i++)
+        join(c, i, true);
+    while ((reads = fetcher(c)) == 3)
+        tick(c);
+    c->fetches[reads] = false; /* its registry is slow */
+    from = (reads + 1) % 3;
+    to = (reads + 2) % 3;
+    run(c, 1 * S);
+    const struct swarm_peer *p = swarm_peer_find(layer_at(c, to), &c->r->n[from].key);
+    assert_non_null(p);
+    assert_true(p->met);
+    assert_int_equal(p->have, 0);
+    c->busy[from] = true;
+    c->r->tap_data = &from;
+    for (u32 piece = 0; piece < PIECES; piece++) {
+        c->r->tap = piece == 3 ? is_lost : NULL;
+        mesh_swarm_have(mesh_at(c, from), &c->d, piece, c->r->now_ns);
+        gained(c, from, piece);
+        run(c, 130 * MS);
+    }
+    assert_in_range(p->have, PIECES - 1, PIECES);
+    assert_in_range(p->seen, PIECES - 3, PIECES);
+    crowd_del(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -85,6 +122,7 @@ int main(void)
         cmocka_unit_test(nobody_is_waited_for_for_ever),
         cmocka_unit_test(who_is_busy_is_asked_less_and_less),
         cmocka_unit_test(who_lost_sight_of_a_neighbour_is_told_all_again),
+        cmocka_unit_test(news_that_are_lost_come_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

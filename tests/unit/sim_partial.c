@@ -47,6 +47,8 @@ static void what_is_kept_is_given_back_once(void **state)
     partial_keep(&s, 2, &b);
     partial_keep(&s, 1, &again); /* in place of the first */
     assert_int_equal(s.n, 2);
+    assert_true(partial_has(&s, 1, 8) && partial_has(&s, 2, 29));
+    assert_false(partial_has(&s, 1, 7) || partial_has(&s, 3, 8));
     expect_none(&s, 3, 10);
     expect(&s, 1, 100, 8);
     expect_none(&s, 1, 100);
