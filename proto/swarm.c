@@ -69,7 +69,7 @@ static void layer_del(struct swarm *s, struct swarm_layer *l)
     free(l);
     if (s->n_layers == 0) {
         s->pace = s->first_pace;
-        s->turn_ns = 0;
+        s->slow_turns = 0;
     }
     look_next(s);
 }

@@ -309,8 +309,8 @@ struct swarm {
     struct swarm_step *steps;
     u32 n_slots, n_layers; /* slots ever used; in use */
     u32 n_serves, n_active;
+    u32 slow_turns; /* in a row: swarm_turned() */
     const struct swarm_pace *pace, *first_pace; /* the first one: while there is no layer */
-    u64 turn_ns;                                /* what a refusal takes */
     const struct member *member;
     const struct inventory *inventory;
     struct rng rng;

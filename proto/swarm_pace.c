@@ -6,8 +6,8 @@
  * for, and they wait in a line at whoever gives. What a refusal takes tells the two apart. */
 #include "proto/swarm_impl.h"
 
-#define WEIGHT 4 /* of one that is measured: a quarter */
-#define QUEUED 4 /* it takes more than this part of a piece's time */
+#define QUEUED 4 /* slow: more than this part of a piece's time */
+#define IN_ROW 8 /* so many slow ones: one alone may come by any chance */
 
 const struct swarm_pace swarm_prompt = {
     .uploads = SWARM_UPLOADS,
@@ -29,9 +29,8 @@ const struct swarm_pace swarm_queued = {
 /* There is no way back while there are layers: in queues few are refused, and these soon. */
 void swarm_turned(struct swarm *s, u64 took_ns, u64 piece_ns)
 {
-    s->turn_ns += took_ns / WEIGHT;
-    s->turn_ns -= s->turn_ns / WEIGHT;
-    if (s->pace == &swarm_queued || s->turn_ns <= piece_ns / QUEUED)
+    s->slow_turns = took_ns > piece_ns / QUEUED ? s->slow_turns + 1 : 0;
+    if (s->pace == &swarm_queued || s->slow_turns < IN_ROW)
         return;
     s->pace = &swarm_queued;
     for (u32 i = 0; i < s->n_slots; i++)
