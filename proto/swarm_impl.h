@@ -309,7 +309,7 @@ struct swarm {
     struct swarm_step *steps;
     u32 n_slots, n_layers; /* slots ever used; in use */
     u32 n_serves, n_active;
-    u32 slow_turns; /* in a row: swarm_turned() */
+    u32 slow_turns;                             /* in a row: swarm_turned() */
     const struct swarm_pace *pace, *first_pace; /* the first one: while there is no layer */
     const struct member *member;
     const struct inventory *inventory;
