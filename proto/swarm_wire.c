@@ -633,8 +633,8 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     take_ack(l, p, yours, seen, now_ns);
     if (n > 0)
         p->ack_due = true;
-    if (n > 0 &&
-        first + n > p->seen) { /* what was lost before it comes again: that is acknowledged first */
+    /* What was lost before it comes again, and is acknowledged first. */
+    if (n > 0 && first + n > p->seen) {
         u32 skip = first < p->seen ? p->seen - first : 0;
         if (first <= p->seen)
             p->seen = first + n;
