@@ -492,6 +492,7 @@ static void tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         swarm_peers_tick(s, l, now_ns);
         swarm_pick_tick(s, l, now_ns);
         swarm_offer_tick(s, l, now_ns);
+        swarm_call(s, l, now_ns);
         swarm_news_due(s, l, now_ns);
     }
 }

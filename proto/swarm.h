@@ -32,12 +32,13 @@
  *               few pieces are asked of several, and what is not needed any more is cancelled.
  *
  *   serving     few at a time, so that whole pieces are soon there to be given on; who has few
- *               pieces gives one at a time, so that these double as fast as can be. Others hear
- *               *busy*, and ask elsewhere, and soon again. On lines with full queues, where a
- *               refusal takes as long as a piece, they wait in a line of ours instead, in which
- *               the starving, then the rarest piece, come first. A fetcher, or one of few seeds,
- *               offers each new piece to one peer, these in turn; it counts as delivered once a
- *               second one tells of it, and is offered again when that takes too long.
+ *               pieces, or some that take long, gives one at a time, so that these double as fast
+ *               as can be, and then calls one of those who wait. Others hear *busy*, and ask
+ *               elsewhere, and soon again. On lines with full queues, where a refusal takes as long
+ *               as a piece, they wait in a line of ours instead, in which the starving, then the
+ *               rarest piece, come first. A fetcher, or one of few seeds, offers each new piece to
+ *               one peer, these in turn; it counts as delivered once a second one tells of it, and
+ *               is offered again when that takes too long.
  *
  *              JOIN ──> WELCOME           HELLO <──> HELLO, then NEWS <──> NEWS
  *     (none) ──────────> asking ──────────────> exchanging ──> complete ──> seed ──> forgotten

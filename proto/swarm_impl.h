@@ -10,6 +10,7 @@
  *   swarm_serve.c  which piece to whom
  *   swarm_offer.c  what nobody else has, given singly
  *   swarm_pace.c   how many at once
+ *   swarm_call.c   one at a time: who waits for a piece, and whom a free line calls
  *   swarm_wire.c   messages out of the queue, and in */
 #pragma once
 
@@ -172,6 +173,8 @@ struct swarm_peer {
     u32 made;        /* of these, that it did not come for yet */
     u64 frozen_ns;   /* no offers before */
     u64 offer_ns;    /* when it was offered something the last time */
+    u64 hungry_ns;   /* when it said that it waits for a piece; 0: it has been called since */
+    u64 called_ns;   /* when it was called, and did not come since; 0: it was not */
 };
 
 struct swarm_request {
@@ -251,6 +254,9 @@ struct swarm_layer {
     u64 far_ns;           /* likewise, from another place */
     u64 upload_ns;        /* likewise, to a peer */
     u64 wait_ns;          /* until a request is answered when nobody stands before it */
+    u64 least_ns, upload_least_ns; /* what a piece takes when it has the lines for itself */
+    u64 hungry_ns;                 /* when we said so the last time */
+    u64 called, called_ns;         /* whom our line is kept for: the word of its key; since when */
 
     u64 names[LIMIT_SWARM_NEIGHBOURS];   /* the words of their keys */
     u64 news_ns[LIMIT_SWARM_NEIGHBOURS]; /* when each is to hear from us; UINT64_MAX: not again */
@@ -388,6 +394,22 @@ extern const struct swarm_pace swarm_prompt, swarm_queued;
 /* It took so long until a request was refused, or an offer taken up; a piece takes `piece_ns`. */
 void swarm_turned(struct swarm *s, u64 took_ns, u64 piece_ns);
 
+/* --- swarm_call.c --- */
+void swarm_least(u64 *least_ns, u64 took_ns);     /* the least of late; 0: none yet */
+u64 swarm_answer_ns(const struct swarm_layer *l); /* an idle neighbour answers within */
+/* Is one piece given, and one asked for, at a time? */
+bool swarm_singly(const struct swarm *s, const struct swarm_layer *l);
+u32 swarm_uploads(const struct swarm *s, const struct swarm_layer *l); /* at once: who gives as
+                                                                          many is not idle */
+u32 swarm_load(const struct swarm *s, const struct swarm_layer *l);    /* given or held now */
+bool swarm_is_hungry(const struct swarm *s, const struct swarm_layer *l);
+void swarm_say_hungry(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+bool swarm_seems_hungry(const struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns);
+/* Calls one of the hungry, if there is room. */
+void swarm_call(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+/* For another than `from`, who comes for a piece? */
+bool swarm_is_kept(struct swarm_layer *l, const struct node_key *from, u64 now_ns);
+
 /* --- swarm_place.c --- */
 /* As far as members know. Of most they know nothing in the first minutes: a round of probes takes
  * that long. */
@@ -479,6 +501,8 @@ void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now
 
 /* --- swarm_serve.c --- */
 void swarm_serve_tick(struct swarm *s, u64 now_ns);
+/* May one piece more be given? */
+bool swarm_has_room(const struct swarm *s, const struct swarm_layer *l, bool far, u64 now_ns);
 void swarm_serve_forget(struct swarm *s, const struct swarm_layer *l); /* drops what is held */
 
 /* --- swarm_offer.c --- */

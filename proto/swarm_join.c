@@ -17,12 +17,17 @@
 #define FELL_SILENT_NS (900 * SWARM_MS)  /* a fetcher has news for its neighbours more often */
 #define UNEASY_NS      (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
 
-/* Nothing came for long, and nobody seems to be about to give us something; or for very long. */
+/* Nothing came for so long, and nobody seems to be about to give us something; or for very long. */
+static bool gains_nothing(const struct swarm_layer *l, u64 patience, u64 now_ns)
+{
+    u64 since_ns = l->gained_ns > l->in_line_ns ? l->gained_ns : l->in_line_ns;
+    return now_ns - since_ns > patience || now_ns - l->gained_ns > SWARM_IN_LINE_NS;
+}
+
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
 {
     u64 patience = 8 * l->piece_ns > SWARM_STUCK_NS ? 8 * l->piece_ns : SWARM_STUCK_NS;
-    u64 since_ns = l->gained_ns > l->in_line_ns ? l->gained_ns : l->in_line_ns;
-    return l->wanted && (now_ns - since_ns > patience || now_ns - l->gained_ns > SWARM_IN_LINE_NS);
+    return l->wanted && gains_nothing(l, patience, now_ns);
 }
 
 bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k)
@@ -375,6 +380,6 @@ void swarm_fetch_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     /* The stream is through, and what others were to give did not come. */
     u64 patience = 4 * l->piece_ns > SWARM_VOID_NS ? 4 * l->piece_ns : SWARM_VOID_NS;
     if (l->n > 0 && l->map.have < l->n && piece_map_next(&l->map, l->cursor, false) == l->n &&
-        now_ns - l->gained_ns > patience && now_ns - l->stream_ns > patience)
+        gains_nothing(l, patience, now_ns) && now_ns - l->stream_ns > patience)
         step_fetch(s, l, piece_map_next(&l->map, 0, false), now_ns);
 }

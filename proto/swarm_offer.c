@@ -14,7 +14,8 @@
 #define OFFERS_EACH   (SWARM_OFFERED + 2) /* that one has not come for */
 #define OFFER_NEW_NS  (60 * SWARM_MS)     /* so old, an offer does not keep others waiting */
 #define OFFER_SAID_NS (250 * SWARM_MS)    /* likewise, it is said again */
-#define OFFERED_AGAIN 2
+#define TAKEN         16 /* times of a piece: until a second one tells of what its receiver has */
+#define ENDING        6  /* answers: so near its end, what is given lets the next one be offered */
 
 static bool is_out(const struct swarm_offer *o)
 {
@@ -99,9 +100,12 @@ void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm
 
 /* Whose turn it is, of two: below 0 is a's. Who did not come for what it was offered comes last,
  * and who has something to come for already; those near come first, for they can hand it round;
- * then who was offered the least, and the longest ago, so that what comes goes on from many. */
-static int compare_turns(const struct swarm_peer *a, const struct swarm_peer *b, u64 now_ns)
+ * then whose line is free; then who was offered the least, and the longest ago, so that what comes
+ * goes on from many. */
+static int compare_turns(const struct swarm_layer *l, const struct swarm_peer *a,
+                         const struct swarm_peer *b, u64 now_ns)
 {
+    bool hungry_a = swarm_seems_hungry(l, a, now_ns), hungry_b = swarm_seems_hungry(l, b, now_ns);
     bool frozen_a = a->frozen_ns > now_ns, frozen_b = b->frozen_ns > now_ns;
     if (frozen_a != frozen_b)
         return frozen_a ? 1 : -1;
@@ -109,6 +113,8 @@ static int compare_turns(const struct swarm_peer *a, const struct swarm_peer *b,
         return a->made > 0 ? 1 : -1;
     if (a->far != b->far)
         return a->far ? 1 : -1;
+    if (hungry_a != hungry_b)
+        return hungry_a ? -1 : 1;
     if (a->offers != b->offers)
         return a->offers > b->offers ? 1 : -1;
     return (a->offer_ns > b->offer_ns) - (a->offer_ns < b->offer_ns);
@@ -123,7 +129,7 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
         if (!p->used || !p->met || p->complete || p->super || p->made >= OFFERS_EACH ||
             swarm_peer_holds(l, p, piece))
             continue;
-        int turn = best ? compare_turns(p, best, now_ns) : -1;
+        int turn = best ? compare_turns(l, p, best, now_ns) : -1;
         if (turn < 0) {
             best = p;
             ties = 1;
@@ -158,6 +164,7 @@ static bool offer(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns)
     p->offers++;
     p->made++;
     p->offer_ns = now_ns;
+    p->hungry_ns = 0;
     s->stats.offered++;
     say_offer(s, l, piece, now_ns);
     return true;
@@ -172,7 +179,9 @@ static void offer_again(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         struct swarm_offer *o = &l->offers[i];
         if (o->state == OFFER_MADE && now_ns - o->said_ns > OFFER_SAID_NS)
             say_offer(s, l, i, now_ns);
-        if ((!is_out(o) && o->state != OFFER_TAKEN) || now_ns - o->at_ns <= patience)
+        u64 taken = TAKEN * l->upload_ns + s->pace->offer_ns;
+        if ((!is_out(o) && o->state != OFFER_TAKEN) ||
+            now_ns - o->at_ns <= (o->state == OFFER_TAKEN ? taken : patience))
             continue;
         if (o->state == OFFER_MADE)
             l->peers[o->peer].frozen_ns = now_ns + patience;
@@ -193,10 +202,28 @@ static bool all_have(const struct swarm_layer *l, u32 piece)
     return all && l->avail[piece] > 0;
 }
 
+/* Those that are nearly through, or slower than their receiver's line need be. */
+static u32 ending(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    const u64 lead_ns = ENDING * swarm_answer_ns(l);
+    u32 n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        const struct swarm_serve_slot *v = &s->serves[i];
+        if (!v->id || !v->active || v->layer != l)
+            continue;
+        u64 at_ns = v->since_ns + l->upload_least_ns;
+        if (at_ns <= now_ns + lead_ns)
+            n++;
+        else
+            swarm_wake(l, at_ns - lead_ns);
+    }
+    return n;
+}
+
 /* So many more may be given: one at a time, when nothing else is here to be offered; one more for
  * each that is. So it is one after the other, each in the shortest time, as long as receivers take
  * them as they come, and more at once when the line would not be full else. */
-static bool has_turn(const struct swarm_layer *l, u64 now_ns)
+static bool has_turn(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     u32 open = l->uploads, fresh = 0;
     for (u32 i = 0; i < l->n; i++) {
@@ -204,6 +231,8 @@ static bool has_turn(const struct swarm_layer *l, u64 now_ns)
         open += o->state == OFFER_MADE && now_ns - o->at_ns < OFFER_NEW_NS;
         fresh += o->state == OFFER_NO && piece_map_has(&l->map, i);
     }
+    if (swarm_singly(s, l))
+        return fresh > 0 && open < 1 + ending(s, l, now_ns);
     return open < fresh;
 }
 
@@ -218,15 +247,17 @@ static bool has_receiver(const struct swarm_layer *l)
     return any;
 }
 
-/* What is nobody's, in order, as long as there is room and somebody to take it. Is there nothing of
- * that kind any more? */
-static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+/* What is to be offered, in order, as long as there is room and somebody to take it: what nobody
+ * has
+ * (`taken` false), or what somebody took and no second one tells of. Is nothing of that kind left?
+ */
+static bool offer_new(struct swarm *s, struct swarm_layer *l, bool taken, u64 now_ns)
 {
-    bool all = true, turn = has_receiver(l) && has_turn(l, now_ns);
+    bool all = true, turn = has_receiver(l) && has_turn(s, l, now_ns);
     for (u32 k = 0; k < l->n; k++) {
         u32 p = (l->offer_at + k) % l->n;
         struct swarm_offer *o = &l->offers[p];
-        if (o->state != OFFER_NO || !piece_map_has(&l->map, p))
+        if (o->state != OFFER_NO || !piece_map_has(&l->map, p) || (l->avail[p] > 0) != taken)
             continue;
         if (all_have(l, p)) {
             o->state = OFFER_DELIVERED;
@@ -235,7 +266,7 @@ static bool offer_new(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         if (!turn)
             return false;
         if (offer(s, l, p, now_ns))
-            turn = has_receiver(l) && has_turn(l, now_ns);
+            turn = has_receiver(l) && has_turn(s, l, now_ns);
         else
             all = false; /* whoever lacks it has enough to come for */
     }
@@ -257,11 +288,13 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!l->offers)
         return;
     offer_again(s, l, now_ns);
-    if (offer_new(s, l, now_ns) && l->complete) { /* from now on everybody is told everything */
+    bool none = offer_new(s, l, false, now_ns);
+    none &= offer_new(s, l, true, now_ns);
+    if (none && l->complete) { /* from now on everybody is told everything */
         swarm_offer_end(s, l, now_ns);
         return;
     }
-    while (l->offered + l->uploads < OFFERED_AGAIN && l->map.have > 0) {
+    while (l->offered + l->uploads < 1 && l->map.have > 0) {
         u32 piece = next_rare(s, l);
         if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
             return;

@@ -316,7 +316,8 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
     if (!p->used || !p->met || !p->acked_hello || p->queued)
         return UINT64_MAX;
     u64 due = p->sent_ns + SWARM_ALIVE_NS;
-    if (!p->complete && p->told_load >= s->pace->uploads && s->n_serves < s->pace->uploads)
+    if (!p->complete && p->told_load >= swarm_uploads(s, l) &&
+        swarm_load(s, l) < swarm_uploads(s, l))
         due = p->sent_ns + 4 * SWARM_NEWS_NS;
     if (p->sent < n)
         due = p->sent_ns + patience_of(l, p, n);
@@ -330,7 +331,7 @@ static u64 due_of(const struct swarm *s, const struct swarm_layer *l, const stru
 /* Most of what comes changes this for one neighbour. */
 static void work_out_news(const struct swarm *s, struct swarm_layer *l)
 {
-    bool idle = s->n_serves < s->pace->uploads;
+    bool idle = swarm_load(s, l) < swarm_uploads(s, l);
     if (idle != l->news_idle)
         swarm_news_change_all(l);
     l->news_idle = idle;

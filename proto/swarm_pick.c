@@ -19,6 +19,10 @@
 #define DOUBLINGS   6              /* so many times */
 #define REFUSALS    8              /* doubled with each so many in a row, */
 #define PER_PEER    2              /* while others can be asked */
+/* One at a time; in answers, as in swarm_call.c: */
+#define ENDING    10              /* so near its end, the next one is asked for */
+#define BEGUN     30              /* so young, it makes way for what is offered */
+#define CALLED_NS (40 * SWARM_MS) /* a call may be lost: then who was busy is asked again */
 
 void swarm_piece_changed(struct swarm_layer *l, u32 piece)
 {
@@ -63,13 +67,56 @@ static bool is_apart(const struct swarm_layer *l)
     return false;
 }
 
+/* One at a time: is the one under way nearly here, or slower than it need be? */
+static bool is_ending(const struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    const u64 lead_ns = ENDING * swarm_answer_ns(l);
+    bool ending = false;
+    if (l->map.have <= SWARM_FIRSTS || !swarm_singly(s, l))
+        return false;
+    for (u32 i = 0; i < LIMIT_SWARM_REQUESTS; i++) {
+        const struct swarm_request *r = &l->requests[i];
+        if (!r->id || !r->started_ns || r->far)
+            continue;
+        u64 at_ns = r->started_ns + l->least_ns;
+        if (at_ns <= now_ns + lead_ns)
+            ending = true;
+        else
+            swarm_wake(l, at_ns - lead_ns);
+    }
+    return ending;
+}
+
 /* As many at once as keep the line full: what it brings in the time that a request takes to be
  * answered by somebody idle, and as many as are given at once. */
-static u32 depth_of(const struct swarm *s, const struct swarm_layer *l)
+static u32 depth_of(const struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    u64 depth =
-        (l->map.have <= SWARM_FIRSTS ? 1 : s->pace->depth) + 2 * (l->wait_ns / (l->piece_ns + 1));
+    const bool singly = l->map.have <= SWARM_FIRSTS || swarm_singly(s, l);
+    u64 depth = (singly ? 1 : s->pace->depth) + 2 * (l->wait_ns / (l->piece_ns + 1)) +
+                is_ending(s, l, now_ns);
     return depth < LIMIT_SWARM_REQUESTS ? (u32)depth : LIMIT_SWARM_REQUESTS;
+}
+
+/* It comes beside nothing else: so it is soon there to be given on. */
+static void make_way(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    for (u32 i = 0; swarm_singly(s, l) && i < LIMIT_SWARM_REQUESTS; i++) {
+        struct swarm_request *r = &l->requests[i];
+        if (r->id && !r->offered && !r->far && now_ns - r->asked_ns < BEGUN * swarm_answer_ns(l))
+            swarm_request_drop(s, l, r, true, "another is offered");
+    }
+}
+
+/* What is offered, and does not come when it is asked for, keeps nothing else waiting. */
+static u32 unanswered(const struct swarm_layer *l, u64 now_ns)
+{
+    u32 n = 0;
+    for (u32 i = 0; l->n_offered > 0 && i < LIMIT_SWARM_REQUESTS; i++) {
+        const struct swarm_request *r = &l->requests[i];
+        n += r->id && r->offered && !r->started_ns &&
+             now_ns - r->asked_ns > BEGUN * swarm_answer_ns(l);
+    }
+    return n;
 }
 
 static struct swarm_request *free_request(struct swarm_layer *l)
@@ -263,32 +310,41 @@ static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach 
     return peer != SWARM_NONE && ask(s, l, piece, peer, window, now_ns);
 }
 
-void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+static void pick_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     if (!l->wanted || l->n == 0 || l->map.have == l->n)
         return;
-    u32 depth = depth_of(s, l);
-    bool apart = is_apart(l);
+    u32 depth = depth_of(s, l, now_ns);
+    bool apart = is_apart(l), singly = swarm_singly(s, l);
+    /* Who is busy calls when it is free. */
+    bool waits = singly && now_ns - l->gained_ns < l->least_ns + CALLED_NS;
     const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, l->n_requests == 0};
-    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, s->pace->uploads, false, false};
+    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, swarm_uploads(s, l), false,
+                               false};
     const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, l->n_requests == 0};
     while (l->n_offered < SWARM_OFFERED && pick_one(s, l, &offered, now_ns))
-        ;
+        make_way(s, l, now_ns);
     while (apart && l->n_far < swarm_far_depth(l, depth) && pick_one(s, l, &far, now_ns))
         ;
     for (;;) {
-        u32 asked = l->n_requests - l->n_offered;
+        u32 asked = l->n_requests - unanswered(l, now_ns);
         if (asked >= depth + (l->n_started < s->pace->depth ? s->pace->wider : 0))
             return;
         if (pick_one(s, l, &idle, now_ns))
             continue;
         /* Nobody is known to be idle: somebody is asked all the same. */
         const struct reach busy = {idle.where, depth, UINT32_MAX, false, l->n_requests == 0};
-        if (asked < s->pace->depth && pick_one(s, l, &busy, now_ns))
+        if (!waits && asked < (singly ? depth : s->pace->depth) && pick_one(s, l, &busy, now_ns))
             continue;
         if (asked >= depth || !ask_twice(s, l, apart, now_ns))
             return;
     }
+}
+
+void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    pick_all(s, l, now_ns);
+    swarm_say_hungry(s, l, now_ns);
 }
 
 /* --- how it went ----------------------------------------------------------------------------- */
@@ -372,6 +428,8 @@ static void learn(struct swarm_layer *l, const struct swarm_request *r, u64 now_
     u64 *usual = r->far ? &l->far_ns : &l->piece_ns;
     *usual += took / 8;
     *usual -= *usual / 8;
+    if (!r->far && r->started_ns)
+        swarm_least(&l->least_ns, took);
 }
 
 void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
@@ -401,6 +459,13 @@ void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
     swarm_pick(s, l, now_ns);
 }
 
+/* Until who was busy is asked again. */
+static u64 busy_ns(struct swarm *s, const struct swarm_layer *l)
+{
+    u64 ns = swarm_singly(s, l) ? CALLED_NS : BUSY_NS;
+    return ns + rng_below(&s->rng, ns + 1);
+}
+
 void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 now_ns)
 {
     struct swarm_layer *l;
@@ -421,10 +486,9 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
         s->stats.busy++;
         if (!was.far)
             swarm_turned(s, now_ns - was.asked_ns, l->piece_ns);
-        p->busy_ns =
-            now_ns + ((BUSY_NS + rng_below(&s->rng, BUSY_NS + 1)) << p->refusals / REFUSALS);
+        p->busy_ns = now_ns + (busy_ns(s, l) << p->refusals / REFUSALS);
         p->refusals += p->refusals < DOUBLINGS * REFUSALS;
-        p->load = s->pace->uploads - 1;
+        p->load = swarm_singly(s, l) ? 1 : s->pace->uploads - 1;
         break;
     case SWARM_FAILED:
     case SWARM_DENIED:
@@ -446,9 +510,11 @@ static bool has_what_we_lack(const struct swarm_layer *l, const struct swarm_pee
 }
 
 /* It gives to others, as it says, or was busy when we asked just now. */
-static bool is_busy(const struct swarm *s, const struct swarm_peer *p, u64 now_ns)
+static bool is_busy(const struct swarm *s, const struct swarm_layer *l, const struct swarm_peer *p,
+                    u64 now_ns)
 {
-    return p->load >= s->pace->uploads || (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
+    return p->load >= swarm_uploads(s, l) ||
+           (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
 }
 
 /* Does somebody give us a piece just now, or have one for us, and give to others? Busy is no reason
@@ -458,8 +524,8 @@ static bool stands_in_line(const struct swarm *s, const struct swarm_layer *l, u
     bool stands = l->n_started > 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !stands; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        stands = p->used && p->met && !p->barred && p->strikes < STRIKES && is_busy(s, p, now_ns) &&
-                 has_what_we_lack(l, p);
+        stands = p->used && p->met && !p->barred && p->strikes < STRIKES &&
+                 is_busy(s, l, p, now_ns) && has_what_we_lack(l, p);
     }
     return stands;
 }

@@ -7,12 +7,21 @@
 #define NAMES_ONE_IN 8 /* else now and then */
 #define HELD_NS      (8000 * SWARM_MS)
 #define STALE_NS     (2000 * SWARM_MS)
+#define ENDING       6 /* answers: so near its end, what is given singly lets the next one begin */
 
 /* --- the line -------------------------------------------------------------------------------- */
 
 static bool is_stale(const struct swarm_serve_slot *v, u64 now_ns)
 {
     return now_ns - v->since_ns > STALE_NS + 6 * v->layer->upload_ns;
+}
+
+/* The next one's first byte comes when this one's last has gone. */
+static bool is_ending(const struct swarm *s, const struct swarm_serve_slot *v, u64 now_ns)
+{
+    const struct swarm_layer *l = v->layer;
+    return !v->far && !l->offers && l->upload_least_ns > 0 && swarm_singly(s, l) &&
+           now_ns + ENDING * swarm_answer_ns(l) > v->since_ns + l->upload_least_ns;
 }
 
 static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far)
@@ -23,22 +32,23 @@ static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far
         return SWARM_UPLOADS_ONE;
     if (l->offers)
         return SWARM_OFFERING;
-    return l->map.have <= SWARM_FIRSTS ? 1 : s->pace->uploads;
+    return l->map.have <= SWARM_FIRSTS ? 1 : swarm_uploads(s, l);
 }
 
-/* May one piece more be given? Each layer has its room, SWARM_LAYERS of them together a node's.
- * Those whose receiver seems to be frozen are not counted: others have their place. What goes to
- * another place goes slowly, and has a room of its own. */
-static bool has_room(const struct swarm *s, const struct swarm_layer *l, bool far, u64 now_ns)
+/* Each layer has its room, SWARM_LAYERS of them together a node's. Those whose receiver seems to be
+ * frozen are not counted: others have their place. What goes to another place goes slowly, and has
+ * a room of its own. */
+bool swarm_has_room(const struct swarm *s, const struct swarm_layer *l, bool far, u64 now_ns)
 {
-    u32 room = room_for(s, l, far), of_layer = 0, of_all = 0;
+    u32 room = room_for(s, l, far), of_layer = 0, of_all = 0, ending = 0;
     for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
         const struct swarm_serve_slot *v = &s->serves[i];
         bool counts = v->id && v->active && v->far == far && !is_stale(v, now_ns);
         of_all += counts;
         of_layer += counts && v->layer == l;
+        ending += counts && v->layer == l && is_ending(s, v, now_ns);
     }
-    return of_layer < room &&
+    return of_layer < room + (ending > 0) &&
            of_all < (room > s->pace->uploads_most ? room : s->pace->uploads_most);
 }
 
@@ -115,7 +125,7 @@ static void fill_room(struct swarm *s, u64 now_ns)
                 (best &&
                  (urgency(v) > urgency(best) || (urgency(v) == urgency(best) && v->id > best->id))))
                 continue;
-            if (has_room(s, v->layer, v->far, now_ns))
+            if (swarm_has_room(s, v->layer, v->far, now_ns))
                 best = v;
         }
         struct swarm_step *step = best ? swarm_step_new(s, best->layer, SWARM_SERVE) : NULL;
@@ -192,7 +202,8 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
         return SWARM_ANSWER_BUSY;
     }
     u32 held = waiting(s, far);
-    bool now = held == 0 && has_room(s, l, far, now_ns);
+    bool now =
+        held == 0 && swarm_has_room(s, l, far, now_ns) && (far || !swarm_is_kept(l, peer, now_ns));
     bool waits = !now && s->pace->waiting > 0;
     u32 places = places_of(s, peer);
     bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
@@ -206,6 +217,11 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     bool room = share && (now || (waits && held < s->pace->waiting));
     struct swarm_serve_slot *v = room ? slot_new(s, l, peer, first, count, now_ns) : NULL;
+    struct swarm_peer *asker = swarm_peer_find(l, peer);
+    if (asker) {
+        asker->hungry_ns = v ? 0 : now_ns;
+        asker->called_ns = v ? 0 : asker->called_ns;
+    }
     if (!v) {
         s->stats.refused++;
         if (l->n <= FEW_PIECES || rng_below(&s->rng, NAMES_ONE_IN) == 0)
@@ -240,6 +256,7 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
         if (whole && v->active && (!v->far || v->layer->share.n < SWARM_PLACE)) {
             v->layer->upload_ns += (now_ns - v->since_ns) / 8;
             v->layer->upload_ns -= v->layer->upload_ns / 8;
+            swarm_least(&v->layer->upload_least_ns, now_ns - v->since_ns);
         }
         struct swarm_layer *l = v->layer;
         if (whole && v->active)
@@ -249,6 +266,7 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
         slot_del(s, v);
         swarm_offer_tick(s, l, now_ns);
         fill_room(s, now_ns);
+        swarm_call(s, l, now_ns);
         return;
     }
 }

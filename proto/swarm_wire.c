@@ -177,7 +177,7 @@ static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_
         bin[2 * i] = (u8)(l->log[from + i] >> 8);
         bin[2 * i + 1] = (u8)l->log[from + i];
     }
-    wire_put_array(w, 8);
+    wire_put_array(w, 9);
     wire_put_u64(w, MSG_NEWS);
     wire_put_u64(w, l->word);
     wire_put_u64(w, l->session);
@@ -185,8 +185,9 @@ static void put_news(const struct swarm *s, struct swarm_layer *l, struct swarm_
     wire_put_bin(w, bin, 2 * (size_t)n);
     wire_put_u64(w, p->session);
     wire_put_u64(w, p->seen);
-    wire_put_u64(w, s->n_serves);
-    p->told_load = s->n_serves;
+    p->told_load = swarm_load(s, l);
+    wire_put_u64(w, p->told_load);
+    wire_put_u64(w, swarm_is_hungry(s, l));
     if (p->told == p->sent)
         p->unacked_ns = now_ns;
     p->sent = from + n;
@@ -615,15 +616,20 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     u64 yours = wire_get_u64(r);
     u32 seen = (u32)wire_get_max(r, LIMIT_PIECES);
     u32 load = (u32)wire_get_max(r, LIMIT_SWARM_SERVES);
+    bool hungry = wire_left(r) > 0 && wire_get_u64(r) > 0; /* the version before does not say */
     if (!wire_ok(r) || len % 2)
         return ERR_PROTO;
     struct swarm_layer *l = swarm_find_word(s, word);
     struct swarm_peer *p = neighbour(s, l, word, from);
     if (!p)
         return 0;
-    bool idle = load < s->pace->uploads && p->load >= s->pace->uploads;
+    const u32 uploads = swarm_uploads(s, l);
+    bool idle = load < uploads && p->load >= uploads;
+    if (idle && swarm_singly(s, l))
+        p->busy_ns = now_ns; /* it calls */
     p->heard_ns = now_ns;
     p->load = load;
+    p->hungry_ns = hungry ? now_ns : 0;
     if (!p->met || p->session != session) { /* it is late, or a HELLO was lost: they will say */
         if (now_ns - p->hello_ns >= SWARM_HELLO_NS)
             swarm_say_hello(s, l, p, now_ns);
@@ -643,6 +649,8 @@ static int read_news(struct swarm *s, const struct node_key *from, struct wire_i
     }
     if (idle)
         swarm_pick(s, l, now_ns);
+    if (hungry)
+        swarm_call(s, l, now_ns);
     swarm_news_due(s, l, now_ns);
     return 0;
 }

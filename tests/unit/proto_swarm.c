@@ -374,21 +374,26 @@ static void serving_is_bounded(void **state)
 }
 
 /* Whoever finds no room hears so at once, and asks elsewhere. Who has few pieces gives one at a
- * time. */
+ * time; with more, several, if a piece does not take long. */
 static void who_finds_no_room_is_refused(void **state)
 {
     (void)state;
     struct crowd *c = crowd_new(3);
     struct mesh *m = mesh_at(c, 1);
     const struct node_key *asks = &c->r->n[2].key;
-    u32 id;
+    u32 id, busy;
     join(c, 1, false);
     for (u32 p = 0; p < SWARM_FIRSTS; p++)
         mesh_swarm_have(m, &c->d, p, c->r->now_ns);
     assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 0, 1, &id, c->r->now_ns), SWARM_ANSWER_NOW);
-    assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 1, 1, &id, c->r->now_ns), SWARM_ANSWER_BUSY);
+    assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 1, 1, &busy, c->r->now_ns),
+                     SWARM_ANSWER_BUSY);
     mesh_swarm_have(m, &c->d, SWARM_FIRSTS, c->r->now_ns);
-    for (u32 i = 1; i < SWARM_UPLOADS; i++)
+    assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 1, 1, &busy, c->r->now_ns),
+                     SWARM_ANSWER_BUSY);
+    c->r->now_ns += 10 * MS;
+    mesh_swarm_served(m, id, true, c->r->now_ns);
+    for (u32 i = 0; i < SWARM_UPLOADS; i++)
         assert_int_equal(mesh_swarm_serve(m, asks, &c->d, i, 1, &id, c->r->now_ns),
                          SWARM_ANSWER_NOW);
     assert_int_equal(mesh_swarm_serve(m, asks, &c->d, 5, 1, &id, c->r->now_ns), SWARM_ANSWER_BUSY);

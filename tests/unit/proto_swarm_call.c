@@ -1,0 +1,112 @@
+/* proto_swarm_call.c - tests of lines that are free: whoever waits for a piece is called, and
+ * nobody keeps a line idle by not coming. */
+#include "crowd_rig.h"
+
+static struct swarm_layer *layer_at(struct crowd *c, size_t i)
+{
+    return swarm_find(mesh_swarm(mesh_at(c, i)), &c->d);
+}
+
+/* Time passes. Whatever the others ask node 0 for, it has no line free for them. */
+static void wait_for(struct crowd *c, u64 for_ns)
+{
+    struct swarm_step st;
+    for (u64 end = c->r->now_ns + for_ns; c->r->now_ns < end;) {
+        rig_run(c->r, MS);
+        for (size_t i = 0; i < c->r->count; i++)
+            while (mesh_swarm_next(mesh_at(c, i), &st, c->r->now_ns))
+                if (st.what == SWARM_ASK)
+                    mesh_swarm_ended(mesh_at(c, i), st.id, SWARM_BUSY, c->r->now_ns);
+    }
+}
+
+/* Node 0 has half of the layer and gives some of it to node 1, a stranger. Node 2 has less than
+ * node 3. */
+static struct crowd *one_gives(u32 *serve)
+{
+    struct crowd *c = crowd_new(4);
+    for (size_t i = 0; i < 4; i++)
+        if (i != 1)
+            join(c, i, false);
+    for (u32 p = 0; p < PIECES / 2; p++)
+        mesh_swarm_have(mesh_at(c, 0), &c->d, p, c->r->now_ns);
+    for (u32 p = 0; p < 3; p++)
+        mesh_swarm_have(mesh_at(c, 3), &c->d, p, c->r->now_ns);
+    mesh_swarm_have(mesh_at(c, 2), &c->d, 0, c->r->now_ns);
+    wait_for(c, S);
+    assert_int_equal(
+        mesh_swarm_serve(mesh_at(c, 0), &c->r->n[1].key, &c->d, 5, 1, serve, c->r->now_ns),
+        SWARM_ANSWER_NOW);
+    wait_for(c, 100 * MS);
+    return c;
+}
+
+static enum swarm_answer comes(struct crowd *c, size_t i)
+{
+    u32 id;
+    return mesh_swarm_serve(mesh_at(c, 0), &c->r->n[i].key, &c->d, 6, 1, &id, c->r->now_ns);
+}
+
+/* Of those who lack what is equally rare, who has least is called, and the line is kept for it for
+ * as long as it takes to come. */
+static void a_free_line_calls_the_poorest(void **state)
+{
+    (void)state;
+    u32 serve;
+    struct crowd *c = one_gives(&serve);
+    mesh_swarm_served(mesh_at(c, 0), serve, true, c->r->now_ns);
+    assert_true(layer_at(c, 0)->called == node_key_word(&c->r->n[2].key));
+    assert_int_equal(comes(c, 3), SWARM_ANSWER_BUSY);
+    assert_int_equal(comes(c, 2), SWARM_ANSWER_NOW);
+    crowd_del(c);
+}
+
+/* Node 2 says all the time that it is hungry, and never comes. */
+static void who_is_called_in_vain_is_passed_over(void **state)
+{
+    (void)state;
+    u32 serve, in_vain = 0;
+    struct crowd *c = one_gives(&serve);
+    mesh_swarm_served(mesh_at(c, 0), serve, true, c->r->now_ns);
+    u64 seen_ns = 0;
+    bool other = false;
+    for (u32 t = 0; t < 50; t++) {
+        struct swarm_layer *l = layer_at(c, 0);
+        if (l->called_ns != seen_ns && l->called == node_key_word(&c->r->n[2].key))
+            in_vain++;
+        other |= l->called == node_key_word(&c->r->n[3].key);
+        seen_ns = l->called_ns;
+        wait_for(c, MS);
+    }
+    assert_int_equal(in_vain, 1);
+    assert_true(other);
+    assert_int_equal(comes(c, 3), SWARM_ANSWER_NOW);
+    crowd_del(c);
+}
+
+/* Of the version before, which does not say whether it is hungry, nobody is called: it asks. */
+static void who_asks_in_vain_counts_as_hungry(void **state)
+{
+    (void)state;
+    u32 serve;
+    struct crowd *c = one_gives(&serve);
+    for (size_t i = 2; i < 4; i++) {
+        struct swarm_peer *p = swarm_peer_find(layer_at(c, 0), &c->r->n[i].key);
+        assert_non_null(p);
+        p->hungry_ns = 0;
+    }
+    assert_int_equal(comes(c, 3), SWARM_ANSWER_BUSY);
+    mesh_swarm_served(mesh_at(c, 0), serve, true, c->r->now_ns);
+    assert_true(layer_at(c, 0)->called == node_key_word(&c->r->n[3].key));
+    crowd_del(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_free_line_calls_the_poorest),
+        cmocka_unit_test(who_is_called_in_vain_is_passed_over),
+        cmocka_unit_test(who_asks_in_vain_counts_as_hungry),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
