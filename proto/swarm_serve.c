@@ -185,6 +185,36 @@ static struct swarm_serve_slot *gives_way(struct swarm *s, bool far)
     return NULL;
 }
 
+/* Likewise a layer that has several places there gives way, by the last one, to a layer of which
+ * nothing is given or held: among dozens that one peer wants, one came too late for half a minute.
+ */
+static struct swarm_serve_slot *layer_gives_way(struct swarm *s, const struct swarm_layer *l,
+                                                bool far)
+{
+    struct swarm_serve_slot *best = NULL;
+    u32 most = 1;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        struct swarm_serve_slot *last = &s->serves[i];
+        if (last->id && last->layer == l)
+            return NULL;
+        if (!waits(last, far))
+            continue;
+        u32 n = 0;
+        for (u32 k = 0; k < LIMIT_SWARM_SERVES; k++) {
+            struct swarm_serve_slot *v = &s->serves[k];
+            if (!waits(v, far) || v->layer != s->serves[i].layer)
+                continue;
+            n++;
+            last = v->since_ns > last->since_ns ? v : last;
+        }
+        if (n > most) {
+            most = n;
+            best = last;
+        }
+    }
+    return best;
+}
+
 enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, const struct digest *d,
                               u32 first, u32 count, u32 *id, u64 now_ns)
 {
@@ -207,8 +237,9 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     bool waits = !now && s->pace->waiting > 0;
     u32 places = places_of(s, peer);
     bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
-    if (places == 0 && share && waits && held >= s->pace->waiting) {
-        struct swarm_serve_slot *last = gives_way(s, far);
+    if (share && waits && held >= s->pace->waiting) {
+        struct swarm_serve_slot *last = places == 0 ? gives_way(s, far) : NULL;
+        last = last ? last : layer_gives_way(s, l, far);
         if (last) {
             drop(s, last);
             s->stats.refused++;
