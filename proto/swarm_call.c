@@ -81,8 +81,10 @@ void swarm_say_hungry(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!swarm_is_hungry(s, l))
         return;
     const u64 again_ns = SAID_AGAIN * swarm_answer_ns(l);
+    const bool knows = l->askable.have > 0; /* else each tick is soon enough */
     if (now_ns - l->hungry_ns < again_ns) {
-        swarm_wake(l, l->hungry_ns + again_ns);
+        if (knows)
+            swarm_wake(l, l->hungry_ns + again_ns);
         return;
     }
     for (u64 peers = who_can_give(l); peers; peers &= peers - 1) {
@@ -91,7 +93,8 @@ void swarm_say_hungry(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             say(s, l, p);
         l->hungry_ns = now_ns;
     }
-    swarm_wake(l, now_ns + again_ns);
+    if (knows)
+        swarm_wake(l, now_ns + again_ns);
 }
 
 bool swarm_seems_hungry(const struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns)
