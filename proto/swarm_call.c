@@ -54,16 +54,6 @@ bool swarm_is_hungry(const struct swarm *s, const struct swarm_layer *l)
     return l->wanted && l->map.have < l->n && l->n_requests == 0 && swarm_singly(s, l);
 }
 
-static void say(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p)
-{
-    swarm_news_change(l, p);
-    p->queued = swarm_order(s, &(struct swarm_out){.kind = MSG_NEWS,
-                                                   .layer = l->slot,
-                                                   .word = l->word,
-                                                   .to = p->key,
-                                                   .arg = (u32)(p - l->peers)});
-}
-
 /* Who has something for us, and who offers pieces singly and may have. */
 static u64 who_can_give(const struct swarm_layer *l)
 {
@@ -90,7 +80,7 @@ void swarm_say_hungry(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     for (u64 peers = who_can_give(l); peers; peers &= peers - 1) {
         struct swarm_peer *p = &l->peers[__builtin_ctzll(peers)];
         if (p->used && p->met && !p->far && !p->queued)
-            say(s, l, p);
+            swarm_say_news(s, l, p);
         l->hungry_ns = now_ns;
     }
     if (knows)
@@ -165,7 +155,7 @@ void swarm_call(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     p->called_ns = now_ns;
     l->called = node_key_word(&p->key);
     l->called_ns = now_ns;
-    say(s, l, p);
+    swarm_say_news(s, l, p);
     swarm_wake(l, kept_until_ns(l));
 }
 

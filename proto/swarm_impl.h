@@ -28,10 +28,12 @@
 #define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
 /* Pieces given at once by who has what nobody else has: one, or more when they pile up. */
-#define SWARM_OFFERING  8
-#define SWARM_OFFERED   2              /* of these, asked for at once beside others */
-#define SWARM_FIRSTS    8              /* pieces: who has no more gives one at a time */
-#define SWARM_NEAR_NS   (2 * SWARM_MS) /* of round trip: within a campus */
+#define SWARM_OFFERING 8
+#define SWARM_OFFERED  2              /* of these, asked for at once beside others */
+#define SWARM_FIRSTS   8              /* pieces: who has no more gives one at a time */
+#define SWARM_NEAR_NS  (2 * SWARM_MS) /* of round trip: within a campus */
+/* Answers (swarm_call.c): so near its end, what is given singly lets the next one begin. */
+#define SWARM_ENDING    6
 #define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
 #define SWARM_GATES     8  /* of a place: these meet those of other places, and import */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
@@ -459,6 +461,7 @@ void swarm_peer_has(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p
                     u64 now_ns);
 void swarm_peer_lacks(struct swarm_layer *l, struct swarm_peer *p, u32 piece);
 void swarm_peer_clear(struct swarm_layer *l, struct swarm_peer *p);
+void swarm_say_news(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p); /* now */
 void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_say_hello(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p, u64 now_ns);
 /* Everybody is told anew what we have. */

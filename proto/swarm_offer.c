@@ -15,7 +15,6 @@
 #define OFFER_NEW_NS  (60 * SWARM_MS)     /* so old, an offer does not keep others waiting */
 #define OFFER_SAID_NS (250 * SWARM_MS)    /* likewise, it is said again */
 #define TAKEN         16 /* times of a piece: until a second one tells of what its receiver has */
-#define ENDING        6  /* answers: so near its end, what is given lets the next one be offered */
 
 static bool is_out(const struct swarm_offer *o)
 {
@@ -205,7 +204,7 @@ static bool all_have(const struct swarm_layer *l, u32 piece)
 /* Those that are nearly through, or slower than their receiver's line need be. */
 static u32 ending(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    const u64 lead_ns = ENDING * swarm_answer_ns(l);
+    const u64 lead_ns = SWARM_ENDING * swarm_answer_ns(l);
     u32 n = 0;
     for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
         const struct swarm_serve_slot *v = &s->serves[i];
@@ -248,9 +247,7 @@ static bool has_receiver(const struct swarm_layer *l)
 }
 
 /* What is to be offered, in order, as long as there is room and somebody to take it: what nobody
- * has
- * (`taken` false), or what somebody took and no second one tells of. Is nothing of that kind left?
- */
+ * has, or, `taken`, what somebody took and no second one tells of. Is nothing of that kind left? */
 static bool offer_new(struct swarm *s, struct swarm_layer *l, bool taken, u64 now_ns)
 {
     bool all = true, turn = has_receiver(l) && has_turn(s, l, now_ns);
@@ -294,9 +291,7 @@ void swarm_offer_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         swarm_offer_end(s, l, now_ns);
         return;
     }
-    while (l->offered + l->uploads < 1 && l->map.have > 0) {
-        u32 piece = next_rare(s, l);
-        if (piece == SWARM_NONE || !offer(s, l, piece, now_ns))
-            return;
-    }
+    u32 piece = l->offered + l->uploads == 0 && l->map.have > 0 ? next_rare(s, l) : SWARM_NONE;
+    if (piece != SWARM_NONE)
+        (void)offer(s, l, piece, now_ns);
 }

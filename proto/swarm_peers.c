@@ -343,6 +343,16 @@ static void work_out_news(const struct swarm *s, struct swarm_layer *l)
     l->news_stale = 0;
 }
 
+void swarm_say_news(struct swarm *s, struct swarm_layer *l, struct swarm_peer *p)
+{
+    swarm_news_change(l, p);
+    p->queued = swarm_order(s, &(struct swarm_out){.kind = MSG_NEWS,
+                                                   .layer = l->slot,
+                                                   .word = l->word,
+                                                   .to = p->key,
+                                                   .arg = (u32)(p - l->peers)});
+}
+
 void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     u64 next = UINT64_MAX;
@@ -355,10 +365,7 @@ void swarm_news_due(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         }
         if (p->told < p->sent && now_ns - p->unacked_ns >= SWARM_AGAIN_NS)
             p->sent = p->told;
-        swarm_news_change(l, p);
-        p->queued = swarm_order(
-            s, &(struct swarm_out){
-                   .kind = MSG_NEWS, .layer = l->slot, .word = l->word, .to = p->key, .arg = i});
+        swarm_say_news(s, l, p);
     }
     swarm_wake(l, next);
 }

@@ -7,7 +7,6 @@
 #define NAMES_ONE_IN 8 /* else now and then */
 #define HELD_NS      (8000 * SWARM_MS)
 #define STALE_NS     (2000 * SWARM_MS)
-#define ENDING       6 /* answers: so near its end, what is given singly lets the next one begin */
 
 /* --- the line -------------------------------------------------------------------------------- */
 
@@ -21,7 +20,7 @@ static bool is_ending(const struct swarm *s, const struct swarm_serve_slot *v, u
 {
     const struct swarm_layer *l = v->layer;
     return !v->far && !l->offers && l->upload_least_ns > 0 && swarm_singly(s, l) &&
-           now_ns + ENDING * swarm_answer_ns(l) > v->since_ns + l->upload_least_ns;
+           now_ns + SWARM_ENDING * swarm_answer_ns(l) > v->since_ns + l->upload_least_ns;
 }
 
 static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far)
