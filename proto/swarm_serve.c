@@ -184,11 +184,11 @@ static struct swarm_serve_slot *gives_way(struct swarm *s, bool far)
     return NULL;
 }
 
-/* Likewise a layer that has several places there gives way, by the last one, to a layer of which
- * nothing is given or held: among dozens that one peer wants, one came too late for half a minute.
- */
+/* Likewise, of what `peer` asked for: a layer that has several places there gives way, by the last
+ * one, to a layer of which nothing is given or held. Among dozens that one wants, one came too late
+ * for half a minute. */
 static struct swarm_serve_slot *layer_gives_way(struct swarm *s, const struct swarm_layer *l,
-                                                bool far)
+                                                const struct node_key *peer, bool far)
 {
     struct swarm_serve_slot *best = NULL;
     u32 most = 1;
@@ -196,12 +196,12 @@ static struct swarm_serve_slot *layer_gives_way(struct swarm *s, const struct sw
         struct swarm_serve_slot *last = &s->serves[i];
         if (last->id && last->layer == l)
             return NULL;
-        if (!waits(last, far))
+        if (!waits(last, far) || !node_key_equal(&last->peer, peer))
             continue;
         u32 n = 0;
         for (u32 k = 0; k < LIMIT_SWARM_SERVES; k++) {
             struct swarm_serve_slot *v = &s->serves[k];
-            if (!waits(v, far) || v->layer != s->serves[i].layer)
+            if (!waits(v, far) || v->layer != s->serves[i].layer || !node_key_equal(&v->peer, peer))
                 continue;
             n++;
             last = v->since_ns > last->since_ns ? v : last;
@@ -238,7 +238,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     bool share = places < LIMIT_SWARM_SERVES - s->n_serves;
     if (share && waits && held >= s->pace->waiting) {
         struct swarm_serve_slot *last = places == 0 ? gives_way(s, far) : NULL;
-        last = last ? last : layer_gives_way(s, l, far);
+        last = last ? last : layer_gives_way(s, l, peer, far);
         if (last) {
             drop(s, last);
             s->stats.refused++;
