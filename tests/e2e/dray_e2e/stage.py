@@ -8,6 +8,7 @@ itself (PR_SET_PDEATHSIG), so that a killed test leaves no process. The folder o
 """
 
 import atexit
+import collections
 import ctypes
 import os
 import random
@@ -22,20 +23,26 @@ PR_SET_PDEATHSIG = 1
 PATIENCE_S = 60
 PORTS = (15000, 32000)
 _random = random.Random(os.getpid())
+_given = collections.deque(maxlen=1000)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port(host="127.0.0.1"):
     """A TCP port that was free a moment ago, of those that the system gives to nobody who connects:
-    it stays free also while whoever listens on it is away."""
+    it stays free also while whoever listens on it is away. Not one of the last given: whoever got
+    it may not listen yet."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
+        port = _random.randrange(*PORTS)
+        if port in _given:
+            continue
         with socket.socket(family, socket.SOCK_STREAM) as s:
             try:
-                s.bind((host, _random.randrange(*PORTS)))
+                s.bind((host, port))
             except OSError:
                 continue
-            return s.getsockname()[1]
+            _given.append(port)
+            return port
 
 
 def wait_for(condition, timeout=0.0, what="condition", every=0.02):
