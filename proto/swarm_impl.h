@@ -11,7 +11,8 @@
  *   swarm_offer.c  what nobody else has, given singly
  *   swarm_pace.c   how many at once
  *   swarm_call.c   one at a time: who waits for a piece, and whom a free line calls
- *   swarm_wire.c   messages out of the queue, and in */
+ *   swarm_wire.c   messages out of the queue, and in; swarm_wire_home.c those with a home,
+ *                  swarm_wire_peers.c those between neighbours */
 #pragma once
 
 #include "proto/pieces.h"
