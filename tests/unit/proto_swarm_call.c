@@ -101,12 +101,67 @@ static void who_asks_in_vain_counts_as_hungry(void **state)
     crowd_del(c);
 }
 
+/* NEWS of node 2 to node 0, up to its load, and what `last` puts behind that. */
+static int news(struct crowd *c, void (*last)(struct wire_out *w))
+{
+    u8 buf[256];
+    struct wire_out w;
+    struct wire_in r;
+    struct swarm_layer *l = layer_at(c, 0);
+    wire_out_init(&w, buf, sizeof(buf));
+    wire_put_u64(&w, l->word);
+    wire_put_u64(&w, swarm_peer_find(l, &c->r->n[2].key)->session);
+    wire_put_u64(&w, 0);
+    wire_put_bin(&w, "", 0);
+    wire_put_u64(&w, l->session);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    last(&w);
+    wire_in_init(&r, buf, w.len);
+    struct swarm *swarm = l->swarm;
+    return swarm_read(swarm, &c->r->n[2].key, MSG_NEWS, &r, c->r->now_ns);
+}
+static void says_nothing(struct wire_out *w)
+{
+    (void)w;
+}
+static void says_hungry(struct wire_out *w)
+{
+    wire_put_u64(w, 1);
+}
+static void says_text(struct wire_out *w)
+{
+    wire_put_text(w, "hungry");
+}
+static void says_less_than_none(struct wire_out *w)
+{
+    wire_put_i64(w, -1);
+}
+
+/* The version before ends before it; what is no number is no news. */
+static void hunger_may_be_left_out_but_not_garbled(void **state)
+{
+    (void)state;
+    u32 serve;
+    struct crowd *c = one_gives(&serve);
+    struct swarm_peer *p = swarm_peer_find(layer_at(c, 0), &c->r->n[2].key);
+    assert_int_equal(news(c, says_hungry), 0);
+    assert_true(p->hungry_ns == c->r->now_ns);
+    assert_int_equal(news(c, says_text), ERR_PROTO);
+    assert_int_equal(news(c, says_less_than_none), ERR_PROTO);
+    assert_true(p->hungry_ns == c->r->now_ns);
+    assert_int_equal(news(c, says_nothing), 0);
+    assert_true(p->hungry_ns == 0);
+    crowd_del(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_free_line_calls_the_poorest),
         cmocka_unit_test(who_is_called_in_vain_is_passed_over),
         cmocka_unit_test(who_asks_in_vain_counts_as_hungry),
+        cmocka_unit_test(hunger_may_be_left_out_but_not_garbled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
