@@ -6,8 +6,8 @@
  * and whoever is free again calls one of those, and keeps the line for it for as long as it takes
  * to come. The one called is whom the rarest piece can be given to, then whoever has least: in a
  * crowd that gains more than any rule by which those who ask choose, for a line that is free has
- * the choice of several, and who asks finds one that is free, or none. Who is called and does not
- * come is not called again for a piece's time, so that nobody keeps a line idle.
+ * the choice of several, and who asks finds one that is free, or none. Who is called again and
+ * again and never comes is called once in a piece's time, so that nobody keeps a line idle.
  *
  * All of it is a matter of a few round trips, so it pays only for pieces that take many of these:
  * swarm_singly(). Times are told in *answers*: what a request takes to be answered by somebody
@@ -18,7 +18,8 @@
 #define SINGLY          128 /* answers that a piece must take */
 #define HUNGRY          24  /* answers: so long it is believed, */
 #define SAID_AGAIN      16  /* and after so many said again */
-#define KEPT            4   /* answers: a line that is free, for the one called */
+#define KEPT            3   /* answers: a line that is free, for the one called, */
+#define IN_VAIN         16  /* who did not come so many times in a row, though called */
 
 void swarm_least(u64 *least_ns, u64 took_ns)
 {
@@ -105,10 +106,11 @@ static u32 rarest_for(const struct swarm_layer *l, const struct swarm_peer *p)
     return least;
 }
 
-/* In vain: it has a piece by now, from elsewhere, or keeps our line from the others. */
+/* In vain so often that it may not mean to come: it is called once in the time that a piece takes,
+ * lest it keep our line idle. (Most calls are in vain: whoever has least is called by several.) */
 static bool was_called(const struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns)
 {
-    return p->called_ns > 0 && now_ns - p->called_ns < SINGLY * swarm_answer_ns(l);
+    return p->in_vain >= IN_VAIN && now_ns - p->called_ns < SINGLY * swarm_answer_ns(l);
 }
 
 static struct swarm_peer *whom_to_call(struct swarm *s, struct swarm_layer *l, u64 now_ns)
@@ -153,6 +155,7 @@ void swarm_call(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         return;
     p->hungry_ns = 0;
     p->called_ns = now_ns;
+    p->in_vain += p->in_vain < IN_VAIN;
     l->called = node_key_word(&p->key);
     l->called_ns = now_ns;
     swarm_say_news(s, l, p);

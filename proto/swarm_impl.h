@@ -177,7 +177,8 @@ struct swarm_peer {
     u64 frozen_ns;   /* no offers before */
     u64 offer_ns;    /* when it was offered something the last time */
     u64 hungry_ns;   /* when it said that it waits for a piece; 0: it has been called since */
-    u64 called_ns;   /* when it was called, and did not come since; 0: it was not */
+    u64 called_ns;   /* when it was called the last time, */
+    u32 in_vain;     /* and how many times since it last came for a piece */
 };
 
 struct swarm_request {
@@ -498,6 +499,8 @@ void swarm_piece_changed(struct swarm_layer *l, u32 piece);
 /* Of the pieces in `map` one that the fewest neighbours have, ties at random; SWARM_NONE: none. */
 u32 swarm_rarest(struct swarm *s, const struct swarm_layer *l, const u64 *map);
 void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+/* `p` is idle, as it says just now: whoever is hungry comes to it before all others. */
+void swarm_come(struct swarm *s, struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns);
 void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,
                         const char *reason);

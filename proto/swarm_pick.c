@@ -32,12 +32,15 @@ void swarm_piece_changed(struct swarm_layer *l, u32 piece)
         (void)piece_map_clear(&l->askable, piece);
 }
 
+#define ALL UINT64_MAX
+
 /* Whom a request may go to. */
 struct reach {
     enum { ANYWHERE, NEAR, FAR } where;
     u32 per_peer, load; /* requests that stand at it, and all that it gives or holds: fewer */
     bool offered;       /* those alone that offer singly; else the others alone */
     bool last_resort;   /* also those with strikes */
+    u64 among;          /* a bit for each */
 };
 
 static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 now_ns)
@@ -184,7 +187,7 @@ static u64 askable_of(const struct swarm_layer *l, const struct reach *to, u64 n
     for (u32 w = 0; w < words; w++)
         for (u64 bits = map[w] = l->askable.words[w]; bits; bits &= bits - 1)
             among |= l->holders[64 * w + (u32)__builtin_ctzll(bits)];
-    u64 peers = usable(l, among, to, now_ns);
+    u64 peers = usable(l, among & to->among, to, now_ns);
     for (u32 w = 0; peers && w < words; w++)
         for (u64 bits = map[w]; bits; bits &= bits - 1)
             if (!(l->holders[64 * w + (u32)__builtin_ctzll(bits)] & peers))
@@ -265,7 +268,7 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
 static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 now_ns)
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
-    const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false, false};
+    const struct reach to = {apart ? NEAR : ANYWHERE, PER_PEER, 2, false, false, ALL};
     const struct swarm_request *stand[LIMIT_SWARM_REQUESTS], *oldest = NULL;
     u32 n = 0, peer = SWARM_NONE;
     u64 among = 0;
@@ -318,10 +321,10 @@ static void pick_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     bool apart = is_apart(l), singly = swarm_singly(s, l);
     /* Who is busy calls when it is free. */
     bool waits = singly && now_ns - l->gained_ns < l->least_ns + CALLED_NS;
-    const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, l->n_requests == 0};
-    const struct reach idle = {apart ? NEAR : ANYWHERE, PER_PEER, swarm_uploads(s, l), false,
-                               false};
-    const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, l->n_requests == 0};
+    const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, l->n_requests == 0, ALL};
+    const struct reach idle = {
+        apart ? NEAR : ANYWHERE, PER_PEER, swarm_uploads(s, l), false, false, ALL};
+    const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, l->n_requests == 0, ALL};
     while (l->n_offered < SWARM_OFFERED && pick_one(s, l, &offered, now_ns))
         make_way(s, l, now_ns);
     while (apart && l->n_far < swarm_far_depth(l, depth) && pick_one(s, l, &far, now_ns))
@@ -333,12 +336,19 @@ static void pick_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         if (pick_one(s, l, &idle, now_ns))
             continue;
         /* Nobody is known to be idle: somebody is asked all the same. */
-        const struct reach busy = {idle.where, depth, UINT32_MAX, false, l->n_requests == 0};
+        const struct reach busy = {idle.where, depth, UINT32_MAX, false, l->n_requests == 0, ALL};
         if (!waits && asked < (singly ? depth : s->pace->depth) && pick_one(s, l, &busy, now_ns))
             continue;
         if (asked >= depth || !ask_twice(s, l, apart, now_ns))
             return;
     }
+}
+
+void swarm_come(struct swarm *s, struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns)
+{
+    const struct reach it = {ANYWHERE, PER_PEER, 1, false, false, swarm_peer_bit(l, p)};
+    if (!p->far && swarm_is_hungry(s, l))
+        (void)pick_one(s, l, &it, now_ns);
 }
 
 void swarm_pick(struct swarm *s, struct swarm_layer *l, u64 now_ns)

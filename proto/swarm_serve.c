@@ -250,7 +250,7 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     struct swarm_peer *asker = swarm_peer_find(l, peer);
     if (asker) {
         asker->hungry_ns = v ? 0 : now_ns;
-        asker->called_ns = v ? 0 : asker->called_ns;
+        asker->in_vain = v ? 0 : asker->in_vain;
     }
     if (!v) {
         s->stats.refused++;

@@ -295,6 +295,8 @@ int swarm_read_news(struct swarm *s, const struct node_key *from, struct wire_in
         idle |= take_pieces(s, l, p, bin + 2 * (size_t)skip, len - 2 * (size_t)skip, now_ns);
         swarm_offer_tick(s, l, now_ns);
     }
+    if (load == 0)
+        swarm_come(s, l, p, now_ns);
     if (idle)
         swarm_pick(s, l, now_ns);
     if (hungry)
