@@ -378,7 +378,8 @@ void swarm_fetch_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         swarm_tell_lease(s, l, now_ns);
     swarm_wake(l, l->lease_ns + SWARM_LEASE_NS);
     /* The stream is through, and what others were to give did not come. */
-    u64 patience = 4 * l->piece_ns > SWARM_VOID_NS ? 4 * l->piece_ns : SWARM_VOID_NS;
+    u64 usual = l->piece_ns > l->far_ns ? l->piece_ns : l->far_ns;
+    u64 patience = 4 * usual > SWARM_VOID_NS ? 4 * usual : SWARM_VOID_NS;
     if (l->n > 0 && l->map.have < l->n && piece_map_next(&l->map, l->cursor, false) == l->n &&
         gains_nothing(l, patience, now_ns) && now_ns - l->stream_ns > patience)
         step_fetch(s, l, piece_map_next(&l->map, 0, false), now_ns);

@@ -528,14 +528,14 @@ static bool is_busy(const struct swarm *s, const struct swarm_layer *l, const st
 }
 
 /* Does somebody give us a piece just now, or have one for us, and give to others? Busy is no reason
- * for the registry. */
+ * for the registry. Who offers singly does not say what it has. */
 static bool stands_in_line(const struct swarm *s, const struct swarm_layer *l, u64 now_ns)
 {
     bool stands = l->n_started > 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !stands; i++) {
         const struct swarm_peer *p = &l->peers[i];
         stands = p->used && p->met && !p->barred && p->strikes < STRIKES &&
-                 is_busy(s, l, p, now_ns) && has_what_we_lack(l, p);
+                 is_busy(s, l, p, now_ns) && (p->super || has_what_we_lack(l, p));
     }
     return stands;
 }
