@@ -340,6 +340,14 @@ static void measure(struct inventory_link *l, u64 rtt_ns)
     l->srtt_ns = (7 * l->srtt_ns + rtt_ns) / 8;
 }
 
+/* What a neighbour still lacks, and we sent longer ago than it takes to be told of: it is heard, so
+ * the way is open, and nothing is left of the waiting between attempts. Without this one hole kept
+ * a link for a minute after a line had been bad, with a full window behind it. */
+static bool still_lacked(const struct inventory_link *l, const struct inventory_sent *s, u64 now_ns)
+{
+    return s->tries > 0 && now_ns - s->sent_ns > timeout(l);
+}
+
 /* True: it was silent, and is not any more. */
 static bool acked(struct inventory_link *l, u32 ack, u32 mask, u64 now_ns)
 {
@@ -361,6 +369,9 @@ static bool acked(struct inventory_link *l, u32 ack, u32 mask, u64 now_ns)
                 measure(l, now_ns - s->sent_ns);
         } else if (!here && !s->acked && s->tries == 0 && order(q, top) < 0) {
             s->resend = true;
+        } else if (!here && !s->acked && still_lacked(l, s, now_ns)) {
+            s->resend = true;
+            s->tries = 1;
         }
     }
     while (l->low != l->seq && sent_at(l, l->low)->acked)

@@ -1,5 +1,6 @@
 /* The inventory on a bad network: loss, silence, cuts, restarts; what is believed ends up right. */
 #include "inventory_rig.h"
+#include "proto/inventory_impl.h"
 
 /* Nodes `from` to `end` hear only each other from now on, and soon know it. */
 static void cut(struct rig *r, u32 from, u32 end, u32 side, u64 noticed_ns)
@@ -145,6 +146,42 @@ static void one_way_deafness_heals(void **state)
     }
     rig_settle(&r, 0, 15 * SECOND);
     rig_fini(&r);
+}
+
+/* Batches alone pass, and of those that node 0 sends not the one numbered `lost_seq`. */
+static u32 lost_seq;
+static bool all_batches_but_one(struct rig *r, u32 from, u32 to, u8 *bytes, size_t len)
+{
+    (void)r, (void)to;
+    struct wire_in in;
+    wire_in_init(&in, bytes, len);
+    (void)wire_get_array(&in, 16);
+    if (wire_get_u64(&in) != MSG_INVENTORY_BATCH)
+        return false;
+    (void)wire_get_u64(&in); /* session */
+    return wire_get_u64(&in) != lost_seq || from != 0;
+}
+
+/* One batch does not get through for a while, however often it is sent: once the line is good again
+ * it comes at once, not when the last of ever longer pauses is over. */
+static void a_hole_is_filled_when_the_line_is_good_again(void **state)
+{
+    (void)state;
+    for (u32 bad_s = 1; bad_s <= 12; bad_s++) {
+        struct rig r;
+        region(&r, 2, false, 43 + bad_s, 5);
+        lost_seq = 3;
+        r.filter = all_batches_but_one;
+        for (u32 t = 0; t < 10 * bad_s; t++) {
+            rig_add(&r, 0, ++layer_number);
+            rig_add(&r, 1, 1000000000 + layer_number);
+            rig_run(&r, 100 * MS);
+        }
+        lost_seq = 0;
+        rig_run(&r, 1500 * MS);
+        assert_true(rig_holds(&r, 1, 0, layer_number));
+        rig_fini(&r);
+    }
 }
 
 static void down_and_up_in_the_same_epoch(void **state)
@@ -337,6 +374,7 @@ int main(void)
         cmocka_unit_test(both_sides_of_a_cut_meet_again),
         cmocka_unit_test(a_long_cut_takes_snapshots),
         cmocka_unit_test(one_way_deafness_heals),
+        cmocka_unit_test(a_hole_is_filled_when_the_line_is_good_again),
         cmocka_unit_test(down_and_up_in_the_same_epoch),
         cmocka_unit_test(a_restart_with_the_same_store_costs_no_snapshot),
         cmocka_unit_test(a_lost_store_is_noticed),
