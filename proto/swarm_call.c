@@ -108,7 +108,7 @@ static u32 rarest_for(const struct swarm_layer *l, const struct swarm_peer *p)
 
 /* In vain so often that it may not mean to come: it is called once in the time that a piece takes,
  * lest it keep our line idle. (Most calls are in vain: whoever has least is called by several.) */
-static bool was_called(const struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns)
+static bool is_passed_over(const struct swarm_layer *l, const struct swarm_peer *p, u64 now_ns)
 {
     return p->in_vain >= IN_VAIN && now_ns - p->called_ns < SINGLY * swarm_answer_ns(l);
 }
@@ -121,7 +121,7 @@ static struct swarm_peer *whom_to_call(struct swarm *s, struct swarm_layer *l, u
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
         if (!p->used || !p->met || p->far || p->queued || !swarm_seems_hungry(l, p, now_ns) ||
-            was_called(l, p, now_ns))
+            is_passed_over(l, p, now_ns))
             continue;
         u32 rarest = rarest_for(l, p);
         u64 rank = (u64)rarest << 32 | p->have;

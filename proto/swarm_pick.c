@@ -32,16 +32,15 @@ void swarm_piece_changed(struct swarm_layer *l, u32 piece)
         (void)piece_map_clear(&l->askable, piece);
 }
 
-#define ALL UINT64_MAX
-
 /* Whom a request may go to. */
 struct reach {
     enum { ANYWHERE, NEAR, FAR } where;
     u32 per_peer, load; /* requests that stand at it, and all that it gives or holds: fewer */
     bool offered;       /* those alone that offer singly; else the others alone */
     bool last_resort;   /* also those with strikes */
-    u64 among;          /* a bit for each */
+    u64 among;          /* these alone, a bit for each */
 };
+#define ALL UINT64_MAX
 
 static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 now_ns)
 {

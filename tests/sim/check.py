@@ -361,8 +361,8 @@ def check_compilers(o):
         print("sim.compilers: skipped: no clang")
         sys.exit(77)
     subprocess.run(["cmake", "-S", o.tree, "-B", other, "-G", "Ninja", "-DCMAKE_C_COMPILER=clang",
-                    "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_C_FLAGS_DEBUG=-O1", "--log-level=WARNING"], check=True,
-                   stdout=subprocess.DEVNULL)
+                    "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_C_FLAGS_DEBUG=-O1", "--log-level=WARNING"],
+                   check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", other, "--target", "dray-sim", "-j", "2"], check=True,
                    stdout=subprocess.DEVNULL)
     with ThreadPoolExecutor(2) as both:
