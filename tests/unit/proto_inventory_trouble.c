@@ -184,6 +184,30 @@ static void a_hole_is_filled_when_the_line_is_good_again(void **state)
     }
 }
 
+/* One batch of node 0 never arrives, however often it is sent, and all else does. */
+static bool all_but_one_batch(struct rig *r, u32 from, u32 to, u8 *bytes, size_t len)
+{
+    struct wire_in in;
+    wire_in_init(&in, bytes, len);
+    (void)wire_get_array(&in, 16);
+    return wire_get_u64(&in) != MSG_INVENTORY_BATCH || all_batches_but_one(r, from, to, bytes, len);
+}
+
+/* Who is heard and never acknowledges it keeps its link full, and nobody from the news. */
+static void a_hole_that_stays_cuts_nobody_off(void **state)
+{
+    (void)state;
+    struct rig r;
+    region(&r, 10, false, 71, 5);
+    lost_seq = 20;
+    r.filter = all_but_one_batch;
+    churn(&r, 600);
+    u64 took = rig_settle(&r, 0, 60 * SECOND);
+    assert_true(took < 10 * SECOND);
+    assert_in_range(rig_stats(&r, 0).resent, 1, 1000); /* a few links', each 200 ms and more */
+    rig_fini(&r);
+}
+
 static void down_and_up_in_the_same_epoch(void **state)
 {
     (void)state;
@@ -375,6 +399,7 @@ int main(void)
         cmocka_unit_test(a_long_cut_takes_snapshots),
         cmocka_unit_test(one_way_deafness_heals),
         cmocka_unit_test(a_hole_is_filled_when_the_line_is_good_again),
+        cmocka_unit_test(a_hole_that_stays_cuts_nobody_off),
         cmocka_unit_test(down_and_up_in_the_same_epoch),
         cmocka_unit_test(a_restart_with_the_same_store_costs_no_snapshot),
         cmocka_unit_test(a_lost_store_is_noticed),
