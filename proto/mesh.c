@@ -185,6 +185,7 @@ int mesh_set_keys(struct mesh *m, const struct seal_key *keys, size_t n)
 
 void mesh_lag(struct mesh *m, u64 lag_ns, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     member_lag(m->member, lag_ns, now_ns);
 }
 
@@ -195,6 +196,7 @@ void mesh_set_load(struct mesh *m, u8 load)
 
 void mesh_set_can_fetch(struct mesh *m, bool can, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     if (m->self.can_fetch == can)
         return;
     m->self.can_fetch = can;
@@ -204,6 +206,7 @@ void mesh_set_can_fetch(struct mesh *m, bool can, u64 now_ns)
 
 void mesh_set_fetches(struct mesh *m, u8 fetches, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     member_change_fetches(m->member, &m->self, fetches, now_ns);
     mesh_pump(m, now_ns);
 }
@@ -220,18 +223,21 @@ u32 mesh_fetches(const struct mesh *m)
 
 void mesh_leave(struct mesh *m, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     member_leave(m->member, now_ns);
     mesh_pump(m, now_ns);
 }
 
 void mesh_hold(struct mesh *m, const struct digest *d, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     if (digest_size((enum digest_alg)d->alg) > 0)
         (void)!inventory_add(m->inventory, d, now_ns); /* full: it is not told, and that is all */
 }
 
 void mesh_drop(struct mesh *m, const struct digest *d, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     if (digest_size((enum digest_alg)d->alg) > 0)
         (void)!inventory_remove(m->inventory, d, now_ns);
 }
@@ -264,11 +270,13 @@ int mesh_import_purge(struct mesh *m, const struct purge_order *order)
 
 void mesh_settle(struct mesh *m, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     inventory_settle(m->inventory, now_ns);
 }
 
 int mesh_prime(struct mesh *m, const struct mesh *of, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     int err = m == of ? 0 : member_prime(m->member, of->member, now_ns);
     if (err || m == of)
         return err;
@@ -316,6 +324,7 @@ void mesh_warm(const struct mesh *m, unsigned step, const void *buf, size_t len)
 
 void mesh_expire(struct mesh *m, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     if (member_next_expiry(m->member) <= now_ns)
         member_expire(m->member, now_ns);
     mesh_pump(m, now_ns);

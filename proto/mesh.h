@@ -6,6 +6,7 @@
  *
  * Driven in a fixed order after every input: mesh_write() until 0, mesh_dial() until false,
  * mesh_next_event() until false, then sleep until mesh_next_expiry() and call mesh_expire().
+ * Time does not go back: a call with an earlier `now_ns` than one before counts as at that one's.
  *
  * Datagrams: a row of messages (message.h), sealed. What modules want to send to one address in a
  * row goes in one, and purge orders ride where room is left.

@@ -88,6 +88,7 @@ static void question_fini(struct question *q)
 size_t mesh_sources(struct mesh *m, const struct digest *d, u64 bytes,
                     struct mesh_source out[MESH_SOURCES_MAX], u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     struct question q;
     size_t holders = inventory_holders(m->inventory, d, NULL, 0), n = 0, kept = 0;
     holders = holders < LIMIT_MEMBERS ? holders : LIMIT_MEMBERS;
@@ -131,6 +132,7 @@ void mesh_fetch_started(struct mesh *m, const struct node_key *k, u64 bytes)
 void mesh_fetch_ended(struct mesh *m, const struct node_key *k, const struct digest *d,
                       enum mesh_outcome outcome, u64 bytes, u64 expected, u64 took_ns, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     struct choose_history *h = history_of(m, k);
     if (!h)
         return;

@@ -73,6 +73,7 @@ struct mesh {
     bool clear; /* nothing is encrypted */
     unsigned version_turn;
     struct mesh_event_ring events;
+    u64 now_ns;        /* the latest that was told */
     struct rng rng;    /* choices of peers */
     u64 member_losses; /* events that member lost, as of the last look */
     u64 epoch_told;    /* of the inventory */
@@ -93,6 +94,15 @@ struct mesh {
         u8 text[MESH_TEXT_BYTES];
     } staged;
 };
+
+/* What is told to us may make whoever tells it look at the clock again, before it goes on with the
+ * time that it had. */
+static inline u64 mesh_time(struct mesh *m, u64 now_ns)
+{
+    if (now_ns > m->now_ns)
+        m->now_ns = now_ns;
+    return m->now_ns;
+}
 
 /* --- mesh.c --- */
 /* After anything that drove a module: takes its events. */

@@ -67,6 +67,7 @@ static bool dial_purge(struct mesh *m, struct mesh_talk *t, struct addr *to, str
 bool mesh_dial(struct mesh *m, u32 *id, struct addr *to, void *buf, size_t cap, size_t *len,
                u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     assert(cap >= LIMIT_TALK_BYTES);
     u8 *out = buf;
     struct mesh_talk *t = free_talk(m);
@@ -127,6 +128,7 @@ static void hand_back(struct mesh *m, const struct mesh_talk *t, int err, struct
 
 void mesh_dialed(struct mesh *m, u32 id, int err, const void *buf, size_t len, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     struct mesh_talk *t = NULL;
     for (size_t i = 0; i < MESH_TALKS_MAX; i++)
         if (m->talks[i].used && m->talks[i].id == id)
@@ -197,6 +199,7 @@ static int answer_opened(struct mesh *m, const struct addr *from, const struct s
 int mesh_answer(struct mesh *m, const struct addr *from, const void *request, size_t len,
                 void *answer, size_t cap, size_t *answer_len, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     assert(cap >= LIMIT_TALK_BYTES);
     struct seal_from seal;
     *answer_len = 0;

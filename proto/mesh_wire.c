@@ -67,6 +67,7 @@ static bool take_message(struct mesh *m, const struct addr *from, const struct s
 
 int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t len, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     u8 opened[LIMIT_DATAGRAM_BYTES];
     const u8 *text = m->clear ? (const u8 *)buf + SEAL_HEAD : opened;
     struct seal_from seal;
@@ -183,6 +184,7 @@ static void gather(struct mesh *m, const struct addr *to, struct wire_out *w, u6
 
 size_t mesh_write(struct mesh *m, struct addr *to, void *buf, size_t cap, u64 now_ns)
 {
+    now_ns = mesh_time(m, now_ns);
     assert(cap >= LIMIT_DATAGRAM_BYTES);
     u8 *out = buf;
     struct wire_out w;

@@ -203,10 +203,10 @@ static void take_events(struct region *r)
 /* --- the drive ------------------------------------------------------------------------------- */
 
 /* Doing one may tell the mesh something that makes another. */
-static void take_steps(struct region *r, u64 now)
+static void take_steps(struct region *r)
 {
     struct swarm_step step;
-    while (r->mesh && !r->stopping && mesh_swarm_next(r->mesh, &step, now))
+    while (r->mesh && !r->stopping && mesh_swarm_next(r->mesh, &step, uv_hrtime()))
         if (r->opt.swarm)
             r->opt.swarm(r->opt.arg, &step);
 }
@@ -218,10 +218,10 @@ void region_drive(struct region *r)
     size_t n;
     if (!r->mesh)
         return;
-    u64 now = uv_hrtime();
-    take_steps(r, now);
+    take_steps(r);
     if (!r->mesh)
         return;
+    const u64 now = uv_hrtime();
     while ((n = mesh_write(r->mesh, &to, buf, sizeof(buf), now)) > 0)
         datagram_send(r->udp, &to, buf, n);
     region_dial(r);

@@ -168,6 +168,26 @@ static void slowness_is_no_reason(void **state)
     crowd_del(c);
 }
 
+/* What a step makes its daemon tell is told at a later time than that of the datagrams that go out
+ * with it. */
+static void time_does_not_go_back(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(8);
+    join(c, 0, true);
+    while (fetcher(c) == 8)
+        tick(c);
+    size_t first = fetcher(c), other = first == 7 ? 6 : 7;
+    mesh_swarm_registry(mesh_at(c, first), &c->d, SWARM_REGISTRY_WELL, 0, c->r->now_ns + 1000);
+    rig_run(c->r, 10 * MS);
+    join(c, other, true);
+    rig_run(c->r, 10 * MS);
+    struct swarm_view v;
+    assert_true(swarm_look(mesh_swarm(mesh_at(c, other)), &c->d, &v, c->r->now_ns));
+    assert_true(v.fetcher_known);
+    crowd_del(c);
+}
+
 static void wrong_pieces_come_from_elsewhere(void **state)
 {
     (void)state;
@@ -537,6 +557,7 @@ int main(void)
         cmocka_unit_test(another_takes_over_soon),
         cmocka_unit_test(a_forger_is_dismissed),
         cmocka_unit_test(slowness_is_no_reason),
+        cmocka_unit_test(time_does_not_go_back),
         cmocka_unit_test(wrong_pieces_come_from_elsewhere),
         cmocka_unit_test(nobody_can_and_all_are_told),
         cmocka_unit_test(a_lost_piece_is_told_to_all),
