@@ -1,7 +1,7 @@
 /* pieces.h - how a layer is cut: piece sizes, and the map of which pieces somebody has.
  *
  * Why: pieces go from many to many, in any order, so everybody must cut a layer alike. The size of
- * a piece is a function of the layer's size alone: pow2ceil(size / 256), within 256 KiB and 4 MiB.
+ * a piece is a function of the layer's size alone: pow2ceil(size / 512), within 128 KiB and 4 MiB.
  * Boundaries are multiples of 64 and 128 bytes, where SHA-256 and SHA-512 have no bytes in hand
  * (chain.h). The last piece may be shorter.
  *
@@ -17,9 +17,9 @@
 struct wire_in;
 struct wire_out;
 
-#define PIECE_MIN_BYTES (256 * KIB)
+#define PIECE_MIN_BYTES (128 * KIB)
 #define PIECE_MAX_BYTES (4 * MIB)
-#define PIECES_AIMED_AT 256 /* between these bounds */
+#define PIECES_AIMED_AT 512 /* between these bounds */
 
 u64 piece_size(u64 layer_bytes);
 /* How many; 0: the layer is empty, or too large to be cut (LIMIT_PIECES). */

@@ -7,7 +7,7 @@
 #include "proto/chain.h"
 #include "proto/wire.h"
 
-#define SIZE (9 * 256 * KIB)
+#define SIZE (9 * PIECE_MIN_BYTES)
 
 static void must(bool holds)
 {

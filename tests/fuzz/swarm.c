@@ -6,7 +6,7 @@
 #include "proto/message.h"
 #include "tests/fuzz/mesh_met.h"
 
-#define SIZE (9 * 256 * KIB + 5)
+#define SIZE (9 * PIECE_MIN_BYTES + 5)
 
 enum { SAY, JOIN, LEAVE, SEED, HAVE, LOST, COMPLETE, REGISTRY, SERVE, SERVED, ANSWER, WAIT, OPS };
 

@@ -7,7 +7,7 @@
 #include "proto/pieces.h"
 #include "proto/swarm_impl.h"
 
-#define SIZE   (20 * 256 * KIB) /* 20 pieces */
+#define SIZE   (20 * PIECE_MIN_BYTES) /* 20 pieces */
 #define PIECES 20u
 #define TICK   (20 * MS)
 

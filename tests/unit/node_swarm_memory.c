@@ -7,7 +7,7 @@
 
 #include "node/fill_swarm.h"
 
-#define PIECE (256 * KIB)
+#define PIECE PIECE_MIN_BYTES
 #define SIZE  (5 * PIECE + 1000)
 #define COUNT 6u
 

@@ -23,7 +23,7 @@ static void test_the_end_is_here(void **state)
     expect_whole();
     assert_int_equal(server_count(registry), 1);
     server_request_at(registry, 0, &r);
-    assert_string_equal(request_field(&r, "Range"), "bytes=0-786431");
+    assert_true(asks_for(&r, 0, 3));
     end_swarm();
 }
 

@@ -15,7 +15,7 @@
 #include "store/hash.h"
 
 #define PIECES 6
-#define SIZE   (5 * 256 * KIB + 1000)
+#define SIZE   (5 * PIECE_MIN_BYTES + 1000)
 
 struct signer {
     struct node_key key;

@@ -15,33 +15,34 @@
 static void sizes(void **state)
 {
     (void)state;
-    assert_int_equal(piece_size(1), 256 * KIB);
-    assert_int_equal(piece_size(64 * MIB), 256 * KIB);
-    assert_int_equal(piece_size(64 * MIB + 1), 512 * KIB);
-    assert_int_equal(piece_size(128 * MIB), 512 * KIB);
-    assert_int_equal(piece_size(1000 * MIB), 4 * MIB);
+    assert_int_equal(piece_size(1), 128 * KIB);
+    assert_int_equal(piece_size(64 * MIB), 128 * KIB);
+    assert_int_equal(piece_size(64 * MIB + 1), 256 * KIB);
+    assert_int_equal(piece_size(128 * MIB), 256 * KIB);
+    assert_int_equal(piece_size(1000 * MIB), 2 * MIB);
+    assert_int_equal(piece_size(1025 * MIB), 4 * MIB);
     assert_int_equal(piece_size(60 * GIB), 4 * MIB);
     assert_int_equal(piece_count(0), 0);
     assert_int_equal(piece_count(1), 1);
-    assert_int_equal(piece_count(256 * KIB), 1);
-    assert_int_equal(piece_count(256 * KIB + 1), 2);
+    assert_int_equal(piece_count(128 * KIB), 1);
+    assert_int_equal(piece_count(128 * KIB + 1), 2);
     assert_int_equal(piece_count(64 * GIB), LIMIT_PIECES);
     assert_int_equal(piece_count(64 * GIB + 1), 0);
     assert_int_equal(piece_count(UINT64_MAX), 0);
-    assert_int_equal(piece_bytes(256 * KIB + 1, 1), 1);
-    assert_int_equal(piece_first(256 * KIB + 1, 1), 256 * KIB);
+    assert_int_equal(piece_bytes(128 * KIB + 1, 1), 1);
+    assert_int_equal(piece_first(128 * KIB + 1, 1), 128 * KIB);
 }
 
-/* Between 64 MiB and 1 GiB there are 129 to 256 pieces, and they add up to the layer. */
+/* Between 64 MiB and 2 GiB there are 257 to 512 pieces, and they add up to the layer. */
 static void counts(void **state)
 {
     (void)state;
     struct rng rng;
     rng_seed(&rng, 1);
     for (int i = 0; i < 2000; i++) {
-        u64 size = 64 * MIB + 1 + rng_below(&rng, 960 * MIB), sum = 0;
+        u64 size = 64 * MIB + 1 + rng_below(&rng, 1984 * MIB), sum = 0;
         u32 n = piece_count(size);
-        assert_in_range(n, 129, 256);
+        assert_in_range(n, 257, 512);
         for (u32 p = 0; p < n; p++) {
             assert_true(piece_first(size, p) == sum);
             sum += piece_bytes(size, p);

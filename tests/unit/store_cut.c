@@ -7,7 +7,7 @@
 
 #include "proto/pieces.h"
 
-#define PIECE  (256 * KIB)
+#define PIECE  PIECE_MIN_BYTES
 #define PIECES 5u
 #define BLOB   (4 * PIECE + 777)
 

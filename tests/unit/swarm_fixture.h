@@ -4,6 +4,7 @@
 
 #include "fill_peers_fixture.h"
 
+#include <inttypes.h>
 #include <sodium.h>
 
 #include "node/fill_swarm.h"
@@ -12,7 +13,7 @@
 #include "proto/wire.h"
 #include "store/hash.h"
 
-#define PIECE (256 * KIB)
+#define PIECE PIECE_MIN_BYTES
 #define SIZE  (5 * PIECE + 1000)
 #define COUNT 6u
 #define ALL   ((1ull << COUNT) - 1)
@@ -130,6 +131,16 @@ static inline void order(enum swarm_do what, u32 first)
     struct swarm_step step = {
         .what = what, .digest = layer.digest, .first = first, .reason = "by the test"};
     fills_step(rig.fills, &step);
+}
+
+/* For these pieces, none of them the last one? */
+static inline bool asks_for(const struct server_request *r, u32 first, u32 count)
+{
+    char range[64];
+    u64 end = first + count < COUNT ? (first + count) * PIECE : SIZE;
+    snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, (u64)(first * PIECE),
+             (u64)(end - 1));
+    return strcmp(request_field(r, "Range"), range) == 0;
 }
 
 static inline bool has_ended(void *arg)
