@@ -38,7 +38,7 @@
 #define SWARM_PLACE     4  /* so many take part in a place: its line is a thing to be shared */
 #define SWARM_GATES     8  /* of a place: these meet those of other places, and import */
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
-#define SWARM_REST_NS   (400 * SWARM_MS) /* the longest */
+#define SWARM_REST_NS   (50 * SWARM_MS) /* the longest */
 #define SWARM_NONE      UINT32_MAX
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
@@ -257,7 +257,8 @@ struct swarm_layer {
     u64 piece_ns;         /* how long one takes, from its first byte on */
     u64 far_ns;           /* likewise, from another place */
     u64 upload_ns;        /* likewise, to a peer */
-    u64 wait_ns;          /* until a request is answered when nobody stands before it */
+    u64 wait_ns;          /* until a request is answered when nobody stands before it, */
+    u64 far_wait_ns;      /* likewise, from another place */
     u64 least_ns, upload_least_ns; /* what a piece takes when it has the lines for itself */
     u64 hungry_ns;                 /* when we said so the last time */
     u64 called, called_ns;         /* whom our line is kept for: the word of its key; since when */

@@ -428,7 +428,8 @@ void swarm_started(struct swarm *s, u32 request, u64 now_ns)
     u64 wait = now_ns - r->asked_ns;
     if (s->pace->waiting == 0 && !r->far)
         swarm_turned(s, wait, l->piece_ns);
-    l->wait_ns = wait < l->wait_ns || l->wait_ns == 0 ? wait : l->wait_ns + l->wait_ns / 32;
+    u64 *least = r->far ? &l->far_wait_ns : &l->wait_ns;
+    *least = wait < *least || *least == 0 ? wait : *least + *least / 32;
 }
 
 static void learn(struct swarm_layer *l, const struct swarm_request *r, u64 now_ns)

@@ -17,6 +17,7 @@
 #define STEP_NS     (250 * SWARM_MS)
 #define CLOSE_STEPS 8
 #define OPEN_MOST   16   /* everybody may */
+#define FAR_MOST    8    /* on their way */
 #define UNSURE      0.5f /* an estimate of either side with more error than that tells nothing */
 
 static bool same_rack(const struct member_record *a, const struct member_record *b)
@@ -151,8 +152,12 @@ void swarm_open_tick(struct swarm_layer *l, u64 now_ns)
     l->open_ns = now_ns;
 }
 
-/* Pieces asked for far away at once: what keeps the shared line full is divided among the gates. */
+/* Pieces asked for far away at once: what keeps the shared line full is divided among the gates,
+ * and as many more as come in the time that one takes to be answered. */
 u32 swarm_far_depth(const struct swarm_layer *l, u32 depth)
 {
-    return l->share.n <= 1 ? depth : 1 + depth / gates_of(l);
+    if (l->share.n <= 1)
+        return depth;
+    u64 answers = l->far_wait_ns / (l->far_ns + 1);
+    return 1 + depth / gates_of(l) + (u32)(answers < FAR_MOST ? answers : FAR_MOST);
 }
