@@ -23,7 +23,7 @@ const struct swarm_pace swarm_queued = {
     .wider = SWARM_UPLOADS_QUEUED,
     .waiting = 4 * SWARM_UPLOADS_QUEUED,
     .offer_ns = 3000 * SWARM_MS,
-    .patience_ns = 1000 * SWARM_MS,
+    .patience_ns = 250 * SWARM_MS,
 };
 
 /* There is no way back while there are layers: in queues few are refused, and these soon. */

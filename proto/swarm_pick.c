@@ -12,6 +12,7 @@
 
 #include "proto/swarm_impl.h"
 
+#define TRICKLES    2              /* times of a piece, and it is not here */
 #define LAST_PIECES 3              /* asked of up to three */
 #define STRIKES     2              /* wrong or missing pieces: asked when nobody else is left */
 #define WINDOW      4              /* of so many requests one may be for what a client waits for */
@@ -263,7 +264,17 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
     return true;
 }
 
-/* All that can be asked for is: the oldest that has not begun is asked of another too. */
+/* It may still come soon from where it was asked for. */
+static bool may_come(const struct swarm *s, const struct swarm_layer *l,
+                     const struct swarm_request *r, u64 now_ns)
+{
+    return r->started_ns ? now_ns - r->started_ns < TRICKLES * l->piece_ns
+                         : now_ns - r->asked_ns < s->pace->patience_ns;
+}
+
+/* All that can be asked for is: the oldest that has not begun, or trickles, is asked of another
+ * too.
+ */
 static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 now_ns)
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;
@@ -275,7 +286,7 @@ static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 no
         const struct swarm_request *r = &l->requests[i];
         if (!r->id || l->asked[r->first] >= most)
             continue;
-        if (missing > LAST_PIECES && (r->started_ns || now_ns - r->asked_ns < s->pace->patience_ns))
+        if (missing > LAST_PIECES && may_come(s, l, r, now_ns))
             continue;
         stand[n++] = r;
         among |= l->holders[r->first];
