@@ -97,8 +97,14 @@ void swarm_offer_told(struct swarm *s, struct swarm_layer *l, const struct swarm
     o->at_ns = now_ns;
 }
 
-/* Whose turn it is, of two: below 0 is a's. Who did not come for what it was offered comes last,
- * and who has something to come for already; those near come first, for they can hand it round;
+static bool takes_offers(const struct swarm_peer *p)
+{
+    return p->used && p->met && !p->complete && p->made < OFFERS_EACH;
+}
+
+/* Whose turn it is, of two: below 0 is a's. Who did not come for what it was offered comes last;
+ * then who offers singly itself, for it reads it; and who has something to come for already; those
+ * near come first, for they can hand it round;
  * then whose line is free; then who was offered the least, and the longest ago, so that what comes
  * goes on from many. */
 static int compare_turns(const struct swarm_layer *l, const struct swarm_peer *a,
@@ -108,6 +114,8 @@ static int compare_turns(const struct swarm_layer *l, const struct swarm_peer *a
     bool frozen_a = a->frozen_ns > now_ns, frozen_b = b->frozen_ns > now_ns;
     if (frozen_a != frozen_b)
         return frozen_a ? 1 : -1;
+    if (a->super != b->super)
+        return a->super ? 1 : -1;
     if ((a->made > 0) != (b->made > 0))
         return a->made > 0 ? 1 : -1;
     if (a->far != b->far)
@@ -125,8 +133,7 @@ static struct swarm_peer *receiver_of(struct swarm *s, struct swarm_layer *l, u3
     u32 ties = 0;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
         struct swarm_peer *p = &l->peers[i];
-        if (!p->used || !p->met || p->complete || p->super || p->made >= OFFERS_EACH ||
-            swarm_peer_holds(l, p, piece))
+        if (!takes_offers(p) || swarm_peer_holds(l, p, piece))
             continue;
         int turn = best ? compare_turns(l, p, best, now_ns) : -1;
         if (turn < 0) {
@@ -241,7 +248,7 @@ static bool has_receiver(const struct swarm_layer *l)
     bool any = false;
     for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !any; i++) {
         const struct swarm_peer *p = &l->peers[i];
-        any = p->used && p->met && !p->complete && !p->super && p->made < OFFERS_EACH;
+        any = takes_offers(p);
     }
     return any;
 }

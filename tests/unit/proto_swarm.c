@@ -168,6 +168,26 @@ static void slowness_is_no_reason(void **state)
     crowd_del(c);
 }
 
+/* One of two reads it, and does not get on; the other comes to hold all of it, and offers it singly
+ * as the one who reads it does. */
+static void who_reads_it_is_offered_it(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(2);
+    u64 layer = 0;
+    while (rendezvous_before(&c->r->n[1].key, &c->r->n[0].key, &c->d))
+        c->d = rig_layer(layer++);
+    join(c, 0, true);
+    while (!c->fetches[0])
+        tick(c);
+    c->fetches[0] = false;
+    memset(c->has[1], 1, sizeof(c->has[1]));
+    c->complete[1] = true;
+    mesh_hold(mesh_at(c, 1), &c->d, c->r->now_ns);
+    assert_true(run(c, 3 * S));
+    crowd_del(c);
+}
+
 /* What a step makes its daemon tell is told at a later time than that of the datagrams that go out
  * with it. */
 static void time_does_not_go_back(void **state)
@@ -557,6 +577,7 @@ int main(void)
         cmocka_unit_test(another_takes_over_soon),
         cmocka_unit_test(a_forger_is_dismissed),
         cmocka_unit_test(slowness_is_no_reason),
+        cmocka_unit_test(who_reads_it_is_offered_it),
         cmocka_unit_test(time_does_not_go_back),
         cmocka_unit_test(wrong_pieces_come_from_elsewhere),
         cmocka_unit_test(nobody_can_and_all_are_told),
