@@ -189,8 +189,9 @@ void copies_appointed(struct world *w, u32 fetch, u32 first)
     f->was_cut = false;
     f->was_unsettled = is_unsettled(w, c->region);
     f->appointed_ns = world_now(w);
+    bool other = another_fetches(w, c, f); /* its stream goes on */
     for (u32 p = 0; p < f->map.n; p++)
-        c->away[p] = !is_held(w, f, p) && is_away(w, c, p);
+        c->away[p] = (other && c->away[p]) || (!is_held(w, f, p) && is_away(w, c, p));
     u32 now_ms = (u32)(world_now(w) / SIM_MS);
     bool starves = somebody_starves(w, c);
     bool behind = starves || world_now(w) - f->begun_ns < COPIES_FRESH_NS;

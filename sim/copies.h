@@ -36,7 +36,8 @@
  *
  * Away. What only those have who stand still or do not run when another is appointed: nobody can
  * get it from them then, and they may be back, and known, long before its stream is through.
- * Allowed as it comes, likewise as long as nobody else fetches.
+ * Allowed as it comes, likewise as long as nobody else fetches; a second one's appointment does not
+ * end it.
  *
  * A cut network, or one that was cut within a minute (measure.h). Two sides may each have a
  * fetcher, and each goes on in its order when they meet. Allowed as it comes, to who read then also
