@@ -103,10 +103,9 @@ static bool takes_offers(const struct swarm_peer *p)
 }
 
 /* Whose turn it is, of two: below 0 is a's. Who did not come for what it was offered comes last;
- * then who offers singly itself, for it reads it; and who has something to come for already; those
- * near come first, for they can hand it round;
- * then whose line is free; then who was offered the least, and the longest ago, so that what comes
- * goes on from many. */
+ * then who offers singly itself, for it reads it, and who has something to come for already. Those
+ * near come first, for they can hand it round; then whose line is free; then who was offered the
+ * least, and the longest ago, so that what comes goes on from many. */
 static int compare_turns(const struct swarm_layer *l, const struct swarm_peer *a,
                          const struct swarm_peer *b, u64 now_ns)
 {

@@ -1,7 +1,7 @@
 """make lab: plays scenarios of whole regions in network namespaces, one after the other.
 
     run.py --node build/release/dray-node            all
-    run.py --node ... crash_is_noticed_by_all        some, by name or part of it
+    run.py --node ... crash_is_noticed_by_all        some, by name, or by a part of their names
     run.py --list                                    what there is
     run.py --small                                   what `make test` plays
 
@@ -50,10 +50,13 @@ def all_scenarios():
 
 
 def chosen(options):
-    found = [t for t in all_scenarios() if not options.small or _small(t)]
-    if options.scenario:
-        found = [t for t in found if any(part in scenario.name_of(t) for part in options.scenario)]
-    return found
+    found = {scenario.name_of(t): t for t in all_scenarios() if not options.small or _small(t)}
+    if not options.scenario:
+        return list(found.values())
+
+    def is_meant(name):
+        return any(word == name or (word in name and word not in found) for word in options.scenario)
+    return [t for name, t in found.items() if is_meant(name)]
 
 
 def _small(test):
