@@ -30,7 +30,7 @@ KEYS = """scenario seed nodes virtual_s wall_s events events_per_s state_hash in
 makespan_s makespan_bound_s makespan_ratio origin_copies office_copies converge_p50_ms converge_p99_ms
 detect_p50_ms detect_p99_ms false_dead mesh_bytes_per_node_s hit_ratio peer_hit_ratio
 own_office_ratio rtt_error_p50 rtt_error_p90""".split()
-SWARM_RUNS = 50
+SWARM_RUNS = 40
 SMALL = {  # what makes each scenario small
     "steady": "--nodes 40 --set duration=120s",
     "flash-crowd": "--nodes 60 --set image_bytes=50MB",
