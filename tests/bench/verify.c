@@ -98,7 +98,7 @@ static double median(double *v, int n)
 int main(int argc, char **argv)
 {
     u64 mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 1024;
-    int runs = argc > 2 ? atoi(argv[2]) : 9;
+    int runs = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 9;
     double one[RUNS_MAX], pieces[RUNS_MAX], ratio[RUNS_MAX];
     struct layer l;
     if (mib == 0 || mib > 65536 || runs < 1 || runs > RUNS_MAX) {
