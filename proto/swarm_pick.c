@@ -272,9 +272,7 @@ static bool may_come(const struct swarm *s, const struct swarm_layer *l,
                          : now_ns - r->asked_ns < s->pace->patience_ns;
 }
 
-/* All that can be asked for is: the oldest that has not begun, or trickles, is asked of another
- * too.
- */
+/* All that can be asked for is: the oldest that has not begun, or trickles, is asked of another. */
 static bool ask_twice(struct swarm *s, struct swarm_layer *l, bool apart, u64 now_ns)
 {
     u32 missing = l->n - l->map.have, most = missing <= LAST_PIECES ? 3 : 2;

@@ -133,13 +133,12 @@ static inline void order(enum swarm_do what, u32 first)
     fills_step(rig.fills, &step);
 }
 
-/* For these pieces, none of them the last one? */
+/* For the bytes of these pieces? */
 static inline bool asks_for(const struct server_request *r, u32 first, u32 count)
 {
     char range[64];
     u64 end = first + count < COUNT ? (first + count) * PIECE : SIZE;
-    snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, (u64)(first * PIECE),
-             (u64)(end - 1));
+    snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, (u64)(first * PIECE), end - 1);
     return strcmp(request_field(r, "Range"), range) == 0;
 }
 
