@@ -39,7 +39,7 @@ enum inventory_message {
 #define INVENTORY_DIALS         2
 #define INVENTORY_WRONGS        256u
 #define INVENTORY_FRAME_BYTES   48 /* a batch's message around its items */
-#define INVENTORY_OP_BYTES_MAX  12
+#define INVENTORY_OP_BYTES_MAX  29
 #define INVENTORY_TYPICAL_BYTES 10
 #define INVENTORY_HEAD_BYTES    105
 #define INVENTORY_WANT_BYTES    20
@@ -246,7 +246,8 @@ struct inventory_items { /* where ops come from */
     bool quiet;  /* not passed on: who else lacks them asks too */
     u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
-size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at); /* bytes written */
+/* Bytes written, at most INVENTORY_OP_BYTES_MAX. */
+size_t inventory_item_op(const struct inventory *v, const struct inventory_table *t, u32 n, u8 *at);
 size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
                            const struct inventory_head *h, u8 *at);
 size_t inventory_item_far(const struct inventory *v, u16 o, u8 *at);

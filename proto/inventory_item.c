@@ -9,20 +9,23 @@
  *     c2                                                 NOP: a version that changes nothing
  *     c3 place64 epoch64 n32 sum128 signature            HEAD
  *     c4 place64 epoch64 n32                             FAR: "more than ops can tell; fetch it"
+ *     c5 place64 epoch64, then one of the first six      NAMED: of this key and epoch
  *
  * all big endian. So a replacement is 10 or 11 bytes. A version is read as the nearest to the one
  * that is here. Who is further behind than 512 takes, at worst, an op for another; the next signed
- * head shows it. */
+ * head shows it. Where two tables go by one name, ops are NAMED, and others are not believed: they
+ * would be taken for the other's. */
 #include "proto/inventory_impl.h"
 
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum code { CODE_ADD = 0xc0, CODE_REMOVE, CODE_NOP, CODE_HEAD, CODE_FAR };
+enum code { CODE_ADD = 0xc0, CODE_REMOVE, CODE_NOP, CODE_HEAD, CODE_FAR, CODE_NAMED };
 
 #define WARM_BYTES     300
 #define WARM_ROW_BYTES (64 * KIB)
+#define NAMED_BYTES    17
 #define GAP_NS         (700 * INVENTORY_MS) /* a lost batch comes again within this */
 
 static size_t put_be(u8 *at, u64 v, unsigned bytes)
@@ -62,11 +65,21 @@ static size_t put_tag(const struct inventory_table *t, u32 n, u8 *at)
     return put_be32(at, t->ref << 10 | (n & 1023));
 }
 
-size_t inventory_item_op(const struct inventory_table *t, u32 n, u8 *at)
+static size_t put_name(const struct inventory *v, const struct inventory_table *t, u8 *at)
+{
+    size_t len = put_be(at, v->pool->names[t->origin].place, 8);
+    return len + put_be(at + len, t->epoch, 8);
+}
+
+size_t inventory_item_op(const struct inventory *v, const struct inventory_table *t, u32 n, u8 *at)
 {
     const struct inventory_op *op = inventory_table_op(t, n);
     u32 rank = op->rank_kind >> 2;
     size_t len = put_tag(t, n, at);
+    if (t->ambiguous) {
+        at[len++] = CODE_NAMED;
+        len += put_name(v, t, at + len);
+    }
     switch ((enum inventory_kind)(op->rank_kind & 3)) {
     case INVENTORY_REPLACE:
         if (rank < 1u << 6)
@@ -104,8 +117,7 @@ size_t inventory_item_head(const struct inventory *v, const struct inventory_tab
 {
     size_t len = put_tag(t, h->n, at);
     at[len++] = CODE_HEAD;
-    len += put_be(at + len, v->pool->names[t->origin].place, 8);
-    len += put_be(at + len, t->epoch, 8);
+    len += put_name(v, t, at + len);
     inventory_head_put(h, at + len);
     return len + INVENTORY_HEAD_BODY;
 }
@@ -116,23 +128,37 @@ size_t inventory_item_far(const struct inventory *v, u16 o, u8 *at)
     const struct inventory_table *t = inventory_table_at(v, s->table);
     size_t len = put_tag(t, s->n, at);
     at[len++] = CODE_FAR;
-    len += put_be(at + len, v->pool->names[o].place, 8);
-    len += put_be(at + len, t->epoch, 8);
+    len += put_name(v, t, at + len);
     return len + put_be(at + len, s->n, 4);
 }
 
 /* --- ops that come --------------------------------------------------------------------------- */
 
+/* None, too, where two of this view have it. */
 static u16 table_of_ref(const struct inventory *v, u32 ref)
 {
     const struct inventory_pool *p = v->pool;
-    u16 i = p->ref_heads[ref % INVENTORY_REF_HEADS];
+    u16 i = p->ref_heads[ref % INVENTORY_REF_HEADS], found = INVENTORY_NO_TABLE;
     for (; i != INVENTORY_NO_TABLE; i = p->tables[i]->next_ref) {
-        u16 o = p->tables[i]->origin;
-        if (p->tables[i]->ref == ref && inventory_seat_up(v, o) && v->seats[o].table == i)
+        const struct inventory_table *t = p->tables[i];
+        if (t->ref != ref || !inventory_seat_up(v, t->origin) || v->seats[t->origin].table != i)
+            continue;
+        if (!t->ambiguous)
             return i;
+        if (found != INVENTORY_NO_TABLE)
+            return INVENTORY_NO_TABLE;
+        found = i;
     }
-    return INVENTORY_NO_TABLE;
+    return found;
+}
+
+static u16 table_of_name(const struct inventory *v, u64 place, u64 epoch)
+{
+    u16 o = inventory_name_find(v->pool, place);
+    u16 i = o != INVENTORY_NONE && inventory_seat_up(v, o) ? v->seats[o].table : INVENTORY_NO_TABLE;
+    return i != INVENTORY_NO_TABLE && inventory_table_at(v, i)->epoch == epoch
+               ? i
+               : INVENTORY_NO_TABLE;
 }
 
 static bool same_op(const struct inventory_op *a, const struct inventory_op *b)
@@ -304,10 +330,10 @@ void inventory_pending_retry(struct inventory *v, u16 o, u64 now_ns)
     }
 }
 
-static void take_op(struct inventory *v, u32 tag, struct inventory_op *op,
+/* Of table `i`. */
+static void take_op(struct inventory *v, u16 i, u32 tag, struct inventory_op *op,
                     const struct inventory_items *from, u64 now_ns)
 {
-    u16 i = table_of_ref(v, tag >> 10);
     if (i == INVENTORY_NO_TABLE)
         return; /* an epoch or a member not heard of yet; heads and vectors tell */
     struct inventory_table *t = inventory_table_at(v, i);
@@ -529,13 +555,28 @@ static void warm(const struct inventory *v, size_t len)
         (void)*(const volatile u8 *)(p + i);
 }
 
+/* One op and its table; bytes taken, or 0 when it is none. */
+static size_t read_op(struct inventory *v, u32 tag, const u8 *p, size_t len,
+                      const struct inventory_items *from, u64 now_ns)
+{
+    struct inventory_op op;
+    size_t name = *p == CODE_NAMED ? NAMED_BYTES : 0, used = 0;
+    if (len > name)
+        used = get_op(p + name, len - name, &op);
+    if (used == 0)
+        return 0;
+    u16 table = name > 0 ? table_of_name(v, get_be(p + 1, 8), get_be(p + 9, 8))
+                         : table_of_ref(v, tag >> 10);
+    take_op(v, table, tag, &op, from, now_ns);
+    return name + used;
+}
+
 static int read_items(struct inventory *v, const struct inventory_items *items, u64 now_ns)
 {
     const u8 *p = items->p, *end = p + items->len;
     while (end - p >= 5) {
         u32 tag = get_be32(p);
         size_t left = (size_t)(end - p) - 4, used;
-        struct inventory_op op;
         p += 4;
         if (*p == CODE_HEAD || *p == CODE_FAR) {
             bool head = *p == CODE_HEAD;
@@ -544,10 +585,9 @@ static int read_items(struct inventory *v, const struct inventory_items *items, 
                 return ERR_PROTO;
             take_far(v, p + 1, head, items, now_ns);
         } else {
-            used = get_op(p, left, &op);
+            used = read_op(v, tag, p, left, items, now_ns);
             if (used == 0)
                 return ERR_PROTO;
-            take_op(v, tag, &op, items, now_ns);
         }
         p += used;
     }

@@ -465,7 +465,7 @@ static size_t encode_one(const struct inventory *v, const struct inventory_link 
     }
     if (e->n <= t->reach || e->n > v->seats[t->origin].n)
         return 0;
-    return inventory_item_op(t, e->n, out);
+    return inventory_item_op(v, t, e->n, out);
 }
 
 /* Items of a datagram, with room for one that does not fit any more. */

@@ -57,6 +57,7 @@ struct inventory_table {
     /* What each op looks at stands first. */
     u32 ref; /* 22 bits that name key and epoch on the wire */
     u16 origin, next_ref;
+    bool ambiguous; /* another key or epoch has, or had, the same ref */
     u32 n, reach; /* newest version; oldest that can still be told */
     u64 step;     /* a view's hash counts base + n * step for this table */
     struct inventory_op *ring;
@@ -123,6 +124,9 @@ must_use int inventory_index_add(struct inventory_index *ix, u64 *bytes, u32 fp,
 void inventory_index_take(struct inventory_index *ix, u64 *bytes, u32 fp, u16 table);
 must_use int inventory_index_init(struct inventory_index *ix, u64 *bytes);
 void inventory_index_fini(struct inventory_index *ix, u64 *bytes);
+
+/* What a table goes by: of a thousand some two share it in one region of nine. */
+u32 inventory_ref(u64 place, u64 epoch);
 
 /* Origins: found or made, with one more user. ERR_NOMEM, ERR_FULL; ERR_EXISTS: two keys in one
  * place. */

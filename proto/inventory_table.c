@@ -161,10 +161,30 @@ static void table_free(struct inventory_pool *p, struct inventory_table *t)
     inventory_resize(&p->bytes, t, sizeof(*t), 0);
 }
 
+static u64 base_of(u64 place, u64 epoch)
+{
+    return mix(place ^ mix(epoch + 0x9e3779b97f4a7c15u));
+}
+
+static u32 ref_of(u64 base)
+{
+    return (u32)(mix(base ^ 0x2545f4914f6cdd1du) >> 42);
+}
+
+u32 inventory_ref(u64 place, u64 epoch)
+{
+    return ref_of(base_of(place, epoch));
+}
+
 static void link_in(struct inventory_pool *p, u16 i)
 {
     struct inventory_table *t = p->tables[i];
     u16 *head = &p->ref_heads[t->ref % INVENTORY_REF_HEADS];
+    for (u16 k = *head; k != INVENTORY_NO_TABLE; k = p->tables[k]->next_ref) {
+        struct inventory_table *other = p->tables[k];
+        if (other->ref == t->ref && other->base != t->base)
+            t->ambiguous = other->ambiguous = true;
+    }
     t->next_ref = *head;
     *head = i;
     t->next_of_origin = p->names[t->origin].tables;
@@ -197,9 +217,9 @@ int inventory_table_new(struct inventory_pool *p, u16 origin, u64 epoch, u32 n, 
         return ERR_NOMEM;
     u64 place = p->names[origin].place;
     *t = (struct inventory_table){.epoch = epoch, .n = n, .reach = n, .origin = origin};
-    t->base = mix(place ^ mix(epoch + 0x9e3779b97f4a7c15u));
+    t->base = base_of(place, epoch);
     t->step = mix(t->base) | 1;
-    t->ref = (u32)(mix(t->base ^ 0x2545f4914f6cdd1du) >> 42);
+    t->ref = ref_of(t->base);
     err = reserve(p, t, len);
     for (u32 k = 0; !err && k < len; k++) {
         err = inventory_index_add(&p->now, &p->bytes, fp[k], i);

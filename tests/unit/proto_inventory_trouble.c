@@ -368,6 +368,62 @@ static void a_busy_daemon_asks_for_what_it_lacks(void **state)
 }
 
 /* Runs of one seed are the same run; and what else is in a pool changes nothing for a view. */
+/* The next epoch in which `b` goes by the same 22 bits as `a` in its own. */
+static u64 epoch_of_same_ref(const struct rig *r, u32 a, u32 b)
+{
+    const struct inventory_pool *p = r->node[a].pool;
+    u32 ref = inventory_ref(inventory_place(p, &r->node[a].key), r->node[a].epoch);
+    u64 place = inventory_place(p, &r->node[b].key), epoch = 1001;
+    while (inventory_ref(place, epoch) != ref)
+        epoch++;
+    return epoch;
+}
+
+static u64 conflicts_of(const struct rig *r)
+{
+    u64 n = 0;
+    for (u32 i = 0; i < r->n; i++)
+        n += rig_stats(r, i).conflicts;
+    return n;
+}
+
+static void two_of_one_ref_are_told_apart(void **state)
+{
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) {
+        struct rig r;
+        rig_init(&r, 12, shared, 5);
+        rig_start(&r, 2, 1000);
+        u64 epoch = epoch_of_same_ref(&r, 2, 5);
+        rig_start(&r, 5, epoch);
+        for (u32 k = 0; k < 30; k++)
+            rig_add(&r, 5, 5000 + k);
+        rig_all_up(&r);
+        rig_run(&r, 3 * SECOND);
+        rig_settle(&r, 0, 20 * SECOND);
+        /* Who had heard of the one alone took the other's ops for its own, and asked it. */
+        u64 conflicts = conflicts_of(&r);
+        r.loss = 0.05;
+        for (u32 k = 0; k < 40; k++) {
+            rig_add(&r, 2, 2000 + k);
+            if (k < 30)
+                rig_remove(&r, 5, 5000 + k);
+            rig_add(&r, 5, 5100 + k);
+            rig_run(&r, 100 * MS);
+        }
+        rig_settle(&r, 0, 10 * SECOND);
+        for (u32 i = 0; i < r.n; i++) {
+            assert_true(rig_holds(&r, i, 2, 2039) && rig_holds(&r, i, 5, 5139));
+            assert_false(rig_holds(&r, i, 2, 5139) || rig_holds(&r, i, 5, 2039));
+            assert_false(rig_holds(&r, i, 5, 5000));
+        }
+        assert_int_equal(conflicts_of(&r), conflicts);
+        assert_int_equal(inventory_epoch(r.node[2].v), 1000);
+        assert_int_equal(inventory_epoch(r.node[5].v), epoch);
+        rig_fini(&r);
+    }
+}
+
 static void a_seed_decides_everything(void **state)
 {
     (void)state;
@@ -407,6 +463,7 @@ int main(void)
         cmocka_unit_test(joiners_come_under_churn_and_loss),
         cmocka_unit_test(the_tree_bends),
         cmocka_unit_test(a_busy_daemon_asks_for_what_it_lacks),
+        cmocka_unit_test(two_of_one_ref_are_told_apart),
         cmocka_unit_test(a_seed_decides_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
