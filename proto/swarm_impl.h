@@ -232,7 +232,7 @@ struct swarm_layer {
     u32 n_forgers;
     bool nobody;  /* can fetch, as the home says */
     bool alone;   /* no rank can be reached: we act for ourselves */
-    u64 alone_ns; /* when we last fetched on our own account */
+    u64 alone_ns, alone_due_ns; /* when we last fetched on our own account, will; 0: will not */
     u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
 
     /* the fetcher */

@@ -15,6 +15,7 @@
 #define ENOUGH         (SWARM_NEIGHBOURS / 2)
 #define SHARES_NS      (3000 * SWARM_MS) /* a crowd gathers: shares change */
 #define FELL_SILENT_NS (900 * SWARM_MS)  /* a fetcher has news for its neighbours more often */
+#define TURN_NS        (100 * SWARM_MS)  /* a lease is made, and everybody has heard of it */
 #define UNEASY_NS      (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
 
 /* Nothing came for so long, and nobody seems to be about to give us something; or for very long. */
@@ -181,6 +182,30 @@ static bool has_hope(const struct swarm_layer *l)
     return false;
 }
 
+/* Whatever the reason: no swarm is a reason not to finish. All others may come to think so at the
+ * same time: who is first tells the home, and the home the others. */
+static void fetch_alone(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    if (!l->wanted || !l->can_fetch || l->fetched || l->lease.state != LEASE_NONE ||
+        now_ns - l->gained_ns <= SWARM_ALONE_NS || now_ns - l->alone_ns <= SWARM_ALONE_NS ||
+        !swarm_is_stuck(l, now_ns)) {
+        l->alone_due_ns = 0;
+        return;
+    }
+    if (l->alone_due_ns == 0)
+        l->alone_due_ns =
+            now_ns + SWARM_STUCK_NS +
+            rng_below(&s->rng, TURN_NS * (member_count(s->member, MEMBER_ALIVE) + 1));
+    if (now_ns < l->alone_due_ns) {
+        swarm_wake(l, l->alone_due_ns);
+        return;
+    }
+    l->alone_ns = now_ns;
+    l->alone_due_ns = 0;
+    s->stats.alone++;
+    swarm_appointed(s, l, &s->self, 1, now_ns);
+}
+
 void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool relays = l->home && l->home->relays;
@@ -202,14 +227,7 @@ void swarm_join_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     } else {
         swarm_wake(l, l->join_ns);
     }
-    /* Whatever the reason: no swarm is a reason not to finish. */
-    if (l->wanted && l->can_fetch && !l->fetched && l->lease.state == LEASE_NONE &&
-        now_ns - l->gained_ns > SWARM_ALONE_NS && now_ns - l->alone_ns > SWARM_ALONE_NS &&
-        swarm_is_stuck(l, now_ns)) {
-        l->alone_ns = now_ns;
-        s->stats.alone++;
-        swarm_appointed(s, l, &s->self, 1, now_ns);
-    }
+    fetch_alone(s, l, now_ns);
     if (l->wanted && l->nobody && l->lease.state == LEASE_NONE && now_ns >= l->give_up_ns &&
         now_ns - l->gained_ns > SWARM_GIVE_UP_NS && !has_hope(l)) {
         struct swarm_step *step = swarm_step_new(s, l, SWARM_GIVE_UP);

@@ -22,6 +22,7 @@ struct crowd {
     bool has[RIG_NODES][PIECES], wants[RIG_NODES], complete[RIG_NODES], fetches[RIG_NODES];
     bool spoils[RIG_NODES], silent[RIG_NODES], cut[RIG_NODES], refuses[RIG_NODES], busy[RIG_NODES];
     u32 cursor[RIG_NODES];
+    u64 begun_ns[RIG_NODES], notice_ns; /* how long it takes to see that one is cut off */
     struct held held[512];
     size_t n_held;
     size_t fetches_begun, at_once, given_up, registry_pieces, wrong, refused, misled;
@@ -157,6 +158,7 @@ static inline void step(struct crowd *c, size_t i, const struct swarm_step *st)
         c->fetches_begun += !c->fetches[i];
         c->fetches[i] = true;
         c->cursor[i] = st->first;
+        c->begun_ns[i] = c->r->now_ns;
         break;
     case SWARM_YIELD: c->fetches[i] = false; break;
     case SWARM_ASK: asked(c, i, st); break;
@@ -174,6 +176,8 @@ static inline void step(struct crowd *c, size_t i, const struct swarm_step *st)
 static inline void fetch(struct crowd *c, size_t i)
 {
     if (c->cut[i]) {
+        if (c->r->now_ns - c->begun_ns[i] < c->notice_ns)
+            return;
         c->fetches[i] = false;
         mesh_swarm_registry(mesh_at(c, i), &c->d, SWARM_REGISTRY_CUT, 0, c->r->now_ns);
         return;

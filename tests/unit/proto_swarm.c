@@ -246,6 +246,28 @@ static void nobody_can_and_all_are_told(void **state)
     crowd_del(c);
 }
 
+/* Each tries in turn, and none sees it at once: all are stuck, and nobody fetches for a moment. */
+static void an_outage_is_no_storm(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(24);
+    c->notice_ns = 2 * S;
+    for (size_t i = 0; i < 24; i++) {
+        c->cut[i] = true;
+        join(c, i, true);
+    }
+    for (u64 end = c->r->now_ns + 120 * S; c->r->now_ns < end;)
+        tick(c);
+    size_t tries = c->fetches_begun;
+    u64 over_ns = c->r->now_ns;
+    memset(c->cut, 0, sizeof(c->cut));
+    assert_true(run(c, 30 * S));
+    printf("two minutes of outage: %zu tries, %zu at once; all done %.1f s after it\n", tries,
+           c->at_once, (double)(c->r->now_ns - over_ns) / 1e9);
+    assert_true(tries <= 120 / 2 && c->at_once <= 2);
+    crowd_del(c);
+}
+
 static void a_lost_piece_is_told_to_all(void **state)
 {
     (void)state;
@@ -581,6 +603,7 @@ int main(void)
         cmocka_unit_test(time_does_not_go_back),
         cmocka_unit_test(wrong_pieces_come_from_elsewhere),
         cmocka_unit_test(nobody_can_and_all_are_told),
+        cmocka_unit_test(an_outage_is_no_storm),
         cmocka_unit_test(a_lost_piece_is_told_to_all),
         cmocka_unit_test(a_refusal_costs_no_time),
         cmocka_unit_test(a_false_origin_costs_one_refusal),
