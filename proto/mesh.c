@@ -126,6 +126,7 @@ int mesh_new(struct mesh **out, const struct mesh_options *opt)
     if (!m)
         return ERR_NOMEM;
     struct rng root, tables;
+    m->now_ns = opt->now_ns;
     rng_seed(&root, opt->rng_seed);
     tables = rng_split(&root, "tables");
     m->rng = rng_split(&root, "choices");

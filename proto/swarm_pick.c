@@ -264,11 +264,17 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
     return true;
 }
 
+/* What a piece usually takes from there. */
+static u64 usual_ns(const struct swarm_layer *l, const struct swarm_request *r)
+{
+    return r->far ? l->far_ns : l->piece_ns;
+}
+
 /* It may still come soon from where it was asked for. */
 static bool may_come(const struct swarm *s, const struct swarm_layer *l,
                      const struct swarm_request *r, u64 now_ns)
 {
-    return r->started_ns ? now_ns - r->started_ns < TRICKLES * l->piece_ns
+    return r->started_ns ? now_ns - r->started_ns < TRICKLES * usual_ns(l, r)
                          : now_ns - r->asked_ns < s->pace->patience_ns;
 }
 
@@ -557,7 +563,7 @@ void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         if (!r->id)
             continue;
         struct swarm_peer *p = &l->peers[r->peer];
-        u64 usual = r->far ? l->far_ns : l->piece_ns;
+        u64 usual = usual_ns(l, r);
         u64 begun = 6 * usual + 2000 * SWARM_MS, waits = 3 * usual + 1500 * SWARM_MS;
         if (r->started_ns ? now_ns - r->started_ns > begun : now_ns - r->asked_ns > waits) {
             s->stats.late++;
