@@ -58,8 +58,8 @@ struct inventory_table {
     u32 ref; /* 22 bits that name key and epoch on the wire */
     u16 origin, next_ref;
     bool ambiguous; /* another key or epoch has, or had, the same ref */
-    u32 n, reach; /* newest version; oldest that can still be told */
-    u64 step;     /* a view's hash counts base + n * step for this table */
+    u32 n, reach;   /* newest version; oldest that can still be told */
+    u64 step;       /* a view's hash counts base + n * step for this table */
     struct inventory_op *ring;
     u32 ring_cap;
     bool owned; /* its origin writes it here: nobody else appends */
