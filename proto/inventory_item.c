@@ -155,9 +155,10 @@ static u16 table_of_ref(const struct inventory *v, u32 ref)
 static u16 table_of_name(const struct inventory *v, u64 place, u64 epoch)
 {
     u16 o = inventory_name_find(v->pool, place);
-    u16 i = o != INVENTORY_NONE && inventory_seat_up(v, o) ? v->seats[o].table : INVENTORY_NO_TABLE;
-    return i != INVENTORY_NO_TABLE && inventory_table_at(v, i)->epoch == epoch ? i
-                                                                               : INVENTORY_NO_TABLE;
+    if (o == INVENTORY_NONE || !inventory_seat_up(v, o) || v->seats[o].table == INVENTORY_NO_TABLE)
+        return INVENTORY_NO_TABLE;
+    u16 i = v->seats[o].table;
+    return inventory_table_at(v, i)->epoch == epoch ? i : INVENTORY_NO_TABLE;
 }
 
 static bool same_op(const struct inventory_op *a, const struct inventory_op *b)

@@ -57,12 +57,12 @@ struct inventory_table {
     /* What each op looks at stands first. */
     u32 ref; /* 22 bits that name key and epoch on the wire */
     u16 origin, next_ref;
-    bool ambiguous; /* another key or epoch has, or had, the same ref */
-    u32 n, reach;   /* newest version; oldest that can still be told */
-    u64 step;       /* a view's hash counts base + n * step for this table */
+    u32 n, reach; /* newest version; oldest that can still be told */
+    u64 step;     /* a view's hash counts base + n * step for this table */
     struct inventory_op *ring;
     u32 ring_cap;
-    bool owned; /* its origin writes it here: nobody else appends */
+    bool owned;     /* its origin writes it here: nobody else appends */
+    bool ambiguous; /* another key or epoch has, or had, the same ref */
     u8 n_heads;
     u16 next_of_origin;
     u64 base, epoch;
