@@ -47,6 +47,7 @@
     X(wan, BYTES, 0, 0, 1e12, "each office's WAN line, both ways; 0: the topology's")              \
     X(disk, BYTES, 1000e6, 1e3, 1e12, "bytes per second that a store writes at most")              \
     X(registry_rate, BYTES, 1000e6, 1e3, 1e12, "bytes per second of the registry, in all")         \
+    X(registry_rtt, TIME, 0, 0, 4e12, "round trip to the registry; 0: the topology's")             \
     X(registry_stream, BYTES, 0, 0, 1e12, "of one of its connections at most; 0: no cap")          \
     X(registry_slots, COUNT, 10000, 1, 1000000, "connections it serves at once; beyond: 429")      \
     X(peer_slots, COUNT, 64, 1, 10000, "peers a node serves at once; beyond: busy")                \

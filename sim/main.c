@@ -134,6 +134,7 @@ static int go(const struct cmdline *c)
     char why[CMDLINE_WHY_MAX];
     struct run_options opt = {.scenario = c->scenario,
                               .seed = c->seed,
+                              .nodes = (u32)c->nodes,
                               .topology_path = c->topology,
                               .trace_path = c->trace,
                               .out = c->out,

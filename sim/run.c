@@ -119,6 +119,7 @@ int run_once(const struct run_options *opt, struct run_result *out, char why[256
                                .seed = opt->seed,
                                .topology_text = opt->topology_text,
                                .topology_len = opt->topology_len,
+                               .nodes = opt->nodes,
                                .trace = opt->trace,
                                .record = record,
                                .faults = opt->faults};

@@ -13,6 +13,7 @@ struct run_options {
     const char *topology_path; /* NULL: built in */
     const char *topology_text; /* what stands in it; borrowed */
     size_t topology_len;
+    u32 nodes;                       /* of the topology; 0: as many as it says */
     const char *trace_path;          /* NULL: none */
     const struct trace *trace;       /* what stands in it; borrowed */
     const char *out;                 /* directory; NULL: no files */

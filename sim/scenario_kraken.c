@@ -10,7 +10,8 @@ static void tune(struct knobs *k, u64 seed)
     k->image_bytes = 3000000000;
     k->image_layers = 2;
     k->node_up = k->node_down = 300000000;
-    k->registry_rate = 300000000; /* one origin with the same line */
+    k->registry_rate = 300000000; /* one origin with the same line, in the same place */
+    k->registry_rtt = SIM_MS;
     k->wan = 300000000;
     k->duration = 120 * SIM_S;
     k->warm = 60 * SIM_S;

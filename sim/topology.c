@@ -70,7 +70,8 @@ int topology_deal(struct topology *t, u32 nodes, char why[TOPOLOGY_WHY_MAX])
     for (size_t i = 0; i < t->n_offices; i++) {
         struct topology_office *o = &t->offices[i];
         u64 after = before + o->nodes;
-        u32 mine = 1 + (u32)(spare * after / shares - spare * before / shares);
+        u32 mine = nodes == shares ? o->nodes
+                                   : 1 + (u32)(spare * after / shares - spare * before / shares);
         before = after;
         if (mine > TOPOLOGY_NODES_MAX) {
             snprintf(why, TOPOLOGY_WHY_MAX, "%u nodes are too many for office %s", mine, o->name);

@@ -81,13 +81,16 @@ u32 world_live(const struct world *w, u32 region)
 static int place_nodes(struct world *w, const struct world_options *opt, char why[256])
 {
     if (opt->topology_text) {
-        int rc = topology_read(&w->topology, opt->topology_text, opt->topology_len, 0, why);
+        int rc =
+            topology_read(&w->topology, opt->topology_text, opt->topology_len, opt->nodes, why);
         if (rc)
             return rc;
         w->k.nodes = w->topology.nodes;
     } else {
         topology_default(&w->topology, (u32)w->k.nodes, (u32)w->k.offices, (u32)w->k.regions);
     }
+    for (size_t i = 0; w->k.registry_rtt > 0 && i < w->topology.n_offices; i++)
+        w->topology.offices[i].registry_rtt_ns = w->k.registry_rtt;
     if (w->topology.trackers < 0)
         w->topology.trackers = (i64)w->k.trackers;
     w->k.trackers = (u64)w->topology.trackers;

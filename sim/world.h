@@ -192,6 +192,7 @@ struct world_options {
     u64 seed;
     const char *topology_text; /* NULL: built in */
     size_t topology_len;
+    u32 nodes;                       /* dealt over the topology's offices; 0: as many as it says */
     const struct trace *trace;       /* borrowed; of the scenario `trace`, and no other */
     struct record *record;           /* borrowed; NULL: nothing is written */
     const struct fault_plan *faults; /* NULL: the scenario's; else exactly these */

@@ -70,6 +70,9 @@ static void a_file_is_read(void **state)
     if (topology_read(&t, good, strlen(good), 0, why))
         fail_msg("%s", why);
     assert_int_equal(t.nodes, 60);
+    assert_int_equal(t.offices[0].nodes, 30);
+    assert_int_equal(t.offices[1].nodes, 10);
+    assert_int_equal(t.offices[2].nodes, 20);
     assert_int_equal(t.n_regions, 2);
     assert_int_equal(t.node_up_bps, 300000000);
     assert_int_equal(t.node_down_bps, 125000000);
