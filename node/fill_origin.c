@@ -1,7 +1,8 @@
 /* fill_origin.c - appointed by the swarm, this node reads the layer from the registry, piece by
  * piece, in order; see fill_swarm.h.
  *
- * Pieces that are here already are left out, by a request for each run of missing ones. Slowness,
+ * Pieces that are here already are left out, by a request for each run of missing ones. Where an
+ * answer breaks off, the next one is to go on, also within a piece. Slowness,
  * 429 and 5xx are told as back-off, and the appointment is kept; a registry that cannot be reached
  * from here, or refuses us, ends it. */
 #include <assert.h>
@@ -13,7 +14,8 @@
 #include "proto/oci.h"
 #include "proto/range.h"
 
-#define FAILURES_MAX    3 /* in a row, without a byte */
+#define FAILURES_MAX    3 /* in a row, each with less than */
+#define PROGRESS_BYTES  (16 * KIB)
 #define REFUSALS_MAX    5 /* 429 and 5xx likewise: some seconds, or as long as it says */
 #define BACKOFF_MS      250
 #define BACKOFF_MAX_MS  5000
@@ -27,6 +29,19 @@
 #define PROBE_HEAD_MS    3000
 
 static void ask_registry(struct fill *f);
+
+static void drop_piece(struct fill_swarm *s)
+{
+    piece_del(s->piece);
+    s->piece = NULL;
+}
+
+/* Where the bytes at hand end. */
+static u64 next_byte(const struct fill *f)
+{
+    const struct fill_swarm *s = f->swarm;
+    return piece_first(f->claimed, s->at) + (s->piece ? s->piece->got : 0);
+}
 
 static void tell(struct fill *f, enum swarm_registry what, u64 for_ms)
 {
@@ -108,7 +123,7 @@ static void head(struct fill *f, const struct http_response *r)
 {
     struct fill_swarm *s = f->swarm;
     struct byte_range range;
-    u64 total = r->content_length, first = piece_first(f->claimed, s->at);
+    u64 total = r->content_length, first = next_byte(f);
     if (r->status != 200 && r->status != 206) {
         refused(f, r);
         return;
@@ -137,6 +152,12 @@ static bool is_to_read(const struct fill_swarm *s, u32 piece)
            (s->state[piece] == PIECE_DOUBTED && chains_steps(s->chains, piece, steps) == 0);
 }
 
+static void yield_now(struct fill *f)
+{
+    f->swarm->yielding = f->swarm->appointed = false;
+    origin_close(f);
+}
+
 /* A whole piece. False: the request is over. */
 static bool piece_whole(struct fill *f)
 {
@@ -148,12 +169,12 @@ static bool piece_whole(struct fill *f)
     if (has_ended(f))
         return false;
     if (s->yielding) {
-        s->yielding = s->appointed = false;
-        origin_close(f);
+        yield_now(f);
         return false;
     }
     if (s->at < s->end && is_to_read(s, s->at))
         return true;
+    s->failures = 0;
     fetch_leave(f);
     origin_go_on(f);
     return false;
@@ -177,7 +198,9 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
     bytes += s->skip;
     len -= s->skip;
     s->skip = 0;
-    s->failures = 0;
+    s->brought += len;
+    if (s->brought >= PROGRESS_BYTES)
+        s->failures = 0;
     s->heard_ms = uv_now(f->set->opt.loop);
     fetch_came(f, len, false);
     while (len > 0) {
@@ -204,14 +227,17 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
 static void ended(struct fill *f, int err, const char *why)
 {
     struct fill_swarm *s = f->swarm;
-    piece_del(s->piece);
-    s->piece = NULL;
     if (!s->appointed) { /* it was to decide between chains, and cannot */
         bool undecided = s->deciding != SWARM_NO_PIECE && s->at < s->end;
+        drop_piece(s);
         if (undecided)
             s->deciding = SWARM_NO_PIECE;
         if (undecided && err)
             swarm_give_up(f, "its chain is in doubt, and the registry does not answer");
+        return;
+    }
+    if (s->yielding) {
+        yield_now(f);
         return;
     }
     if (s->at >= s->end) {
@@ -263,6 +289,14 @@ static void on_end(void *arg, int err, const char *why)
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
+static void set_run(struct fill_swarm *s, u32 at, u32 end)
+{
+    if (s->piece && s->piece->number != at)
+        drop_piece(s);
+    s->at = at;
+    s->end = end;
+}
+
 /* The next run of missing pieces. False: there is none. */
 static bool next_run(struct fill *f)
 {
@@ -270,9 +304,10 @@ static bool next_run(struct fill *f)
     for (u32 i = s->read_from; i < s->n; i++) {
         if (!is_to_read(s, i))
             continue;
-        s->at = s->end = i;
-        while (s->end < s->n && is_to_read(s, s->end))
-            s->end++;
+        u32 end = i;
+        while (end < s->n && is_to_read(s, end))
+            end++;
+        set_run(s, i, end);
         return true;
     }
     return false;
@@ -286,10 +321,11 @@ static void ask_registry(struct fill *f)
     char path[OCI_NAME_MAX + DIGEST_TEXT_SIZE + 32], range[64];
     if (fetch_is_called(f) || s->leaving || s->closed || f->state > FILL_STREAMING)
         return;
-    u64 first = piece_first(f->claimed, s->at);
+    u64 first = next_byte(f);
     u64 last = piece_first(f->claimed, s->end - 1) + piece_bytes(f->claimed, s->end - 1) - 1;
     int rc;
     s->call_paused = false;
+    s->brought = 0;
     s->heard_ms = uv_now(f->set->opt.loop);
     if (tracker_is_next(&f->right)) {
         struct peers_origin o = {.tracker = &f->right.tracker,
@@ -379,12 +415,10 @@ void origin_yield(struct fill *f)
     struct fill_swarm *s = f->swarm;
     if (!s->appointed)
         return;
-    if (s->piece) {
+    if (s->piece && fetch_is_called(f))
         s->yielding = true; /* at the end of the piece at hand */
-        return;
-    }
-    s->appointed = false;
-    origin_close(f);
+    else
+        yield_now(f);
 }
 
 void origin_decide(struct fill *f, u32 piece)
@@ -395,8 +429,7 @@ void origin_decide(struct fill *f, u32 piece)
     history_note(f->set->opt.history, &f->digest, "doubt",
                  "chains are held against the registry, at piece %" PRIu32, piece);
     s->deciding = piece;
-    s->at = piece;
-    s->end = piece + 1;
+    set_run(s, piece, piece + 1);
     ask_registry(f);
 }
 
@@ -477,8 +510,7 @@ void origin_close(struct fill *f)
     s->lets_come = false;
     probe_over(s);
     fetch_leave(f);
-    piece_del(s->piece);
-    s->piece = NULL;
+    drop_piece(s);
     while (s->queue) {
         struct piece *p = s->queue;
         s->queue = p->next;

@@ -139,7 +139,8 @@ struct fill_swarm {
     u32 read_from;                    /* FETCH said so */
     u32 at, end;                      /* the piece being received; where this request ends */
     u64 skip;                         /* bytes of a 200 before it */
-    struct piece *piece;              /* being received */
+    u64 brought;                      /* by this answer */
+    struct piece *piece;              /* being received, over several answers if they break off */
     struct piece *queue, **queue_end; /* read, to be hashed in order */
     bool hashing, call_paused;
     bool lets_come; /* what others have: for a while nothing is read */

@@ -65,20 +65,109 @@ static void test_the_registry_refuses(void **state)
     (void)state;
     begin_swarm(1);
     make_chain(&holders[0], 0, 0);
-    server_del(registry);
-    registry = server_new(script_pieces, &holders[2], NULL); /* says another size */
     holders[2].layer.len = SIZE - 1;
     holders[2].layer.data = calloc(1, SIZE);
-    rig_upstream(&rig, server_url(registry), NULL, NULL, NULL);
-    struct fill_source src = {
-        .upstream = rig.upstreams[1], .repository = "team/app", .proven = true, .size = SIZE};
-    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+    join_at(script_pieces, &holders[2]); /* says another size */
     order(SWARM_FETCH, 2);
     rig_wait(&rig, is_told_of_registry, NULL);
     u32 a = ask(0, 0, COUNT);
     assert_int_equal(outcome_of(a), SWARM_WORKED);
     expect_whole();
     assert_int_equal(mesh_double.swarm.registry[1], SWARM_REGISTRY_REFUSED);
+    end_swarm();
+}
+
+#define SHORT (100 * KIB)
+static_assert(SHORT < PIECE, "no answer brings a piece");
+
+static void script_short(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    say_layer(p, r, &layer, SHORT);
+}
+
+/* Each answer breaks off within a piece: what it brought is kept. */
+static void test_the_registry_breaks_off(void **state)
+{
+    char range[64];
+    (void)state;
+    begin_swarm(0);
+    join_at(script_short, NULL);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE);
+    assert_int_equal(server_count(registry), (SIZE + SHORT - 1) / SHORT);
+    for (unsigned i = 1; i < server_count(registry); i++) {
+        snprintf(range, sizeof(range), "bytes=%u-%u", (unsigned)(i * SHORT), (unsigned)SIZE - 1);
+        expect_range(registry, i, range);
+    }
+    end_swarm();
+}
+
+static void script_byte(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    say_layer(p, r, &layer, 1);
+}
+
+static bool is_cut_off(void *arg)
+{
+    (void)arg;
+    return mesh_double.swarm.n_registry > 0 &&
+           mesh_double.swarm.registry[mesh_double.swarm.n_registry - 1] == SWARM_REGISTRY_CUT;
+}
+
+/* A byte with each answer is no progress. */
+static void test_the_registry_drips(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    rig_timer_max_ms = 5;
+    join_at(script_byte, NULL);
+    order(SWARM_FETCH, 0);
+    rig_wait(&rig, is_cut_off, NULL);
+    assert_int_equal(server_count(registry), 4);
+    u32 a = ask(0, 0, COUNT);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    expect_whole();
+    rig_timer_max_ms = 0;
+    end_swarm();
+}
+
+static void script_short_then_later(struct server_peer *p, const struct server_request *r,
+                                    void *arg)
+{
+    if (r->number == 0)
+        script_short(p, r, arg);
+    else if (r->number == 1)
+        say_answer(p, 429, "Retry-After: 60\r\n", "{}");
+    else
+        script_layer(p, r, arg);
+}
+
+static bool is_put_off(void *arg)
+{
+    const struct fill *f = rig.fills->first;
+    (void)arg;
+    return server_count(registry) == 2 && !f->call && uv_is_active((const uv_handle_t *)&f->retry);
+}
+
+/* Between two answers there is no end of the piece to wait for, and its next fetcher begins it. */
+static void test_yields_within_a_piece(void **state)
+{
+    (void)state;
+    begin_swarm(0);
+    join_at(script_short_then_later, NULL);
+    order(SWARM_FETCH, 0);
+    rig_wait(&rig, is_put_off, NULL);
+    assert_non_null(rig.fills->first->swarm->piece);
+    order(SWARM_YIELD, 0);
+    assert_false(rig.fills->first->swarm->appointed);
+    assert_null(rig.fills->first->swarm->piece);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    expect_range(registry, 2, "(none)");
     end_swarm();
 }
 
@@ -475,6 +564,9 @@ int main(void)
         cmocka_unit_test(test_pieces_in_any_order),
         cmocka_unit_test(test_appointed),
         cmocka_unit_test(test_the_registry_refuses),
+        cmocka_unit_test(test_the_registry_breaks_off),
+        cmocka_unit_test(test_the_registry_drips),
+        cmocka_unit_test(test_yields_within_a_piece),
         cmocka_unit_test(test_answers_that_are_none),
         cmocka_unit_test(test_a_wrong_piece_is_asked_elsewhere),
         cmocka_unit_test(test_a_forged_chain),

@@ -113,6 +113,20 @@ static inline void end_swarm(void)
             layer_free(&holders[i].layer);
 }
 
+/* With a registry that does as its script says. */
+static inline void join_at(server_script script, void *arg)
+{
+    server_del(registry);
+    registry = server_new(script, arg, NULL);
+    struct fill_source src = {
+        .upstream = rig_upstream(&rig, server_url(registry), NULL, NULL, NULL),
+        .repository = "team/app",
+        .proven = true,
+        .size = SIZE,
+    };
+    assert_int_equal(client_join_as(&client, &layer.digest, &src), 0);
+}
+
 static inline u32 ask(size_t peer, u32 first, u32 count)
 {
     struct swarm_step step = {.what = SWARM_ASK,
