@@ -29,6 +29,14 @@ static unsigned slot_number(const struct peer_slot *l)
     return (unsigned)(l - l->fill->peers->slots);
 }
 
+static bool is_any_paused(const struct fill_peers *p)
+{
+    for (size_t i = 0; i < SOURCING_SLOTS; i++)
+        if (p->slots[i].transfer && p->slots[i].paused)
+            return true;
+    return false;
+}
+
 /* The request is over for us: what it came to is told. */
 static void slot_close(struct peer_slot *l, enum sourcing_outcome outcome, const char *why)
 {
@@ -36,7 +44,7 @@ static void slot_close(struct peer_slot *l, enum sourcing_outcome outcome, const
     if (l->transfer)
         http_transfer_cancel(l->transfer);
     l->transfer = NULL;
-    f->paused = false;
+    f->paused = is_any_paused(f->peers);
     struct peers_result result = {
         .peer = &l->peer,
         .name = l->name,

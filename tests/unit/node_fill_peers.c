@@ -2,6 +2,8 @@
  * dead or full is left without the client noticing. Liars: node_fill_liars.c. */
 #include "fill_peers_fixture.h"
 
+#include "node/fill_internal.h"
+
 /* --- peers first ------------------------------------------------------------------------------ */
 
 static void test_a_peer_serves(void **state)
@@ -317,6 +319,63 @@ static void test_served_through(void **state)
     finish();
 }
 
+/* Fills the memory, almost; asked again it waits, and has nothing. */
+static void script_much_then_missing(struct server_peer *p, const struct server_request *r,
+                                     void *arg)
+{
+    (void)arg;
+    if (r->number == 0) {
+        say_layer(p, r, &layer, LIMIT_FILL_LAG_BYTES - 1000);
+        return;
+    }
+    wait_gate(p, 1);
+    say_answer(p, 404, "", "{}");
+}
+
+static void script_layer_later(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    wait_gate(p, 0);
+    script_layer(p, r, arg);
+}
+
+static bool is_asked_twice(void *arg)
+{
+    return server_count(arg) == 2;
+}
+
+static bool is_paused(void *arg)
+{
+    (void)arg;
+    return rig.fills->first->paused;
+}
+
+static bool is_missing(void *arg)
+{
+    return ended(*(const unsigned *)arg, MESH_FETCH_MISSING) == 1;
+}
+
+/* One waits for a client that stands still; that the one asked beside it ends does not matter. */
+static void test_paused_beside_one_that_ends(void **state)
+{
+    unsigned first = 0;
+    (void)state;
+    begin(CAPACITY + 3 * MIB, script_much_then_missing, script_layer_later, NULL);
+    client.budget = 0;
+    join();
+    rig_wait(&rig, is_asked, peers[1]);
+    pass_ms(251);
+    rig_wait(&rig, is_asked_twice, peers[0]);
+    server_open(peers[1], 0);
+    rig_wait(&rig, is_paused, NULL);
+    server_open(peers[0], 1);
+    rig_wait(&rig, is_missing, &first);
+    client.budget = UINT64_MAX;
+    client_expect(&client, layer.data, layer.len);
+    rig_wait_idle(&rig);
+    assert_int_equal(server_count(registry), 0);
+    finish();
+}
+
 static void test_small_and_served_through(void **state)
 {
     (void)state;
@@ -390,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_busy_leads_to_another_peer),
         cmocka_unit_test(test_busy_is_waited_for),
         cmocka_unit_test(test_served_through),
+        cmocka_unit_test(test_paused_beside_one_that_ends),
         cmocka_unit_test(test_small_and_served_through),
         cmocka_unit_test(test_paced),
         cmocka_unit_test(test_stopped_while_peers_are_asked),
