@@ -462,6 +462,10 @@ static void on_hashed(struct job *j)
     f->swarm->reading_back -= p->from == PIECE_OF_DISK;
     if (!judge_is_over(f) && p->fit >= 0) {
         chains_fits(f->swarm->chains, p->number, &p->steps[p->fit]);
+        if (!swarm_make_room(f)) {
+            judge_let_go(p, f);
+            return;
+        }
         if (p->from != PIECE_OF_DISK) {
             judge_write(p);
             fill_release(f);
@@ -489,9 +493,11 @@ void judge_piece(struct piece *p)
     }
     p->n_steps = chains_steps(s->chains, p->number, p->steps);
     bool there = state == PIECE_THERE || state == PIECE_DOUBTED;
+    bool unsure = p->n_steps == 0 && !store_ingest_is_reserved(f->ingest);
     bool better = state == PIECE_DOUBTED && p->from == PIECE_OF_REGISTRY && p->n_steps == 0;
-    /* What clients were shown is judged itself, before it is replaced: were they shown the same? */
-    if (there && !better && (p->n_steps == 0 || p->number < s->front)) {
+    /* What clients were shown is judged itself, before it is replaced: were they shown the same?
+     * And for what nobody vouches for no room is made. */
+    if (unsure || (there && !better && (p->n_steps == 0 || p->number < s->front))) {
         ask_wait(f, p->request, p->number);
         piece_del(p);
         judge_there(f);

@@ -136,6 +136,8 @@ static void head(struct fill *f, const struct http_response *r)
     if (!fits || (total != UINT64_MAX && total != f->claimed)) {
         fetch_leave(f);
         resign(f, SWARM_REGISTRY_REFUSED, "the registry says another size or range");
+    } else {
+        (void)!swarm_make_room(f);
     }
 }
 

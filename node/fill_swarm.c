@@ -1,8 +1,10 @@
 /* fill_swarm.c - a fill's part in a swarm: begun, carried out, ended; see fill_swarm.h.
  *
- * It takes part when the right to the layer is established, its size is known, there is room, and
- * somebody else lives in the region. Where the swarm cannot help (nobody has it, nobody can fetch
- * it, the disk is full) the fill goes on in order from what it has, as it does alone. */
+ * It takes part when the right to the layer is established, its size is known, it is not larger
+ * than the store, and somebody else lives in the region. The size may be a lie: nothing is evicted
+ * for it before the registry answers with it or a piece fits. Where the swarm cannot help (nobody
+ * has it, nobody can fetch it, the disk is full) the fill goes on in order from what it has, as it
+ * does alone. */
 #include "node/fill_swarm.h"
 #include "proto/oci.h"
 
@@ -56,6 +58,7 @@ static int open_ingest(struct fill *f)
         .size = f->claimed,
         .source = n < (int)sizeof(source) ? source : NULL,
         .now_ms = wall_ms(),
+        .unsure = true,
     };
     if (f->ingest)
         store_ingest_keep(f->ingest);
@@ -272,6 +275,17 @@ void swarm_give_up(struct fill *f, const char *why)
         fill_fail(f, ERR_UNREACHABLE, why);
     else
         swarm_maybe_left(f);
+}
+
+bool swarm_make_room(struct fill *f)
+{
+    if (store_ingest_reserve_cut(f->ingest) == 0)
+        return true;
+    if (f->swarm->appointed)
+        mesh_swarm_registry(swarm_mesh(f), &f->digest, SWARM_REGISTRY_REFUSED, 0, swarm_now(f));
+    f->swarm->alone = true; /* nothing behind a gap could be kept */
+    swarm_give_up(f, "there is no room for it");
+    return false;
 }
 
 /* Somebody else, who is not known to be done with it, or to lie. */

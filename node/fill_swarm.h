@@ -158,6 +158,9 @@ void swarm_give_up(struct fill *f, const char *why);
 /* The registry refused what we were appointed to read: that ends it where nobody here asks, so that
  * we can be sent elsewhere. */
 void swarm_refused(struct fill *f);
+/* The size is sure: room is made, as far as it was not free. False: there is none, and it goes on
+ * without the swarm. */
+must_use bool swarm_make_room(struct fill *f);
 void swarm_maybe_left(struct fill *f);
 void swarm_ready(struct fill *f, bool from_peer); /* the first bytes can be shown */
 bool swarm_has_memory(const struct fill *f, u64 len);

@@ -154,6 +154,9 @@ static int ingest_begin(struct store *s, const struct store_ingest_options *opt,
         reserved = resumed;
     if (p)
         store_partial_take(s, p); /* not to be evicted for its own sake */
+    if (cut && opt->unsure &&
+        !store_room_is_free(s, space_rounded(reserved), space_rounded(resumed)))
+        reserved = resumed + ingest_cut_table(opt->size);
     rc = store_room_make(s, space_rounded(reserved), space_rounded(resumed));
     if (rc == 0)
         rc = ingest_open_file(s, &opt->digest, resumed, &i->fd, &length);
@@ -364,13 +367,14 @@ int store_ingest_commit(struct store_ingest *i, u64 now_ms, struct store_blob **
 void store_ingest_keep(struct store_ingest *i)
 {
     struct store *s = i->store;
-    u64 written = atomic_load(&i->written);
     if (i->sealed) {
         (void)!store_ingest_commit(i, i->begun_ms, NULL);
         return;
     }
     struct store_partial *p = NULL;
-    if (!i->moved && !atomic_load(&i->broken) && written > 0 &&
+    bool cut_back = i->pieces && !store_ingest_is_reserved(i); /* to what there is room for */
+    int rc = cut_back ? store_ingest_uncut(i) : 0;
+    if (rc == 0 && !i->moved && !atomic_load(&i->broken) && atomic_load(&i->written) > 0 &&
         !purged_until(&s->purged, &i->digest, s->now_ms))
         p = calloc(1, sizeof(*p));
     if (!p) {

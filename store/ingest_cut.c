@@ -153,6 +153,17 @@ int ingest_cut_make(struct store_ingest *i, u64 size)
     return rc;
 }
 
+int store_ingest_reserve_cut(struct store_ingest *i)
+{
+    assert(i->pieces);
+    return store_ingest_reserve(i, i->size + ingest_cut_table(i->size));
+}
+
+bool store_ingest_is_reserved(const struct store_ingest *i)
+{
+    return atomic_load(&i->reserved) >= ingest_length(i);
+}
+
 bool store_ingest_is_cut(const struct store_ingest *i)
 {
     return i->pieces > 0;
@@ -166,7 +177,7 @@ bool store_ingest_has_piece(const struct store_ingest *i, u32 piece)
 
 int store_ingest_write_piece(struct store_ingest *i, u32 piece, const void *data)
 {
-    assert(!i->moved && piece < i->pieces);
+    assert(!i->moved && piece < i->pieces && store_ingest_is_reserved(i));
     u64 mark = mark_of(i, piece);
     int rc =
         write_at(i->fd, data, (size_t)piece_bytes(i->size, piece), piece_first(i->size, piece));

@@ -144,6 +144,7 @@ struct store_ingest_options {
     const char *media_type; /* copied; NULL for none */
     const char *source;     /* copied; NULL for none */
     u64 now_ms;
+    bool unsure; /* of a cut one: the size is hearsay, and nothing is evicted for it */
 };
 
 /* Reserves room and opens the partial file, resuming one left behind: store_ingest_written() then
@@ -200,6 +201,10 @@ void store_ingest_drop(struct store_ingest *i);
  * known, and piece_count() of it not 0. As store_ingest_begin(). */
 must_use int store_ingest_begin_cut(struct store *s, const struct store_ingest_options *opt,
                                     struct store_ingest **out);
+/* Where that room was not free, an `unsure` one begins all the same, and takes no piece before its
+ * size is sure and room is made: here. 0 also when it was. ERR_FULL, ERR_NOSPACE. */
+must_use int store_ingest_reserve_cut(struct store_ingest *i);
+bool store_ingest_is_reserved(const struct store_ingest *i);
 bool store_ingest_is_cut(const struct store_ingest *i);
 bool store_ingest_has_piece(const struct store_ingest *i, u32 piece);
 /* *Any threads*, each a piece of its own: writes, or reads, a whole piece. ERR_NOSPACE, ERR_IO. */

@@ -203,6 +203,18 @@ static u64 room_lack(const struct store *s, u64 want)
     return want > free_bytes ? want - free_bytes : 0;
 }
 
+static u64 room_want(const struct store *s, u64 bytes, u64 there)
+{
+    return bytes - there + room_promised(s) + ROOM_DISK_MARGIN;
+}
+
+bool store_room_is_free(const struct store *s, u64 bytes, u64 there)
+{
+    assert(there <= bytes);
+    return store_used(s) + bytes <= s->capacity_bytes &&
+           room_lack(s, room_want(s, bytes, there)) == 0;
+}
+
 int store_room_make(struct store *s, u64 bytes, u64 there)
 {
     assert(there <= bytes);
@@ -215,7 +227,7 @@ int store_room_make(struct store *s, u64 bytes, u64 there)
     if (over > evictable)
         return ERR_FULL;
 
-    u64 want = bytes - there + room_promised(s) + ROOM_DISK_MARGIN, lack = room_lack(s, want);
+    u64 want = room_want(s, bytes, there), lack = room_lack(s, want);
     if (lack > 0 && grave_empty(&s->grave))
         lack = room_lack(s, want);
     if (lack > evictable)

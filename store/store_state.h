@@ -147,6 +147,8 @@ u64 store_used(const struct store *s);
  * when that will suffice. ERR_FULL: the capacity is taken by what must stay; ERR_NOSPACE: the disk
  * is. */
 must_use int store_room_make(struct store *s, u64 bytes, u64 there);
+/* Is there such room without evicting? */
+bool store_room_is_free(const struct store *s, u64 bytes, u64 there);
 /* Evicts until the capacity holds; best effort. */
 void store_room_fit(struct store *s);
 /* Enters an idle partial. Takes `p`. */

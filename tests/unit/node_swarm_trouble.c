@@ -248,6 +248,120 @@ static void test_a_false_origin_bars_no_other(void **state)
     end_swarm();
 }
 
+/* Others are held, of `bytes` each. */
+static void hold_others(unsigned n, size_t bytes)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct layer other;
+        struct store_ingest *in;
+        layer_make(&other, bytes, 100 + i);
+        struct store_ingest_options opt = {
+            .digest = other.digest, .size = bytes, .now_ms = 1000 + i};
+        assert_int_equal(store_ingest_begin(rig.store, &opt, &in), 0);
+        assert_int_equal(store_ingest_write(in, other.data, bytes), 0);
+        store_ingest_hash(in, other.data, bytes);
+        assert_int_equal(store_ingest_seal(in), 0);
+        assert_int_equal(store_ingest_commit(in, 1000 + i, NULL), 0);
+        layer_free(&other);
+    }
+}
+
+static u64 evicted(void)
+{
+    struct store_stats stats;
+    store_stats(rig.store, &stats);
+    return stats.evicted_blobs;
+}
+
+/* A member's word, which the registry does not confirm. */
+static void test_hearsay_of_a_size_evicts_nothing(void **state)
+{
+    size_t told = 0;
+    (void)state;
+    begin_swarm(1);
+    hold_others(10, 4 * MIB);
+    server_del(registry);
+    registry = server_new(script_elsewhere, NULL, NULL);
+    rig.fills->opt.upstream = by_name;
+    rig.fills->opt.arg =
+        rig_upstream(&rig, server_url(registry), NULL, "dray:secret of the node\n", NULL);
+    for (int how = 0; how < 2; how++) {
+        fetch_for_region(how == 0 ? "registry-1 team/none" : "registry-1 team/app", CAPACITY - MIB);
+        told += 2;
+        rig_wait(&rig, has_refused, &told);
+        told = mesh_double.swarm.n_registry;
+        rig_wait_idle(&rig);
+        assert_int_equal(server_count(registry), how + 1);
+        assert_int_equal(evicted(), 0);
+    }
+    end_swarm();
+}
+
+/* A manifest's word, likewise; what is asked for is fetched all the same. */
+static void test_a_manifest_says_too_much(void **state)
+{
+    size_t told = 2;
+    (void)state;
+    begin_swarm(0);
+    hold_others(10, 4 * MIB);
+    assert_int_equal(join_as(&client, true, CAPACITY - MIB), 0);
+    order(SWARM_FETCH, 0);
+    rig_wait(&rig, has_refused, &told);
+    for (int i = 0; i < 3; i++) {
+        pass_ms(60000);
+        fills_tick(rig.fills);
+    }
+    expect_whole();
+    assert_int_equal(evicted(), 0);
+    end_swarm();
+}
+
+/* All but half a MiB is taken: what is really wanted makes room. */
+static void begin_full(void)
+{
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    hold_others(15, 4 * MIB);
+    hold_others(1, 3 * MIB + 512 * KIB);
+    join();
+    assert_int_equal(evicted(), 0);
+}
+
+static void test_room_is_made_for_the_registry(void **state)
+{
+    (void)state;
+    begin_full();
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_int_equal(evicted(), 1);
+    end_swarm();
+}
+
+static void test_room_is_made_for_a_piece_that_fits(void **state)
+{
+    char chain[sizeof(holders[0].chain)];
+    (void)state;
+    begin_full();
+    memcpy(chain, holders[0].chain, sizeof(chain));
+    holders[0].chain[0] = '\0';
+    u32 a = ask(0, 0, 1); /* nobody vouches for it */
+    rig_wait(&rig, is_asked, peers[0]);
+    rig_settle(&rig);
+    fills_tick(rig.fills);
+    (void)outcome_of(a);
+    assert_int_equal(evicted(), 0);
+    memcpy(holders[0].chain, chain, sizeof(chain));
+    u32 b = ask(0, 3, 1);
+    assert_int_equal(outcome_of(b), SWARM_WORKED);
+    assert_int_equal(evicted(), 1);
+    u32 c = ask(0, 0, 3), d = ask(0, 4, 2);
+    assert_int_equal(outcome_of(c), SWARM_WORKED);
+    assert_int_equal(outcome_of(d), SWARM_WORKED);
+    expect_whole();
+    assert_int_equal(server_count(registry), 0);
+    end_swarm();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +374,10 @@ int main(void)
         cmocka_unit_test(test_there_is_no_region_any_more),
         cmocka_unit_test(test_origins_of_any_kind),
         cmocka_unit_test(test_a_false_origin_bars_no_other),
+        cmocka_unit_test(test_hearsay_of_a_size_evicts_nothing),
+        cmocka_unit_test(test_a_manifest_says_too_much),
+        cmocka_unit_test(test_room_is_made_for_the_registry),
+        cmocka_unit_test(test_room_is_made_for_a_piece_that_fits),
     };
     if (sodium_init() < 0)
         return 1;

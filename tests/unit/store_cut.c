@@ -201,6 +201,43 @@ static void no_room(void **state)
     assert_int_equal(fixture_stats(f).used_bytes, 0);
 }
 
+/* The size is hearsay, and the store is full: nothing goes before it is sure, and what was there of
+ * the layer stays. */
+static void unsure_of_the_size(void **state)
+{
+    struct fixture *f = *state;
+    struct store_ingest *i;
+    struct store_ingest_options opt = {
+        .digest = fixture_digest(1, BLOB), .size = BLOB, .now_ms = f->now_ms, .unsure = true};
+    u8 *bytes = fixture_bytes(1, BLOB);
+    f->capacity = 4 * MIB;
+    fixture_open(f);
+    assert_int_equal(fixture_begin(f, 1, BLOB, &i), 0);
+    fixture_feed(i, 1, BLOB, 0, 2 * PIECE + 5);
+    store_ingest_keep(i);
+    for (unsigned n = 2; n < 9; n++)
+        fixture_put(f, n, 512 * KIB);
+    for (int times = 0; times < 2; times++) {
+        assert_int_equal(store_ingest_begin_cut(f->store, &opt, &i), 0);
+        assert_false(store_ingest_is_reserved(i));
+        assert_true(store_ingest_has_piece(i, 0) && store_ingest_has_piece(i, 1));
+        assert_int_equal(fixture_stats(f).evicted_blobs, 0);
+        if (times == 0)
+            store_ingest_keep(i);
+    }
+    assert_int_equal(store_ingest_reserve_cut(i), 0);
+    assert_true(store_ingest_is_reserved(i));
+    assert_int_equal(fixture_stats(f).evicted_blobs, 1);
+    for (u32 p = 2; p < PIECES; p++)
+        write_piece(i, bytes, p);
+    store_ingest_close_cut(i);
+    assert_int_equal(store_ingest_seal(i), 0);
+    assert_int_equal(store_ingest_commit(i, 2000, NULL), 0);
+    fixture_check(f, 1, BLOB);
+    assert_int_equal(fixture_stats(f).used_bytes, fixture_disk(f));
+    free(bytes);
+}
+
 /* The layer's bytes would fit, their table does not: as on a full disk. */
 static void begin_in_vain(struct fixture *f, unsigned n)
 {
@@ -246,6 +283,7 @@ int main(void)
         FIXTURE_TEST(uncut_while_it_runs),
         FIXTURE_TEST(damaged_tables),
         FIXTURE_TEST(no_room),
+        FIXTURE_TEST(unsure_of_the_size),
         FIXTURE_TEST(what_cannot_be_cut_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
