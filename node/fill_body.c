@@ -2,7 +2,7 @@
  *
  * A reader stands at an offset. What is near the end comes from the ring, without a copy; what has
  * left the ring comes from the file. The last byte of a blob is shown only when its digest was
- * found right. */
+ * found right; so is the last byte of a range, where peers or a former run brought any of it. */
 #include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -38,10 +38,24 @@ static u64 visible(const struct fill *f)
                            : 0;
 }
 
+/* Is what comes in order somebody's word until the digest is known? What is served through is not
+ * held up: it would wait for its reader, who waits for it. */
+static bool is_hearsay(const struct fill *f)
+{
+    return f->state < FILL_SOUND && !f->swarm && f->ingest && !f->frozen &&
+           (f->peer_bytes > 0 || f->prefix > 0);
+}
+
+/* Where a reader has to stop for now, whatever comes. */
+static u64 limit_of(const struct fill_body *b)
+{
+    return b->end - (b->end < UINT64_MAX && is_hearsay(b->fill));
+}
+
 static u64 until_of(const struct fill_body *b)
 {
-    u64 until = visible(b->fill);
-    return until < b->end ? until : b->end;
+    u64 until = visible(b->fill), limit = limit_of(b);
+    return until < limit ? until : limit;
 }
 
 /* Is what there is for it, if anything, to be sent now? */
@@ -51,7 +65,7 @@ static bool due(const struct fill_body *b, u64 until)
     bool crowd = f->n_bodies >= CROWD_BODIES && f->fast && f->state == FILL_STREAMING &&
                  (fetch_is_called(f) || sources_are_asked(f)) && f->ingest && !f->frozen &&
                  f->received - f->written <= CROWD_LAG;
-    if (!crowd || !b->began || f->received == f->size || until == b->end)
+    if (!crowd || !b->began || f->received == f->size || until == limit_of(b))
         return true;
     return b->pos + CROWD_RUN <= (until < f->written ? until : f->written);
 }

@@ -296,6 +296,7 @@ void judge_held(struct piece *p)
         return;
     }
     s->state[p->number] = PIECE_HELD;
+    s->hearsay[p->number] = false;
     s->held++;
     s->progress_ns = now;
     count_source(p);
@@ -506,6 +507,7 @@ void judge_piece(struct piece *p)
     if (there)
         take_back(f, p->number);
     s->state[p->number] = PIECE_JUDGED;
+    s->hearsay[p->number] = p->from == PIECE_OF_PEER;
     if (p->n_steps > 0)
         judge_submit(p, f->set->opt.hash, judge_hash_work, on_hashed);
     else

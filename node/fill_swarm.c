@@ -111,10 +111,12 @@ static int open_pieces(struct fill *f)
         return ERR_NOMEM;
     s->n = piece_count(f->claimed);
     s->state = calloc(s->n, 1);
+    s->hearsay = calloc(s->n, sizeof(*s->hearsay));
     s->deciding = SWARM_NO_PIECE;
     s->queue_end = &s->queue;
-    int rc = s->state ? chains_new(&s->chains, &f->digest, f->claimed) : ERR_NOMEM;
+    int rc = s->state && s->hearsay ? chains_new(&s->chains, &f->digest, f->claimed) : ERR_NOMEM;
     if (rc) {
+        free(s->hearsay);
         free(s->state);
         free(s);
         return rc;
@@ -193,6 +195,7 @@ void swarm_free(struct fill *f)
     origin_close(f);
     ask_free(f);
     chains_del(s->chains);
+    free(s->hearsay);
     free(s->state);
     free(s);
     f->swarm = NULL;
@@ -203,8 +206,20 @@ bool swarm_idle(const struct fill *f)
     return !f->swarm || f->swarm->jobs == 0;
 }
 
+/* What is kept in order ends before the first piece that is hearsay. */
+static void drop_hearsay(struct fill *f)
+{
+    const struct fill_swarm *s = f->swarm;
+    u32 i = 0;
+    while (i < s->n && !(s->hearsay[i] && store_ingest_has_piece(f->ingest, i)))
+        i++;
+    if (i < s->n)
+        store_ingest_forget_piece(f->ingest, i);
+}
+
 static void go_on_alone(struct fill *f)
 {
+    drop_hearsay(f);
     swarm_free(f);
     f->no_swarm = true;
     if (store_ingest_uncut(f->ingest)) {

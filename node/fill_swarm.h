@@ -112,6 +112,7 @@ struct fill_swarm {
     struct chains *chains;
     u32 n, held, front; /* front: the first piece that is not held */
     u8 *state;          /* enum piece_state of each */
+    bool *hearsay;      /* of each: a peer sent it, and nothing has proven it yet */
     struct piece_request requests[LIMIT_SWARM_REQUESTS];
     struct piece_wait waits[SWARM_WAITS_MAX];
     size_t n_waits;

@@ -103,6 +103,22 @@ static bool cut(void *arg)
     return client.ended && client.end_err < 0;
 }
 
+/* Nor is a range complete that a liar filled, though it ends long before the layer does. */
+static void test_a_range_ends_short(void **state)
+{
+    (void)state;
+    begin(4 * MIB, script_wrong, NULL, NULL);
+    client.end = 3 * MIB;
+    join();
+    rig_wait(&rig, cut, NULL);
+    assert_true(client.len < client.end);
+    client_leave(&client);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+    assert_int_equal(bad_pieces("rack-1"), 1);
+    finish();
+}
+
 static void test_the_clients_answer_ends_short(void **state)
 {
     (void)state;
@@ -164,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_other_lengths_and_ranges_are_lies),
         cmocka_unit_test(test_wrong_bytes_of_one_peer),
+        cmocka_unit_test(test_a_range_ends_short),
         cmocka_unit_test(test_the_clients_answer_ends_short),
         cmocka_unit_test(test_wrong_bytes_of_a_small_layer_go_unnoticed),
         cmocka_unit_test(test_wrong_bytes_of_several_convict_nobody),

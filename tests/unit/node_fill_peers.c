@@ -28,6 +28,43 @@ static void test_a_peer_serves(void **state)
     finish();
 }
 
+static void script_layer_gated(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    say_bytes(p, layer.data, layer.len - 1);
+    wait_gate(p, 0);
+    say_bytes(p, layer.data + layer.len - 1, 1);
+}
+
+/* Of ranges that are read beside each other, all but the last byte comes at once. */
+static void test_ranges_of_what_a_peer_sends(void **state)
+{
+    struct client others[2];
+    (void)state;
+    begin(3 * MIB + 5, script_layer_gated, NULL, NULL);
+    client.end = MIB;
+    for (unsigned i = 0; i < countof(others); i++) {
+        client_init(&others[i], &rig);
+        others[i].first = (i + 1) * MIB;
+        others[i].end = i == 0 ? 2 * MIB : layer.len;
+    }
+    join();
+    for (unsigned i = 0; i < countof(others); i++)
+        assert_int_equal(join_as(&others[i], true, layer.len), 0);
+    client_wait_bytes(&client, MIB - 1);
+    client_wait_bytes(&others[0], MIB - 1);
+    rig_settle(&rig);
+    assert_false(client.ended || others[0].ended || others[1].ended);
+    server_open(peers[0], 0);
+    client_expect(&client, layer.data, MIB);
+    client_expect(&others[0], layer.data + MIB, MIB);
+    client_expect(&others[1], layer.data + 2 * MIB, layer.len - 2 * MIB);
+    rig_wait_idle(&rig);
+    finish();
+}
+
 static void script_missing(struct server_peer *p, const struct server_request *r, void *arg)
 {
     (void)r;
@@ -435,6 +472,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_peer_serves),
+        cmocka_unit_test(test_ranges_of_what_a_peer_sends),
         cmocka_unit_test(test_missing_everywhere_then_the_registry),
         cmocka_unit_test(test_unproven_never_asks_peers),
         cmocka_unit_test(test_unknown_size_asks_the_registry),

@@ -79,6 +79,27 @@ static void test_what_is_here_is_wrong(void **state)
     end_swarm();
 }
 
+/* It is not shown, either, when the swarm is left: not even to who asks for no more than that. */
+static void test_what_nobody_vouched_for_is_not_shown(void **state)
+{
+    (void)state;
+    begin_swarm(2);
+    mesh_double.swarm.fetcher = mesh_double.peers[1].key;
+    holders[0].layer.data[7] ^= 1;
+    client.end = PIECE / 2;
+    join();
+    take_unverified(0, 2);
+    for (int i = 0; i < 3; i++) {
+        pass_ms(60000);
+        fills_tick(rig.fills);
+    }
+    client_expect(&client, layer.data, PIECE / 2);
+    rig_wait_idle(&rig);
+    assert_true(rig_holds(&rig, &layer));
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE);
+    end_swarm();
+}
+
 /* As holders all are believed. `apart`: each signs another lie. */
 static void expect_no_harm_of_liars(u32 apart)
 {
@@ -368,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_the_end_is_here),
         cmocka_unit_test(test_all_is_here),
         cmocka_unit_test(test_what_is_here_is_wrong),
+        cmocka_unit_test(test_what_nobody_vouched_for_is_not_shown),
         cmocka_unit_test(test_liars_take_all_places),
         cmocka_unit_test(test_a_lie_amid_what_was_taken_over),
         cmocka_unit_test(test_a_piece_that_nobody_judges),
