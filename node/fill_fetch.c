@@ -279,8 +279,10 @@ enum http_data_verdict fetch_data(struct fill *f, const void *data, size_t len)
     }
     fill_hold(f);
     int rc = fetch_take(f, wanted, len, false);
-    if (rc != ERR_AGAIN)
+    if (rc != ERR_AGAIN) {
         f->skip -= unwanted;
+        fetch_came(f, unwanted, false);
+    }
     if (rc == ERR_NOMEM && f->state != FILL_FAILED) {
         fetch_leave(f);
         retry(f, "out of memory");

@@ -195,7 +195,7 @@ must_use int fetch_take(struct fill *f, const void *data, size_t len, bool from_
 void fetch_resume(struct fill *f);
 /* Do the limits let something in now? False: fetch_resume() will be called. */
 bool fetch_may_come(struct fill *f, bool from_peer);
-/* Counts what came in for a swarm. */
+/* Counts, and takes from the limits, what came in for a swarm, or for nobody. */
 void fetch_came(struct fill *f, size_t len, bool from_peer);
 /* The answer of whoever is asked, registry or tracker: as in upstream_events. */
 void fetch_head(struct fill *f, const struct http_response *r, bool redirected);

@@ -193,6 +193,8 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
         s->call_paused = true;
         return HTTP_DATA_PAUSE;
     }
+    s->heard_ms = uv_now(f->set->opt.loop);
+    fetch_came(f, len, false);
     if (s->skip >= len) {
         s->skip -= len;
         return HTTP_DATA_TAKEN;
@@ -203,8 +205,6 @@ static enum http_data_verdict data(struct fill *f, const u8 *bytes, size_t len)
     s->brought += len;
     if (s->brought >= PROGRESS_BYTES)
         s->failures = 0;
-    s->heard_ms = uv_now(f->set->opt.loop);
-    fetch_came(f, len, false);
     while (len > 0) {
         if (!s->piece)
             s->piece = piece_new(f, s->at, PIECE_OF_REGISTRY);

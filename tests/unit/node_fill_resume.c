@@ -131,6 +131,7 @@ static void test_whole_instead_of_the_rest(void **state)
     expect_whole();
     assert_int_equal(server_count(registry), 2);
     expect_range(1, "bytes=300001-");
+    assert_int_equal(fills_fetched_bytes(rig.fills), layer.len + 300001); /* all that came */
     finish();
 }
 

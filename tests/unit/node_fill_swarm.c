@@ -77,6 +77,30 @@ static void test_the_registry_refuses(void **state)
     end_swarm();
 }
 
+static void script_no_range(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    say(p, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", layer.len);
+    say_bytes(p, layer.data, layer.len);
+}
+
+/* What it sends beside what was asked for is counted, too: it came over the WAN. */
+static void test_the_registry_knows_no_ranges(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join_at(script_no_range, NULL);
+    u32 a = ask(0, 0, 3);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    order(SWARM_FETCH, 0);
+    expect_whole();
+    assert_int_equal(server_count(registry), 1);
+    assert_int_equal(fills_fetched_bytes(rig.fills), SIZE);
+    end_swarm();
+}
+
 #define SHORT (100 * KIB)
 static_assert(SHORT < PIECE, "no answer brings a piece");
 
@@ -564,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_pieces_in_any_order),
         cmocka_unit_test(test_appointed),
         cmocka_unit_test(test_the_registry_refuses),
+        cmocka_unit_test(test_the_registry_knows_no_ranges),
         cmocka_unit_test(test_the_registry_breaks_off),
         cmocka_unit_test(test_the_registry_drips),
         cmocka_unit_test(test_yields_within_a_piece),
