@@ -299,6 +299,7 @@ void judge_held(struct piece *p)
     s->hearsay[p->number] = false;
     s->held++;
     s->progress_ns = now;
+    s->backoff_ns = 0;
     count_source(p);
     if (p->request && ask_find(f, p->request))
         ask_judged(f, p->request, p->number, true);

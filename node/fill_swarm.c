@@ -326,6 +326,16 @@ static void tick_appointed(struct fill *f)
     }
 }
 
+/* A registry that asks for patience gets it, but for a time: it is the home who says so. */
+static bool is_backing_off(struct fill_swarm *s, const struct swarm_view *v, u64 now)
+{
+    if (v->backoff_ns == 0)
+        return false;
+    if (s->backoff_ns == 0)
+        s->backoff_ns = now;
+    return now - s->backoff_ns < SWARM_BACKOFF_NS;
+}
+
 /* Whoever says that he holds it, and gives nothing, must not keep us for ever. */
 void swarm_tick(struct fill *f)
 {
@@ -353,7 +363,7 @@ void swarm_tick(struct fill *f)
     }
     u64 now = swarm_now(f), waited = now - s->progress_ns;
     (void)swarm_look(mesh_swarm(m), &f->digest, &v, now);
-    if (v.backoff_ns > 0) {
+    if (is_backing_off(s, &v, now)) {
         s->progress_ns = now;
         return;
     }

@@ -27,14 +27,16 @@
 
 #define SWARM_MEMORY (96 * MIB) /* of pieces on their way, of all fills together */
 #define SWARM_ALONE_NS                                                                             \
-    (1000 * SWARM_MS) /* for each neighbour and ourselves: nobody reads it for                     \
-                         the region, and nothing comes: go on without */
-#define SWARM_STUCK_NS  (45000 * SWARM_MS) /* the same although somebody says that he reads it */
-#define SWARM_BACK_NS   (3000 * SWARM_MS)  /* a fetcher whose chain was set back has so long */
-#define SWARM_THERE_MAX 8                  /* pieces read back from the disk at once, of one fill */
-#define SWARM_FROM_MAX  24                 /* named in the history */
-#define SWARM_WAITS_MAX 64                 /* pieces that no chain reaches, with a request open */
-#define SWARM_BAD_MAX   32                 /* wrong pieces remembered until the layer closes */
+    (1000 * SWARM_MS)                     /* for each neighbour and ourselves: nobody reads it for \
+                                             the region, and nothing comes: go on without */
+#define SWARM_STUCK_NS (45000 * SWARM_MS) /* the same although somebody says that he reads it */
+#define SWARM_BACKOFF_NS                                                                           \
+    (120000 * SWARM_MS) /* without a piece: that the registry is slow is no reason any more */
+#define SWARM_BACK_NS   (3000 * SWARM_MS) /* a fetcher whose chain was set back has so long */
+#define SWARM_THERE_MAX 8                 /* pieces read back from the disk at once, of one fill */
+#define SWARM_FROM_MAX  24                /* named in the history */
+#define SWARM_WAITS_MAX 64                /* pieces that no chain reaches, with a request open */
+#define SWARM_BAD_MAX   32                /* wrong pieces remembered until the layer closes */
 #define SWARM_CLAIMS    4 /* answers kept whose signers nobody has named fetcher or holder yet */
 /* Pieces that are on the disk and that no chain reaches are not asked for, but for one now and
  * then: claims come with it. */
@@ -130,6 +132,7 @@ struct fill_swarm {
         u32 pieces;
     } from[SWARM_FROM_MAX]; /* of whom the rest came; the last one stands for all others */
     u64 progress_ns;        /* when bytes that were believed, or a fetcher's news, came last */
+    u64 backoff_ns;         /* since when it is said to be slow, and no piece came; 0: it is not */
     struct bad_piece bad[SWARM_BAD_MAX];
     size_t n_bad;
     bool looked_at_bad;

@@ -168,6 +168,33 @@ static void test_there_is_no_region_any_more(void **state)
     end_swarm();
 }
 
+static void wait_minutes(unsigned n)
+{
+    for (unsigned i = 0; i < n * 60; i++) {
+        pass_ms(1000);
+        fills_tick(rig.fills);
+    }
+}
+
+/* The home says so again and again: each piece is worth two minutes of patience. */
+static void test_the_registry_backs_off_for_ever(void **state)
+{
+    (void)state;
+    begin_swarm(1);
+    make_chain(&holders[0], 0, 0);
+    join();
+    mesh_double.swarm.backoff_ns = 60000 * SWARM_MS;
+    wait_minutes(1);
+    u32 a = ask(0, 1, 1);
+    assert_int_equal(outcome_of(a), SWARM_WORKED);
+    wait_minutes(1);
+    assert_non_null(rig.fills->first->swarm);
+    wait_minutes(2);
+    expect_whole();
+    assert_true(server_count(registry) > 0);
+    end_swarm();
+}
+
 static struct upstream *by_name(void *arg, const char *name)
 {
     return strcmp(name, "registry-1") == 0 ? arg : NULL;
@@ -394,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_a_lie_amid_what_was_taken_over),
         cmocka_unit_test(test_a_piece_that_nobody_judges),
         cmocka_unit_test(test_there_is_no_region_any_more),
+        cmocka_unit_test(test_the_registry_backs_off_for_ever),
         cmocka_unit_test(test_origins_of_any_kind),
         cmocka_unit_test(test_a_false_origin_bars_no_other),
         cmocka_unit_test(test_hearsay_of_a_size_evicts_nothing),
