@@ -457,7 +457,7 @@ static void answer_one(struct inventory *v, struct answer *a, const struct inven
     const struct inventory_head *h = inventory_head_at(t, s->n);
     if (want->epoch == t->epoch && want->n >= t->reach && s->n - want->n <= DELTA_MAX) {
         for (u32 n = want->n; n < s->n; n++)
-            answer_add(v, a, item, inventory_item_op(v, t, n + 1, item));
+            answer_add(v, a, item, inventory_item_op(v, t, n + 1, true, item));
         if (h && h->n > want->n) /* it may have passed by while these were missing */
             answer_add(v, a, item, inventory_item_head(v, t, h, item));
         return;

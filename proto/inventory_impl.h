@@ -246,8 +246,10 @@ struct inventory_items { /* where ops come from */
     bool quiet;  /* not passed on: who else lacks them asks too */
     u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
-/* Bytes written, at most INVENTORY_OP_BYTES_MAX. */
-size_t inventory_item_op(const struct inventory *v, const struct inventory_table *t, u32 n, u8 *at);
+/* Bytes written, at most INVENTORY_OP_BYTES_MAX. `named`: by key and epoch in any case, for who
+ * asked and may know another table of that ref which we do not. */
+size_t inventory_item_op(const struct inventory *v, const struct inventory_table *t, u32 n,
+                         bool named, u8 *at);
 size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
                            const struct inventory_head *h, u8 *at);
 size_t inventory_item_far(const struct inventory *v, u16 o, u8 *at);

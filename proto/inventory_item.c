@@ -14,7 +14,8 @@
  * all big endian. So a replacement is 10 or 11 bytes. A version is read as the nearest to the one
  * that is here. Who is further behind than 512 takes, at worst, an op for another; the next signed
  * head shows it. Where two tables go by one name, ops are NAMED, and others are not believed: they
- * would be taken for the other's. */
+ * would be taken for the other's. Who answers a question names all, since the asker may know a
+ * table that nobody else does. */
 #include "proto/inventory_impl.h"
 
 #include <endian.h>
@@ -71,12 +72,13 @@ static size_t put_name(const struct inventory *v, const struct inventory_table *
     return len + put_be(at + len, t->epoch, 8);
 }
 
-size_t inventory_item_op(const struct inventory *v, const struct inventory_table *t, u32 n, u8 *at)
+size_t inventory_item_op(const struct inventory *v, const struct inventory_table *t, u32 n,
+                         bool named, u8 *at)
 {
     const struct inventory_op *op = inventory_table_op(t, n);
     u32 rank = op->rank_kind >> 2;
     size_t len = put_tag(t, n, at);
-    if (t->ambiguous) {
+    if (named || t->ambiguous) {
         at[len++] = CODE_NAMED;
         len += put_name(v, t, at + len);
     }

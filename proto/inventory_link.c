@@ -119,7 +119,8 @@ static const struct inventory_logged *log_at(const struct inventory *v, u64 at)
 
 static u64 link_needs(const struct inventory_link *l)
 {
-    return l->low != l->seq ? l->sent[l->low % INVENTORY_WINDOW].from : l->cursor;
+    u64 low = l->low != l->seq ? l->sent[l->low % INVENTORY_WINDOW].from : l->cursor;
+    return inventory_min(low, l->cursor);
 }
 
 static bool log_room(struct inventory *v)
@@ -465,7 +466,7 @@ static size_t encode_one(const struct inventory *v, const struct inventory_link 
     }
     if (e->n <= t->reach || e->n > v->seats[t->origin].n)
         return 0;
-    return inventory_item_op(v, t, e->n, out);
+    return inventory_item_op(v, t, e->n, false, out);
 }
 
 /* Items of a datagram, with room for one that does not fit any more. */
@@ -510,6 +511,18 @@ u64 inventory_links_due(const struct inventory *v)
     return t;
 }
 
+/* Ops that have become NAMED since are longer: what a batch has no room for any more goes with the
+ * next ones, and all after it once more. */
+static void cut_short(struct inventory *v, struct inventory_link *l, struct inventory_sent *s,
+                      u64 end)
+{
+    s->to = end;
+    if (!outward(l))
+        return;
+    l->cursor = inventory_min(l->cursor, end);
+    v->waiting[l->slot] = count_waiting(v, l);
+}
+
 static bool send_again(struct inventory *v, struct inventory_link *l, u32 seq, struct wire_out *w,
                        u64 now_ns)
 {
@@ -521,7 +534,9 @@ static bool send_again(struct inventory *v, struct inventory_link *l, u32 seq, s
         link_reset(v, l);
         return false;
     }
-    encode(v, l, s->from, s->to, items, &len, &passed);
+    u64 end = encode(v, l, s->from, s->to, items, &len, &passed);
+    if (end < s->to)
+        cut_short(v, l, s, end);
     put_batch(l, seq, items, len, w);
     s->sent_ns = now_ns;
     s->resend = false;

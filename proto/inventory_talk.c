@@ -176,7 +176,7 @@ static void blob_ops(const struct inventory *v, struct blob *b, const struct inv
     bool head = h && h->n > n;
     b->len += 4;
     for (; n < end; n++)
-        b->len += inventory_item_op(v, t, n + 1, b->bytes + b->len);
+        b->len += inventory_item_op(v, t, n + 1, true, b->bytes + b->len);
     if (head)
         b->len += inventory_item_head(v, t, h, b->bytes + b->len);
     len = b->len;

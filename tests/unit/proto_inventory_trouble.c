@@ -424,6 +424,62 @@ static void two_of_one_ref_are_told_apart(void **state)
     }
 }
 
+/* Node 5 tells node 0 alone of an epoch in which it goes by the ref of node 2, and is silent then:
+ * nobody else knows why node 0 passes over what node 2 writes. */
+static void a_table_that_one_alone_follows_hides_nobody(void **state)
+{
+    (void)state;
+    struct rig r;
+    region(&r, 8, false, 6, 10);
+    struct inventory *v = r.node[0].v;
+    u16 o = inventory_find_key(v, &r.node[5].key), table;
+    u32 fp = 77, known = 0;
+    assert_int_equal(
+        inventory_table_new(v->pool, o, epoch_of_same_ref(&r, 2, 5), 6, &fp, 1, &table), 0);
+    inventory_attach(v, o, table, 6);
+    r.node[5].mute = true;
+    for (u32 k = 0; k < 50; k++) {
+        rig_add(&r, 2, 7000 + k);
+        rig_run(&r, SECOND);
+    }
+    rig_run(&r, 60 * SECOND);
+    for (u32 k = 0; k < 50; k++)
+        known += rig_holds(&r, 0, 2, 7000 + k);
+    assert_int_equal(known, 50);
+    rig_fini(&r);
+}
+
+static bool batches_come;
+static bool some_batches_alone(struct rig *r, u32 from, u32 to, u8 *bytes, size_t len)
+{
+    struct wire_in in;
+    (void)r, (void)from, (void)to;
+    wire_in_init(&in, bytes, len);
+    (void)wire_get_array(&in, 16);
+    return batches_come && wire_get_u64(&in) == MSG_INVENTORY_BATCH;
+}
+
+/* A full batch is lost; when it goes again its ops are longer. */
+static void what_fits_no_more_is_sent_all_the_same(void **state)
+{
+    (void)state;
+    struct rig r;
+    region(&r, 2, false, 7, 10);
+    r.filter = some_batches_alone;
+    batches_come = false;
+    for (u32 k = 0; k < 120; k++)
+        rig_add(&r, 0, 7000 + k);
+    rig_run(&r, 300 * MS);
+    struct inventory *v = r.node[0].v;
+    assert_true(v->n_links == 1 && v->links[0]->seq != v->links[0]->low);
+    inventory_table_at(v, v->seats[v->me].table)->ambiguous = true;
+    batches_come = true;
+    rig_run(&r, 3 * SECOND);
+    for (u32 k = 0; k < 120; k++)
+        assert_true(rig_holds(&r, 1, 0, 7000 + k));
+    rig_fini(&r);
+}
+
 static void a_seed_decides_everything(void **state)
 {
     (void)state;
@@ -464,6 +520,8 @@ int main(void)
         cmocka_unit_test(the_tree_bends),
         cmocka_unit_test(a_busy_daemon_asks_for_what_it_lacks),
         cmocka_unit_test(two_of_one_ref_are_told_apart),
+        cmocka_unit_test(a_table_that_one_alone_follows_hides_nobody),
+        cmocka_unit_test(what_fits_no_more_is_sent_all_the_same),
         cmocka_unit_test(a_seed_decides_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
