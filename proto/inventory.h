@@ -58,7 +58,8 @@ struct inventory_options {
 must_use int inventory_new(struct inventory **out, const struct inventory_options *opt);
 void inventory_del(struct inventory *v);
 
-/* Our own layers. At most LIMIT_INVENTORY_SLOTS: beyond, ERR_FULL (the layer is just not told).
+/* Our own layers. At most LIMIT_INVENTORY_SLOTS, and of those whose fingerprints share the upper
+ * half as many as others bear (256): beyond, ERR_FULL (the layer is just not told).
  * ERR_EXISTS, ERR_NOTFOUND. Not counted as reachable by others until the next batch goes. */
 must_use int inventory_add(struct inventory *v, const struct digest *d, u64 now_ns);
 must_use int inventory_remove(struct inventory *v, const struct digest *d, u64 now_ns);

@@ -199,6 +199,7 @@ struct inventory {
     struct inventory_out **out_end;
     struct inventory_wrong wrongs[INVENTORY_WRONGS];
     u32 n_wrongs, wrong_at;
+    u8 own_halves[256]; /* staged additions, at least, by bits of the upper half */
 };
 
 static inline struct inventory_table *inventory_table_at(const struct inventory *v, u16 t)
@@ -243,7 +244,8 @@ struct inventory_items { /* where ops come from */
     const u8 *p;
     size_t len;
     u16 from;    /* the peer */
-    bool quiet;  /* not passed on: who else lacks them asks too */
+    bool entry;  /* of an answer: at most a ring of ops, which are not passed on: who else lacks
+                  * them asks too */
     u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
 /* Bytes written, at most INVENTORY_OP_BYTES_MAX. `named`: by key and epoch in any case, for who

@@ -256,7 +256,7 @@ static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
     s->n++;
     v->hash += t->step;
     v->stats.ops_received++;
-    if (from->quiet)
+    if (from->entry)
         return true;
     if (from->logged)
         *from->logged += inventory_log_put(v, i, s->n, from->from);
@@ -576,6 +576,7 @@ static size_t read_op(struct inventory *v, u32 tag, const u8 *p, size_t len,
 static int read_items(struct inventory *v, const struct inventory_items *items, u64 now_ns)
 {
     const u8 *p = items->p, *end = p + items->len;
+    u32 ops = 0;
     while (end - p >= 5) {
         u32 tag = get_be32(p);
         size_t left = (size_t)(end - p) - 4, used;
@@ -587,6 +588,8 @@ static int read_items(struct inventory *v, const struct inventory_items *items, 
                 return ERR_PROTO;
             take_far(v, p + 1, head, items, now_ns);
         } else {
+            if (items->entry && ++ops > INVENTORY_RING_MAX)
+                return ERR_PROTO; /* nobody keeps so many */
             used = read_op(v, tag, p, left, items, now_ns);
             if (used == 0)
                 return ERR_PROTO;

@@ -224,6 +224,29 @@ static void commit(struct inventory *v, u64 now_ns)
     w->head_ns = inventory_min(w->head_ns, inventory_max(w->last_head_ns + period, now_ns));
 }
 
+/* May it be one more of its upper half? Others refuse a table that is crowded there, and layers can
+ * be made so that it would be. What is staged is looked through only where the counters, which are
+ * of many halves each, leave it open. */
+static bool half_has_room(const struct inventory *v, u64 hash)
+{
+    const struct inventory_own *w = &v->own;
+    u32 n = inventory_table_half(own_table(v), inventory_fingerprint(hash));
+    u8 staged = v->own_halves[hash >> 48 & 255];
+    if (w->n_add == 0 || (staged < UINT8_MAX && n + staged < INVENTORY_HALF_MAX))
+        return n < INVENTORY_HALF_MAX;
+    for (u32 i = 0; i < w->n_add; i++)
+        n += w->add[i] >> 48 == hash >> 48;
+    return n < INVENTORY_HALF_MAX;
+}
+
+static void half_count(struct inventory *v, u64 hash)
+{
+    u8 *staged = &v->own_halves[hash >> 48 & 255];
+    if (v->own.n_add == 0)
+        memset(v->own_halves, 0, sizeof(v->own_halves));
+    *staged += *staged < UINT8_MAX;
+}
+
 static int stage(struct inventory *v, u64 hash, bool add, u64 now_ns)
 {
     struct inventory_own *w = &v->own;
@@ -236,10 +259,12 @@ static int stage(struct inventory *v, u64 hash, bool add, u64 now_ns)
         return err;
     u64 *other = add ? w->take : w->add;
     if (!unstage(other, add ? &w->n_take : &w->n_add, hash)) {
-        if (add)
+        if (add) {
+            half_count(v, hash);
             w->add[w->n_add++] = hash;
-        else
+        } else {
             w->take[w->n_take++] = hash;
+        }
     }
     if (w->commit_ns == UINT64_MAX)
         w->commit_ns = inventory_max(now_ns + STAGE_NS, w->last_commit_ns + v->batch_ns);
@@ -260,7 +285,7 @@ int inventory_add(struct inventory *v, const struct digest *d, u64 now_ns)
     assert(d->alg != DIGEST_NONE);
     if (set_has(w, hash))
         return ERR_EXISTS;
-    if (w->set_len >= LIMIT_INVENTORY_SLOTS)
+    if (w->set_len >= LIMIT_INVENTORY_SLOTS || !half_has_room(v, hash))
         return ERR_FULL;
     int err = set_room(v);
     if (!err)

@@ -14,7 +14,8 @@
  * The *index* leads from a fingerprint to the tables that hold it at their newest version: 65,536
  * buckets by the high half of the fingerprint, each an unsorted row of u32 (low half, table). A
  * second one holds what ops in the rings took away, for views that are behind; a pool with one view
- * has none behind, and does without.
+ * has none behind, and does without. A row is searched from its beginning, so that a table may have
+ * INVENTORY_HALF_MAX entries in it and no more: others would be stalled by one that was made so.
  *
  * Owns everything here; views hold tables by count (`users`), and a table without users is freed.
  * Not for use outside inventory_*.c. */
@@ -29,6 +30,7 @@
 #define INVENTORY_N_MAX     0xfffffff0u /* versions of one epoch */
 #define INVENTORY_REF_HEADS 4096u
 #define INVENTORY_RECENT    4096u
+#define INVENTORY_HALF_MAX  256u /* fingerprints of one upper half in a table; 2 is usual */
 
 static_assert(LIMIT_MEMBERS < INVENTORY_NONE, "origins are numbered in 15 bits");
 
@@ -142,7 +144,8 @@ must_use int inventory_table_new(struct inventory_pool *p, u16 origin, u64 epoch
                                  const u32 *fp, u32 len, u16 *out);
 void inventory_table_get(struct inventory_pool *p, u16 t);
 void inventory_table_put(struct inventory_pool *p, u16 t);
-/* The next version. `op->old_fp` is filled in. ERR_INVAL: it cannot be applied. */
+/* The next version. `op->old_fp` is filled in. ERR_INVAL: it cannot be applied, or is one too many
+ * of its upper half. */
 must_use int inventory_table_append(struct inventory_pool *p, u16 t, struct inventory_op *op);
 /* Many writes as one: the version grows by `writes`, older versions are out of reach. Both lists
  * are sorted; what is taken must be there. */
@@ -160,6 +163,9 @@ u32 inventory_table_len(const struct inventory_table *t, u32 n);
 /* The sorted multiset at version `n`: *out is malloc()ed, owned by the caller. */
 must_use int inventory_table_content(const struct inventory_table *t, u32 n, u32 **out, u32 *len);
 u32 inventory_table_rank(const struct inventory_table *t, u32 fp); /* lower bound */
+/* How many have the upper half of `fp`, up to INVENTORY_HALF_MAX; are there more of any? */
+u32 inventory_table_half(const struct inventory_table *t, u32 fp);
+bool inventory_halves_fit(const u32 *fp, u32 len);
 u32 inventory_table_count(const struct inventory_table *t, u32 fp, u32 n);
 struct inventory_sum inventory_sum_of(const struct inventory_pool *p, const u32 *fp, u32 len);
 bool inventory_sum_equal(const struct inventory_sum *a, const struct inventory_sum *b);

@@ -303,10 +303,30 @@ static int ring_room(struct inventory_pool *p, u16 i)
     return 0;
 }
 
+u32 inventory_table_half(const struct inventory_table *t, u32 fp)
+{
+    u32 at = lower_bound(t->fp, t->len, fp), end = at, half = fp >> 16;
+    while (at > 0 && end - at < INVENTORY_HALF_MAX && t->fp[at - 1] >> 16 == half)
+        at--;
+    while (end < t->len && end - at < INVENTORY_HALF_MAX && t->fp[end] >> 16 == half)
+        end++;
+    return end - at;
+}
+
+bool inventory_halves_fit(const u32 *fp, u32 len)
+{
+    for (u32 i = INVENTORY_HALF_MAX; i < len; i++)
+        if (fp[i] >> 16 == fp[i - INVENTORY_HALF_MAX] >> 16)
+            return false;
+    return true;
+}
+
 static bool op_fits(const struct inventory_table *t, const struct inventory_op *op)
 {
     u32 rank = op->rank_kind >> 2;
     if (t->n >= INVENTORY_N_MAX)
+        return false;
+    if (op->new_fp && inventory_table_half(t, op->new_fp) >= INVENTORY_HALF_MAX)
         return false;
     switch ((enum inventory_kind)(op->rank_kind & 3)) {
     case INVENTORY_REPLACE: return rank < t->len && op->new_fp;

@@ -293,6 +293,10 @@ static int find_or_make(struct inventory *v, const struct snapshot *s, u16 *out)
     int err = inventory_rice_decode(s->bits, s->size, s->count, &fp);
     if (err)
         return err;
+    if (!inventory_halves_fit(fp, s->count)) {
+        free(fp);
+        return ERR_PROTO;
+    }
     struct inventory_sum sum = inventory_sum_of(v->pool, fp, s->count);
     if (proven && !inventory_sum_equal(&sum, &s->head.sum)) {
         v->stats.bad_heads++;
@@ -369,7 +373,7 @@ static const u8 *cursor_take(struct cursor *c, size_t len)
 
 static int take_entry(struct inventory *v, struct cursor *c, u16 from, u64 now_ns)
 {
-    struct inventory_items items = {.from = from, .quiet = true};
+    struct inventory_items items = {.from = from, .entry = true};
     struct snapshot s = {.from = from};
     u64 place = cursor_be(c, 8);
     s.origin = inventory_name_find(v->pool, place);

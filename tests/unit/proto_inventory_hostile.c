@@ -46,6 +46,12 @@ static const struct inventory_table *table_of(const struct rig *r, u32 viewer, u
     return v->pool->tables[v->seats[seat_of(r, viewer, origin)].table];
 }
 
+static void put(u8 **at, u64 v, unsigned bytes)
+{
+    for (unsigned i = bytes; i > 0; i--)
+        *(*at)++ = (u8)(v >> (8 * (i - 1)));
+}
+
 /* An ADD of `layer`, `ahead` versions after what `viewer` has of `origin`. */
 static size_t forge_add(const struct rig *r, u32 viewer, u32 origin, u32 ahead, u64 layer, u8 *at)
 {
@@ -53,11 +59,11 @@ static size_t forge_add(const struct rig *r, u32 viewer, u32 origin, u32 ahead, 
     struct digest d = rig_layer(layer);
     u32 fp = inventory_fingerprint(inventory_digest_hash(v->pool, &d));
     u32 n = v->seats[seat_of(r, viewer, origin)].n + ahead;
-    u32 tag = table_of(r, viewer, origin)->ref << 10 | (n & 1023);
-    const u8 item[] = {(u8)(tag >> 24), (u8)(tag >> 16), (u8)(tag >> 8), (u8)tag, 0xc0,
-                       (u8)(fp >> 24),  (u8)(fp >> 16),  (u8)(fp >> 8),  (u8)fp};
-    memcpy(at, item, sizeof(item));
-    return sizeof(item);
+    u8 *end = at;
+    put(&end, table_of(r, viewer, origin)->ref << 10 | (n & 1023), 4);
+    put(&end, 0xc0, 1);
+    put(&end, fp, 4);
+    return (size_t)(end - at);
 }
 
 static void a_lie_in_anothers_name_does_not_last(void **state)
@@ -260,6 +266,152 @@ static void a_forged_snapshot_is_not_believed(void **state)
     rig_fini(&r);
 }
 
+/* --- what costs ------------------------------------------------------------------------------ */
+
+/* The liar says that there is more of `origin`, and node 0 asks it: the number of that talk. */
+static u32 lure(struct rig *r, u32 origin)
+{
+    u8 item[32], *end = item;
+    const struct inventory_table *t = table_of(r, 0, origin);
+    put(&end, 0, 4);
+    put(&end, 0xc4, 1);
+    put(&end, inventory_place(r->node[0].pool, &r->node[origin].key), 8);
+    put(&end, t->epoch, 8);
+    put(&end, t->n + 1000, 4);
+    u8 buf[256];
+    struct wire_out w;
+    struct node_key to;
+    u32 id;
+    wire_out_init(&w, buf, sizeof(buf));
+    wire_put_array(&w, 2);
+    wire_put_u64(&w, MSG_INVENTORY_OPS);
+    wire_put_bin(&w, item, (size_t)(end - item));
+    assert_int_equal(rig_deliver(r, 0, LIAR, buf, w.len), 0);
+    wire_out_init(&w, rig_talk_buf, sizeof(rig_talk_buf));
+    assert_true(inventory_dial(r->node[0].v, &id, &to, &w, r->now_ns));
+    assert_int_equal(rig_index(r, &to), LIAR);
+    return id;
+}
+
+/* How an entry of `origin` with ops or heads alone begins. */
+static void entry_begin(const struct rig *r, u32 origin, u64 items_len, u8 **at)
+{
+    put(at, inventory_place(r->node[0].pool, &r->node[origin].key), 8);
+    put(at, table_of(r, 0, origin)->epoch, 8);
+    put(at, 1, 1);
+    put(at, items_len, 4);
+}
+
+/* The liar's answer. */
+static void answer(struct rig *r, u32 id, const u8 *entries, size_t len)
+{
+    struct wire_out w;
+    struct wire_in in;
+    wire_out_init(&w, rig_talk_buf, sizeof(rig_talk_buf));
+    wire_put_array(&w, 3);
+    wire_put_u64(&w, MSG_INVENTORY_FETCHED);
+    wire_put_bool(&w, false);
+    wire_put_bin(&w, entries, len);
+    assert_false(wire_full(&w));
+    wire_in_init(&in, rig_talk_buf, w.len);
+    inventory_dialed(r->node[0].v, id, 0, &in, r->now_ns);
+}
+
+/* The liar's own table is `len` fingerprints of one upper half now, in a new epoch. */
+static void crowd(struct rig *r, u64 epoch, u32 len)
+{
+    struct inventory *v = r->node[LIAR].v;
+    u32 *fp = malloc(len * sizeof(*fp));
+    u16 t;
+    assert_non_null(fp);
+    for (u32 i = 0; i < len; i++)
+        fp[i] = 0x12340000u + i;
+    assert_int_equal(inventory_table_new(v->pool, v->me, epoch, 0, fp, len, &t), 0);
+    free(fp);
+    inventory_attach(v, v->me, t, 0);
+    v->own.head_n = 0;
+    v->own.head_due = true;
+    rig_drive(r, LIAR);
+    rig_run(r, 10 * SECOND);
+}
+
+static void a_crowded_table_is_refused(void **state)
+{
+    (void)state;
+    struct rig r;
+    u8 item[32];
+    region(&r, 5, false, 3);
+    crowd(&r, 2000, INVENTORY_HALF_MAX);
+    assert_int_equal(table_of(&r, 0, LIAR)->epoch, 2000);
+    assert_int_equal(table_of(&r, 0, LIAR)->len, INVENTORY_HALF_MAX);
+    /* One more, as an op. */
+    u8 *end = item;
+    put(&end, table_of(&r, 0, LIAR)->ref << 10 | 1, 4);
+    put(&end, 0xc0, 1);
+    put(&end, 0x12345678, 4);
+    assert_int_equal(say(&r, LIAR, 0, item, (size_t)(end - item)), 0);
+    assert_int_equal(table_of(&r, 0, LIAR)->len, INVENTORY_HALF_MAX);
+    rig_run(&r, 10 * SECOND);
+    /* And as a table. */
+    u64 malformed = rig_stats(&r, 0).malformed;
+    crowd(&r, 3000, INVENTORY_HALF_MAX + 1);
+    assert_true(rig_stats(&r, 0).malformed > malformed);
+    for (u32 i = 0; i < r.n; i++)
+        assert_int_equal(table_of(&r, i, LIAR)->epoch, i == LIAR ? 3000 : 2000);
+    rig_fini(&r);
+}
+
+/* Layers can be made so that their fingerprints crowd: who has them is not refused for it. */
+static void our_own_table_is_not_crowded(void **state)
+{
+    (void)state;
+    for (int at_once = 0; at_once < 2; at_once++) {
+        struct rig r;
+        struct digest d = {.alg = DIGEST_SHA256};
+        u32 told = 0, refused_ones = 0;
+        region(&r, 3, false, 3);
+        for (u64 k = 0; told + refused_ones < 300; k++) {
+            memcpy(d.bytes, &k, sizeof(k));
+            if (inventory_digest_hash(r.node[0].pool, &d) >> 48 != 0x1234)
+                continue;
+            int err = inventory_add(r.node[0].v, &d, r.now_ns);
+            told += err == 0;
+            refused_ones += err == ERR_FULL;
+            if (!at_once)
+                rig_run(&r, 300 * MS);
+        }
+        assert_int_equal(told, INVENTORY_HALF_MAX);
+        assert_int_equal(refused_ones, 300 - INVENTORY_HALF_MAX);
+        rig_drive(&r, 0);
+        rig_run(&r, 10 * SECOND);
+        rig_settle(&r, 0, 10 * SECOND);
+        assert_int_equal(table_of(&r, 1, 0)->len, INVENTORY_HALF_MAX + 3);
+        rig_fini(&r);
+    }
+}
+
+static void an_entry_of_too_many_ops_is_malformed(void **state)
+{
+    (void)state;
+    static u8 entries[16384];
+    struct rig r;
+    region(&r, 5, false, 3);
+    for (u32 more = 0; more < 2; more++) {
+        u32 ops = INVENTORY_RING_MAX + more, n = table_of(&r, 0, LIAR)->n;
+        u8 *end = entries;
+        u32 id = lure(&r, LIAR);
+        entry_begin(&r, LIAR, 5ull * ops, &end);
+        for (u32 k = 1; k <= ops; k++) {
+            put(&end, table_of(&r, 0, LIAR)->ref << 10 | ((n + k) & 1023), 4);
+            put(&end, 0xc2, 1);
+        }
+        answer(&r, id, entries, (size_t)(end - entries));
+        assert_int_equal(rig_stats(&r, 0).malformed, more);
+        assert_int_equal(table_of(&r, 0, LIAR)->n, n + INVENTORY_RING_MAX);
+    }
+    rig_fini(&r);
+}
+
 /* --- malformed ------------------------------------------------------------------------------- */
 
 static struct rng noise;
@@ -401,6 +553,9 @@ int main(void)
         cmocka_unit_test(a_forged_head_changes_nothing),
         cmocka_unit_test(our_key_in_a_later_epoch_renews_ours),
         cmocka_unit_test(a_forged_snapshot_is_not_believed),
+        cmocka_unit_test(a_crowded_table_is_refused),
+        cmocka_unit_test(our_own_table_is_not_crowded),
+        cmocka_unit_test(an_entry_of_too_many_ops_is_malformed),
         cmocka_unit_test(rubbish_is_counted_and_outlived),
         cmocka_unit_test(strangers_and_unknown_numbers),
         cmocka_unit_test(a_busy_loop_puts_nothing_off),
