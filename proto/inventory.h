@@ -134,5 +134,6 @@ u64 inventory_bytes(const struct inventory *v); /* the view's own memory, withou
 struct inventory_stats {
     u64 ops_sent, ops_received, ops_duplicate, gaps, resent, anti_entropy_rounds, deltas_sent;
     u64 snapshots_sent, snapshots_received, bad_heads, malformed, conflicts;
+    u64 put_off; /* heads, of those who send too many */
 };
 void inventory_stats(const struct inventory *v, struct inventory_stats *out);

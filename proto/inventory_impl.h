@@ -16,6 +16,7 @@
 
 #include "proto/inventory_pool.h"
 #include "proto/message.h"
+#include "proto/rate.h"
 
 #define INVENTORY_MS 1000000ull
 
@@ -112,8 +113,8 @@ struct inventory_pending {
 };
 
 struct inventory_want {
-    u16 origin, source; /* whom to ask; INVENTORY_NONE: any that is near */
-    bool talk;
+    u16 origin, source;  /* whom to ask; INVENTORY_NONE: any that is near */
+    bool talk, answered; /* answered: by the talk that is under way */
     u8 tries;
     u32 dial;  /* 0, or the talk that is under way */
     u32 n;     /* met by this version of */
@@ -200,6 +201,7 @@ struct inventory {
     struct inventory_wrong wrongs[INVENTORY_WRONGS];
     u32 n_wrongs, wrong_at;
     u8 own_halves[256]; /* staged additions, at least, by bits of the upper half */
+    struct rate heads;  /* by who sent them */
 };
 
 static inline struct inventory_table *inventory_table_at(const struct inventory *v, u16 t)
@@ -243,9 +245,10 @@ void inventory_own_accused(struct inventory *v, u16 from, u64 now_ns);
 struct inventory_items { /* where ops come from */
     const u8 *p;
     size_t len;
-    u16 from;    /* the peer */
-    bool entry;  /* of an answer: at most a ring of ops, which are not passed on: who else lacks
-                  * them asks too */
+    u16 from;   /* the peer */
+    bool entry; /* of an answer: of `origin` alone, at most one head and a ring of ops, which are
+                 * not passed on: who else lacks them asks too */
+    u16 origin;
     u32 *logged; /* how many were, to be told at the end; NULL: each is told */
 };
 /* Bytes written, at most INVENTORY_OP_BYTES_MAX. `named`: by key and epoch in any case, for who

@@ -369,16 +369,24 @@ static bool head_equal(const struct inventory_head *a, const struct inventory_he
            memcmp(a->sig.bytes, b->sig.bytes, sizeof(a->sig.bytes)) == 0;
 }
 
-/* Rightly signed? What the pool has verified once is not verified again. */
-bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inventory_head *h)
+static bool head_seen(const struct inventory_pool *p, u16 o, u64 epoch,
+                      const struct inventory_head *h)
 {
-    const struct inventory_pool *p = v->pool;
     for (u16 i = p->names[o].tables; i != INVENTORY_NO_TABLE; i = p->tables[i]->next_of_origin) {
         const struct inventory_table *t = p->tables[i];
         for (u32 k = 0; t->epoch == epoch && k < t->n_heads; k++)
             if (head_equal(&t->heads[k], h))
                 return true;
     }
+    return false;
+}
+
+/* Rightly signed? What the pool has verified once is not verified again. */
+bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inventory_head *h)
+{
+    const struct inventory_pool *p = v->pool;
+    if (head_seen(p, o, epoch, h))
+        return true;
     if (h->n <= INVENTORY_N_MAX && inventory_head_verify(&p->names[o].key, epoch, h) == 0)
         return true;
     v->stats.bad_heads++;
@@ -492,6 +500,18 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
 
 /* --- a row of items -------------------------------------------------------------------------- */
 
+/* In a datagram, which nothing else bounds. What is put off comes with the next head, or when views
+ * are compared. */
+static bool head_has_turn(struct inventory *v, u16 o, u64 epoch, const struct inventory_head *h,
+                          const struct inventory_items *from, u64 now_ns)
+{
+    if (from->entry || head_seen(v->pool, o, epoch, h) ||
+        rate_take(&v->heads, v->pool->names[from->from].place, now_ns))
+        return true;
+    v->stats.put_off++;
+    return false;
+}
+
 /* The rest of HEAD and FAR. */
 static void take_far(struct inventory *v, const u8 *p, bool head,
                      const struct inventory_items *from, u64 now_ns)
@@ -503,7 +523,8 @@ static void take_far(struct inventory *v, const u8 *p, bool head,
     if (head) {
         struct inventory_head h;
         inventory_head_get(p + 16, &h);
-        inventory_head_take(v, o, epoch, &h, from->from, now_ns);
+        if (head_has_turn(v, o, epoch, &h, from, now_ns))
+            inventory_head_take(v, o, epoch, &h, from->from, now_ns);
         return;
     }
     const struct inventory_seat *s = &v->seats[o];
@@ -557,6 +578,12 @@ static void warm(const struct inventory *v, size_t len)
         (void)*(const volatile u8 *)(p + i);
 }
 
+/* An entry tells of its own origin. */
+static bool is_others(const struct inventory *v, const struct inventory_items *from, const u8 *name)
+{
+    return from->entry && get_be(name, 8) != v->pool->names[from->origin].place;
+}
+
 /* One op and its table; bytes taken, or 0 when it is none. */
 static size_t read_op(struct inventory *v, u32 tag, const u8 *p, size_t len,
                       const struct inventory_items *from, u64 now_ns)
@@ -565,10 +592,12 @@ static size_t read_op(struct inventory *v, u32 tag, const u8 *p, size_t len,
     size_t name = *p == CODE_NAMED ? NAMED_BYTES : 0, used = 0;
     if (len > name)
         used = get_op(p + name, len - name, &op);
-    if (used == 0)
+    if (used == 0 || (name > 0 && is_others(v, from, p + 1)))
         return 0;
     u16 table = name > 0 ? table_of_name(v, get_be(p + 1, 8), get_be(p + 9, 8))
                          : table_of_ref(v, tag >> 10);
+    if (from->entry && table != INVENTORY_NO_TABLE && table != v->seats[from->origin].table)
+        table = INVENTORY_NO_TABLE;
     take_op(v, table, tag, &op, from, now_ns);
     return name + used;
 }
@@ -576,7 +605,7 @@ static size_t read_op(struct inventory *v, u32 tag, const u8 *p, size_t len,
 static int read_items(struct inventory *v, const struct inventory_items *items, u64 now_ns)
 {
     const u8 *p = items->p, *end = p + items->len;
-    u32 ops = 0;
+    u32 ops = 0, heads = 0;
     while (end - p >= 5) {
         u32 tag = get_be32(p);
         size_t left = (size_t)(end - p) - 4, used;
@@ -584,7 +613,8 @@ static int read_items(struct inventory *v, const struct inventory_items *items, 
         if (*p == CODE_HEAD || *p == CODE_FAR) {
             bool head = *p == CODE_HEAD;
             used = 1 + (head ? 16 + INVENTORY_HEAD_BODY : 20);
-            if (left < used)
+            heads += head;
+            if (left < used || is_others(v, items, p + 1) || (items->entry && heads > 1))
                 return ERR_PROTO;
             take_far(v, p + 1, head, items, now_ns);
         } else {

@@ -127,6 +127,7 @@ bool inventory_dial(struct inventory *v, u32 *id, struct node_key *to, struct wi
     for (u32 i = 0; i < n; i++) {
         struct inventory_want *want = &v->wants[list[i].want];
         want->dial = v->dial_id;
+        want->answered = false;
         inventory_want_put(v, want->origin, bytes + i * INVENTORY_WANT_BYTES);
     }
     free(list);
@@ -371,9 +372,23 @@ static const u8 *cursor_take(struct cursor *c, size_t len)
     return p;
 }
 
-static int take_entry(struct inventory *v, struct cursor *c, u16 from, u64 now_ns)
+/* Was it asked for in this talk, and not answered yet? From now on it is. */
+static bool asked_for(struct inventory *v, u32 id, u16 origin)
+{
+    for (u32 i = 0; i < v->n_wants; i++) {
+        struct inventory_want *w = &v->wants[i];
+        if (w->dial != id || w->origin != origin || w->answered)
+            continue;
+        w->answered = true;
+        return true;
+    }
+    return false;
+}
+
+static int take_entry(struct inventory *v, struct cursor *c, u32 id, u16 from, u64 now_ns)
 {
     struct inventory_items items = {.from = from, .entry = true};
+    u64 bad_heads = v->stats.bad_heads;
     struct snapshot s = {.from = from};
     u64 place = cursor_be(c, 8);
     s.origin = inventory_name_find(v->pool, place);
@@ -396,17 +411,27 @@ static int take_entry(struct inventory *v, struct cursor *c, u16 from, u64 now_n
         return ERR_PROTO;
     if (s.origin == INVENTORY_NONE || !inventory_seat_up(v, s.origin))
         return 0; /* went down meanwhile */
+    if (!asked_for(v, id, s.origin))
+        return 0;
+    items.origin = s.origin;
     int err = kind == ENTRY_SNAPSHOT ? take_snapshot(v, &s, now_ns) : 0;
     if (!err)
         err = inventory_items_read(v, &items, now_ns);
     if (!err)
         inventory_pending_retry(v, s.origin, now_ns);
+    if (v->stats.bad_heads > bad_heads)
+        return ERR_PROTO; /* each costs a verification, and who tells the truth has none */
     return err == ERR_PROTO ? err : 0; /* one that is not believed says nothing of the others */
 }
 
-/* Those that the talk did not meet are asked of others: the origin itself, then whoever is near. */
+/* Those that the talk did not meet are asked of others: the origin itself, then whoever is near.
+ * Who has more to say is asked again at once, if it met any. */
 static void settle(struct inventory *v, u32 id, bool more, u64 now_ns)
 {
+    bool met = false;
+    for (u32 i = 0; more && i < v->n_wants; i++)
+        met |= v->wants[i].dial == id && inventory_want_met(v, &v->wants[i]);
+    more = more && met;
     for (u32 i = v->n_wants; i > 0; i--) {
         struct inventory_want *w = &v->wants[i - 1];
         if (w->dial != id)
@@ -446,12 +471,9 @@ void inventory_dialed(struct inventory *v, u32 id, int err, struct wire_in *answ
         struct cursor c = {.p = p, .end = p ? p + len : p};
         if (!wire_ok(answer) || n < 3 || number != MSG_INVENTORY_FETCHED)
             err = ERR_PROTO;
-        bool some = false;
-        while (!err && c.p < c.end) {
-            err = take_entry(v, &c, from, now_ns);
-            some |= !err;
-        }
-        more = more && some && !err;
+        while (!err && c.p < c.end)
+            err = take_entry(v, &c, id, from, now_ns);
+        more = more && !err;
         if (err)
             v->stats.malformed++;
     }

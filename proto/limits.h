@@ -59,7 +59,8 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 /* Signatures that one makes us verify (60 us each): at once, and in each second from then on. An
  * author renews its record when it starts, is accused, or changes what it does; it accuses at most
  * one member with each of its probes, two in a second. A sender passes on what others say, and a
- * whole list to who joins. Authors of orders are operators, who may have a list of them. */
+ * whole list to who joins; of inventories' heads as many. Authors of orders are operators, who may
+ * have a list of them. */
 #define LIMIT_RATE_RECORDS   128
 #define LIMIT_RATE_RECORDS_S 32
 #define LIMIT_RATE_DOUBTS    128

@@ -136,13 +136,18 @@ static void judge_rates(struct world *w, const struct host *h)
 {
     struct member_stats member = {0};
     struct mesh_stats mesh = {0};
+    struct inventory_stats inventory = {0};
     if (h->mesh) {
         member_stats(mesh_member(h->mesh), &member);
         mesh_stats(h->mesh, &mesh);
+        inventory_stats(mesh_inventory(h->mesh), &inventory);
     }
-    if (member.put_off + mesh.put_off > 0)
-        measure_break(w, "rates", "node %u puts off what others say: %ju records, %ju orders",
-                      h->index, (uintmax_t)member.put_off, (uintmax_t)mesh.put_off);
+    if (member.put_off + mesh.put_off + inventory.put_off > 0)
+        measure_break(
+            w, "rates",
+            "node %u puts off what others say: %ju records, %ju orders, %ju of inventories",
+            h->index, (uintmax_t)member.put_off, (uintmax_t)mesh.put_off,
+            (uintmax_t)inventory.put_off);
 }
 
 /* --- deaths ---------------------------------------------------------------------------------- */

@@ -303,14 +303,14 @@ static void entry_begin(const struct rig *r, u32 origin, u64 items_len, u8 **at)
 }
 
 /* The liar's answer. */
-static void answer(struct rig *r, u32 id, const u8 *entries, size_t len)
+static void answer(struct rig *r, u32 id, bool more, const u8 *entries, size_t len)
 {
     struct wire_out w;
     struct wire_in in;
     wire_out_init(&w, rig_talk_buf, sizeof(rig_talk_buf));
     wire_put_array(&w, 3);
     wire_put_u64(&w, MSG_INVENTORY_FETCHED);
-    wire_put_bool(&w, false);
+    wire_put_bool(&w, more);
     wire_put_bin(&w, entries, len);
     assert_false(wire_full(&w));
     wire_in_init(&in, rig_talk_buf, w.len);
@@ -405,10 +405,98 @@ static void an_entry_of_too_many_ops_is_malformed(void **state)
             put(&end, table_of(&r, 0, LIAR)->ref << 10 | ((n + k) & 1023), 4);
             put(&end, 0xc2, 1);
         }
-        answer(&r, id, entries, (size_t)(end - entries));
+        answer(&r, id, false, entries, (size_t)(end - entries));
         assert_int_equal(rig_stats(&r, 0).malformed, more);
         assert_int_equal(table_of(&r, 0, LIAR)->n, n + INVENTORY_RING_MAX);
     }
+    rig_fini(&r);
+}
+
+/* A head of `origin` that it did not sign. */
+static size_t bad_head(const struct rig *r, u32 origin, u32 n, u8 *at)
+{
+    struct inventory_head h = {.n = n, .sig.bytes = {1, 2, 3}};
+    return inventory_item_head(r->node[0].v, table_of(r, 0, origin), &h, at);
+}
+
+/* What one answer made node 0 verify in vain, where it is of entries of `origin`, which was asked
+ * for, with `heads` heads each of another. */
+static u64 verified(u32 origin, u32 entries, u32 heads, u32 of, bool *malformed)
+{
+    static u8 bytes[65536];
+    u8 *end = bytes;
+    struct rig r;
+    region(&r, 5, false, 3);
+    u32 id = lure(&r, VICTIM);
+    for (u32 i = 0; i < entries; i++) {
+        entry_begin(&r, origin, heads * (u64)INVENTORY_HEAD_BYTES, &end);
+        for (u32 k = 0; k < heads; k++)
+            end += bad_head(&r, of, 100 + i * heads + k, end);
+    }
+    answer(&r, id, false, bytes, (size_t)(end - bytes));
+    u64 n = rig_stats(&r, 0).bad_heads;
+    *malformed = rig_stats(&r, 0).malformed > 0;
+    rig_fini(&r);
+    return n;
+}
+
+static void an_answer_has_one_head_of_each_that_was_asked_for(void **state)
+{
+    (void)state;
+    bool malformed;
+    assert_int_equal(verified(VICTIM, 1, 1, VICTIM, &malformed), 1);
+    assert_true(malformed);
+    assert_int_equal(verified(VICTIM, 1, 100, VICTIM, &malformed), 1);
+    assert_true(malformed);
+    assert_int_equal(verified(VICTIM, 100, 1, VICTIM, &malformed), 1); /* the first ends it */
+    assert_int_equal(verified(VICTIM, 1, 1, 3, &malformed), 0); /* of one in the other's entry */
+    assert_true(malformed);
+    assert_int_equal(verified(3, 100, 1, 3, &malformed), 0); /* nobody asked */
+    assert_false(malformed);
+}
+
+/* The first entry says nothing; what follows of the same is not read, and "more" is not believed.
+ */
+static void an_answer_says_something_and_once(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct wire_out w;
+    struct node_key to;
+    u8 bytes[512], *end = bytes;
+    region(&r, 5, false, 3);
+    u32 id = lure(&r, VICTIM);
+    entry_begin(&r, VICTIM, 0, &end);
+    entry_begin(&r, VICTIM, INVENTORY_HEAD_BYTES, &end);
+    end += bad_head(&r, VICTIM, 100, end);
+    answer(&r, id, true, bytes, (size_t)(end - bytes));
+    assert_int_equal(rig_stats(&r, 0).bad_heads, 0);
+    wire_out_init(&w, rig_talk_buf, sizeof(rig_talk_buf));
+    assert_false(inventory_dial(r.node[0].v, &id, &to, &w, r.now_ns));
+    rig_fini(&r);
+}
+
+static void heads_in_datagrams_have_a_rate(void **state)
+{
+    (void)state;
+    struct rig r;
+    u8 items[10 * INVENTORY_HEAD_BYTES];
+    u32 sent = 0;
+    region(&r, 5, false, 3);
+    while (sent < LIMIT_RATE_SENDER + 100) {
+        size_t len = 0;
+        for (u32 k = 0; k < 10; k++)
+            len += bad_head(&r, VICTIM, 1000 + sent++, items + len);
+        assert_int_equal(say(&r, LIAR, 0, items, len), 0);
+    }
+    assert_int_equal(rig_stats(&r, 0).bad_heads, LIMIT_RATE_SENDER);
+    assert_int_equal(rig_stats(&r, 0).put_off, sent - LIMIT_RATE_SENDER);
+    /* Of others they are heard; and of this one, later. */
+    size_t len = bad_head(&r, VICTIM, 90000, items);
+    assert_int_equal(say(&r, 2, 0, items, len), 0);
+    rig_run(&r, SECOND);
+    assert_int_equal(say(&r, LIAR, 0, items, len), 0);
+    assert_int_equal(rig_stats(&r, 0).bad_heads, LIMIT_RATE_SENDER + 2);
     rig_fini(&r);
 }
 
@@ -556,6 +644,9 @@ int main(void)
         cmocka_unit_test(a_crowded_table_is_refused),
         cmocka_unit_test(our_own_table_is_not_crowded),
         cmocka_unit_test(an_entry_of_too_many_ops_is_malformed),
+        cmocka_unit_test(an_answer_has_one_head_of_each_that_was_asked_for),
+        cmocka_unit_test(an_answer_says_something_and_once),
+        cmocka_unit_test(heads_in_datagrams_have_a_rate),
         cmocka_unit_test(rubbish_is_counted_and_outlived),
         cmocka_unit_test(strangers_and_unknown_numbers),
         cmocka_unit_test(a_busy_loop_puts_nothing_off),
