@@ -273,6 +273,7 @@ int inventory_new(struct inventory **out, const struct inventory_options *opt)
     v->root = INVENTORY_NONE;
     struct rng rates = rng_split(&v->rng, "rates");
     rate_init(&v->heads, LIMIT_RATE_SENDER, LIMIT_RATE_SENDER_S, rng_u64(&rates));
+    rate_init(&v->doubts, LIMIT_RATE_CONFLICTS, LIMIT_RATE_CONFLICTS_S, rng_u64(&rates));
     v->out_end = &v->out;
     v->want_due_ns = UINT64_MAX;
     v->entropy_due_ns = opt->now_ns + rng_below(&v->rng, v->entropy_ns) + 1;

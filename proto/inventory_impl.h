@@ -200,8 +200,8 @@ struct inventory {
     struct inventory_out **out_end;
     struct inventory_wrong wrongs[INVENTORY_WRONGS];
     u32 n_wrongs, wrong_at;
-    u8 own_halves[256]; /* staged additions, at least, by bits of the upper half */
-    struct rate heads;  /* by who sent them */
+    u8 own_halves[256];        /* staged additions, at least, by bits of the upper half */
+    struct rate heads, doubts; /* by who sent them */
 };
 
 static inline struct inventory_table *inventory_table_at(const struct inventory *v, u16 t)

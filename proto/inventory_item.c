@@ -177,6 +177,16 @@ static void doubt(struct inventory *v, u16 o, u64 now_ns)
                           .origin = o, .source = o, .talk = true, .due_ns = now_ns + GAP_NS});
 }
 
+/* By an op of `via` that does not fit. A few bytes make us fetch a table, so each may do it now and
+ * then only; where a true op is passed over, the next signed head shows it. */
+static void doubt_by(struct inventory *v, u16 o, u16 via, u64 now_ns)
+{
+    if (rate_take(&v->doubts, v->pool->names[via].place, now_ns))
+        doubt(v, o, now_ns);
+    else
+        v->stats.conflicts++;
+}
+
 /* Another table of that name whose past is the same and whose next op this is, or may be. */
 static u16 sibling(const struct inventory *v, u16 i, const struct inventory_op *op)
 {
@@ -249,7 +259,7 @@ static bool advance(struct inventory *v, u16 i, struct inventory_op *op,
     if (s->n == t->n) {
         int err = inventory_table_append(v->pool, i, op);
         if (err == ERR_INVAL)
-            doubt(v, t->origin, now_ns);
+            doubt_by(v, t->origin, from->from, now_ns);
         if (err)
             return false;
     }
@@ -352,7 +362,7 @@ static void take_op(struct inventory *v, u16 i, u32 tag, struct inventory_op *op
             if (s->flags & INVENTORY_SELF)
                 inventory_own_accused(v, from->from, now_ns);
             else
-                doubt(v, t->origin, now_ns);
+                doubt_by(v, t->origin, from->from, now_ns);
         }
     } else if (s->flags & INVENTORY_SELF) {
         inventory_own_accused(v, from->from, now_ns);

@@ -67,6 +67,9 @@ static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all f
 #define LIMIT_RATE_DOUBTS_S  8
 #define LIMIT_RATE_SENDER    (2 * LIMIT_MEMBERS)
 #define LIMIT_RATE_SENDER_S  512
+/* By member: tables that are fetched anew since an op of its does not fit. */
+#define LIMIT_RATE_CONFLICTS   16
+#define LIMIT_RATE_CONFLICTS_S 1
 /* By member: fetches from where it said that a layer is, and a registry refused. */
 #define LIMIT_RATE_MISLED   32
 #define LIMIT_RATE_MISLED_S 1

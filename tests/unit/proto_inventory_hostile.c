@@ -500,6 +500,31 @@ static void heads_in_datagrams_have_a_rate(void **state)
     rig_fini(&r);
 }
 
+/* "The last write of each of you was a NOP", said once more every few seconds. */
+static void doubts_have_a_rate(void **state)
+{
+    (void)state;
+    struct rig r;
+    region(&r, 42, true, 3);
+    u64 before = rig_stats(&r, 0).snapshots_received, conflicts = rig_stats(&r, 0).conflicts;
+    for (u32 round = 0; round < 4; round++) {
+        u8 items[40 * 5], *end = items;
+        for (u32 i = 2; i < r.n; i++) {
+            const struct inventory_table *t = table_of(&r, 0, i);
+            put(&end, t->ref << 10 | (t->n & 1023), 4);
+            put(&end, 0xc2, 1);
+        }
+        assert_int_equal(say(&r, LIAR, 0, items, (size_t)(end - items)), 0);
+        rig_run(&r, 5 * SECOND);
+    }
+    assert_int_equal(rig_stats(&r, 0).conflicts - conflicts, 4 * 40);
+    u64 fetched = rig_stats(&r, 0).snapshots_received - before;
+    assert_true(fetched > 0 && fetched <= LIMIT_RATE_CONFLICTS + 20 * LIMIT_RATE_CONFLICTS_S);
+    for (u32 i = 1; i < r.n; i++)
+        assert_true(rig_holds(&r, 0, i, 1000 * i));
+    rig_fini(&r);
+}
+
 /* --- malformed ------------------------------------------------------------------------------- */
 
 static struct rng noise;
@@ -647,6 +672,7 @@ int main(void)
         cmocka_unit_test(an_answer_has_one_head_of_each_that_was_asked_for),
         cmocka_unit_test(an_answer_says_something_and_once),
         cmocka_unit_test(heads_in_datagrams_have_a_rate),
+        cmocka_unit_test(doubts_have_a_rate),
         cmocka_unit_test(rubbish_is_counted_and_outlived),
         cmocka_unit_test(strangers_and_unknown_numbers),
         cmocka_unit_test(a_busy_loop_puts_nothing_off),
