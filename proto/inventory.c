@@ -346,17 +346,24 @@ int inventory_read(struct inventory *v, const struct node_key *from, unsigned nu
 
 bool inventory_queue(struct inventory *v, u16 to, const void *bytes, size_t len)
 {
-    if (v->n_out >= INVENTORY_OUT_MAX)
+    struct inventory_out *m = NULL;
+    if (v->n_out < INVENTORY_OUT_MAX)
+        m = malloc(sizeof(*m) + len);
+    if (!m) {
+        v->stats.unsent++;
         return false;
-    struct inventory_out *m = malloc(sizeof(*m) + len);
-    if (!m)
-        return false;
+    }
     *m = (struct inventory_out){.to = to, .len = (u32)len};
     memcpy(m->bytes, bytes, len);
     *v->out_end = m;
     v->out_end = &m->next;
     v->n_out++;
     return true;
+}
+
+bool inventory_is_pressed(const struct inventory *v)
+{
+    return v->n_out >= INVENTORY_OUT_MAX / 2;
 }
 
 static bool queue_write(struct inventory *v, u16 *to, struct wire_out *w)

@@ -99,6 +99,9 @@ void inventory_wrong(struct inventory *v, const struct digest *d, const struct n
 must_use int inventory_read(struct inventory *v, const struct node_key *from, unsigned number,
                             struct wire_in *msg, u64 now_ns);
 bool inventory_write(struct inventory *v, struct node_key *to, struct wire_out *w, u64 now_ns);
+/* Half of what it can queue waits. Who reads many messages in a row writes it out then: of what
+ * further ones make it say, what finds no room is lost (and counted). */
+bool inventory_is_pressed(const struct inventory *v);
 u64 inventory_next_expiry(const struct inventory *v);
 /* A hint: it is called soon, with a message by this sender (its key's first bytes), or (NULL) with
  * none; see mesh_warm(). */
@@ -135,5 +138,6 @@ struct inventory_stats {
     u64 ops_sent, ops_received, ops_duplicate, gaps, resent, anti_entropy_rounds, deltas_sent;
     u64 snapshots_sent, snapshots_received, bad_heads, malformed, conflicts;
     u64 put_off; /* heads, of those who send too many */
+    u64 unsent;  /* messages that found no room */
 };
 void inventory_stats(const struct inventory *v, struct inventory_stats *out);

@@ -43,7 +43,7 @@ static u64 get_be(const u8 *at, unsigned bytes)
     return v;
 }
 
-static void send_bin(struct inventory *v, u16 to, unsigned number, const u8 *bytes, size_t len)
+static bool send_bin(struct inventory *v, u16 to, unsigned number, const u8 *bytes, size_t len)
 {
     u8 buf[LIMIT_DATAGRAM_BYTES];
     struct wire_out w;
@@ -52,7 +52,7 @@ static void send_bin(struct inventory *v, u16 to, unsigned number, const u8 *byt
     wire_put_u64(&w, number);
     wire_put_bin(&w, bytes, len);
     assert(!wire_full(&w));
-    inventory_queue(v, to, buf, w.len);
+    return inventory_queue(v, to, buf, w.len);
 }
 
 /* --- wants ----------------------------------------------------------------------------------- */
@@ -403,8 +403,7 @@ struct answer {
 static void answer_send(struct inventory *v, struct answer *a)
 {
     if (a->len > 0) {
-        send_bin(v, a->to, MSG_INVENTORY_OPS, a->items, a->len);
-        v->stats.deltas_sent++;
+        v->stats.deltas_sent += send_bin(v, a->to, MSG_INVENTORY_OPS, a->items, a->len);
         a->sent++;
     }
     a->len = 0;

@@ -474,6 +474,11 @@ const struct member *mesh_member(const struct mesh *m)
     return m->member;
 }
 
+bool mesh_is_pressed(const struct mesh *m)
+{
+    return inventory_is_pressed(m->inventory);
+}
+
 const struct inventory *mesh_inventory(const struct mesh *m)
 {
     return m->inventory;

@@ -57,6 +57,8 @@ void mesh_del(struct mesh *m);
 int mesh_read(struct mesh *m, const struct addr *from, const void *buf, size_t len, u64 now_ns);
 /* The next datagram to send: bytes written to `buf` (LIMIT_DATAGRAM_BYTES at least), 0: none. */
 size_t mesh_write(struct mesh *m, struct addr *to, void *buf, size_t cap, u64 now_ns);
+/* Reading more before mesh_write() would lose answers (inventory_is_pressed()). */
+bool mesh_is_pressed(const struct mesh *m);
 u64 mesh_next_expiry(const struct mesh *m);
 /* A hint, for who drives thousands: `m` will be called soon, with this datagram (NULL: with none).
  * What it will look at is brought into the cache, a step further by each call, which needs that

@@ -211,19 +211,24 @@ static void take_steps(struct region *r)
             r->opt.swarm(r->opt.arg, &step);
 }
 
-void region_drive(struct region *r)
+static void write_out(struct region *r)
 {
     u8 buf[LIMIT_DATAGRAM_BYTES];
     struct addr to;
     size_t n;
+    const u64 now = uv_hrtime();
+    while ((n = mesh_write(r->mesh, &to, buf, sizeof(buf), now)) > 0)
+        datagram_send(r->udp, &to, buf, n);
+}
+
+void region_drive(struct region *r)
+{
     if (!r->mesh)
         return;
     take_steps(r);
     if (!r->mesh)
         return;
-    const u64 now = uv_hrtime();
-    while ((n = mesh_write(r->mesh, &to, buf, sizeof(buf), now)) > 0)
-        datagram_send(r->udp, &to, buf, n);
+    write_out(r);
     region_dial(r);
     take_events(r);
     if (r->mesh)
@@ -233,8 +238,11 @@ void region_drive(struct region *r)
 static void on_datagram(void *arg, const struct addr *from, const void *data, size_t len)
 {
     struct region *r = arg;
-    if (r->mesh)
-        mesh_read(r->mesh, from, data, len, region_in(r));
+    if (!r->mesh)
+        return;
+    mesh_read(r->mesh, from, data, len, region_in(r));
+    if (mesh_is_pressed(r->mesh)) /* the end of the batch may be far */
+        write_out(r);
 }
 
 static void on_batch(void *arg)

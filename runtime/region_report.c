@@ -307,6 +307,7 @@ static void refresh_inventory(struct region *r, struct metrics *m)
     dropped(m, "bad_head", st.bad_heads);
     dropped(m, "inventory_malformed", st.malformed);
     dropped(m, "inventory_conflict", st.conflicts);
+    dropped(m, "inventory_unsent", st.unsent);
     dropped(m, "head_put_off", st.put_off);
 }
 

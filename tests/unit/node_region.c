@@ -1,5 +1,6 @@
 /* node_region.c - tests of runtime/region.h and node/holdings.h: nodes meet, know what each holds,
  * and refuse what is not for them. What outlives a restart: node_region_kept.c. */
+#include "proto/inventory_impl.h"
 #include "tests/unit/region_rig.h"
 
 /* --- meeting ---------------------------------------------------------------------------------- */
@@ -57,6 +58,51 @@ static void what_the_store_holds_is_known(void **state)
     assert_int_equal(store_remove(ones[0].store, &late), 0);
     until(mesh_copies(at, &late) == 0);
     until(layers_of(at, &ones[0]) == 0);
+}
+
+#define WANTS  55 /* of one message */
+#define ASKING 12 /* messages that come as one batch, each answered by eight */
+
+/* Both views are ours to look into. */
+static struct inventory *view(struct one *o)
+{
+    return (struct inventory *)(uintptr_t)mesh_inventory(region_mesh(o->region));
+}
+
+static void all_of_a_batch_is_answered(void **state)
+{
+    (void)state;
+    start(&ones[0], "127.0.0.1", NULL);
+    const char *seed[] = {ones[0].listen, NULL};
+    start(&ones[1], "127.0.0.2", seed);
+    until(living(&ones[0]) == 2 && living(&ones[1]) == 2);
+    for (u64 k = 0; k < 60; k++) {
+        struct digest d = {.alg = DIGEST_SHA256};
+        memcpy(d.bytes, &k, sizeof(k));
+        region_hold(ones[0].region, &d);
+    }
+    until(layers_of(region_mesh(ones[1].region), &ones[0]) == 60);
+    struct inventory *asked = view(&ones[0]), *asking = view(&ones[1]);
+    u16 o = inventory_find_key(asking, mesh_key(region_mesh(ones[0].region)));
+    u8 wants[WANTS * INVENTORY_WANT_BYTES], message[LIMIT_DATAGRAM_BYTES];
+    asking->seats[o].n -= 60; /* what it would say then */
+    for (u32 k = 0; k < WANTS; k++)
+        inventory_want_put(asking, o, wants + k * INVENTORY_WANT_BYTES);
+    asking->seats[o].n += 60;
+    struct wire_out w;
+    wire_out_init(&w, message, sizeof(message));
+    wire_put_array(&w, 2);
+    wire_put_u64(&w, MSG_INVENTORY_WANT);
+    wire_put_bin(&w, wants, sizeof(wants));
+    struct inventory_stats before, after;
+    inventory_stats(asked, &before);
+    for (u32 k = 0; k < ASKING; k++)
+        assert_true(inventory_queue(asking, o, message, w.len));
+    region_drive(ones[1].region);
+    rest(200);
+    inventory_stats(asked, &after);
+    assert_int_equal(after.unsent, 0);
+    assert_true(after.deltas_sent - before.deltas_sent >= 8 * ASKING);
 }
 
 static void listening_everywhere_an_address_is_found(void **state)
@@ -332,6 +378,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(they_meet_by_a_seed),
         TEST(what_the_store_holds_is_known),
+        TEST(all_of_a_batch_is_answered),
         TEST(listening_everywhere_an_address_is_found),
         TEST(seeds_by_name_and_not_oneself),
         TEST(silent_seeds_are_waited_for_a_while),
