@@ -232,8 +232,9 @@ int purge_accept(struct purge *p, const struct purge_order *o, bool spread)
 
 void purge_clock(struct purge *p, u64 unix_ms)
 {
+    bool first = p->unix_ms == 0;
     p->unix_ms = unix_ms;
-    for (size_t i = p->n; i > 0; i--) /* believed before we knew */
+    for (size_t i = p->n; first && i > 0; i--) /* believed before we knew */
         if (is_ahead(p, &p->slots[i - 1].order))
             leave(p, i - 1);
 }

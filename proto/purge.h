@@ -38,7 +38,8 @@ struct purge_order {
 must_use int purge_new(struct purge **out, const struct rng *rng, u64 now_ns); /* ERR_NOMEM */
 void purge_del(struct purge *p);
 
-/* The wall clock, told now and then. Until it was told, any date is believed. */
+/* The wall clock, told now and then. Until it was told, any date is believed; then what is too far
+ * ahead goes. What a clock let in stays, also when it is set back. */
 void purge_clock(struct purge *p, u64 unix_ms);
 
 /* A new order by ourselves. Later than any known for this digest, whatever `unix_ms` says; if

@@ -305,6 +305,20 @@ static void orders_of_the_far_future_are_refused(void **state)
     purge_del(other.p);
 }
 
+static void a_clock_that_is_set_back_forgets_nothing(void **state)
+{
+    (void)state;
+    struct node n;
+    start(&n, 1);
+    purge_clock(n.p, TODAY);
+    issue(&n, 7, TODAY, TODAY + 9 * LIMIT_PURGE_AHEAD_MS);
+    purge_clock(n.p, TODAY - 2 * LIMIT_PURGE_AHEAD_MS);
+    assert_true(is_purged(&n, 7, TODAY - 2 * LIMIT_PURGE_AHEAD_MS));
+    purge_clock(n.p, TODAY + 1);
+    assert_true(is_purged(&n, 7, TODAY + 1));
+    purge_del(n.p);
+}
+
 static void the_one_that_ends_soonest_makes_room(void **state)
 {
     (void)state;
@@ -597,6 +611,7 @@ int main(void)
         cmocka_unit_test(the_later_order_stays),
         cmocka_unit_test(all_agree_whatever_the_order),
         cmocka_unit_test(orders_of_the_far_future_are_refused),
+        cmocka_unit_test(a_clock_that_is_set_back_forgets_nothing),
         cmocka_unit_test(the_one_that_ends_soonest_makes_room),
         cmocka_unit_test(a_rumor_is_told_a_bounded_number_of_times),
         cmocka_unit_test(alone_nothing_is_due),
