@@ -466,6 +466,8 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
                          u16 from, u64 now_ns)
 {
     struct inventory_seat *s = &v->seats[o];
+    if (epoch == 0)
+        return; /* of no table: in a want, "nothing" */
     if (s->flags & INVENTORY_SELF) {
         head_own(v, epoch, h, from);
         return;

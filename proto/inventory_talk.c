@@ -234,7 +234,7 @@ static void answer_one(struct inventory *v, struct blob *b, const struct invento
     if (s->table == INVENTORY_NO_TABLE || (s->flags & INVENTORY_DOUBT))
         return;
     const struct inventory_table *t = inventory_table_at(v, s->table);
-    if (want->epoch > t->epoch || (want->epoch == t->epoch && want->n >= s->n && want->epoch > 0))
+    if (want->epoch > t->epoch || (want->epoch == t->epoch && want->n >= s->n))
         return;
     if (want->epoch == t->epoch && want->n >= t->reach)
         put_delta(v, b, o, want->n);
@@ -314,6 +314,8 @@ static int find_or_make(struct inventory *v, const struct snapshot *s, u16 *out)
 static int take_snapshot(struct inventory *v, const struct snapshot *s, u64 now_ns)
 {
     struct inventory_seat *seat = &v->seats[s->origin];
+    if (s->epoch == 0)
+        return ERR_PROTO;
     if (seat->flags & INVENTORY_SELF) {
         inventory_head_take(v, s->origin, s->epoch, &s->head, s->from, now_ns);
         return 0;

@@ -525,6 +525,45 @@ static void doubts_have_a_rate(void **state)
     rig_fini(&r);
 }
 
+/* Epoch 0 says "nothing" in a want: a table of it would be asked for beyond its end. */
+static void epoch_0_is_no_table(void **state)
+{
+    (void)state;
+    struct rig r;
+    u8 item[INVENTORY_HEAD_BYTES], entry[256], *end = entry, *bits;
+    size_t size;
+    region(&r, 5, false, 3);
+    u32 id = lure(&r, LIAR);
+    struct inventory *v = r.node[0].v;
+    u16 o = seat_of(&r, 0, LIAR);
+    struct inventory_table of_0 = *table_of(&r, 0, LIAR);
+    of_0.epoch = 0;
+    inventory_detach(v, o);
+    struct inventory_head h = {.n = 0};
+    inventory_head_sign(&r.node[LIAR].secret, 0, &h);
+    size_t len = inventory_item_head(v, &of_0, &h, item);
+    assert_int_equal(say(&r, LIAR, 0, item, len), 0);
+    assert_int_equal(v->seats[o].table, INVENTORY_NO_TABLE);
+    assert_int_equal(inventory_rice_encode(NULL, 0, &bits, &size), 0);
+    put(&end, v->pool->names[o].place, 8);
+    put(&end, 0, 8);
+    put(&end, 2, 1);
+    put(&end, 0, 8); /* version, fingerprints */
+    put(&end, size, 4);
+    memcpy(end, bits, size);
+    end += size;
+    free(bits);
+    inventory_head_put(&h, end);
+    end += INVENTORY_HEAD_BODY;
+    put(&end, 0, 4);
+    answer(&r, id, false, entry, (size_t)(end - entry));
+    assert_int_equal(v->seats[o].table, INVENTORY_NO_TABLE);
+    assert_int_equal(rig_stats(&r, 0).malformed, 1);
+    rig_run(&r, 20 * SECOND);
+    rig_settle(&r, 0, 10 * SECOND);
+    rig_fini(&r);
+}
+
 /* --- malformed ------------------------------------------------------------------------------- */
 
 static struct rng noise;
@@ -673,6 +712,7 @@ int main(void)
         cmocka_unit_test(an_answer_says_something_and_once),
         cmocka_unit_test(heads_in_datagrams_have_a_rate),
         cmocka_unit_test(doubts_have_a_rate),
+        cmocka_unit_test(epoch_0_is_no_table),
         cmocka_unit_test(rubbish_is_counted_and_outlived),
         cmocka_unit_test(strangers_and_unknown_numbers),
         cmocka_unit_test(a_busy_loop_puts_nothing_off),
