@@ -174,11 +174,19 @@ bool ledger_entry_valid(const struct ledger_entry *e)
 
 /* --- versions -------------------------------------------------------------------------------- */
 
-void ledger_stamp(struct ledger *l, struct ledger_entry *e, u64 now_ms)
+int ledger_stamp(struct ledger *l, struct ledger_entry *e, u64 now_ms)
 {
-    l->top = l->top >= now_ms ? l->top + 1 : now_ms;
-    e->counter = l->top;
+    const struct ledger_record *have = *find(l, place_of(e->kind, e->name), e->kind, e->name);
+    u64 limit = now_ms + LEDGER_AHEAD_MS, top = l->top < limit ? l->top : 0;
+    top = top >= now_ms ? top + 1 : now_ms;
+    if (have && have->counter >= top)
+        top = have->counter + 1;
+    if (top > limit)
+        return ERR_AGAIN;
+    l->top = top;
+    e->counter = top;
     memcpy(e->origin, l->self, sizeof(e->origin));
+    return 0;
 }
 
 static bool is_newer(const struct ledger_entry *e, const struct ledger_record *r)

@@ -75,8 +75,10 @@ void ledger_del(struct ledger *l);
 
 /* Bytes above ' ' but / and DEL, 1 to LEDGER_NAME_MAX of them. */
 bool ledger_name_valid(const char *name);
-/* Fills in the version of a change that is made now: above all that was seen. */
-void ledger_stamp(struct ledger *l, struct ledger_entry *e, u64 now_ms);
+/* Fills in the version of a change that is made now: above all that was seen, but for what lies
+ * further ahead than anybody takes it (our clock was ahead once). ERR_AGAIN: just that is known of
+ * this name; not before its date comes. The name is valid. */
+must_use int ledger_stamp(struct ledger *l, struct ledger_entry *e, u64 now_ms);
 /* 0: it is in. ERR_EXISTS: known already, or older than what is here, or of a time that is
  * forgotten; ERR_INVAL: malformed, or too far ahead; ERR_FULL; ERR_NOMEM. */
 must_use int ledger_merge(struct ledger *l, const struct ledger_entry *e, u64 now_ms);

@@ -130,7 +130,9 @@ static void change(struct asked *a)
                    "too many members at once: put them in one by one, at /members/<user>");
     else
         api_refuse(a->t, a->x, OCI_UNAVAILABLE,
-                   rc == ERR_FULL ? "there are too many teams or members" : "out of memory");
+                   rc == ERR_FULL    ? "there are too many teams or members"
+                   : rc == ERR_AGAIN ? USERS_AHEAD
+                                     : "out of memory");
 }
 
 static void on_ended(void *arg, const struct http_ended *e)

@@ -82,7 +82,9 @@ static void change(struct asked *a)
         api_refuse(a->t, a->x, OCI_NAME_INVALID, "no name of a user, or of a region or node");
     else
         api_refuse(a->t, a->x, OCI_UNAVAILABLE,
-                   rc == ERR_FULL ? "there are too many profiles" : "out of memory");
+                   rc == ERR_FULL    ? "there are too many profiles"
+                   : rc == ERR_AGAIN ? USERS_AHEAD
+                                     : "out of memory");
 }
 
 /* The asker may. */

@@ -118,13 +118,32 @@ void users_watch(struct users *u,
 
 /* --- reading at the start -------------------------------------------------------------------- */
 
+/* Ours, of a time when the clock was ahead: no other tracker would take it before that comes. */
+static int stamp_anew(struct users *u, MDB_cursor *cursor, const MDB_val *key,
+                      struct ledger_entry *e, u64 now)
+{
+    u8 name[1 + LEDGER_NAME_MAX], bytes[LEDGER_ENTRY_BYTES];
+    MDB_val same = {key->mv_size, name}, value = {0, bytes};
+    int rc = key->mv_size <= sizeof(name) ? ledger_stamp(u->ledger, e, now) : ERR_PROTO;
+    if (rc)
+        return rc;
+    memcpy(name, key->mv_data, key->mv_size); /* what it points to is written to */
+    value.mv_size = ledger_pack(e, bytes);
+    return mdb_cursor_put(cursor, &same, &value, MDB_CURRENT) ? ERR_IO : 0;
+}
+
 /* One that stands on the disk. A clock that went back makes nobody forget. */
-static int load_one(struct users *u, const MDB_val *value)
+static int load_one(struct users *u, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value)
 {
     struct ledger_entry e;
     u64 now = wall_ms();
     if (ledger_unpack(&e, value->mv_data, value->mv_size))
         return ERR_PROTO;
+    if (e.counter > now + LEDGER_AHEAD_MS && memcmp(e.origin, u->id, sizeof(u->id)) == 0) {
+        struct ledger_entry anew = e;
+        if (stamp_anew(u, cursor, key, &anew, now) == 0)
+            e = anew;
+    }
     return ledger_merge(u->ledger, &e, e.counter > now ? e.counter : now);
 }
 
@@ -139,7 +158,7 @@ static int load_all(struct users *u, MDB_txn *txn)
     while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         if (key.mv_size > 0 && *(const u8 *)key.mv_data == 0)
             continue; /* the id */
-        int one = load_one(u, &value);
+        int one = load_one(u, cursor, &key, &value);
         if (one == ERR_NOMEM) {
             rc = ENOMEM;
             break;
@@ -326,8 +345,7 @@ static int prepare(struct users *u, struct ledger_entry *e, const struct ledger_
     if (!e->dead && !ledger_find(u->ledger, e->kind, e->name) &&
         !ledger_has_room(u->ledger, e->kind))
         return ERR_FULL;
-    ledger_stamp(u->ledger, e, wall_ms());
-    return 0;
+    return ledger_stamp(u->ledger, e, wall_ms());
 }
 
 int users_change(struct users *u, const struct ledger_entry *changes, size_t n,

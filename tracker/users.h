@@ -40,9 +40,14 @@ void users_each(const struct users *u, enum ledger_kind kind,
                 void (*each)(void *arg, const char *name, const char *value), void *arg);
 bool users_name_valid(const char *name);
 
+/* Why ERR_AGAIN, for people. */
+#define USERS_AHEAD                                                                                \
+    "it was changed while a clock was more than a day ahead: see to the clocks, and restart the tracker where that was"
+
 /* Some changes as one: all are on the disk, or none. Kind, name and value are given; dead: it is
  * removed. `done` is called when they count (0) or could not be written (an error: as it was).
- * ERR_INVAL: a name that is none; ERR_FULL, ERR_NOMEM, ERR_TOOBIG: `done` is not called. */
+ * ERR_INVAL: a name that is none; ERR_AGAIN: what is known of it lies too far ahead of
+ * our clock; ERR_FULL, ERR_NOMEM, ERR_TOOBIG: `done` is not called. */
 must_use int users_change(struct users *u, const struct ledger_entry *changes, size_t n,
                           void (*done)(void *arg, int rc), void *arg);
 

@@ -15,8 +15,7 @@ static struct ledger *filled(void)
         abort();
     for (int c = 'a'; c <= 'z'; c++) {
         struct ledger_entry e = {.kind = LEDGER_PROFILE, .name = {(char)c}, .value = "asia"};
-        ledger_stamp(l, &e, NOW);
-        if (ledger_merge(l, &e, NOW))
+        if (ledger_stamp(l, &e, NOW) || ledger_merge(l, &e, NOW))
             abort();
     }
     return l;

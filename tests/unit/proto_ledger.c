@@ -36,7 +36,7 @@ static struct ledger_entry change(struct ledger *l, enum ledger_kind kind, const
                                   const char *value, u64 now)
 {
     struct ledger_entry e = entry(kind, name, value);
-    ledger_stamp(l, &e, now);
+    assert_int_equal(ledger_stamp(l, &e, now), 0);
     assert_int_equal(ledger_merge(l, &e, now), 0);
     return e;
 }
@@ -200,6 +200,24 @@ static void the_clock_that_was_ahead_is_followed(void **state)
     ledger_del(y);
 }
 
+static void a_clock_that_was_ahead_ends_no_changes(void **state)
+{
+    (void)state;
+    struct ledger *x = make(1), *y = make(2);
+    u64 ahead = NOW + 30 * LEDGER_DAY_MS;
+    change(x, LEDGER_PROFILE, "bob", "far", ahead);
+    for (u64 k = 0; k < 2; k++) {
+        struct ledger_entry e = change(x, LEDGER_PROFILE, "eve", k ? "near" : "far", NOW + 60000);
+        assert_int_equal(ledger_merge(y, &e, NOW + 60000), 0);
+    }
+    assert_string_equal(ledger_find(x, LEDGER_PROFILE, "eve"), "near");
+    struct ledger_entry bob = entry(LEDGER_PROFILE, "bob", "near");
+    assert_int_equal(ledger_stamp(x, &bob, NOW + 60000), ERR_AGAIN);
+    change(x, LEDGER_PROFILE, "bob", "near", ahead);
+    ledger_del(x);
+    ledger_del(y);
+}
+
 /* --- forgetting ------------------------------------------------------------------------------- */
 
 static void what_is_over_is_forgotten(void **state)
@@ -259,7 +277,7 @@ static void a_full_ledger_refuses_names_not_changes(void **state)
     }
     assert_false(ledger_has_room(l, LEDGER_TEAM));
     struct ledger_entry e = entry(LEDGER_TEAM, "more", "asia");
-    ledger_stamp(l, &e, NOW);
+    assert_int_equal(ledger_stamp(l, &e, NOW), 0);
     assert_int_equal(ledger_merge(l, &e, NOW), ERR_FULL);
     change(l, LEDGER_TEAM, "t7", "west", NOW);
     change(l, LEDGER_TEAM, "t8", NULL, NOW);
@@ -434,6 +452,7 @@ int main(void)
         cmocka_unit_test(the_higher_version_wins),
         cmocka_unit_test(what_is_malformed_is_refused),
         cmocka_unit_test(the_clock_that_was_ahead_is_followed),
+        cmocka_unit_test(a_clock_that_was_ahead_ends_no_changes),
         cmocka_unit_test(what_is_over_is_forgotten),
         cmocka_unit_test(tombstones_are_bounded),
         cmocka_unit_test(a_full_ledger_refuses_names_not_changes),

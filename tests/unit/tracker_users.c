@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <lmdb.h>
 #include <sodium.h>
 
 #include "runtime/clock.h"
@@ -231,11 +232,67 @@ static void the_newest_stays(void **state)
     users_del(u);
 }
 
+/* As a tracker of that id writes it whose clock is 30 days ahead. */
+static void write_ahead(size_t i, const char *name, const char *cache, const u8 *id)
+{
+    struct ledger_entry e = entry(LEDGER_PROFILE, name, cache);
+    char path[96], text[LEDGER_NAME_MAX + 2];
+    u8 bytes[LEDGER_ENTRY_BYTES];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi db;
+    e.counter = wall_ms() + 30 * LEDGER_DAY_MS;
+    memcpy(e.origin, id, sizeof(e.origin));
+    snprintf(path, sizeof(path), "%s/ledger", dirs[i]);
+    snprintf(text, sizeof(text), "%c%s", LEDGER_PROFILE, name);
+    MDB_val key = {strlen(text), text}, value = {ledger_pack(&e, bytes), bytes};
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_open(env, path, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, NULL, 0, &db), 0);
+    assert_int_equal(mdb_put(txn, db, &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+/* What was changed while the clock was ahead is told to others after a restart, and can be changed;
+ * not so what another tracker said then. */
+static void a_clock_that_was_ahead_ends_no_changes(void **state)
+{
+    struct users *a = open_users(0), *b = open_users(1);
+    u8 id[LEDGER_ID_BYTES], other[LEDGER_ID_BYTES] = {1};
+    (void)state;
+    memcpy(id, users_id(a), sizeof(id));
+    users_del(a);
+    write_ahead(0, "bob", "n1", id);
+    write_ahead(0, "eve", "n1", other);
+    for (int k = 0; k < 2; k++) { /* stamped anew once, on the disk */
+        a = open_users(0);
+        assert_string_equal(users_cache(a, "bob"), "n1");
+        exchange(a, b);
+        wait_disk();
+        assert_non_null(users_cache(b, "bob"));
+        assert_null(users_cache(b, "eve"));
+        users_del(a);
+    }
+    a = open_users(0);
+    assert_int_equal(set(a, LEDGER_PROFILE, "bob", "n2"), 0);
+    assert_int_equal(set(a, LEDGER_PROFILE, "eve", "n2"), ERR_AGAIN);
+    assert_int_equal(set(a, LEDGER_PROFILE, "mallory", "n2"), 0);
+    users_del(a);
+    a = open_users(0);
+    assert_string_equal(users_cache(a, "bob"), "n2");
+    assert_string_equal(users_cache(a, "eve"), "n1");
+    users_del(a);
+    users_del(b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(profiles), TEST(a_team_is_a_default),
-                                       TEST(two_trackers), TEST(the_newest_stays)};
+                                       TEST(two_trackers), TEST(the_newest_stays),
+                                       TEST(a_clock_that_was_ahead_ends_no_changes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
