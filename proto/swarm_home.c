@@ -24,6 +24,7 @@
 #define ABOVE_QUIET_NS   (400 * SWARM_MS)  /* those above say nothing: they are asked often */
 #define CUTS_MAX         3                 /* in a row: the registry is away for everybody */
 #define GATES_NAMED      (SWARM_NAMES / 2) /* the rest are near, or anybody */
+#define WELCOMES_NS      (500 * SWARM_MS)  /* between two rounds to all guests */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
@@ -269,10 +270,17 @@ static bool lease_before(const struct swarm_layer *l, const struct swarm_lease *
     return a->number >= b->number;
 }
 
-/* Whose claims count from now on: guests ask again only after seconds. */
-static void welcome_all(struct swarm *s, const struct swarm_layer *l)
+/* Whose claims count from now on: guests ask again only after seconds. One message makes many, so
+ * not at once if it was done just now. */
+static void welcome_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    const struct swarm_home *h = l->home;
+    struct swarm_home *h = l->home;
+    h->to_welcome = h->welcomed_ns && now_ns - h->welcomed_ns < WELCOMES_NS;
+    if (h->to_welcome) {
+        swarm_wake(l, h->welcomed_ns + WELCOMES_NS);
+        return;
+    }
+    h->welcomed_ns = now_ns;
     for (u32 i = 0; i < h->n; i++)
         if (!h->guests[i].complete && !node_key_equal(&h->guests[i].key, &s->self))
             swarm_order(s, &(struct swarm_out){.kind = MSG_WELCOME,
@@ -307,7 +315,7 @@ static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_
     h->hold_ns = h->cuts < CUTS_MAX ? 0 : now_ns + (HOLD_NS << (h->cuts - CUTS_MAX));
 }
 
-/* What a fetcher says of itself, or a rank of somebody. */
+/* What a fetcher says of itself, or a rank of somebody: nobody else is believed. */
 void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
                       const struct swarm_lease *told, u64 now_ns)
 {
@@ -315,12 +323,15 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
     if (!h || swarm_is_forger(l, &told->fetcher))
         return;
     u32 rank = swarm_rank_of(l, from), mine = swarm_rank_of(l, &s->self);
+    bool own = node_key_equal(from, &told->fetcher);
+    if (rank == SWARM_RANKS && !own)
+        return;
     if (rank < SWARM_RANKS) {
         h->replied[rank] = true;
         if (rank < mine)
             h->above_heard_ns = now_ns;
     }
-    if (told->number > h->number)
+    if (told->number > h->number && told->number <= SWARM_NUMBER_TOLD)
         h->number = told->number;
     l->used_ns = now_ns;
     swarm_wake(l, now_ns);
@@ -355,9 +366,8 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
     if (runs)
         swarm_know_fetcher(l, &told->fetcher);
     if (runs && begins)
-        welcome_all(s, l);
-    if (node_key_equal(from, &told->fetcher) &&
-        (told->state == LEASE_CUT || told->state == LEASE_REFUSED))
+        welcome_all(s, l, now_ns);
+    if (own && same && (told->state == LEASE_CUT || told->state == LEASE_REFUSED))
         resigned(s, l, told, now_ns);
 }
 
@@ -571,6 +581,8 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     struct swarm_home *h = l->home;
     bool stuck, wanted = is_wanted(s, l, &stuck, now_ns);
+    if (h->to_welcome)
+        welcome_all(s, l, now_ns);
     if (!wanted || !is_acting(s, l, now_ns)) {
         h->query_ns = 0;
         h->relays &= wanted;

@@ -40,6 +40,9 @@
 #define SWARM_GIVEN_FAR 12 /* pieces at once to other places, by all of a place, then */
 #define SWARM_REST_NS   (50 * SWARM_MS) /* the longest */
 #define SWARM_NONE      UINT32_MAX
+/* The greatest number of an appointment; of those told half, so that there is always a next one. */
+#define SWARM_NUMBER_MAX  (1u << 30)
+#define SWARM_NUMBER_TOLD (SWARM_NUMBER_MAX / 2)
 
 #define SWARM_TICK_NS      (50 * SWARM_MS)
 #define SWARM_IDLE_NS      (500 * SWARM_MS)
@@ -130,12 +133,14 @@ struct swarm_home {
     u64 appointed_ns;         /* 0: nobody is, or it has answered */
     u64 above_ns;             /* since when those above are silent; 0: they are not */
     u64 above_asked_ns, above_heard_ns;
-    u64 look_ns;  /* until it is looked whether all guests live */
-    u64 stuck_ns; /* since when somebody is */
-    u64 hold_ns;  /* nobody is appointed before: the registry is away for all */
-    u32 cuts;     /* fetchers in a row that could not reach it */
-    bool nobody;  /* can fetch */
-    bool relays;  /* asks the home above on behalf of its guests */
+    u64 look_ns;     /* until it is looked whether all guests live */
+    u64 stuck_ns;    /* since when somebody is */
+    u64 hold_ns;     /* nobody is appointed before: the registry is away for all */
+    u32 cuts;        /* fetchers in a row that could not reach it */
+    u64 welcomed_ns; /* when all guests were told that somebody fetches */
+    bool to_welcome; /* they are to be told again, as soon as may be */
+    bool nobody;     /* can fetch */
+    bool relays;     /* asks the home above on behalf of its guests */
     struct swarm_origin origins[SWARM_ORIGINS];
     u32 told;          /* 1 + where the appointed one was sent; 0: it has a right of its own */
     u32 misled;        /* refusals in a row where it was sent */
@@ -230,8 +235,8 @@ struct swarm_layer {
     u32 n_fetchers;
     struct node_key forgers[SWARM_FETCHERS]; /* convicted here, of this layer */
     u32 n_forgers;
-    bool nobody;  /* can fetch, as the home says */
-    bool alone;   /* no rank can be reached: we act for ourselves */
+    bool nobody;                /* can fetch, as the home says */
+    bool alone;                 /* no rank can be reached: we act for ourselves */
     u64 alone_ns, alone_due_ns; /* when we last fetched on our own account, will; 0: will not */
     u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
 

@@ -196,7 +196,7 @@ int swarm_read_lease(struct swarm *s, const struct node_key *from, struct wire_i
     if (!wire_ok(r))
         return ERR_PROTO;
     struct swarm_layer *l = v.state == LEASE_NONE ? swarm_find(s, &d) : layer_for(s, &d, now_ns);
-    if (!l || v.number > (u32)1 << 30)
+    if (!l || v.number > SWARM_NUMBER_MAX)
         return 0;
     v.heard_ns = now_ns > age * SWARM_MS ? now_ns - age * SWARM_MS : 0;
     v.until_ns = now_ns + wait * SWARM_MS;
@@ -210,7 +210,7 @@ int swarm_read_appoint(struct swarm *s, const struct node_key *from, struct wire
     char origin[SWARM_ORIGIN_MAX + 1];
     swarm_get_digest(r, &d);
     u64 size = wire_get_u64(r);
-    u32 number = (u32)wire_get_max(r, (u32)1 << 30);
+    u32 number = (u32)wire_get_max(r, SWARM_NUMBER_MAX);
     wire_get_text(r, origin, sizeof(origin));
     if (!wire_ok(r))
         return ERR_PROTO;

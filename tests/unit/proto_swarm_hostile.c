@@ -1,0 +1,159 @@
+/* proto_swarm_hostile.c - tests of what one member can do to a layer with a few messages, each as
+ * an honest node might write it: it is believed of itself, and obeyed by nobody unless it is a
+ * home. */
+#include "crowd_rig.h"
+
+#include "proto/rendezvous.h"
+
+#define NODES 16
+#define BAD   10 /* its place in the layer's order: no rank */
+
+static struct swarm *swarm_at(struct crowd *c, size_t i)
+{
+    return (struct swarm *)mesh_swarm(mesh_at(c, i));
+}
+
+/* The node in this place of the layer's order, 0 its home. */
+static size_t placed(const struct crowd *c, size_t place)
+{
+    for (size_t i = 0; i < c->r->count; i++) {
+        size_t before = 0;
+        for (size_t k = 0; k < c->r->count; k++)
+            before += k != i && rendezvous_before(&c->r->n[k].key, &c->r->n[i].key, &c->d);
+        if (before == place)
+            return i;
+    }
+    return c->r->count;
+}
+
+/* A layer that its ranks and the bad one do not want; the others have a right to fetch it. */
+static struct crowd *wanted_by_others(void)
+{
+    struct crowd *c = crowd_new(NODES);
+    for (size_t i = 0; i < NODES; i++)
+        mesh_set_can_fetch(mesh_at(c, i), false, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    for (size_t place = SWARM_RANKS; place < NODES; place++)
+        if (place != BAD)
+            join(c, placed(c, place), true);
+    return c;
+}
+
+static u8 text[1024];
+
+static void give(struct crowd *c, size_t to, size_t from, unsigned number, const struct wire_out *w)
+{
+    struct wire_in r;
+    wire_in_init(&r, text, w->len);
+    assert_int_equal(swarm_read(swarm_at(c, to), &c->r->n[from].key, number, &r, c->r->now_ns), 0);
+}
+
+static void put_digest(struct wire_out *w, const struct digest *d)
+{
+    u8 name[33] = {d->alg};
+    wire_out_init(w, text, sizeof(text));
+    memcpy(name + 1, d->bytes, sizeof(name) - 1);
+    wire_put_bin(w, name, sizeof(name));
+}
+
+struct lie {
+    enum swarm_lease_state state;
+    size_t home, fetcher;
+    u32 number, wait_ms;
+};
+
+static void say_lease(struct crowd *c, size_t to, size_t from, const struct lie *lie)
+{
+    struct wire_out w;
+    put_digest(&w, &c->d);
+    wire_put_u64(&w, lie->state);
+    wire_put_key(&w, &c->r->n[lie->home].key);
+    wire_put_key(&w, &c->r->n[lie->fetcher].key);
+    wire_put_u64(&w, lie->number);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, lie->wait_ms);
+    give(c, to, from, MSG_LEASE, &w);
+}
+
+/* To all ranks, again and again, for so long at most. */
+static bool run_lied_to(struct crowd *c, const struct lie *lie, u64 again_ns, u64 for_ns)
+{
+    for (u64 end = c->r->now_ns + for_ns; c->r->now_ns < end;) {
+        for (size_t rank = 0; rank < SWARM_RANKS; rank++)
+            say_lease(c, placed(c, rank), placed(c, BAD), lie);
+        if (run(c, again_ns))
+            return true;
+    }
+    return false;
+}
+
+/* --- leases ---------------------------------------------------------------------------------- */
+
+static void who_is_said_to_fetch_by_a_stranger_does_not(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    const struct lie lie = {.state = LEASE_RUNS, .home = placed(c, 0), .fetcher = placed(c, 9)};
+    assert_true(run_lied_to(c, &lie, 500 * MS, 10 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+static void who_was_not_appointed_resigns_in_vain(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    const struct lie lie = {.state = LEASE_CUT, .home = placed(c, BAD), .fetcher = placed(c, BAD)};
+    for (size_t i = 0; i < 12; i++)
+        say_lease(c, placed(c, 0), placed(c, BAD), &lie);
+    assert_true(run_lied_to(c, &lie, 2 * S, 10 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+static void after_the_greatest_number_there_is_a_next_one(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    const u32 numbers[] = {SWARM_NUMBER_TOLD, SWARM_NUMBER_MAX};
+    for (size_t i = 0; i < countof(numbers); i++) {
+        const struct lie lie = {.state = LEASE_CUT,
+                                .home = placed(c, BAD),
+                                .fetcher = placed(c, BAD),
+                                .number = numbers[i]};
+        for (size_t rank = 0; rank < SWARM_RANKS; rank++)
+            say_lease(c, placed(c, rank), placed(c, BAD), &lie);
+    }
+    assert_true(run(c, 10 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+/* Two that fetch in turn: each message would be one to all guests. */
+static void who_fetches_is_not_told_all_again_and_again(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    size_t home = placed(c, 0), bad[] = {placed(c, BAD), placed(c, 4)};
+    rig_run(c->r, 100 * MS);
+    u32 before = swarm_at(c, home)->out_n;
+    for (u32 i = 0; i < 40; i++) {
+        const struct lie lie = {
+            .state = LEASE_RUNS, .home = home, .fetcher = bad[i % 2], .number = 100 + i};
+        say_lease(c, home, bad[i % 2], &lie);
+    }
+    assert_in_range(swarm_at(c, home)->out_n - before, 1, 40 + NODES);
+    crowd_del(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_is_said_to_fetch_by_a_stranger_does_not),
+        cmocka_unit_test(who_was_not_appointed_resigns_in_vain),
+        cmocka_unit_test(after_the_greatest_number_there_is_a_next_one),
+        cmocka_unit_test(who_fetches_is_not_told_all_again_and_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
