@@ -237,7 +237,7 @@ struct swarm_stats {
     u64 asked, came, wrong, missing, busy, failed, cancelled, late, duplicate;
     u64 offered, offered_again, served, held, refused;
     u64 misled;   /* refusals where others said that the layer is */
-    u64 unheeded; /* appointments, by who misled us too often */
+    u64 unheeded; /* appointments, by who is no home, or misled us too often */
     u64 malformed;
 };
 void swarm_stats(const struct swarm *s, struct swarm_stats *out);

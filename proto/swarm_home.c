@@ -88,6 +88,18 @@ u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k)
     return SWARM_RANKS;
 }
 
+/* Who just came, or seems to be gone, may be a rank for others while for us it is none yet, or none
+ * any more: one that stands before the last of ours, or, of few, can fetch. */
+bool swarm_may_be_rank(const struct swarm *s, const struct swarm_layer *l, const struct node_key *k)
+{
+    struct member_view v;
+    if (swarm_rank_of(l, k) < SWARM_RANKS)
+        return true;
+    if (l->n_ranks == SWARM_RANKS)
+        return rendezvous_before(k, &l->ranks[SWARM_RANKS - 1], &l->digest);
+    return member_find(s->member, k, &v) && v.record->can_fetch;
+}
+
 /* --- guests ---------------------------------------------------------------------------------- */
 
 static struct swarm_home *home_of(struct swarm_layer *l)

@@ -359,6 +359,9 @@ u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
 /* --- swarm_home.c --- */
 void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k); /* SWARM_RANKS: none */
+/* For others, if not for us? */
+bool swarm_may_be_rank(const struct swarm *s, const struct swarm_layer *l,
+                       const struct node_key *k);
 void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
 struct swarm_join_message {

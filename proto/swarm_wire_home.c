@@ -217,8 +217,10 @@ int swarm_read_appoint(struct swarm *s, const struct node_key *from, struct wire
     struct swarm_layer *l = layer_for(s, &d, now_ns);
     if (!l)
         return 0;
-    if (!l->wanted && !rate_has(&s->misled, node_key_word(from), now_ns)) {
-        s->stats.unheeded++; /* it sent us where nothing was, too often */
+    swarm_rank(s, l, now_ns);
+    if (!swarm_may_be_rank(s, l, from) ||
+        (!l->wanted && !rate_has(&s->misled, node_key_word(from), now_ns))) {
+        s->stats.unheeded++; /* it is no home, or sent us where nothing was, too often */
         return 0;
     }
     swarm_origin_told(l, origin, size);

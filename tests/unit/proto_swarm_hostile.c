@@ -147,6 +147,90 @@ static void who_fetches_is_not_told_all_again_and_again(void **state)
     crowd_del(c);
 }
 
+/* --- appointing ------------------------------------------------------------------------------ */
+
+static void say_appoint(struct crowd *c, size_t to, size_t from, u32 number)
+{
+    struct wire_out w;
+    put_digest(&w, &c->d);
+    wire_put_u64(&w, SIZE);
+    wire_put_u64(&w, number);
+    wire_put_text(&w, "hub/app");
+    give(c, to, from, MSG_APPOINT, &w);
+}
+
+static void say_stop(struct crowd *c, size_t to, size_t from)
+{
+    struct wire_out w;
+    wire_out_init(&w, text, sizeof(text));
+    wire_put_u64(&w, swarm_word(&c->d));
+    give(c, to, from, MSG_STOP, &w);
+}
+
+static void a_stranger_appoints_nobody(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(NODES);
+    for (size_t i = 0; i < NODES; i++)
+        if (i != placed(c, BAD))
+            say_appoint(c, i, placed(c, BAD), 5);
+    for (size_t i = 0; i < 50; i++)
+        tick(c);
+    assert_int_equal(c->fetches_begun, 0);
+    crowd_del(c);
+}
+
+/* Where so few can fetch that there are no three ranks. */
+static void of_few_ranks_a_stranger_is_none(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(NODES);
+    for (size_t place = 1; place < NODES; place++)
+        mesh_set_can_fetch(mesh_at(c, placed(c, place)), false, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    say_appoint(c, placed(c, 5), placed(c, BAD), 5);
+    tick(c);
+    assert_int_equal(c->fetches_begun, 0);
+    say_appoint(c, placed(c, 5), placed(c, 0), 5);
+    tick(c);
+    assert_int_equal(c->fetches_begun, 1);
+    crowd_del(c);
+}
+
+/* An appointment with a greater number makes whoever sent it the home, and a home may say STOP. */
+static void a_stranger_stops_nobody(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    bool done = false;
+    for (u32 i = 0; i < 500 && !done; i++) {
+        size_t who = fetcher(c);
+        if (who < NODES) {
+            say_appoint(c, who, placed(c, BAD), 100 + i);
+            say_stop(c, who, placed(c, BAD));
+        }
+        done = run(c, TICK);
+    }
+    assert_true(done);
+    assert_int_equal(c->fetches_begun, 1);
+    crowd_del(c);
+}
+
+/* For others it is gone, or has just come: for whom it is no rank, it still may be one for them. */
+static void who_is_a_home_for_others_appoints(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(NODES);
+    size_t home = placed(c, 0), to = placed(c, 5);
+    rig_stop(c->r, home);
+    rig_run(c->r, 60 * S);
+    assert_false(swarm_alive(swarm_at(c, to), &c->r->n[home].key));
+    say_appoint(c, to, home, 5);
+    tick(c);
+    assert_int_equal(c->fetches_begun, 1);
+    crowd_del(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +238,10 @@ int main(void)
         cmocka_unit_test(who_was_not_appointed_resigns_in_vain),
         cmocka_unit_test(after_the_greatest_number_there_is_a_next_one),
         cmocka_unit_test(who_fetches_is_not_told_all_again_and_again),
+        cmocka_unit_test(a_stranger_appoints_nobody),
+        cmocka_unit_test(of_few_ranks_a_stranger_is_none),
+        cmocka_unit_test(a_stranger_stops_nobody),
+        cmocka_unit_test(who_is_a_home_for_others_appoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
