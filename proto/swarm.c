@@ -166,6 +166,16 @@ struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_n
     return l;
 }
 
+struct swarm_layer *swarm_add_own(struct swarm *s, const struct digest *d, u64 now_ns)
+{
+    struct swarm_layer *said = swarm_find_word(s, swarm_word(d));
+    if (said && !said->wanted && !said->complete) {
+        swarm_stop(s, said, LEASE_YIELDED, now_ns);
+        forget(s, said, now_ns);
+    }
+    return swarm_add(s, d, now_ns);
+}
+
 int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns)
 {
     u32 n = size > 0 ? piece_count(size) : 0;
@@ -285,7 +295,7 @@ int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns)
         swarm_leave(s, &want->digest, now_ns);
         l = swarm_find(s, &want->digest);
     }
-    if (!l && !(l = swarm_add(s, &want->digest, now_ns)))
+    if (!l && !(l = swarm_add_own(s, &want->digest, now_ns)))
         return ERR_FULL;
     int err = swarm_cut(s, l, want->size, now_ns);
     if (!err)
@@ -351,7 +361,7 @@ static void become_seed(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 int swarm_seed(struct swarm *s, const struct digest *d, u64 size, u64 now_ns)
 {
     struct swarm_layer *l = swarm_find(s, d);
-    if (!l && !(l = swarm_add(s, d, now_ns)))
+    if (!l && !(l = swarm_add_own(s, d, now_ns)))
         return ERR_FULL;
     int err = swarm_cut(s, l, size, now_ns);
     if (err)

@@ -231,6 +231,38 @@ static void who_is_a_home_for_others_appoints(void **state)
     crowd_del(c);
 }
 
+/* --- digests --------------------------------------------------------------------------------- */
+
+static void say_join(struct crowd *c, size_t to, size_t from, const struct digest *d)
+{
+    struct wire_out w;
+    put_digest(&w, d);
+    wire_put_u64(&w, SIZE);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    wire_put_text(&w, "");
+    give(c, to, from, MSG_JOIN, &w);
+}
+
+/* It begins with the same 64 bits. */
+static void a_made_up_digest_keeps_nobody_out(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(NODES);
+    struct digest made_up = c->d;
+    made_up.bytes[31] ^= 1;
+    for (size_t i = 0; i < NODES; i++)
+        say_join(c, i, placed(c, BAD), &made_up);
+    struct swarm *s = swarm_at(c, placed(c, 5)); /* who made it up may be a home of it */
+    swarm_appointed(s, swarm_find(s, &made_up), &c->r->n[placed(c, BAD)].key, 5, c->r->now_ns);
+    assert_int_equal(mesh_swarm_seed(mesh_at(c, placed(c, 1)), &c->d, SIZE, c->r->now_ns), 0);
+    for (size_t i = 0; i < NODES; i++)
+        if (i != placed(c, BAD) && i != placed(c, 1))
+            join(c, i, true);
+    crowd_del(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +274,7 @@ int main(void)
         cmocka_unit_test(of_few_ranks_a_stranger_is_none),
         cmocka_unit_test(a_stranger_stops_nobody),
         cmocka_unit_test(who_is_a_home_for_others_appoints),
+        cmocka_unit_test(a_made_up_digest_keeps_nobody_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
