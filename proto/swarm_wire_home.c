@@ -150,7 +150,8 @@ int swarm_read_welcome(struct swarm *s, const struct node_key *from, struct wire
         return ERR_PROTO;
     if (!l || (!l->wanted && !l->home))
         return 0;
-    swarm_names(s, l, names, len);
+    if (swarm_may_be_rank(s, l, from)) /* a home that we asked */
+        swarm_names(s, l, names, len);
     swarm_welcomed(s, l, from, &w, now_ns);
     return 0;
 }

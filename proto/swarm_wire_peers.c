@@ -332,9 +332,11 @@ int swarm_read_bye(struct swarm *s, const struct node_key *from, struct wire_in 
         return ERR_PROTO;
     if (!l || l->n == 0)
         return 0;
-    swarm_names(s, l, names, len);
     struct swarm_peer *p = swarm_peer_find(l, from);
-    if (p && reason != BYE_NAMES)
+    if (!p)
+        return 0; /* nor do the names of a stranger count */
+    swarm_names(s, l, names, len);
+    if (reason != BYE_NAMES)
         swarm_peer_drop(s, l, p, -1, now_ns);
     swarm_pick(s, l, now_ns);
     return 0;

@@ -263,6 +263,47 @@ static void a_made_up_digest_keeps_nobody_out(void **state)
     crowd_del(c);
 }
 
+/* --- names ----------------------------------------------------------------------------------- */
+
+static void put_names(struct wire_out *w, const struct crowd *c)
+{
+    u8 names[8 * NODES];
+    for (size_t i = 0; i < NODES; i++)
+        memcpy(names + 8 * i, c->r->n[i].key.bytes, 8);
+    wire_put_bin(w, names, sizeof(names));
+}
+
+/* Who does not take part itself would have us ask everybody but those who do. */
+static void the_names_of_a_stranger_are_nobodys(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(NODES);
+    size_t asker = placed(c, 5);
+    struct wire_out w;
+    join(c, asker, true);
+    rig_run(c->r, 1 * MS);
+    const struct swarm_layer *l = swarm_find(swarm_at(c, asker), &c->d);
+    assert_int_equal(l->n_ranks, SWARM_RANKS);
+    wire_out_init(&w, text, sizeof(text));
+    wire_put_u64(&w, l->word);
+    wire_put_u64(&w, BYE_NAMES);
+    put_names(&w, c);
+    give(c, asker, placed(c, BAD), MSG_BYE, &w);
+    assert_int_equal(l->n_candidates, 0);
+
+    wire_out_init(&w, text, sizeof(text));
+    wire_put_u64(&w, l->word);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    put_names(&w, c);
+    give(c, asker, placed(c, BAD), MSG_WELCOME, &w);
+    assert_int_equal(l->n_candidates, 0);
+    give(c, asker, placed(c, 0), MSG_WELCOME, &w);
+    assert_int_equal(l->n_candidates, NODES - 1);
+    crowd_del(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +316,7 @@ int main(void)
         cmocka_unit_test(a_stranger_stops_nobody),
         cmocka_unit_test(who_is_a_home_for_others_appoints),
         cmocka_unit_test(a_made_up_digest_keeps_nobody_out),
+        cmocka_unit_test(the_names_of_a_stranger_are_nobodys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
