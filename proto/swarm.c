@@ -560,7 +560,8 @@ bool swarm_look(const struct swarm *s, const struct digest *d, struct swarm_view
         out->fetcher = l->fetchers[(l->n_fetchers - 1) % SWARM_FETCHERS];
         out->fetcher_known = true;
     }
-    out->backoff_ns = l->backoff_ns > now_ns ? l->backoff_ns - now_ns : 0;
+    bool counts = l->lease.state == LEASE_WAITS || !swarm_waited(l, now_ns);
+    out->backoff_ns = counts && l->backoff_ns > now_ns ? l->backoff_ns - now_ns : 0;
     return true;
 }
 

@@ -21,10 +21,11 @@
 #define HOLD_NS          (1000 * SWARM_MS) /* doubled with each fetcher in a row that is cut off */
 #define SILENT_NS        (2000 * SWARM_MS)
 #define DISTRUST         3
-#define ABOVE_QUIET_NS   (400 * SWARM_MS)  /* those above say nothing: they are asked often */
-#define CUTS_MAX         3                 /* in a row: the registry is away for everybody */
-#define GATES_NAMED      (SWARM_NAMES / 2) /* the rest are near, or anybody */
-#define WELCOMES_NS      (500 * SWARM_MS)  /* between two rounds to all guests */
+#define ABOVE_QUIET_NS   (400 * SWARM_MS)   /* those above say nothing: they are asked often */
+#define CUTS_MAX         3                  /* in a row: the registry is away for everybody */
+#define GATES_NAMED      (SWARM_NAMES / 2)  /* the rest are near, or anybody */
+#define WAITS_NS         (60000 * SWARM_MS) /* with somebody stuck: another may not have to wait */
+#define WELCOMES_NS      (500 * SWARM_MS)   /* between two rounds to all guests */
 
 /* --- ranks ----------------------------------------------------------------------------------- */
 
@@ -349,6 +350,10 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
     swarm_wake(l, now_ns);
     if (told->state == LEASE_NONE)
         return;
+    if (now_ns < h->dismissed_until_ns && node_key_equal(&told->fetcher, &h->dismissed)) {
+        tell_stop(s, l, &told->fetcher, now_ns);
+        return;
+    }
     bool same = node_key_equal(&told->fetcher, &h->lease.fetcher);
     bool runs = swarm_lease_lives(s, told, now_ns);
     bool begins = !same || h->lease.state == LEASE_NONE;
@@ -514,14 +519,19 @@ static bool is_fetcher_distrusted(const struct swarm_home *h)
     return n >= DISTRUST || (n > 1 && n >= others);
 }
 
-/* Who fetches is believed no more: another is to, at once. */
+/* Who fetches is believed no more, or has waited for the registry for too long: another is to, at
+ * once. */
 static bool is_dismissed(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     struct swarm_home *h = l->home;
     const struct node_key whom = h->lease.fetcher;
+    bool waits = h->waits_ns && now_ns - h->waits_ns > WAITS_NS;
     if (node_key_equal(&whom, &s->self) ||
-        (!swarm_is_forger(l, &whom) && !is_fetcher_distrusted(h)))
+        (!waits && !swarm_is_forger(l, &whom) && !is_fetcher_distrusted(h)))
         return false;
+    h->waits_ns = 0;
+    h->dismissed = whom;
+    h->dismissed_until_ns = now_ns + SWARM_RESIGNED_NS;
     struct swarm_guest *g = swarm_guest_find(h, &whom);
     u32 rank = swarm_rank_of(l, &whom);
     if (g)
@@ -600,6 +610,8 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         h->relays &= wanted;
         return;
     }
+    bool waits = stuck && h->lease.state == LEASE_WAITS;
+    h->waits_ns = !waits ? 0 : h->waits_ns ? h->waits_ns : now_ns;
     if (swarm_lease_lives(s, &h->lease, now_ns) && !is_dismissed(s, l, now_ns)) {
         h->query_ns = 0;
         return;

@@ -63,10 +63,12 @@
 #define SWARM_STUCK_NS     (3000 * SWARM_MS)
 #define SWARM_IN_LINE_NS   (30000 * SWARM_MS) /* likewise, while others are given to */
 #define SWARM_ALONE_NS     (15000 * SWARM_MS) /* stuck so long, and nobody fetches: on our own */
-#define SWARM_GIVE_UP_NS   (3000 * SWARM_MS)
-#define SWARM_RANKS_NS     (2000 * SWARM_MS) /* until they are worked out again */
-#define SWARM_BUSY_NS      (150 * SWARM_MS)
-#define SWARM_RESIGNED_NS  (30000 * SWARM_MS) /* who was cut from the WAN is not appointed */
+#define SWARM_WAITED_NS                                                                            \
+    (120000 * SWARM_MS) /* nothing came for so long: who waits is not believed */
+#define SWARM_GIVE_UP_NS  (3000 * SWARM_MS)
+#define SWARM_RANKS_NS    (2000 * SWARM_MS) /* until they are worked out again */
+#define SWARM_BUSY_NS     (150 * SWARM_MS)
+#define SWARM_RESIGNED_NS (30000 * SWARM_MS) /* who was cut from the WAN is not appointed */
 
 enum { /* numbers of messages: swarm_wire.c */
        MSG_JOIN = 80,
@@ -133,14 +135,17 @@ struct swarm_home {
     u64 appointed_ns;         /* 0: nobody is, or it has answered */
     u64 above_ns;             /* since when those above are silent; 0: they are not */
     u64 above_asked_ns, above_heard_ns;
-    u64 look_ns;     /* until it is looked whether all guests live */
-    u64 stuck_ns;    /* since when somebody is */
-    u64 hold_ns;     /* nobody is appointed before: the registry is away for all */
-    u32 cuts;        /* fetchers in a row that could not reach it */
-    u64 welcomed_ns; /* when all guests were told that somebody fetches */
-    bool to_welcome; /* they are to be told again, as soon as may be */
-    bool nobody;     /* can fetch */
-    bool relays;     /* asks the home above on behalf of its guests */
+    u64 look_ns;  /* until it is looked whether all guests live */
+    u64 stuck_ns; /* since when somebody is */
+    u64 waits_ns; /* since when somebody is, and the fetcher waits for the registry; 0: not so */
+    u64 hold_ns;  /* nobody is appointed before: the registry is away for all */
+    struct node_key dismissed; /* the fetcher that was, the last one: others may */
+    u64 dismissed_until_ns;    /* not have heard of it, and go on telling of it */
+    u32 cuts;                  /* fetchers in a row that could not reach it */
+    u64 welcomed_ns;           /* when all guests were told that somebody fetches */
+    bool to_welcome;           /* they are to be told again, as soon as may be */
+    bool nobody;               /* can fetch */
+    bool relays;               /* asks the home above on behalf of its guests */
     struct swarm_origin origins[SWARM_ORIGINS];
     u32 told;          /* 1 + where the appointed one was sent; 0: it has a right of its own */
     u32 misled;        /* refusals in a row where it was sent */
@@ -238,7 +243,8 @@ struct swarm_layer {
     bool nobody;                /* can fetch, as the home says */
     bool alone;                 /* no rank can be reached: we act for ourselves */
     u64 alone_ns, alone_due_ns; /* when we last fetched on our own account, will; 0: will not */
-    u64 give_up_ns, seeds_ns, seek_ns, backoff_ns;
+    u64 give_up_ns, seeds_ns, seek_ns;
+    u64 backoff_ns; /* the registry wants to be left alone until then, as it or the home says */
 
     /* the fetcher */
     struct swarm_lease lease; /* ours; state NONE: we do not fetch */
@@ -460,6 +466,8 @@ void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k);
 bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k);
 void swarm_tell_lease(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns);
+/* For so long that whoever is said to fetch, or to wait for the registry, keeps us no longer. */
+bool swarm_waited(const struct swarm_layer *l, u64 now_ns);
 
 /* --- swarm_peers.c --- */
 struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key *k);

@@ -16,6 +16,7 @@
 #define SHARES_NS      (3000 * SWARM_MS) /* a crowd gathers: shares change */
 #define FELL_SILENT_NS (900 * SWARM_MS)  /* a fetcher has news for its neighbours more often */
 #define TURN_NS        (100 * SWARM_MS)  /* a lease is made, and everybody has heard of it */
+#define SLOW_TURN_NS   (1000 * SWARM_MS) /* somebody is said to fetch: the registry may be away */
 #define UNEASY_NS      (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
 
 /* Nothing came for so long, and nobody seems to be about to give us something; or for very long. */
@@ -29,6 +30,11 @@ bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
 {
     u64 patience = 8 * l->piece_ns > SWARM_STUCK_NS ? 8 * l->piece_ns : SWARM_STUCK_NS;
     return l->wanted && gains_nothing(l, patience, now_ns);
+}
+
+bool swarm_waited(const struct swarm_layer *l, u64 now_ns)
+{
+    return now_ns - l->gained_ns > SWARM_WAITED_NS;
 }
 
 bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k)
@@ -186,16 +192,18 @@ static bool has_hope(const struct swarm_layer *l)
  * same time: who is first tells the home, and the home the others. */
 static void fetch_alone(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
-    if (!l->wanted || !l->can_fetch || l->fetched || l->lease.state != LEASE_NONE ||
-        now_ns - l->gained_ns <= SWARM_ALONE_NS || now_ns - l->alone_ns <= SWARM_ALONE_NS ||
+    u64 patience = l->fetched ? SWARM_WAITED_NS : SWARM_ALONE_NS;
+    if (!l->wanted || !l->can_fetch || l->lease.state != LEASE_NONE ||
+        now_ns - l->gained_ns <= patience || now_ns - l->alone_ns <= patience ||
         !swarm_is_stuck(l, now_ns)) {
         l->alone_due_ns = 0;
         return;
     }
-    if (l->alone_due_ns == 0)
-        l->alone_due_ns =
-            now_ns + SWARM_STUCK_NS +
-            rng_below(&s->rng, TURN_NS * (member_count(s->member, MEMBER_ALIVE) + 1));
+    if (l->alone_due_ns == 0) {
+        u64 turn_ns = l->fetched ? SLOW_TURN_NS : TURN_NS;
+        u64 turns = member_count(s->member, MEMBER_ALIVE) + 1;
+        l->alone_due_ns = now_ns + SWARM_STUCK_NS + rng_below(&s->rng, turn_ns * turns);
+    }
     if (now_ns < l->alone_due_ns) {
         swarm_wake(l, l->alone_due_ns);
         return;

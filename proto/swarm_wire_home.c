@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIME_MS 3600000u /* the longest that is told */
+#define TIME_MS 3600000u /* the longest that is told, */
+#define WAIT_MS 60000u   /* and that is believed of what others wait: they say it again */
 
 /* --- out ------------------------------------------------------------------------------------- */
 
@@ -98,6 +99,12 @@ void swarm_put_appoint(const struct swarm *s, const struct swarm_layer *l,
 
 /* --- in -------------------------------------------------------------------------------------- */
 
+static u64 get_wait_ns(struct wire_in *r)
+{
+    u64 ms = wire_get_max(r, TIME_MS);
+    return (ms < WAIT_MS ? ms : WAIT_MS) * SWARM_MS;
+}
+
 static struct swarm_layer *layer_for(struct swarm *s, const struct digest *d, u64 now_ns)
 {
     struct swarm_layer *l = swarm_find(s, d);
@@ -140,7 +147,7 @@ int swarm_read_welcome(struct swarm *s, const struct node_key *from, struct wire
     size_t len;
     struct swarm_layer *l = swarm_find_word(s, wire_get_u64(r));
     struct swarm_welcome w = {.nobody = wire_get_u64(r) & 1, .fetcher = wire_get_u64(r)};
-    w.backoff_ns = wire_get_max(r, TIME_MS) * SWARM_MS;
+    w.backoff_ns = get_wait_ns(r);
     const u8 *names = swarm_get_names(r, &len);
     if (wire_ok(r) && wire_left(r) > 0) { /* the version before ends here */
         w.share.n = (u32)wire_get_max(r, LIMIT_MEMBERS);
@@ -193,14 +200,14 @@ int swarm_read_lease(struct swarm *s, const struct node_key *from, struct wire_i
     wire_get_key(r, &v.fetcher);
     v.number = (u32)wire_get_max(r, UINT32_MAX);
     v.have = (u32)wire_get_max(r, LIMIT_PIECES);
-    u64 age = wire_get_max(r, TIME_MS), wait = wire_get_max(r, TIME_MS);
+    u64 age = wire_get_max(r, TIME_MS), wait_ns = get_wait_ns(r);
     if (!wire_ok(r))
         return ERR_PROTO;
     struct swarm_layer *l = v.state == LEASE_NONE ? swarm_find(s, &d) : layer_for(s, &d, now_ns);
     if (!l || v.number > SWARM_NUMBER_MAX)
         return 0;
     v.heard_ns = now_ns > age * SWARM_MS ? now_ns - age * SWARM_MS : 0;
-    v.until_ns = now_ns + wait * SWARM_MS;
+    v.until_ns = now_ns + wait_ns;
     swarm_lease_told(s, l, from, &v, now_ns);
     return 0;
 }

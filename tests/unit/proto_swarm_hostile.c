@@ -147,6 +147,66 @@ static void who_fetches_is_not_told_all_again_and_again(void **state)
     crowd_del(c);
 }
 
+/* Others are appointed in its stead, one after the other. */
+static void who_waits_for_the_registry_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    const struct lie lie = {.state = LEASE_WAITS,
+                            .home = placed(c, 0),
+                            .fetcher = placed(c, BAD),
+                            .number = 1,
+                            .wait_ms = 3600000};
+    struct swarm_view v;
+    assert_false(run_lied_to(c, &lie, 500 * MS, 30 * S));
+    assert_true(swarm_look(swarm_at(c, placed(c, 5)), &c->d, &v, c->r->now_ns));
+    assert_in_range(v.backoff_ns, 1, 60 * S);
+    assert_true(run_lied_to(c, &lie, 500 * MS, 60 * S));
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
+/* All homes say of somebody that it waits, and appoint nobody. */
+static void homes_say_that_it_waits(struct crowd *c)
+{
+    for (size_t rank = 0; rank < SWARM_RANKS; rank++) {
+        struct swarm_layer *l = swarm_find(swarm_at(c, placed(c, rank)), &c->d);
+        if (!l || !l->home)
+            continue;
+        l->home->waits_ns = 0;
+        l->home->lease = (struct swarm_lease){.state = LEASE_WAITS,
+                                              .home = c->r->n[placed(c, BAD)].key,
+                                              .fetcher = c->r->n[placed(c, BAD)].key,
+                                              .heard_ns = c->r->now_ns,
+                                              .until_ns = c->r->now_ns + 3600 * S};
+    }
+}
+
+static void a_home_that_waits_is_not_waited_for_for_ever(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    struct swarm_view v;
+    for (size_t n = 0; n < 100; n++) { /* before any of them appoints */
+        rig_run(c->r, 1 * MS);
+        homes_say_that_it_waits(c);
+    }
+    for (u64 begun_ns = c->r->now_ns; c->r->now_ns - begun_ns < 119 * S;) {
+        homes_say_that_it_waits(c);
+        assert_false(run(c, TICK));
+        assert_true(swarm_look(swarm_at(c, placed(c, 5)), &c->d, &v, c->r->now_ns));
+        assert_true(v.backoff_ns <= 60 * S);
+    }
+    assert_int_equal(c->fetches_begun, 0);
+    for (size_t n = 0; n < 1500 && !all_done(c); n++) {
+        homes_say_that_it_waits(c);
+        run(c, TICK);
+    }
+    assert_true(all_done(c));
+    assert_in_range(c->registry_pieces, PIECES, 3 * PIECES);
+    crowd_del(c);
+}
+
 /* --- appointing ------------------------------------------------------------------------------ */
 
 static void say_appoint(struct crowd *c, size_t to, size_t from, u32 number)
@@ -311,6 +371,8 @@ int main(void)
         cmocka_unit_test(who_was_not_appointed_resigns_in_vain),
         cmocka_unit_test(after_the_greatest_number_there_is_a_next_one),
         cmocka_unit_test(who_fetches_is_not_told_all_again_and_again),
+        cmocka_unit_test(who_waits_for_the_registry_does_not_wait_for_ever),
+        cmocka_unit_test(a_home_that_waits_is_not_waited_for_for_ever),
         cmocka_unit_test(a_stranger_appoints_nobody),
         cmocka_unit_test(of_few_ranks_a_stranger_is_none),
         cmocka_unit_test(a_stranger_stops_nobody),
