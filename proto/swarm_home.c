@@ -1,4 +1,4 @@
-/* swarm_home.c - who fetches a layer: ranks, guests, leases.
+/* swarm_home.c - who fetches a layer: leases, and who is appointed.
  *
  *   nobody fetches, somebody waits, no seed
  *        │ QUERY to the other two ranks ── one knows a live lease: it counts here too
@@ -23,217 +23,8 @@
 #define DISTRUST         3
 #define ABOVE_QUIET_NS   (400 * SWARM_MS)   /* those above say nothing: they are asked often */
 #define CUTS_MAX         3                  /* in a row: the registry is away for everybody */
-#define GATES_NAMED      (SWARM_NAMES / 2)  /* the rest are near, or anybody */
 #define WAITS_NS         (60000 * SWARM_MS) /* with somebody stuck: another may not have to wait */
 #define WELCOMES_NS      (500 * SWARM_MS)   /* between two rounds to all guests */
-
-/* --- ranks ----------------------------------------------------------------------------------- */
-
-static void rank_one(struct swarm_layer *l, u64 scores[SWARM_RANKS], const struct node_key *k)
-{
-    u64 score = rendezvous_score(k, &l->digest);
-    u32 at = l->n_ranks;
-    while (at > 0 && (score > scores[at - 1] ||
-                      (score == scores[at - 1] && node_key_compare(k, &l->ranks[at - 1]) < 0)))
-        at--;
-    if (at == SWARM_RANKS)
-        return;
-    if (l->n_ranks < SWARM_RANKS)
-        l->n_ranks++;
-    for (u32 i = l->n_ranks - 1; i > at; i--) {
-        scores[i] = scores[i - 1];
-        l->ranks[i] = l->ranks[i - 1];
-    }
-    scores[at] = score;
-    l->ranks[at] = *k;
-}
-
-static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetch)
-{
-    u64 scores[SWARM_RANKS] = {0};
-    const struct member_record *self = member_self(s->member);
-    struct member_view v;
-    l->n_ranks = 0;
-    if (self->role == MEMBER_NODE && (self->can_fetch || !can_fetch))
-        rank_one(l, scores, &s->self);
-    for (size_t at = 0; member_each(s->member, &at, &v);)
-        if (v.record->role == MEMBER_NODE && (v.record->can_fetch || !can_fetch) &&
-            (v.state == MEMBER_ALIVE || v.state == MEMBER_SUSPECT) &&
-            !swarm_is_forger(l, &v.record->key))
-            rank_one(l, scores, &v.record->key);
-}
-
-void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns)
-{
-    if (l->ranks_ns && now_ns - l->ranks_ns < SWARM_RANKS_NS)
-        return;
-    struct node_key home = l->ranks[0];
-    bool had = l->n_ranks > 0;
-    l->ranks_ns = now_ns;
-    rank_all(s, l, true);
-    if (l->n_ranks == 0)
-        rank_all(s, l, false);
-    if (had && l->n_ranks > 0 && !node_key_equal(&home, &l->ranks[0])) {
-        l->rank = 0; /* another home: it is asked at once */
-        l->join_ns = now_ns;
-        l->join_since_ns = now_ns;
-        l->unheard_ns = 0;
-    }
-}
-
-u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k)
-{
-    for (u32 i = 0; i < l->n_ranks; i++)
-        if (node_key_equal(&l->ranks[i], k))
-            return i;
-    return SWARM_RANKS;
-}
-
-/* Who just came, or seems to be gone, may be a rank for others while for us it is none yet, or none
- * any more: one that stands before the last of ours, or, of few, can fetch. */
-bool swarm_may_be_rank(const struct swarm *s, const struct swarm_layer *l, const struct node_key *k)
-{
-    struct member_view v;
-    if (swarm_rank_of(l, k) < SWARM_RANKS)
-        return true;
-    if (l->n_ranks == SWARM_RANKS)
-        return rendezvous_before(k, &l->ranks[SWARM_RANKS - 1], &l->digest);
-    return member_find(s->member, k, &v) && v.record->can_fetch;
-}
-
-/* --- guests ---------------------------------------------------------------------------------- */
-
-static struct swarm_home *home_of(struct swarm_layer *l)
-{
-    if (!l->home)
-        l->home = calloc(1, sizeof(*l->home));
-    return l->home;
-}
-
-void swarm_home_fini(struct swarm *s, struct swarm_layer *l)
-{
-    if (!l->home)
-        return;
-    s->n_guests -= l->home->n;
-    swarm_origins_fini(l->home);
-    free(l->home->guests);
-    free(l->home);
-    l->home = NULL;
-}
-
-struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k)
-{
-    for (u32 i = 0; i < h->n; i++)
-        if (node_key_equal(&h->guests[i].key, k))
-            return &h->guests[i];
-    return NULL;
-}
-
-static struct swarm_guest *guest_add(struct swarm *s, struct swarm_home *h,
-                                     const struct node_key *k, const struct coord *at)
-{
-    if (h->n == h->cap) {
-        u32 cap = h->cap ? 2 * h->cap : 8;
-        struct swarm_guest *g = h->cap < LIMIT_MEMBERS && s->n_guests < LIMIT_SWARM_GUESTS
-                                    ? realloc(h->guests, cap * sizeof(*g))
-                                    : NULL;
-        if (!g)
-            return NULL;
-        h->guests = g;
-        h->cap = cap;
-    }
-    u32 place = swarm_place_of(s, h, k, at), before = 0;
-    for (u32 i = 0; i < h->n; i++)
-        before += h->guests[i].place == place;
-    struct swarm_guest *g = &h->guests[h->n++];
-    *g = (struct swarm_guest){.key = *k, .coord = *at, .place = place, .at = before};
-    s->n_guests++;
-    return g;
-}
-
-static void guest_remove(struct swarm *s, struct swarm_home *h, struct swarm_guest *g)
-{
-    struct swarm_guest gone = *g;
-    swarm_origin_unsaid(h, g);
-    *g = h->guests[--h->n];
-    s->n_guests--;
-    for (u32 i = 0; i < h->n; i++)
-        h->guests[i].at -= h->guests[i].place == gone.place && h->guests[i].at > gone.at;
-}
-
-void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
-                 const struct swarm_join_message *j, u64 now_ns)
-{
-    struct swarm_home *h = home_of(l);
-    if (!h)
-        return;
-    struct swarm_guest *g = swarm_guest_find(h, k);
-    if (j->leaves) {
-        if (g)
-            guest_remove(s, h, g);
-        return;
-    }
-    if (!g && !(g = guest_add(s, h, k, &j->coord)))
-        return;
-    if (!node_key_equal(k, &s->self))
-        l->used_ns = now_ns;
-    g->heard_ns = now_ns;
-    g->have = j->have;
-    g->can_fetch = j->can_fetch;
-    g->complete = j->complete;
-    g->stuck = j->stuck;
-    g->distrusts = j->distrusts;
-    g->forger = j->forger;
-    if (j->origin)
-        swarm_origin_said(h, g, j->origin, j->size, now_ns);
-    swarm_wake(l, now_ns);
-    if (!node_key_equal(k, &s->self))
-        swarm_order(s, &(struct swarm_out){
-                           .kind = MSG_WELCOME, .layer = l->slot, .word = l->word, .to = *k});
-}
-
-/* For a gate, gates of other places: some of them, each as likely as any other. */
-static u32 gates_elsewhere(struct swarm *s, const struct swarm_home *h,
-                           const struct swarm_guest *asks, u64 out[SWARM_NAMES])
-{
-    u32 n = 0, seen = 0;
-    for (u32 i = 0; asks && asks->at < SWARM_GATES && i < h->n; i++) {
-        const struct swarm_guest *g = &h->guests[i];
-        if (g->place == asks->place || g->at >= SWARM_GATES)
-            continue;
-        u32 to = n < GATES_NAMED ? n++ : (u32)rng_below(&s->rng, seen + 1);
-        seen++;
-        if (to < GATES_NAMED)
-            out[to] = node_key_word(&g->key);
-    }
-    return n;
-}
-
-u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct node_key *k,
-                     u64 out[SWARM_NAMES])
-{
-    const struct swarm_home *h = l->home;
-    if (!h || h->n == 0)
-        return 0;
-    const struct swarm_guest *asks = swarm_guest_find(h, k);
-    u32 gates = gates_elsewhere(s, h, asks, out), n = gates;
-    u32 from = (u32)rng_below(&s->rng, h->n);
-    for (u32 i = 0; i < h->n && n < gates + SWARM_NEAR; i++) {
-        const struct swarm_guest *g = &h->guests[(from + i) % h->n];
-        if (asks && g->place == asks->place && g != asks)
-            out[n++] = node_key_word(&g->key);
-    }
-    bool all = h->n <= SWARM_NAMES;
-    for (u32 i = 0; i < (all ? h->n : SWARM_NAMES) && n < SWARM_NAMES; i++) {
-        const struct swarm_guest *g = &h->guests[all ? i : rng_below(&s->rng, h->n)];
-        bool twice = node_key_equal(&g->key, k);
-        for (u32 o = 0; o < n && !twice; o++)
-            twice = out[o] == node_key_word(&g->key);
-        if (!twice)
-            out[n++] = node_key_word(&g->key);
-    }
-    return n;
-}
 
 /* --- leases ---------------------------------------------------------------------------------- */
 
@@ -332,7 +123,7 @@ static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_
 void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
                       const struct swarm_lease *told, u64 now_ns)
 {
-    struct swarm_home *h = home_of(l);
+    struct swarm_home *h = swarm_home_of(l);
     if (!h || swarm_is_forger(l, &told->fetcher))
         return;
     u32 rank = swarm_rank_of(l, from), mine = swarm_rank_of(l, &s->self);
@@ -589,7 +380,7 @@ static bool is_wanted(struct swarm *s, struct swarm_layer *l, bool *stuck, u64 n
         bool self = node_key_equal(&g->key, &s->self);
         if ((!self && now_ns - g->heard_ns > SWARM_GUEST_NS) ||
             (self && !l->wanted && !l->complete) || (look && !swarm_alive(s, &g->key))) {
-            guest_remove(s, h, g);
+            swarm_guest_remove(s, h, g);
             continue;
         }
         wanted |= !g->complete;

@@ -365,13 +365,15 @@ bool swarm_alive(const struct swarm *s, const struct node_key *k);
 void swarm_wake(struct swarm_layer *l, u64 at_ns);
 u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
 
-/* --- swarm_home.c --- */
+/* --- swarm_rank.c --- */
 void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k); /* SWARM_RANKS: none */
 /* For others, if not for us? */
 bool swarm_may_be_rank(const struct swarm *s, const struct swarm_layer *l,
                        const struct node_key *k);
-void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+
+/* --- swarm_guests.c --- */
+struct swarm_home *swarm_home_of(struct swarm_layer *l); /* made where there is none; NULL */
 void swarm_home_fini(struct swarm *s, struct swarm_layer *l);
 struct swarm_join_message {
     u64 size;
@@ -383,15 +385,18 @@ struct swarm_join_message {
 };
 void swarm_guest(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                  const struct swarm_join_message *j, u64 now_ns);
-void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
-                      const struct swarm_lease *lease, u64 now_ns);
-bool swarm_lease_lives(const struct swarm *s, const struct swarm_lease *l, u64 now_ns);
+struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k);
+void swarm_guest_remove(struct swarm *s, struct swarm_home *h, struct swarm_guest *g);
 /* Guests for `k` to choose neighbours from. */
 u32 swarm_home_names(struct swarm *s, const struct swarm_layer *l, const struct node_key *k,
                      u64 out[SWARM_NAMES]);
-bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
 
-struct swarm_guest *swarm_guest_find(const struct swarm_home *h, const struct node_key *k);
+/* --- swarm_home.c --- */
+void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
+                      const struct swarm_lease *lease, u64 now_ns);
+bool swarm_lease_lives(const struct swarm *s, const struct swarm_lease *l, u64 now_ns);
+bool swarm_has_seed(const struct swarm *s, const struct swarm_layer *l);
 
 /* --- swarm_origin.c --- */
 /* A guest names one, or leaves. */

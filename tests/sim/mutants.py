@@ -12,7 +12,7 @@ MUTANTS = [
     {"name": "trusts-peers", "file": "sim/fetch.c",
      "from": "    if (f->content != CONTENT_RIGHT) {\n        disprove", "to": "    if (false) {\n        disprove",
      "breaks": {"bytes"}, "runs": ["run liars --set spoilers=60% --nodes 20 --set duration=60s"]},
-    {"name": "everybody-its-own-home", "file": "proto/swarm_home.c",
+    {"name": "everybody-its-own-home", "file": "proto/swarm_rank.c",
      "from": "            rank_one(l, scores, &v.record->key);", "to": "            (void)v;",
      "breaks": {"fetchers"}, "runs": ["run flash-crowd --nodes 20 --set image_bytes=200MB"]},
     {"name": "never-yields", "file": "proto/swarm_join.c",
