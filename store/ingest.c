@@ -156,7 +156,7 @@ static int ingest_begin(struct store *s, const struct store_ingest_options *opt,
         store_partial_take(s, p); /* not to be evicted for its own sake */
     if (cut && opt->unsure &&
         !store_room_is_free(s, space_rounded(reserved), space_rounded(resumed)))
-        reserved = resumed + ingest_cut_table(opt->size);
+        reserved = resumed;
     rc = store_room_make(s, space_rounded(reserved), space_rounded(resumed));
     if (rc == 0)
         rc = ingest_open_file(s, &opt->digest, resumed, &i->fd, &length);
@@ -165,6 +165,8 @@ static int ingest_begin(struct store *s, const struct store_ingest_options *opt,
         rc = ingest_settle(i, cut, length, opt->size);
     if (rc == 0 && cut && !i->pieces)
         rc = ingest_cut_make(i, opt->size);
+    if (rc == 0 && cut && !store_ingest_is_reserved(i) && reserved >= ingest_length(i))
+        rc = ingest_cut_lay(i);
     if (rc < 0) {
         ingest_undo(i, p);
         return rc;

@@ -9,6 +9,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/pieces.h"
@@ -119,49 +120,62 @@ int ingest_cut_load(struct store_ingest *i, u64 length)
         if (entries[p] && entries[p] == mark_of(i, p))
             set_there(i, p);
     free(entries);
+    atomic_store(&i->laid, rc == 0);
     return rc;
+}
+
+int ingest_cut_make(struct store_ingest *i, u64 size)
+{
+    u64 prefix = atomic_load(&i->written);
+    int rc = allocate(i, size);
+    if (rc < 0)
+        return rc;
+    atomic_store(&i->written, 0);
+    for (u32 p = 0; p < i->pieces && piece_first(size, p) + piece_bytes(size, p) <= prefix; p++)
+        set_there(i, p);
+    return 0;
 }
 
 /* The table in one write, behind where the layer will end, and its mark at its end: who is killed
  * before it leaves the file as it was, and zeros never pass for bytes. */
-int ingest_cut_make(struct store_ingest *i, u64 size)
+int ingest_cut_lay(struct store_ingest *i)
 {
-    u64 prefix = atomic_load(&i->written), table = ingest_cut_table(size), mark;
+    u64 size = i->size, table = ingest_cut_table(size), mark = mark_of(i, NO_PIECE);
     assert(table > TAIL);
+    struct stat was;
     u8 *bytes = calloc(1, (size_t)table), *tail = bytes ? bytes + table - TAIL : NULL;
-    int rc = bytes ? allocate(i, size) : ERR_NOMEM;
+    int rc = !bytes ? ERR_NOMEM : fstat(i->fd, &was) < 0 ? ERR_IO : 0;
     if (rc < 0) {
         free(bytes);
         return rc;
     }
-    atomic_store(&i->written, 0);
-    for (u32 p = 0; p < i->pieces; p++) {
-        if (piece_first(size, p) + piece_bytes(size, p) > prefix)
-            break;
-        mark = mark_of(i, p);
-        memcpy(bytes + (size_t)p * ENTRY, &mark, ENTRY);
-        set_there(i, p);
-    }
-    mark = mark_of(i, NO_PIECE);
     memcpy(tail, magic, sizeof(magic));
     memcpy(tail + 8, &size, sizeof(size));
     memcpy(tail + 16, &mark, sizeof(mark));
+    for (u32 p = 0; p < i->pieces; p++) {
+        mark = store_ingest_has_piece(i, p) ? mark_of(i, p) : 0;
+        memcpy(bytes + (size_t)p * ENTRY, &mark, ENTRY);
+    }
     rc = write_at(i->fd, bytes, (size_t)table, size);
     if (rc < 0)
-        (void)!ftruncate(i->fd, (off_t)prefix); /* as it was */
+        (void)!ftruncate(i->fd, was.st_size); /* as it was */
     free(bytes);
+    atomic_store(&i->laid, rc == 0);
     return rc;
 }
 
 int store_ingest_reserve_cut(struct store_ingest *i)
 {
     assert(i->pieces);
-    return store_ingest_reserve(i, i->size + ingest_cut_table(i->size));
+    if (store_ingest_is_reserved(i))
+        return 0;
+    int rc = store_ingest_reserve(i, i->size + ingest_cut_table(i->size));
+    return rc ? rc : ingest_cut_lay(i);
 }
 
 bool store_ingest_is_reserved(const struct store_ingest *i)
 {
-    return atomic_load(&i->reserved) >= ingest_length(i);
+    return atomic_load(&i->laid);
 }
 
 bool store_ingest_is_cut(const struct store_ingest *i)
@@ -202,7 +216,7 @@ void store_ingest_forget_piece(struct store_ingest *i, u32 piece)
     if (!(atomic_fetch_and(&i->there[piece / WORD_BITS], ~bit) & bit))
         return;
     atomic_fetch_sub(&i->written, piece_bytes(i->size, piece));
-    if (write_at(i->fd, &none, ENTRY, i->size + (u64)piece * ENTRY))
+    if (atomic_load(&i->laid) && write_at(i->fd, &none, ENTRY, i->size + (u64)piece * ENTRY))
         atomic_store(&i->broken, true); /* it would come back after a restart */
 }
 
@@ -229,6 +243,7 @@ int store_ingest_uncut(struct store_ingest *i)
     i->there = NULL;
     i->pieces = 0;
     i->closed = false;
+    atomic_store(&i->laid, false);
     atomic_store(&i->written, prefix);
     hasher_init(&i->hasher, i->digest.alg);
     atomic_store(&i->hashed, 0);

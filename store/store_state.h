@@ -92,6 +92,7 @@ struct store_ingest {
     u64 size;            /* and its layer's */
     _Atomic u64 *there;  /* a bit for each piece that is written */
     bool closed;
+    _Atomic bool laid; /* its table stands in the file; else that is a prefix as any other */
     struct hasher hasher;
     char media_type[STORE_MEDIA_MAX + 1];
     char source[STORE_SOURCE_MAX + 1];
@@ -122,8 +123,11 @@ must_use int store_forget(struct store *s, const struct digest *d, u64 size);
 
 /* Bytes of the table of a layer of so many; 0: it cannot be cut. */
 u64 ingest_cut_table(u64 size);
-/* Cuts one: pieces that its `written` bytes hold are there. ERR_NOMEM, ERR_NOSPACE, ERR_IO. */
+/* Cuts one: pieces that its `written` bytes hold are there. ERR_NOMEM. */
 must_use int ingest_cut_make(struct store_ingest *i, u64 size);
+/* Writes its table, for which there is room: from now on the file is as long as ingest_length().
+ * ERR_NOMEM, ERR_NOSPACE, ERR_IO: the file is as it was. */
+must_use int ingest_cut_lay(struct store_ingest *i);
 /* The length of the file: of a cut one, its table included. */
 u64 ingest_length(const struct store_ingest *i);
 /* Reads the table at the end of a file of `length` bytes. Without one: ERR_NOTFOUND, and `i` is

@@ -204,6 +204,32 @@ static void a_forged_snapshot_is_not_believed(void **state)
 
 /* --- what costs ------------------------------------------------------------------------------ */
 
+/* An op that names its table, cut off at every byte, within another, of nobody, and of another
+ * epoch. */
+static void a_named_op_that_is_none(void **state)
+{
+    (void)state;
+    struct rig r;
+    region(&r, 5, false, 3);
+    const struct inventory *v = r.node[0].v;
+    u64 place = v->pool->names[seat_of(&r, 0, VICTIM)].place, before = inventory_hash(v);
+    u32 tag =
+        table_of(&r, 0, VICTIM)->ref << 10 | ((v->seats[seat_of(&r, 0, VICTIM)].n + 1) & 1023);
+    for (u32 how = 0; how < 3; how++) {
+        u8 item[32], *end = item;
+        put(&end, tag, 4);
+        put(&end, 0xc5, 1);
+        put(&end, how == 1 ? place + 1 : place, 8);
+        put(&end, how == 2 ? 1001 : 1000, 8);
+        for (size_t len = 5; how == 0 && len <= (size_t)(end - item); len++)
+            assert_int_equal(say(&r, LIAR, 0, item, len), ERR_PROTO);
+        put(&end, how == 0 ? 0xc5 : 0xc2, 1);
+        assert_int_equal(say(&r, LIAR, 0, item, (size_t)(end - item)), how == 0 ? ERR_PROTO : 0);
+        assert_int_equal(inventory_hash(v), before);
+    }
+    rig_fini(&r);
+}
+
 /* Epoch 0 says "nothing" in a want: a table of it would be asked for beyond its end. */
 static void epoch_0_is_no_table(void **state)
 {
@@ -384,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_forged_head_changes_nothing),
         cmocka_unit_test(our_key_in_a_later_epoch_renews_ours),
         cmocka_unit_test(a_forged_snapshot_is_not_believed),
+        cmocka_unit_test(a_named_op_that_is_none),
         cmocka_unit_test(epoch_0_is_no_table),
         cmocka_unit_test(rubbish_is_counted_and_outlived),
         cmocka_unit_test(strangers_and_unknown_numbers),

@@ -13,12 +13,13 @@
 #define BLOB      (4 * PIECE + 777)
 #define PREFIX    (2 * PIECE + 5)
 #define CALLS_MAX 200
+#define OTHERS    7u /* in a full store */
 #define SKIPPED   77
 
-static int begin_cut(struct fixture *f, struct store_ingest **i)
+static int begin_cut(struct fixture *f, bool unsure, struct store_ingest **i)
 {
     struct store_ingest_options opt = {
-        .digest = fixture_digest(1, BLOB), .size = BLOB, .now_ms = f->now_ms};
+        .digest = fixture_digest(1, BLOB), .size = BLOB, .now_ms = f->now_ms, .unsure = unsure};
     return store_ingest_begin_cut(f->store, &opt, i);
 }
 
@@ -27,8 +28,9 @@ static int write_piece(struct store_ingest *i, const u8 *bytes, u32 p)
     return store_ingest_write_piece(i, p, bytes + piece_first(BLOB, p));
 }
 
-/* In the child; stopped for the parent before what counts. */
-static void work(struct fixture *f)
+/* In the child; stopped for the parent before what counts. Where the store is full, room is made
+ * once the size is sure. */
+static void work(struct fixture *f, bool full)
 {
     struct store_ingest *i;
     u8 *bytes = fixture_bytes(1, BLOB);
@@ -37,20 +39,21 @@ static void work(struct fixture *f)
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
         _exit(SKIPPED);
     raise(SIGSTOP);
-    if (begin_cut(f, &i) || write_piece(i, bytes, 4) || write_piece(i, bytes, 3))
+    if (begin_cut(f, full, &i) || (full && store_ingest_is_reserved(i)) ||
+        store_ingest_reserve_cut(i) || write_piece(i, bytes, 4) || write_piece(i, bytes, 3))
         _exit(1);
     store_ingest_forget_piece(i, 4);
     _exit(0);
 }
 
 /* Lets it make so many calls, each seen twice, and kills it. True: it had ended before. */
-static bool killed_after(struct fixture *f, unsigned stops)
+static bool killed_after(struct fixture *f, bool full, unsigned stops)
 {
     int status;
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0)
-        work(f);
+        work(f, full);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     for (unsigned n = 0; n < stops && WIFSTOPPED(status); n++) {
         assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
@@ -70,23 +73,36 @@ static bool killed_after(struct fixture *f, unsigned stops)
     return false;
 }
 
-static void leave_prefix(struct fixture *f)
+static void put_other(struct fixture *f, unsigned n)
+{
+    struct digest d = fixture_digest(n, 512 * KIB);
+    struct store_blob *b;
+    if (store_pin(f->store, &d, f->now_ms, &b))
+        fixture_put(f, n, 512 * KIB);
+    else
+        store_unpin(f->store, b);
+}
+
+static void leave_prefix(struct fixture *f, bool full)
 {
     struct store_ingest *i;
     fixture_open(f);
     assert_int_equal(fixture_begin(f, 1, BLOB, &i), 0);
     fixture_feed(i, 1, BLOB, 0, PREFIX);
     store_ingest_keep(i);
+    for (unsigned n = 0; full && n < OTHERS; n++)
+        put_other(f, 2 + n);
     fixture_kill(f);
 }
 
-static void expect_right(struct fixture *f, unsigned stops)
+static void expect_right(struct fixture *f, bool full, unsigned stops)
 {
     struct store_ingest *i;
     u8 *bytes = fixture_bytes(1, BLOB), *back = malloc(PIECE);
     assert_non_null(back);
     fixture_open(f);
-    assert_int_equal(begin_cut(f, &i), 0);
+    assert_true(!full || fixture_stats(f).blobs >= OTHERS - 1);
+    assert_int_equal(begin_cut(f, full, &i), 0);
     for (u32 p = 0; p < PIECES; p++) {
         if (!store_ingest_has_piece(i, p)) {
             if (p < PREFIX / PIECE)
@@ -98,28 +114,39 @@ static void expect_right(struct fixture *f, unsigned stops)
             fail_msg("piece %u is said to be there, and is not, after %u stops", p, stops);
     }
     store_ingest_drop(i);
-    assert_int_equal(fixture_stats(f).used_bytes, 0);
+    assert_int_equal(fixture_stats(f).used_bytes, full ? fixture_disk(f) : 0);
     fixture_close(f);
     free(bytes);
     free(back);
 }
 
-static void killed_at_each_call(void **state)
+static void kill_at_each_call(struct fixture *f, bool full)
 {
-    struct fixture *f = *state;
     unsigned stops = 0;
-    f->capacity = 16 * MIB;
+    f->capacity = full ? 4 * MIB : 16 * MIB;
     for (bool ended = false; !ended; stops++) {
         assert_true(stops < CALLS_MAX);
-        leave_prefix(f);
-        ended = killed_after(f, stops);
-        expect_right(f, stops);
+        leave_prefix(f, full);
+        ended = killed_after(f, full, stops);
+        expect_right(f, full, stops);
     }
     assert_true(stops > 10);
 }
 
+static void killed_at_each_call(void **state)
+{
+    kill_at_each_call(*state, false);
+}
+
+/* Nothing goes for a size that is hearsay; and what was there stays while room is made. */
+static void killed_in_a_full_store(void **state)
+{
+    kill_at_each_call(*state, true);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {FIXTURE_TEST(killed_at_each_call)};
+    const struct CMUnitTest tests[] = {FIXTURE_TEST(killed_at_each_call),
+                                       FIXTURE_TEST(killed_in_a_full_store)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
