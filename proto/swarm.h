@@ -17,7 +17,8 @@
  *               as back-off: a fetcher that waits keeps it.
  *
  *   alone       who cannot reach the home joins at the next rank, which asks those above itself
- *               first and appoints only when they are silent.
+ *               first and appoints only when they are silent. Who reaches none of the three asks
+ *               three that are near: an office that is cut off reads one copy for all.
  *
  *   neighbours  about 20: 15 near and 5 at random, from what the home and neighbours name. They
  *               tell each other what they have: a map at first, then a numbered log of pieces, sent

@@ -8,7 +8,8 @@
  *        └ 1 s without a LEASE: another
  *
  * A second live lease: the one whose home stands before the other's stays (of one home: the later
- * number), the other's fetcher is told to STOP, again with each LEASE that it tells. */
+ * number), as that home says when it is asked; the other's fetcher is told to STOP, again with each
+ * LEASE that it tells. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,12 @@ static void tell_stop(struct swarm *s, struct swarm_layer *l, const struct node_
                        .kind = MSG_STOP, .layer = l->slot, .word = l->word, .to = *fetcher});
 }
 
+static void query(struct swarm *s, const struct swarm_layer *l, u32 rank)
+{
+    swarm_order(s, &(struct swarm_out){
+                       .kind = MSG_QUERY, .layer = l->slot, .word = l->word, .to = l->ranks[rank]});
+}
+
 /* Of two leases, does `a` stay? */
 static bool lease_before(const struct swarm_layer *l, const struct swarm_lease *a,
                          const struct swarm_lease *b)
@@ -119,6 +126,26 @@ static void resigned(struct swarm *s, struct swarm_layer *l, const struct swarm_
     h->hold_ns = h->cuts < CUTS_MAX ? 0 : now_ns + (HOLD_NS << (h->cuts - CUTS_MAX));
 }
 
+/* Of two live leases, whose fetcher is to stop: the one that is told, the other, or nobody yet. */
+enum { STOP_TOLD, STOP_OURS, STOP_NOBODY };
+
+/* A lease of one of the layer's ranks gives way to what another rank says, not to a fetcher's own
+ * word: the home that it names is asked, if that lives. We know ourselves whom we appointed. */
+static int judge(struct swarm *s, const struct swarm_layer *l, const struct node_key *from,
+                 const struct swarm_lease *told)
+{
+    const struct swarm_lease *ours = &l->home->lease;
+    u32 rank = swarm_rank_of(l, &told->home);
+    if (lease_before(l, ours, told) || node_key_equal(&told->home, &s->self))
+        return STOP_TOLD;
+    bool by_rank = !node_key_equal(from, &told->fetcher) || node_key_equal(from, &told->home);
+    if (by_rank || swarm_rank_of(l, &ours->home) == SWARM_RANKS)
+        return STOP_OURS;
+    if (rank < SWARM_RANKS)
+        query(s, l, rank);
+    return swarm_alive(s, &told->home) ? STOP_NOBODY : STOP_TOLD;
+}
+
 /* What a fetcher says of itself, or a rank of somebody: nobody else is believed. */
 void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_key *from,
                       const struct swarm_lease *told, u64 now_ns)
@@ -151,10 +178,11 @@ void swarm_lease_told(struct swarm *s, struct swarm_layer *l, const struct node_
     if (!same && runs && swarm_lease_lives(s, &h->lease, now_ns)) {
         s->stats.overlaps += h->overlap != told->number;
         h->overlap = told->number;
-        if (lease_before(l, &h->lease, told)) {
+        int whose = judge(s, l, from, told);
+        if (whose == STOP_TOLD)
             tell_stop(s, l, &told->fetcher, now_ns);
+        if (whose != STOP_OURS)
             return;
-        }
         const struct node_key loser = h->lease.fetcher;
         h->lease = *told;
         tell_stop(s, l, &loser, now_ns);
@@ -284,12 +312,6 @@ static void press(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     }
 }
 
-static void query(struct swarm *s, const struct swarm_layer *l, u32 rank)
-{
-    swarm_order(s, &(struct swarm_out){
-                       .kind = MSG_QUERY, .layer = l->slot, .word = l->word, .to = l->ranks[rank]});
-}
-
 /* Several say that somebody forges, or all do: if that is a lie of theirs, it costs a copy more. */
 static bool is_distrusted(const struct swarm_home *h)
 {
@@ -343,18 +365,18 @@ static bool somebody_offers(const struct swarm_layer *l)
     return offers;
 }
 
-/* Is it for us to appoint? A lower rank asks those above first, and does only when they are silent.
- * Who reaches no rank acts for itself, unless it sees that somebody fetches. */
+/* Is it for us to appoint? A lower rank asks those above first, and does only when they are silent;
+ * so does who is no rank, and is asked by guests that found none. Who reaches no rank acts for
+ * itself. Of the latter, none does who sees that somebody fetches. */
 static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     struct swarm_home *h = l->home;
     u32 mine = swarm_rank_of(l, &s->self);
+    bool of_all = mine < SWARM_RANKS && !swarm_ranks_near(l, now_ns);
     h->relays = false;
-    if (mine == 0)
-        return true;
-    if (mine == SWARM_RANKS)
-        return l->alone && !somebody_offers(l);
-    if (is_distrusted(h))
+    if (!of_all && somebody_offers(l))
+        return false;
+    if (mine == 0 || (mine == SWARM_RANKS && l->alone) || (of_all && is_distrusted(h)))
         return true;
     bool heard = h->above_heard_ns > 0 && now_ns - h->above_heard_ns < ABOVE_QUIET_NS;
     u64 every_ns = heard ? SWARM_VOID_NS / 2 : SWARM_QUERY_NS;
@@ -362,7 +384,7 @@ static bool is_acting(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     h->above_ns = heard ? 0 : h->above_ns ? h->above_ns : now_ns;
     if (now_ns - h->above_asked_ns >= every_ns) {
         h->above_asked_ns = now_ns;
-        for (u32 i = 0; i < mine; i++)
+        for (u32 i = 0; i < mine && i < l->n_ranks; i++)
             query(s, l, i);
     }
     return !h->relays && h->above_ns > 0 && now_ns - h->above_ns >= SWARM_UNREACHED_NS;
@@ -399,6 +421,7 @@ void swarm_home_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     if (!wanted || !is_acting(s, l, now_ns)) {
         h->query_ns = 0;
         h->relays &= wanted;
+        h->above_ns = wanted ? h->above_ns : 0;
         return;
     }
     bool waits = stuck && h->lease.state == LEASE_WAITS;

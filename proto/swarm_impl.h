@@ -1,12 +1,15 @@
 /* swarm_impl.h - what the files of swarm share; nobody else includes it.
  *
  *   swarm.c        making, taking part, the layers there are, time
- *   swarm_home.c   ranks, guests, leases: who fetches
+ *   swarm_home.c   leases: who fetches, and who is appointed
+ *   swarm_rank.c   which members a home is chosen from
+ *   swarm_guests.c who wants the layer, as its home knows
  *   swarm_origin.c where the layer is, as guests say
  *   swarm_join.c   the asker's side of it, and the fetcher's
  *   swarm_place.c  near and far: who brings what over the lines that an office shares
  *   swarm_peers.c  neighbours: who they are, what they have, what they are told
  *   swarm_pick.c   which piece from whom
+ *   swarm_wait.c   who is waited for, and for how long
  *   swarm_serve.c  which piece to whom
  *   swarm_offer.c  what nobody else has, given singly
  *   swarm_pace.c   how many at once
@@ -27,6 +30,8 @@
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_ORIGINS    8    /* that guests name, of one layer */
+#define SWARM_VAIN       16   /* remembered: they kept us in line and gave nothing */
+#define SWARM_STRIKES    2    /* wrong or missing pieces: asked when nobody else is left */
 #define SWARM_MAP_MAX    7168 /* pieces whose map fits one message; else the log tells them */
 /* Pieces given at once by who has what nobody else has: one, or more when they pile up. */
 #define SWARM_OFFERING 8
@@ -228,6 +233,8 @@ struct swarm_layer {
     struct node_key ranks[SWARM_RANKS];
     u32 n_ranks;
     u64 ranks_ns;
+    u64 near_until_ns; /* chosen among those that are near, without these */
+    struct node_key unanswering[SWARM_RANKS];
     struct swarm_home *home; /* NULL: we are not */
 
     /* the asker */
@@ -323,6 +330,11 @@ struct swarm_pace {
 };
 
 /* What each call looks at stands first, together. */
+struct swarm_vain { /* who kept us in line and gave nothing */
+    u64 word;       /* of its key */
+    u64 until_ns;
+};
+
 struct swarm {
     u64 next_ns; /* the earliest tick of a layer; UINT64_MAX: there is none */
     struct swarm_out *out;
@@ -341,6 +353,8 @@ struct swarm {
     u32 next_id, n_guests;
     struct node_key self;
     struct rate misled; /* by whom we were */
+    struct swarm_vain vain[SWARM_VAIN];
+    u32 next_vain;
     struct swarm_stats stats;
     u64 words[LIMIT_SWARMS]; /* of the layers' digests */
     struct swarm_layer *layers[LIMIT_SWARMS];
@@ -367,6 +381,9 @@ u32 swarm_new_id(struct swarm *s, const struct swarm_layer *l);
 
 /* --- swarm_rank.c --- */
 void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+/* For a while from now on: of those that are near, without the ranks, which do not answer. */
+void swarm_rank_near(struct swarm *s, struct swarm_layer *l, u64 now_ns);
+bool swarm_ranks_near(const struct swarm_layer *l, u64 now_ns);
 u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k); /* SWARM_RANKS: none */
 /* For others, if not for us? */
 bool swarm_may_be_rank(const struct swarm *s, const struct swarm_layer *l,
@@ -470,9 +487,6 @@ void swarm_stop(struct swarm *s, struct swarm_layer *l, enum swarm_lease_state w
 void swarm_know_fetcher(struct swarm_layer *l, const struct node_key *k);
 bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k);
 void swarm_tell_lease(struct swarm *s, struct swarm_layer *l, u64 now_ns);
-bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns);
-/* For so long that whoever is said to fetch, or to wait for the registry, keeps us no longer. */
-bool swarm_waited(const struct swarm_layer *l, u64 now_ns);
 
 /* --- swarm_peers.c --- */
 struct swarm_peer *swarm_peer_find(struct swarm_layer *l, const struct node_key *k);
@@ -530,6 +544,15 @@ void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 void swarm_request_drop(struct swarm *s, struct swarm_layer *l, struct swarm_request *r, bool step,
                         const char *reason);
 void swarm_piece_here(struct swarm *s, struct swarm_layer *l, u32 piece, u64 now_ns);
+
+/* --- swarm_wait.c --- */
+/* Nothing came for so long, and nobody seems to be about to give us something; or for very long. */
+bool swarm_gains_nothing(const struct swarm_layer *l, u64 patience, u64 now_ns);
+bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns);
+/* For so long that whoever is said to fetch, or to wait for the registry, keeps us no longer. */
+bool swarm_waited(const struct swarm_layer *l, u64 now_ns);
+void swarm_gave(struct swarm *s, const struct swarm_peer *p);
+void swarm_wait_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns);
 
 /* --- swarm_serve.c --- */
 void swarm_serve_tick(struct swarm *s, u64 now_ns);

@@ -4,8 +4,8 @@
  * later again, or as soon as nothing comes any more: the home may be gone, with the fetcher or as
  * the fetcher. Once it has not answered for 200 ms the next rank is told as well, so that it knows
  * who waits when it acts. Without an answer for 600 ms the asker turns to that one; when none of
- * the three answers, it acts as home for itself: another's lease stands before one that is made
- * so. */
+ * the three answers, to three that are near (swarm_rank.c). When these do not answer either, it
+ * acts as home for itself: another's lease stands before one that is made so. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +18,6 @@
 #define TURN_NS        (100 * SWARM_MS)  /* a lease is made, and everybody has heard of it */
 #define SLOW_TURN_NS   (1000 * SWARM_MS) /* somebody is said to fetch: the registry may be away */
 #define UNEASY_NS      (300 * SWARM_MS)  /* nothing came for so long, and a piece's time */
-
-/* Nothing came for so long, and nobody seems to be about to give us something; or for very long. */
-static bool gains_nothing(const struct swarm_layer *l, u64 patience, u64 now_ns)
-{
-    u64 since_ns = l->gained_ns > l->in_line_ns ? l->gained_ns : l->in_line_ns;
-    return now_ns - since_ns > patience || now_ns - l->gained_ns > SWARM_IN_LINE_NS;
-}
-
-bool swarm_is_stuck(const struct swarm_layer *l, u64 now_ns)
-{
-    u64 patience = 8 * l->piece_ns > SWARM_STUCK_NS ? 8 * l->piece_ns : SWARM_STUCK_NS;
-    return l->wanted && gains_nothing(l, patience, now_ns);
-}
-
-bool swarm_waited(const struct swarm_layer *l, u64 now_ns)
-{
-    return now_ns - l->gained_ns > SWARM_WAITED_NS;
-}
 
 bool swarm_was_fetcher(const struct swarm_layer *l, const struct node_key *k)
 {
@@ -87,12 +69,17 @@ static void join_self(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     l->welcome_ns = now_ns;
 }
 
-static void next_rank(struct swarm_layer *l, u64 now_ns)
+static void next_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     l->join_since_ns = now_ns;
     l->unheard_ns = 0;
     l->rank = (l->rank + 1) % l->n_ranks;
-    l->alone |= l->rank == 0; /* all were asked in vain */
+    if (l->rank > 0)
+        return;
+    if (swarm_ranks_near(l, now_ns)) /* all were asked in vain */
+        l->alone = true;
+    else
+        swarm_rank_near(s, l, now_ns);
 }
 
 static void say_join(struct swarm *s, const struct swarm_layer *l, const struct node_key *to)
@@ -121,7 +108,7 @@ static void ask_home(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     bool answered = l->welcome_ns && now_ns - l->welcome_ns < 2 * SWARM_REFRESH_NS;
     if (l->unheard_ns && now_ns - l->unheard_ns > SWARM_UNREACHED_NS)
-        next_rank(l, now_ns);
+        next_rank(s, l, now_ns);
     else if (l->rank > 0 && answered && now_ns - l->join_since_ns > SWARM_STUCK_NS) {
         l->rank = 0; /* is it back? */
         l->join_since_ns = now_ns;
@@ -306,12 +293,14 @@ static u64 silent_fetchers(const struct swarm_layer *l, u64 now_ns)
 }
 
 /* The first piece that nobody in sight has. After a forgery what others have may be of the forged
- * chain: then it is the first that is not here. */
-static u32 first_unseen(const struct swarm_layer *l, u64 now_ns)
+ * chain, and who let us wait for too long is not waited for again: then it is the first that is
+ * not here. */
+static u32 first_to_fetch(const struct swarm_layer *l, u64 now_ns)
 {
     const u64 silent = silent_fetchers(l, now_ns);
+    bool starved = l->wanted && now_ns - l->gained_ns > SWARM_IN_LINE_NS;
     u32 p = l->n > 0 ? piece_map_next(&l->map, 0, false) : 0;
-    while (p < l->n && l->n_forgers == 0 && (l->holders[p] & ~silent) != 0)
+    while (p < l->n && l->n_forgers == 0 && !starved && (l->holders[p] & ~silent) != 0)
         p = piece_map_next(&l->map, p + 1, false);
     return p;
 }
@@ -345,7 +334,7 @@ void swarm_appointed(struct swarm *s, struct swarm_layer *l, const struct node_k
     l->used_ns = now_ns;
     if (l->n > 0 && !l->offers)
         swarm_offer_begin(s, l, now_ns);
-    step_fetch(s, l, first_unseen(l, now_ns), now_ns);
+    step_fetch(s, l, first_to_fetch(l, now_ns), now_ns);
     swarm_tell_lease(s, l, now_ns);
     swarm_wake(l, now_ns);
 }
@@ -407,6 +396,6 @@ void swarm_fetch_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     u64 usual = l->piece_ns > l->far_ns ? l->piece_ns : l->far_ns;
     u64 patience = 4 * usual > SWARM_VOID_NS ? 4 * usual : SWARM_VOID_NS;
     if (l->n > 0 && l->map.have < l->n && piece_map_next(&l->map, l->cursor, false) == l->n &&
-        gains_nothing(l, patience, now_ns) && now_ns - l->stream_ns > patience)
+        swarm_gains_nothing(l, patience, now_ns) && now_ns - l->stream_ns > patience)
         step_fetch(s, l, piece_map_next(&l->map, 0, false), now_ns);
 }

@@ -14,7 +14,6 @@
 
 #define TRICKLES    2              /* times of a piece, and it is not here */
 #define LAST_PIECES 3              /* asked of up to three */
-#define STRIKES     2              /* wrong or missing pieces: asked when nobody else is left */
 #define WINDOW      4              /* of so many requests one may be for what a client waits for */
 #define BUSY_NS     (5 * SWARM_MS) /* until it is asked again, */
 #define DOUBLINGS   6              /* so many times */
@@ -48,7 +47,7 @@ static bool is_usable(const struct swarm_peer *p, const struct reach *to, u64 no
     return p->used && p->super == to->offered &&
            (to->where == ANYWHERE || p->far == (to->where == FAR)) && p->load < to->load &&
            p->asked < to->per_peer && p->met && !p->barred && p->busy_ns <= now_ns && p->have > 0 &&
-           (to->last_resort || p->strikes < STRIKES);
+           (to->last_resort || p->strikes < SWARM_STRIKES);
 }
 
 /* Which of `among` are: a bit for each. */
@@ -472,12 +471,13 @@ void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
         request_end(l, r);
         if (piece_map_has(&l->map, piece))
             s->stats.duplicate++;
+        swarm_gave(s, p);
         swarm_piece_here(s, l, piece, now_ns);
         swarm_news_due(s, l, now_ns);
     } else {
         s->stats.wrong++;
         if (r->asked_ns >= p->forgiven_ns)
-            p->strikes += STRIKES;
+            p->strikes += SWARM_STRIKES;
         request_end(l, r);
         swarm_peer_lacks(l, p, piece);
     }
@@ -526,35 +526,6 @@ void swarm_ended(struct swarm *s, u32 request, enum swarm_outcome outcome, u64 n
     swarm_pick(s, l, now_ns);
 }
 
-static bool has_what_we_lack(const struct swarm_layer *l, const struct swarm_peer *p)
-{
-    u32 piece = piece_map_next(&l->map, 0, false);
-    while (piece < l->n && !swarm_peer_holds(l, p, piece))
-        piece = piece_map_next(&l->map, piece + 1, false);
-    return piece < l->n;
-}
-
-/* It gives to others, as it says, or was busy when we asked just now. */
-static bool is_busy(const struct swarm *s, const struct swarm_layer *l, const struct swarm_peer *p,
-                    u64 now_ns)
-{
-    return p->load >= swarm_uploads(s, l) ||
-           (p->refusals > 0 && p->busy_ns + SWARM_ALIVE_NS > now_ns);
-}
-
-/* Does somebody give us a piece just now, or have one for us, and give to others? Busy is no reason
- * for the registry. Who offers singly does not say what it has. */
-static bool stands_in_line(const struct swarm *s, const struct swarm_layer *l, u64 now_ns)
-{
-    bool stands = l->n_started > 0;
-    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS && !stands; i++) {
-        const struct swarm_peer *p = &l->peers[i];
-        stands = p->used && p->met && !p->barred && p->strikes < STRIKES &&
-                 is_busy(s, l, p, now_ns) && (p->super || has_what_we_lack(l, p));
-    }
-    return stands;
-}
-
 /* What stands too long is asked elsewhere; what trickles is left. */
 void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
@@ -576,8 +547,7 @@ void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             swarm_request_drop(s, l, r, true, r->started_ns ? "too slow" : "waited too long");
         }
     }
-    if (l->wanted && now_ns - l->gained_ns > SWARM_ALIVE_NS && stands_in_line(s, l, now_ns))
-        l->in_line_ns = now_ns;
+    swarm_wait_tick(s, l, now_ns);
     swarm_open_tick(l, now_ns);
     swarm_pick(s, l, now_ns);
 }

@@ -2,9 +2,16 @@
  *
  * Rendezvous hashing (Thaler, Ravishankar, "Using Name-Based Mappings to Increase Hit Rates",
  * IEEE/ACM ToN 1998) over the living that can fetch, or all where nobody can: everybody comes to
- * the same three, but for the moments in which views of who lives differ. */
+ * the same three, but for the moments in which views of who lives differ.
+ *
+ * Where none of these three answers, an office may be cut off from the others: for a while its
+ * nodes choose among those that are near, so that one of them fetches for all. */
+#include <string.h>
+
 #include "proto/rendezvous.h"
 #include "proto/swarm_impl.h"
+
+#define NEAR_NS (10000 * SWARM_MS) /* by then who is gone is known to be, or the line is back */
 
 static void rank_one(struct swarm_layer *l, u64 scores[SWARM_RANKS], const struct node_key *k)
 {
@@ -25,7 +32,15 @@ static void rank_one(struct swarm_layer *l, u64 scores[SWARM_RANKS], const struc
     l->ranks[at] = *k;
 }
 
-static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetch)
+static bool is_unanswering(const struct swarm_layer *l, const struct node_key *k)
+{
+    for (u32 i = 0; i < SWARM_RANKS; i++)
+        if (node_key_equal(&l->unanswering[i], k))
+            return true;
+    return false;
+}
+
+static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetch, bool near)
 {
     u64 scores[SWARM_RANKS] = {0};
     const struct member_record *self = member_self(s->member);
@@ -36,7 +51,8 @@ static void rank_all(const struct swarm *s, struct swarm_layer *l, bool can_fetc
     for (size_t at = 0; member_each(s->member, &at, &v);)
         if (v.record->role == MEMBER_NODE && (v.record->can_fetch || !can_fetch) &&
             (v.state == MEMBER_ALIVE || v.state == MEMBER_SUSPECT) &&
-            !swarm_is_forger(l, &v.record->key))
+            !swarm_is_forger(l, &v.record->key) &&
+            (!near || (!is_unanswering(l, &v.record->key) && swarm_is_near(s, &v.record->key))))
             rank_one(l, scores, &v.record->key);
 }
 
@@ -47,15 +63,30 @@ void swarm_rank(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     struct node_key home = l->ranks[0];
     bool had = l->n_ranks > 0;
     l->ranks_ns = now_ns;
-    rank_all(s, l, true);
+    bool near = swarm_ranks_near(l, now_ns);
+    rank_all(s, l, true, near);
     if (l->n_ranks == 0)
-        rank_all(s, l, false);
+        rank_all(s, l, false, near);
     if (had && l->n_ranks > 0 && !node_key_equal(&home, &l->ranks[0])) {
         l->rank = 0; /* another home: it is asked at once */
         l->join_ns = now_ns;
         l->join_since_ns = now_ns;
         l->unheard_ns = 0;
     }
+}
+
+bool swarm_ranks_near(const struct swarm_layer *l, u64 now_ns)
+{
+    return now_ns < l->near_until_ns;
+}
+
+void swarm_rank_near(struct swarm *s, struct swarm_layer *l, u64 now_ns)
+{
+    memset(l->unanswering, 0, sizeof(l->unanswering));
+    memcpy(l->unanswering, l->ranks, l->n_ranks * sizeof(l->ranks[0]));
+    l->near_until_ns = now_ns + NEAR_NS;
+    l->ranks_ns = 0;
+    swarm_rank(s, l, now_ns);
 }
 
 u32 swarm_rank_of(const struct swarm_layer *l, const struct node_key *k)

@@ -49,6 +49,33 @@ static void nobody_is_waited_for_for_ever(void **state)
     crowd_del(c);
 }
 
+/* All others come to want one more layer that it has, and nobody holds a piece of it yet. */
+static void want_next(struct crowd *c)
+{
+    for (size_t i = 0; i < c->r->count; i++)
+        mesh_swarm_leave(mesh_at(c, i), &c->d, c->r->now_ns);
+    c->d = rig_layer(78);
+    memset(c->has + 1, 0, sizeof(c->has) - sizeof(c->has[0]));
+    memset(c->wants, 0, sizeof(c->wants));
+    memset(c->complete + 1, 0, sizeof(c->complete) - 1);
+    memset(c->fetches, 0, sizeof(c->fetches));
+    mesh_hold(mesh_at(c, 0), &c->d, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    for (size_t i = 1; i < c->r->count; i++)
+        join(c, i, true);
+}
+
+static void who_was_waited_for_in_vain_is_not_again(void **state)
+{
+    (void)state;
+    struct crowd *c = busy_seed(4);
+    assert_true(run(c, SWARM_IN_LINE_NS + 20 * S));
+    want_next(c);
+    assert_true(run(c, 10 * S));
+    assert_int_equal(c->registry_pieces, 2 * PIECES);
+    crowd_del(c);
+}
+
 /* Asked again and again it would have nothing else to do. */
 static void who_is_busy_is_asked_less_and_less(void **state)
 {
@@ -120,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(busy_is_no_reason_for_the_registry),
         cmocka_unit_test(nobody_is_waited_for_for_ever),
+        cmocka_unit_test(who_was_waited_for_in_vain_is_not_again),
         cmocka_unit_test(who_is_busy_is_asked_less_and_less),
         cmocka_unit_test(who_lost_sight_of_a_neighbour_is_told_all_again),
         cmocka_unit_test(news_that_are_lost_come_again),

@@ -100,6 +100,21 @@ static void who_is_said_to_fetch_by_a_stranger_does_not(void **state)
     crowd_del(c);
 }
 
+/* By the home's own name, and later than whoever was appointed. */
+static void who_was_not_appointed_stops_nobody(void **state)
+{
+    (void)state;
+    struct crowd *c = wanted_by_others();
+    while (c->registry_pieces < 2)
+        tick(c);
+    const struct lie lie = {
+        .state = LEASE_RUNS, .home = placed(c, 0), .fetcher = placed(c, BAD), .number = 1000};
+    assert_true(run_lied_to(c, &lie, TICK, 5 * S));
+    assert_int_equal(c->fetches_begun, 1);
+    assert_int_equal(c->registry_pieces, PIECES);
+    crowd_del(c);
+}
+
 static void who_was_not_appointed_resigns_in_vain(void **state)
 {
     (void)state;
@@ -368,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_said_to_fetch_by_a_stranger_does_not),
+        cmocka_unit_test(who_was_not_appointed_stops_nobody),
         cmocka_unit_test(who_was_not_appointed_resigns_in_vain),
         cmocka_unit_test(after_the_greatest_number_there_is_a_next_one),
         cmocka_unit_test(who_fetches_is_not_told_all_again_and_again),
