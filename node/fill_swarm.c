@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
@@ -336,6 +338,16 @@ static bool is_backing_off(struct fill_swarm *s, const struct swarm_view *v, u64
     return now - s->backoff_ns < SWARM_BACKOFF_NS;
 }
 
+/* Of those who wait for the same one goes first, and what it reads helps the others. */
+static u64 turn_ns(struct fill_swarm *s, u32 neighbours, u64 each_ns)
+{
+    if (s->turn_of_ns != s->progress_ns) {
+        s->turn_of_ns = s->progress_ns;
+        s->turn = randombytes_random();
+    }
+    return neighbours * each_ns / UINT32_MAX * s->turn;
+}
+
 /* Whoever says that he holds it, and gives nothing, must not keep us for ever. */
 void swarm_tick(struct fill *f)
 {
@@ -377,6 +389,7 @@ void swarm_tick(struct fill *f)
     }
     bool read = v.fetcher_known && is_reading(f, &v.fetcher);
     u64 patience = read ? SWARM_STUCK_NS : (v.neighbours + 1) * SWARM_ALONE_NS;
+    patience += turn_ns(s, v.neighbours, read ? SWARM_SLOW_TURN_NS : SWARM_TURN_NS);
     if (s->n_bad > 0 && !s->looked_at_bad && waited > patience / 2) {
         s->looked_at_bad = true; /* who lied, the chain or the piece? */
         origin_decide(f, s->bad[0].number);

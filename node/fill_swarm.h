@@ -30,6 +30,9 @@
     (1000 * SWARM_MS)                     /* for each neighbour and ourselves: nobody reads it for \
                                              the region, and nothing comes: go on without */
 #define SWARM_STUCK_NS (45000 * SWARM_MS) /* the same although somebody says that he reads it */
+#define SWARM_TURN_NS                                                                              \
+    (1000 * SWARM_MS) /* others lose patience in the same moment: in turns, so long for each */
+#define SWARM_SLOW_TURN_NS (10000 * SWARM_MS) /* likewise, of those that were stuck */
 #define SWARM_BACKOFF_NS                                                                           \
     (120000 * SWARM_MS) /* without a piece: that the registry is slow is no reason any more */
 #define SWARM_BACK_NS   (3000 * SWARM_MS) /* a fetcher whose chain was set back has so long */
@@ -132,6 +135,8 @@ struct fill_swarm {
         u32 pieces;
     } from[SWARM_FROM_MAX]; /* of whom the rest came; the last one stands for all others */
     u64 progress_ns;        /* when bytes that were believed, or a fetcher's news, came last */
+    u64 turn_of_ns;         /* progress_ns when the turn was drawn: */
+    u32 turn;               /* who draws less goes first when all lose patience */
     u64 backoff_ns;         /* since when it is said to be slow, and no piece came; 0: it is not */
     struct bad_piece bad[SWARM_BAD_MAX];
     size_t n_bad;

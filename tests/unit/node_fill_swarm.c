@@ -492,6 +492,31 @@ static void test_who_is_alone_is_told(void **state)
     }
 }
 
+static bool passes_until_failed(void *arg)
+{
+    pass_ms(100);
+    return has_failed(arg);
+}
+
+/* As many nodes as there are go on alone when nothing comes: not all of them in one moment. */
+static void test_patience_ends_in_turns(void **state)
+{
+    (void)state;
+    u64 least_ns = UINT64_MAX, most_ns = 0;
+    for (size_t i = 0; i < 8; i++) {
+        begin_refused(&statuses[0]);
+        mesh_double.swarm.neighbours = 9;
+        u64 since_ns = mesh_double.now_ns;
+        rig_wait(&rig, passes_until_failed, NULL);
+        u64 took_ns = mesh_double.now_ns - since_ns;
+        least_ns = took_ns < least_ns ? took_ns : least_ns;
+        most_ns = took_ns > most_ns ? took_ns : most_ns;
+        end_refused();
+    }
+    assert_true(least_ns >= 10 * SWARM_ALONE_NS);
+    assert_true(most_ns - least_ns > SWARM_TURN_NS);
+}
+
 static bool passes_until_ended(void *arg)
 {
     (void)arg;
@@ -603,6 +628,7 @@ int main(void)
         cmocka_unit_test(test_a_slow_registry_is_waited_for),
         cmocka_unit_test(test_who_is_refused_is_told),
         cmocka_unit_test(test_who_is_alone_is_told),
+        cmocka_unit_test(test_patience_ends_in_turns),
         cmocka_unit_test(test_an_answer_that_cannot_go_on_is_cut),
         cmocka_unit_test(test_pieces_outlive_a_restart),
         cmocka_unit_test(test_pieces_outlive_a_restart_alone),

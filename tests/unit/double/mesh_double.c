@@ -246,7 +246,8 @@ bool swarm_look(const struct swarm *s, const struct digest *d, struct swarm_view
     (void)s;
     (void)d;
     (void)now_ns;
-    *out = (struct swarm_view){.backoff_ns = mesh_double.swarm.backoff_ns};
+    *out = (struct swarm_view){.backoff_ns = mesh_double.swarm.backoff_ns,
+                               .neighbours = mesh_double.swarm.neighbours};
     return true;
 }
 

@@ -47,6 +47,7 @@ struct mesh_double {
         size_t n_came, n_ended, n_registry;
         struct node_key fetcher; /* whose claims count, beside those of holders */
         u64 backoff_ns;          /* as the home says that it asked for */
+        u32 neighbours;
     } swarm;
     unsigned looks, finds, signs, kicks;
 };
