@@ -274,10 +274,10 @@ static void take_claims(struct piece_request *r, const char *text)
 }
 
 /* What we hold, for the request. */
-static void put_heads(const struct fill *f, char out[CHAIN_HEADS_SIZE])
+static void put_heads(const struct fill *f, const struct node_key *peer, char out[CHAIN_HEADS_SIZE])
 {
     char text[CHAIN_TEXT_SIZE];
-    chains_text(f->swarm->chains, text);
+    chains_text(f->swarm->chains, peer, text);
     snprintf(out, CHAIN_HEADS_SIZE, "Dray-Chain: %s", text);
 }
 
@@ -465,7 +465,7 @@ void ask_step(struct fill *f, const struct swarm_step *step)
     }
     f->swarm->asked_ns = now;
     peers_name(f->set->opt.peers, &step->peer, r->name);
-    put_heads(f, chain);
+    put_heads(f, &step->peer, chain);
     struct byte_range bytes = {.first = piece_first(f->claimed, step->first)};
     bytes.last = bytes.first + expected(r) - 1;
     int rc = peers_get_pieces(f->set->opt.peers, &r->peer, &f->digest, &bytes, chain, &on, r,

@@ -424,6 +424,14 @@ static bool is_outdated(const struct piece *p)
     return true;
 }
 
+/* Its sender may have believed another chain, that does not count here, or is not all here. Where
+ * there is one piece nobody need be believed. */
+static bool is_excused(const struct piece *p)
+{
+    const struct fill_swarm *s = p->fill->swarm;
+    return s->n > 1 && (p->excused || s->forged || chains_is_partial(s->chains));
+}
+
 /* It fits none of the chains that reach it. */
 static void mismatch(struct piece *p)
 {
@@ -444,7 +452,7 @@ static void mismatch(struct piece *p)
     bool known = peers_is_convicted(f->set->opt.peers, &p->peer);
     if (!known)
         chains_mismatch(s->chains, p->number, &p->peer);
-    if (s->n_bad < SWARM_BAD_MAX && !s->forged && !p->excused && !known) {
+    if (s->n_bad < SWARM_BAD_MAX && !known && !is_excused(p)) {
         struct bad_piece *b = &s->bad[s->n_bad++];
         *b = (struct bad_piece){.number = p->number, .peer = p->peer};
         memcpy(b->in, p->steps[p->n_steps - 1].in, CHAIN_STATE_MAX);

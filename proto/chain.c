@@ -199,7 +199,8 @@ int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *s
     struct chain *ch = own_place(c, self, &err);
     if (!ch)
         return err;
-    assert(k <= ch->held + 1);
+    if (k > ch->held + 1)
+        return ERR_RANGE;
     return k <= ch->held ? 0 : own_state(c, ch, state, vouched);
 }
 
@@ -332,11 +333,22 @@ void chains_prefer(struct chains *c, const struct node_key *signer)
 
 /* --- verdicts -------------------------------------------------------------------------------- */
 
+/* Whoever passed on another chain of its than the one that is wrong may do so again. */
+static void clear_relays(struct chains *c, const struct node_key *signer)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < c->n_bad_relays; i++)
+        if (!node_key_equal(&c->bad_relays[i].signer, signer))
+            c->bad_relays[left++] = c->bad_relays[i];
+    c->n_bad_relays = left;
+}
+
 /* Out for this layer. */
 static void set_out(struct chains *c, struct chain *ch)
 {
     if (!chain_is_out(c, &ch->signer) && c->n_out < CHAIN_OUT_SIGNERS)
         c->out[c->n_out++] = ch->signer;
+    clear_relays(c, &ch->signer);
     chain_drop(ch);
 }
 
@@ -375,6 +387,7 @@ static void set_back(struct chains *c, struct chain *ch, u32 piece)
     b->signer = ch->signer;
     b->k = piece < c->states ? piece + 1 : c->states;
     chain_state(c, ch, b->k, b->state);
+    clear_relays(c, &ch->signer);
     chain_drop(ch);
 }
 
@@ -466,6 +479,19 @@ void chains_mismatch(struct chains *c, u32 piece, const struct node_key *peer)
         memmove(&c->doubts[0], &c->doubts[1], --c->n_doubts * sizeof(c->doubts[0]));
     c->doubts[c->n_doubts].piece = piece;
     c->doubts[c->n_doubts++].peer = *peer;
+}
+
+bool chains_is_partial(struct chains *c)
+{
+    bool partial = false;
+    for (size_t i = 0; i < CHAINS_MAX; i++) {
+        struct chain *ch = &c->list[i];
+        if (ch->own)
+            continue;
+        (void)chain_check(c, ch);
+        partial |= ch->held > ch->signed_to;
+    }
+    return partial;
 }
 
 void chains_settled(struct chains *c, const struct node_key *peer)

@@ -13,7 +13,9 @@
  *
  * Relays pass states and the newest signature on as they are: a lie inside has one name on it, the
  * signer's. A receiver checks a signature when it needs a state under it, one for all that came
- * until then (60 us); a relay whose states do not fit the signature loses what it sent, no more.
+ * until then (60 us); a relay whose states do not fit the signature loses what it sent, and is
+ * heard no more of that signer. More states than a message holds come in parts, of one relay each
+ * time.
  *
  * A mismatch of a piece convicts nobody: under a forged chain every honest piece fails, and under a
  * right one a wrong piece does. What is proof:
@@ -58,7 +60,8 @@ u64 chains_memory(const struct chains *c);
 
 /* State `k` (1 to pieces - 1), in order, of a chain that we hash and sign. `vouched`: by trusted
  * bytes. Else our signature says only that we went on from it: nobody is convicted by states up to
- * the last such one (*base*). Idempotent. ERR_FULL: no place for ours; ERR_NOMEM. */
+ * the last such one (*base*). Idempotent. ERR_FULL: no place for ours; ERR_RANGE: ours does not
+ * reach there (any more: it was refuted); ERR_NOMEM. */
 must_use int chains_own(struct chains *c, const struct node_key *self, u32 k, const u8 *state,
                         bool vouched);
 /* Takes over states of others that follow ours, up to state `k`, not vouched for: who goes on with
@@ -92,15 +95,17 @@ u32 chains_write(struct chains *c, const struct node_key *signer, u32 from, u32 
                  const struct node_secret *secret, struct wire_out *w);
 /* Reads what chains_write() wrote, as sent by `relay`. 0: known or taken (`*grew`: states that are
  * new). ERR_INVAL: malformed, or its signature does not hold; ERR_RANGE: states are missing before
- * it (chains_heads() says from where on); ERR_FULL: too many signers; ERR_DENIED: that signer's
- * chain is refuted; ERR_NOMEM. `self`: ours is not taken from others. */
+ * it (chains_text() says from where on); ERR_AGAIN: not now, for a part of another relay's is here;
+ * ERR_FULL: too many signers; ERR_DENIED: that signer's chain is refuted; ERR_NOMEM. `self`: ours
+ * is not taken from others. */
 must_use int chains_read(struct chains *c, struct wire_in *r, const struct node_key *relay,
                          const struct node_key *self, u32 *grew);
 
-/* How far each chain is held, as an asker tells it: "<signer, 64 hex>:<states>", by comma; "-" for
- * none. */
+/* How far each chain is held, as an asker tells `relay`: "<signer, 64 hex>:<states>", by comma; "-"
+ * for none. What is not known to be signed is told to who sent it, and to nobody else: it may be
+ * made up, and would keep the right one away. */
 #define CHAIN_TEXT_SIZE 256
-void chains_text(const struct chains *c, char out[CHAIN_TEXT_SIZE]);
+void chains_text(struct chains *c, const struct node_key *relay, char out[CHAIN_TEXT_SIZE]);
 /* How many states of this signer the text tells of, whoever wrote it; at most LIMIT_PIECES. */
 u32 chain_text_states(const char *text, size_t n, const struct node_key *signer);
 
@@ -123,6 +128,8 @@ void chains_prefer(struct chains *c, const struct node_key *signer);
 void chains_fits(struct chains *c, u32 piece, const struct chain_step *step);
 /* A piece from `peer` fitted no chain. Says of whom we learn nothing. */
 void chains_mismatch(struct chains *c, u32 piece, const struct node_key *peer);
+/* Is part of a chain here that no signature covers yet? A piece that fits nothing may fit that. */
+bool chains_is_partial(struct chains *c);
 /* What `peer` is, is proved: pieces of its that did not fit are no reason to doubt. */
 void chains_settled(struct chains *c, const struct node_key *peer);
 /* Is one to be held against trusted bytes? One piece of CHAIN_DOUBT_PEERS peers did not fit (of

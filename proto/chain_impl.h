@@ -7,7 +7,8 @@
 #define CHAIN_ACC_BYTES   32
 #define CHAIN_DOUBTS      16 /* mismatches remembered */
 #define CHAIN_OUT_SIGNERS 32 /* whose chains are not taken any more, for this layer */
-#define CHAIN_BAD_RELAYS  16
+#define CHAIN_BAD_RELAYS  32
+#define CHAIN_PATIENCE    64 /* claims of others, until who left states unsigned is given up */
 #define CHAIN_EVIDENCE    8
 
 struct chain {
@@ -21,6 +22,7 @@ struct chain {
     u32 pending_to; /* a signature that was not checked yet covers this many; 0: none */
     struct node_signature pending;
     struct node_key relay; /* sent what is beyond signed_to */
+    u32 passed_over;       /* claims of others since it sent some of that */
     struct piece_map fits;
 };
 
@@ -44,7 +46,9 @@ struct chains {
         u8 state[CHAIN_STATE_MAX];
     } again[CHAIN_OUT_SIGNERS];
     size_t n_again;
-    struct node_key bad_relays[CHAIN_BAD_RELAYS];
+    struct chain_bad { /* what it sent of this signer's did not fit the signature */
+        struct node_key relay, signer;
+    } bad_relays[CHAIN_BAD_RELAYS];
     size_t n_bad_relays;
     struct chain_evidence evidence[CHAIN_EVIDENCE];
     size_t n_evidence;

@@ -5,23 +5,34 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proto/chain.h"
+#include "proto/chain_impl.h"
 
 #define HEX (2 * NODE_KEY_BYTES)
 
 static_assert(CHAINS_MAX * (HEX + sizeof(":16384")) < CHAIN_TEXT_SIZE, "the longest fits");
 static_assert(LIMIT_PIECES <= 99999, "five digits");
 
-void chains_text(const struct chains *c, char out[CHAIN_TEXT_SIZE])
+/* Who did not send what is unsigned sends it, too: it may be made up. */
+static u32 needs_not(const struct chain *ch, const struct node_key *relay)
 {
-    struct chain_head heads[CHAINS_MAX];
+    return ch->own || node_key_equal(&ch->relay, relay) ? ch->held : ch->signed_to;
+}
+
+void chains_text(struct chains *c, const struct node_key *relay, char out[CHAIN_TEXT_SIZE])
+{
     char key[HEX + 1];
-    size_t n = chains_heads(c, heads), len = 0;
+    size_t len = 0;
     snprintf(out, CHAIN_TEXT_SIZE, "-");
-    for (size_t i = 0; i < n; i++) {
-        sodium_bin2hex(key, sizeof(key), heads[i].signer.bytes, NODE_KEY_BYTES);
-        int more = snprintf(out + len, CHAIN_TEXT_SIZE - len, "%s%s:%" PRIu32, i ? "," : "", key,
-                            heads[i].states);
+    for (size_t i = 0; i < CHAINS_MAX; i++) {
+        struct chain *ch = &c->list[i];
+        if (!ch->own)
+            (void)chain_check(c, ch);
+        u32 states = ch->used ? needs_not(ch, relay) : 0;
+        if (states == 0)
+            continue;
+        sodium_bin2hex(key, sizeof(key), ch->signer.bytes, NODE_KEY_BYTES);
+        int more = snprintf(out + len, CHAIN_TEXT_SIZE - len, "%s%s:%" PRIu32, len ? "," : "", key,
+                            states);
         assert(more > 0 && (size_t)more < CHAIN_TEXT_SIZE - len);
         len += (size_t)more;
     }

@@ -12,14 +12,13 @@ static_assert(CHAIN_ACC_BYTES == crypto_generichash_BYTES, "BLAKE2b-256");
 
 /* --- signatures ------------------------------------------------------------------------------ */
 
-/* A(to) from A(from). */
-static void accumulate(const struct chains *c, const struct chain *ch, u32 from, u32 to,
-                       u8 acc[CHAIN_ACC_BYTES])
+/* A() of what `acc` is of, and these states after it. */
+static void accumulate(const struct chains *c, const u8 *states, u32 n, u8 acc[CHAIN_ACC_BYTES])
 {
     u8 said[CHAIN_ACC_BYTES + CHAIN_STATE_MAX];
-    for (u32 k = from; k < to; k++) {
+    for (u32 k = 0; k < n; k++) {
         memcpy(said, acc, CHAIN_ACC_BYTES);
-        memcpy(said + CHAIN_ACC_BYTES, ch->states + k * c->state_bytes, c->state_bytes);
+        memcpy(said + CHAIN_ACC_BYTES, states + k * c->state_bytes, c->state_bytes);
         crypto_generichash(acc, CHAIN_ACC_BYTES, said, CHAIN_ACC_BYTES + c->state_bytes, NULL, 0);
     }
 }
@@ -42,6 +41,13 @@ static size_t statement(const struct chains *c, u32 base, u32 k, const u8 acc[CH
     return (size_t)(at - out) + CHAIN_ACC_BYTES;
 }
 
+static void note_bad_relay(struct chains *c, const struct node_key *relay,
+                           const struct node_key *signer)
+{
+    if (c->n_bad_relays < CHAIN_BAD_RELAYS)
+        c->bad_relays[c->n_bad_relays++] = (struct chain_bad){*relay, *signer};
+}
+
 int chain_check(struct chains *c, struct chain *ch)
 {
     u8 acc[CHAIN_ACC_BYTES], said[1 + DIGEST_BYTES_MAX + 16 + CHAIN_ACC_BYTES];
@@ -50,13 +56,12 @@ int chain_check(struct chains *c, struct chain *ch)
         return 0;
     ch->pending_to = 0;
     memcpy(acc, ch->acc, sizeof(acc));
-    accumulate(c, ch, from, to, acc);
+    accumulate(c, ch->states + from * c->state_bytes, to - from, acc);
     size_t len = statement(c, ch->base, to, acc, said);
     if (identity_verify(&ch->signer, IDENTITY_CHAIN, said, len, &ch->pending)) {
         ch->held = from;
         ch->base = ch->signed_base;
-        if (c->n_bad_relays < CHAIN_BAD_RELAYS)
-            c->bad_relays[c->n_bad_relays++] = ch->relay;
+        note_bad_relay(c, &ch->relay, &ch->signer);
         return ERR_DENIED;
     }
     memcpy(ch->acc, acc, sizeof(acc));
@@ -76,7 +81,7 @@ void chain_sign(const struct chains *c, struct chain *ch, const struct node_secr
     u8 said[1 + DIGEST_BYTES_MAX + 16 + CHAIN_ACC_BYTES];
     if (ch->signed_to == ch->held)
         return;
-    accumulate(c, ch, ch->signed_to, ch->held, ch->acc);
+    accumulate(c, ch->states + ch->signed_to * c->state_bytes, ch->held - ch->signed_to, ch->acc);
     ch->signed_to = ch->held;
     ch->signed_base = ch->base;
     size_t len = statement(c, ch->base, ch->signed_to, ch->acc, said);
@@ -144,22 +149,61 @@ static int read_claim(const struct chains *c, struct wire_in *r, struct claim *o
     return out->from + out->n > c->states ? ERR_INVAL : 0;
 }
 
-static bool is_bad_relay(const struct chains *c, const struct node_key *relay)
+static bool is_bad_relay(const struct chains *c, const struct node_key *relay,
+                         const struct node_key *signer)
 {
     for (size_t i = 0; i < c->n_bad_relays; i++)
-        if (node_key_equal(&c->bad_relays[i], relay))
+        if (node_key_equal(&c->bad_relays[i].relay, relay) &&
+            node_key_equal(&c->bad_relays[i].signer, signer))
             return true;
     return false;
 }
 
-/* What is there of one relay's, and not known to be signed, is no ground for another's to stand on.
- */
-static void settle(struct chains *c, struct chain *ch, const struct node_key *relay)
+/* It goes on from what is signed here already: is all of it? */
+static bool is_signed(const struct chains *c, const struct chain *ch, const struct claim *cl)
 {
-    if (ch->held == ch->signed_to || node_key_equal(&ch->relay, relay))
-        return;
-    (void)chain_check(c, ch);
-    ch->held = ch->signed_to;
+    u8 acc[CHAIN_ACC_BYTES], said[1 + DIGEST_BYTES_MAX + 16 + CHAIN_ACC_BYTES];
+    u32 known = ch->signed_to - cl->from;
+    memcpy(acc, ch->acc, sizeof(acc));
+    accumulate(c, cl->states + known * c->state_bytes, cl->n - known, acc);
+    size_t len = statement(c, cl->base, cl->from + cl->n, acc, said);
+    return !identity_verify(&cl->signer, IDENTITY_CHAIN, said, len, &cl->signature);
+}
+
+/* Is that what we hold, as far as it goes? */
+static bool is_held(const struct chains *c, const struct chain *ch, const struct claim *cl)
+{
+    return cl->from + cl->n <= ch->held &&
+           memcmp(ch->states + cl->from * c->state_bytes, cl->states, cl->n * c->state_bytes) == 0;
+}
+
+/* What is there of one relay's, and not known to be signed, is no ground for another's to stand on.
+ * It makes way for what is signed, or when its relay goes on with it no more. ERR_AGAIN: not yet;
+ * ERR_RANGE, ERR_INVAL, ERR_DENIED as chains_read(). */
+static int settle(struct chains *c, struct chain *ch, const struct node_key *relay,
+                  const struct claim *cl)
+{
+    bool same = node_key_equal(&ch->relay, relay);
+    if (!same && ch->held > ch->signed_to)
+        (void)chain_check(c, ch);
+    if (!ch->used)
+        return ERR_DENIED;
+    if (!same && ch->held > ch->signed_to) {
+        if (cl->from > ch->signed_to)
+            return ERR_RANGE;
+        bool says_so = cl->is_signed && cl->from + cl->n > ch->signed_to;
+        if (!says_so && ++ch->passed_over < CHAIN_PATIENCE)
+            return ERR_AGAIN;
+        if (says_so && !is_signed(c, ch, cl)) {
+            note_bad_relay(c, relay, &cl->signer);
+            return ERR_INVAL;
+        }
+        if (says_so && is_held(c, ch, cl))
+            return 0;
+        ch->held = ch->signed_to;
+    }
+    ch->relay = *relay;
+    return 0;
 }
 
 static int take(struct chains *c, struct chain *ch, const struct claim *cl, u32 *grew)
@@ -178,6 +222,8 @@ static int take(struct chains *c, struct chain *ch, const struct claim *cl, u32 
            (cl->n - known) * c->state_bytes);
     *grew = cl->n - known;
     ch->held += *grew;
+    if (*grew > 0)
+        ch->passed_over = 0;
     if (cl->is_signed && end > ch->signed_to && end > ch->pending_to) {
         ch->pending_to = end;
         ch->base = cl->base;
@@ -198,7 +244,7 @@ int chains_read(struct chains *c, struct wire_in *r, const struct node_key *rela
         return 0;
     if (chain_is_out(c, &cl.signer))
         return ERR_DENIED;
-    if (is_bad_relay(c, relay))
+    if (is_bad_relay(c, relay, &cl.signer))
         return ERR_INVAL;
     struct chain *ch = chain_find(c, &cl.signer);
     if (!ch && cl.from > 0)
@@ -207,9 +253,6 @@ int chains_read(struct chains *c, struct wire_in *r, const struct node_key *rela
         ch = chain_place(c, &cl.signer, &err);
     if (!ch)
         return err;
-    settle(c, ch, relay);
-    if (!ch->used)
-        return ERR_DENIED;
-    ch->relay = *relay;
-    return take(c, ch, &cl, grew);
+    err = settle(c, ch, relay, &cl);
+    return err ? err : take(c, ch, &cl, grew);
 }
