@@ -28,6 +28,7 @@
 #define SWARM_OUT_MAX    8192 /* orders to send; all of them are made again if lost */
 #define SWARM_STEPS_MAX  4096
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
+#define SWARM_FORMER     64   /* neighbours that left, remembered for what they did */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_VAIN       16   /* remembered: they kept us in line and gave nothing */
@@ -176,7 +177,8 @@ struct swarm_peer {
     u32 asked; /* requests under way at it */
     u32 load;  /* pieces that it gives or holds, as it said, and what we asked since */
     u64 busy_ns, sent_ns;
-    u32 strikes;    /* wrong or missing pieces */
+    u32 strikes;    /* wrong or missing pieces, failures; */
+    u32 wrongs;     /* of these, what is remembered when it leaves: wrong and slow ones */
     u32 told, sent; /* of our log: acknowledged; sent at least once */
     u64 unacked_ns; /* since when more is sent, and no more acknowledged */
     u32 told_load;
@@ -214,6 +216,14 @@ struct swarm_candidate {
     struct node_key key;
     u64 tried_ns; /* 0: not yet */
     bool near;    /* how it was chosen */
+};
+
+/* A neighbour that left, and may come again: as it is said of it there. */
+struct swarm_former {
+    u64 word; /* of its key; 0: none */
+    u64 forgiven_ns;
+    u32 wrongs, forgiven;
+    bool barred;
 };
 
 struct swarm_layer {
@@ -290,6 +300,8 @@ struct swarm_layer {
     u64 look_ns; /* until it is looked whether all of them live */
     struct swarm_candidate candidates[SWARM_CANDIDATES];
     u32 n_candidates, next_candidate;
+    struct swarm_former former[SWARM_FORMER];
+    u32 next_former;
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];

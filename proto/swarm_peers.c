@@ -157,6 +157,42 @@ static void seek_seeds(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 
 /* --- one comes, one goes --------------------------------------------------------------------- */
 
+static struct swarm_former *former(struct swarm_layer *l, u64 word)
+{
+    for (u32 i = 0; i < SWARM_FORMER; i++)
+        if (l->former[i].word == word)
+            return &l->former[i];
+    return NULL;
+}
+
+/* What it did is known when it comes again: else whoever says that he leaves would be a stranger
+ * each time. */
+static void remember(struct swarm_layer *l, const struct swarm_peer *p)
+{
+    const u64 word = node_key_word(&p->key);
+    struct swarm_former *f = former(l, word);
+    if (!f && p->wrongs == 0 && !p->barred)
+        return;
+    if (!f)
+        f = &l->former[l->next_former++ % SWARM_FORMER];
+    *f = (struct swarm_former){.word = word,
+                               .wrongs = p->wrongs,
+                               .forgiven = p->forgiven,
+                               .forgiven_ns = p->forgiven_ns,
+                               .barred = p->barred};
+}
+
+static void recall(struct swarm_layer *l, struct swarm_peer *p)
+{
+    const struct swarm_former *f = former(l, node_key_word(&p->key));
+    if (!f)
+        return;
+    p->strikes = p->wrongs = f->wrongs;
+    p->forgiven = f->forgiven;
+    p->forgiven_ns = f->forgiven_ns;
+    p->barred = f->barred;
+}
+
 struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const struct node_key *k,
                                   u64 now_ns)
 {
@@ -171,6 +207,7 @@ struct swarm_peer *swarm_peer_new(struct swarm *s, struct swarm_layer *l, const 
     swarm_news_change(l, p);
     p->key = *k;
     l->names[i] = node_key_word(k);
+    recall(l, p);
     p->heard_ns = now_ns;
     p->far = !swarm_is_near(s, k);
     l->n_peers++;
@@ -217,6 +254,7 @@ void swarm_peer_drop(struct swarm *s, struct swarm_layer *l, struct swarm_peer *
     if (bye >= 0)
         swarm_say_bye(s, l, &p->key, bye);
     swarm_peer_clear(l, p);
+    remember(l, p);
     p->used = false;
     swarm_news_change(l, p);
     l->n_peers--;

@@ -466,8 +466,8 @@ void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
     if (right) {
         s->stats.came++;
         learn(l, r, now_ns);
-        if (p->strikes > 0)
-            p->strikes--;
+        p->strikes -= p->strikes > 0;
+        p->wrongs -= p->wrongs > 0;
         request_end(l, r);
         if (piece_map_has(&l->map, piece))
             s->stats.duplicate++;
@@ -476,8 +476,10 @@ void swarm_came(struct swarm *s, u32 request, u32 piece, bool right, u64 now_ns)
         swarm_news_due(s, l, now_ns);
     } else {
         s->stats.wrong++;
-        if (r->asked_ns >= p->forgiven_ns)
+        if (r->asked_ns >= p->forgiven_ns) {
             p->strikes += SWARM_STRIKES;
+            p->wrongs += SWARM_STRIKES;
+        }
         request_end(l, r);
         swarm_peer_lacks(l, p, piece);
     }
@@ -540,6 +542,7 @@ void swarm_pick_tick(struct swarm *s, struct swarm_layer *l, u64 now_ns)
             s->stats.late++;
             if (r->started_ns) {
                 p->strikes++;
+                p->wrongs++;
                 learn(l, r, now_ns); /* it takes at least so long */
             } else {
                 p->busy_ns = now_ns + SWARM_BUSY_NS + rng_below(&s->rng, SWARM_BUSY_NS);

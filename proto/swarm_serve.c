@@ -10,9 +10,14 @@
 
 /* --- the line -------------------------------------------------------------------------------- */
 
+static u64 stale_ns(const struct swarm_layer *l)
+{
+    return STALE_NS + 6 * l->upload_ns;
+}
+
 static bool is_stale(const struct swarm_serve_slot *v, u64 now_ns)
 {
-    return now_ns - v->since_ns > STALE_NS + 6 * v->layer->upload_ns;
+    return now_ns - v->since_ns > stale_ns(v->layer);
 }
 
 /* The next one's first byte comes when this one's last has gone. */
@@ -277,17 +282,39 @@ static void rest(struct swarm *s, const struct swarm_layer *l, u64 took_ns, u64 
     s->far_rest_ns = now_ns + (rest_ns < SWARM_REST_NS ? rest_ns : SWARM_REST_NS);
 }
 
+/* Of this layer, its receiver's. */
+static u32 given(const struct swarm *s, const struct swarm_serve_slot *v)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        const struct swarm_serve_slot *o = &s->serves[i];
+        n += o->id && o->active && o->layer == v->layer && node_key_equal(&o->peer, &v->peer);
+    }
+    return n;
+}
+
+/* How long a piece takes, of what was sent whole. Whoever reads slowly must not make us take what
+ * is frozen for what is slow: it counts as what is barely not, and not for each of many that came
+ * to be given beside each other. */
+static void learn(const struct swarm *s, const struct swarm_serve_slot *v, u64 now_ns)
+{
+    struct swarm_layer *l = v->layer;
+    u64 took_ns = (now_ns - v->since_ns) / v->count, most_ns = stale_ns(l);
+    if (given(s, v) > s->pace->uploads)
+        return;
+    l->upload_ns += (took_ns < most_ns ? took_ns : most_ns) / 8;
+    l->upload_ns -= l->upload_ns / 8;
+    swarm_least(&l->upload_least_ns, took_ns);
+}
+
 void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
 {
     for (u32 i = 0; id && i < LIMIT_SWARM_SERVES; i++) {
         struct swarm_serve_slot *v = &s->serves[i];
         if (v->id != id)
             continue;
-        if (whole && v->active && (!v->far || v->layer->share.n < SWARM_PLACE)) {
-            v->layer->upload_ns += (now_ns - v->since_ns) / 8;
-            v->layer->upload_ns -= v->layer->upload_ns / 8;
-            swarm_least(&v->layer->upload_least_ns, now_ns - v->since_ns);
-        }
+        if (whole && v->active && (!v->far || v->layer->share.n < SWARM_PLACE))
+            learn(s, v, now_ns);
         struct swarm_layer *l = v->layer;
         if (whole && v->active)
             swarm_offer_given(s, l, v->first, &v->peer, now_ns);

@@ -155,7 +155,7 @@ static void greet(struct swarm_layer *l, struct swarm_peer *p, u32 session, u64 
         if (p->forgiven < l->n_forgers) { /* what it gave was wrong because it believed a forger */
             p->forgiven = l->n_forgers;
             p->forgiven_ns = now_ns;
-            p->strikes = 0;
+            p->strikes = p->wrongs = 0;
         }
     }
     p->met = true;

@@ -379,6 +379,120 @@ static void the_names_of_a_stranger_are_nobodys(void **state)
     crowd_del(c);
 }
 
+/* --- who comes again ------------------------------------------------------------------------- */
+
+/* It has all of it, it says. */
+static void say_hello(struct crowd *c, size_t to, size_t from, u32 session)
+{
+    struct wire_out w;
+    put_digest(&w, &c->d);
+    wire_put_u64(&w, SIZE);
+    wire_put_u64(&w, session);
+    wire_put_u64(&w, 1);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, PIECES);
+    wire_put_array(&w, 2);
+    wire_put_u64(&w, 0);
+    wire_put_bin(&w, NULL, 0);
+    give(c, to, from, MSG_HELLO, &w);
+}
+
+static void say_bye(struct crowd *c, size_t to, size_t from)
+{
+    struct wire_out w;
+    wire_out_init(&w, text, sizeof(text));
+    wire_put_u64(&w, swarm_word(&c->d));
+    wire_put_u64(&w, BYE_GONE);
+    wire_put_bin(&w, NULL, 0);
+    give(c, to, from, MSG_BYE, &w);
+}
+
+/* Ends what `of` is asked for; returns how many times it was. */
+static unsigned asked_of(struct crowd *c, size_t i, size_t of, enum swarm_outcome outcome)
+{
+    struct swarm_step st;
+    unsigned n = 0;
+    while (n < 100 && mesh_swarm_next(mesh_at(c, i), &st, c->r->now_ns))
+        if (st.what == SWARM_ASK && node_key_equal(&st.peer, &c->r->n[of].key)) {
+            n++;
+            if (outcome == SWARM_WORKED)
+                mesh_swarm_came(mesh_at(c, i), st.id, st.first, false, c->r->now_ns);
+            mesh_swarm_ended(mesh_at(c, i), st.id, outcome, c->r->now_ns);
+        }
+    return n;
+}
+
+/* A word of farewell must not make a liar a stranger again. */
+static void who_leaves_and_comes_is_known(void **state)
+{
+    (void)state;
+    const enum swarm_outcome outcomes[] = {SWARM_WORKED, SWARM_LIED};
+    for (size_t i = 0; i < countof(outcomes); i++) {
+        struct crowd *c = crowd_new(NODES);
+        size_t asker = placed(c, 5), bad = placed(c, BAD);
+        join(c, asker, true);
+        say_hello(c, asker, bad, 1);
+        assert_true(asked_of(c, asker, bad, outcomes[i]) > 0);
+        struct swarm_layer *l = swarm_find(swarm_at(c, asker), &c->d);
+        u32 strikes = swarm_peer_find(l, &c->r->n[bad].key)->strikes;
+        for (u32 session = 2; session < 5; session++) {
+            say_bye(c, asker, bad);
+            assert_null(swarm_peer_find(l, &c->r->n[bad].key));
+            say_hello(c, asker, bad, session);
+            assert_int_equal(swarm_peer_find(l, &c->r->n[bad].key)->strikes, strikes);
+            if (outcomes[i] == SWARM_LIED)
+                assert_int_equal(asked_of(c, asker, bad, SWARM_LIED), 0);
+        }
+        assert_true(strikes > 0 || outcomes[i] == SWARM_LIED);
+        crowd_del(c);
+    }
+}
+
+/* --- who reads slowly ------------------------------------------------------------------------ */
+
+static enum swarm_answer serve(struct crowd *c, size_t seed, size_t to, u32 count, u32 *id, u64 now)
+{
+    return mesh_swarm_serve(mesh_at(c, seed), &c->r->n[to].key, &c->d, 0, count, id, now);
+}
+
+/* As many as are given to one at once, for so long each. */
+static void take_slowly(struct crowd *c, size_t seed, size_t to, u64 *now, u64 each_ns)
+{
+    u32 ids[LIMIT_SWARM_SERVES];
+    size_t n = 0;
+    for (u64 end = *now + each_ns; *now < end; *now += 3 * S)
+        while (n < countof(ids) && serve(c, seed, to, 1, &ids[n], *now) == SWARM_ANSWER_NOW)
+            n++;
+    assert_true(n > 0);
+    for (size_t i = 0; i < n; i++)
+        mesh_swarm_served(mesh_at(c, seed), ids[i], true, *now);
+}
+
+/* Nobody else would get anything for as long as a piece seems to take. */
+static void who_took_long_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    for (int many = 0; many < 2; many++) {
+        struct crowd *c = crowd_new(3);
+        u64 now = c->r->now_ns;
+        u32 id;
+        assert_int_equal(mesh_swarm_seed(mesh_at(c, 0), &c->d, SIZE, now), 0);
+        if (many) {
+            take_slowly(c, 0, 1, &now, 100 * S);
+        } else { /* all of it, in an hour */
+            assert_int_equal(serve(c, 0, 1, PIECES, &id, now), SWARM_ANSWER_NOW);
+            now += 3600 * S;
+            mesh_swarm_served(mesh_at(c, 0), id, true, now);
+        }
+        while (serve(c, 0, 1, 1, &id, now) == SWARM_ANSWER_NOW)
+            ;
+        assert_int_equal(serve(c, 0, 2, 1, &id, now), SWARM_ANSWER_BUSY);
+        assert_int_equal(serve(c, 0, 2, 1, &id, now + 20 * S), SWARM_ANSWER_NOW);
+        crowd_del(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +508,8 @@ int main(void)
         cmocka_unit_test(a_stranger_stops_nobody),
         cmocka_unit_test(who_is_a_home_for_others_appoints),
         cmocka_unit_test(a_made_up_digest_keeps_nobody_out),
+        cmocka_unit_test(who_leaves_and_comes_is_known),
+        cmocka_unit_test(who_took_long_keeps_nobody_waiting),
         cmocka_unit_test(the_names_of_a_stranger_are_nobodys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
