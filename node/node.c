@@ -403,7 +403,7 @@ static void on_swarm(void *arg, const struct swarm_step *step)
     switch (step->what) {
     case SWARM_SERVE:
     case SWARM_DROP: peer_serve_step(n, step); break;
-    case SWARM_SEED: seeds_ask(n->seeds, &step->digest); break;
+    case SWARM_SEED: seeds_ask(n->seeds, &step->digest, &step->peer); break;
     case SWARM_FETCH:
     case SWARM_YIELD:
     case SWARM_ASK:
@@ -585,6 +585,7 @@ static void on_server_gone(void *arg)
     warms_stop(n->warms);
     if (n->fills)
         fills_stop(n->fills);
+    seeds_stop(n->seeds);
     outcomes_stop(n->outcomes);
     if (n->store)
         holdings_stop(n->store);

@@ -26,15 +26,26 @@ struct seed_job {
     u64 size;
     u8 *states; /* one after the other */
     int rc;
-    struct seed_job *next;
+};
+
+/* One whose turn comes. */
+struct seed_wait {
+    struct digest digest;
+    struct node_key asker;
 };
 
 struct seeds {
     struct seeds_options opt;
     struct seed list[SEEDS_MAX];
     u64 clock;
-    struct seed_job *jobs;
+    struct seed_job *job;                 /* NULL: none runs */
+    struct seed_wait waits[LIMIT_SWARMS]; /* the first come first */
+    size_t n_waits;
+    struct node_key last; /* whose turn it was */
+    bool stopping;
 };
+
+static void next_job(struct seeds *s);
 
 int seeds_new(struct seeds **out, const struct seeds_options *opt)
 {
@@ -151,10 +162,7 @@ static void done(struct job *job)
     struct seed_job *j = container_of(job, struct seed_job, job);
     struct seeds *s = j->set;
     struct chains *c = NULL;
-    struct seed_job **at = &s->jobs;
-    while (*at != j)
-        at = &(*at)->next;
-    *at = j->next;
+    s->job = NULL;
     store_unpin(s->opt.store, j->pin);
     if (j->rc == 0 && chain_from(j, &c) == 0) {
         seeds_put(s, &j->digest, j->size, c);
@@ -162,31 +170,16 @@ static void done(struct job *job)
     }
     free(j->states);
     free(j);
+    next_job(s);
 }
 
-static bool is_made(const struct seeds *s, const struct digest *d)
-{
-    for (const struct seed_job *j = s->jobs; j; j = j->next)
-        if (digest_equal(&j->digest, d))
-            return true;
-    return false;
-}
-
-void seeds_ask(struct seeds *s, const struct digest *d)
+static void make(struct seeds *s, const struct digest *d)
 {
     struct store_blob *pin;
-    struct seed *e = find(s, d);
     if (store_pin(s->opt.store, d, wall_ms(), &pin))
         return;
-    u64 size = store_blob_size(pin);
-    u32 n = piece_count(size);
-    if (e || is_made(s, d) || n == 0) {
-        store_unpin(s->opt.store, pin);
-        if (e)
-            tell(s, d, e->size);
-        return;
-    }
-    struct seed_job *j = calloc(1, sizeof(*j));
+    u32 n = piece_count(store_blob_size(pin));
+    struct seed_job *j = n > 0 ? calloc(1, sizeof(*j)) : NULL;
     if (j)
         j->states = calloc(n, chain_state_bytes(d->alg));
     if (!j || !j->states) {
@@ -197,10 +190,87 @@ void seeds_ask(struct seeds *s, const struct digest *d)
     j->set = s;
     j->digest = *d;
     j->pin = pin;
-    j->size = size;
-    j->next = s->jobs;
-    s->jobs = j;
+    j->size = store_blob_size(pin);
+    s->job = j;
     j->job.work = work;
     j->job.done = done;
     pool_submit(s->opt.hash, &j->job);
+}
+
+/* --- whose turn it is ------------------------------------------------------------------------ */
+
+/* Does a swarm still ask for it? */
+static bool is_wanted(const struct seeds *s, const struct digest *d)
+{
+    struct swarm_view v;
+    const struct mesh *m = peers_mesh(s->opt.peers);
+    return m && swarm_look(mesh_swarm(m), d, &v, peers_now_ns(s->opt.peers));
+}
+
+/* The first of another asker than the last one, if there is one. */
+static struct seed_wait take_turn(struct seeds *s)
+{
+    size_t at = 0;
+    while (at < s->n_waits && node_key_equal(&s->waits[at].asker, &s->last))
+        at++;
+    if (at == s->n_waits)
+        at = 0;
+    const struct seed_wait w = s->waits[at];
+    memmove(&s->waits[at], &s->waits[at + 1], (--s->n_waits - at) * sizeof(w));
+    return w;
+}
+
+static void next_job(struct seeds *s)
+{
+    while (!s->job && s->n_waits > 0) {
+        const struct seed_wait w = take_turn(s);
+        if (!is_wanted(s, &w.digest))
+            continue;
+        s->last = w.asker;
+        make(s, &w.digest);
+    }
+}
+
+static bool is_to_come(const struct seeds *s, const struct digest *d)
+{
+    bool found = s->job && digest_equal(&s->job->digest, d);
+    for (size_t i = 0; i < s->n_waits && !found; i++)
+        found = digest_equal(&s->waits[i].digest, d);
+    return found;
+}
+
+/* What nobody wants any more makes room. */
+static void forget_left(struct seeds *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_waits; i++)
+        if (is_wanted(s, &s->waits[i].digest))
+            s->waits[n++] = s->waits[i];
+    s->n_waits = n;
+}
+
+void seeds_ask(struct seeds *s, const struct digest *d, const struct node_key *asker)
+{
+    struct blob_info held;
+    struct seed *e = find(s, d);
+    if (s->stopping || store_lookup(s->opt.store, d, &held) || is_to_come(s, d))
+        return;
+    if (e) {
+        tell(s, d, e->size);
+        return;
+    }
+    if (s->n_waits == LIMIT_SWARMS)
+        forget_left(s);
+    if (s->n_waits == LIMIT_SWARMS)
+        return; /* as many as there are swarms: it is asked again */
+    s->waits[s->n_waits++] = (struct seed_wait){.digest = *d, .asker = *asker};
+    next_job(s);
+}
+
+void seeds_stop(struct seeds *s)
+{
+    if (!s)
+        return;
+    s->n_waits = 0;
+    s->stopping = true;
 }

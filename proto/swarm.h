@@ -69,7 +69,7 @@
  *   CANCEL    end the request; no swarm_ended()
  *   SERVE     the held request `id` may now be answered
  *   DROP      the held request `id` is not going to be answered: 503; no swarm_served()
- *   SEED      somebody asks for `digest`, which the inventory says is here: swarm_seed(), if so
+ *   SEED      `peer` asks for `digest`, which the inventory says is here: swarm_seed(), if so
  *   GIVE_UP   nobody has it and nobody can fetch it, as far as anyone knows. Said again every few
  *             seconds while that is so; the swarm goes on looking until swarm_leave(). */
 #pragma once

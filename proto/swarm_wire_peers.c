@@ -117,9 +117,11 @@ static void call_seed(struct swarm *s, struct swarm_layer *l, const struct node_
             return;
     if (l->n_callers < SWARM_CALLERS)
         l->callers[l->n_callers++] = *from;
-    if (!l->pending)
-        (void)swarm_step_new(s, l, SWARM_SEED);
-    l->pending = true;
+    struct swarm_step *step = l->pending ? NULL : swarm_step_new(s, l, SWARM_SEED);
+    if (step) {
+        step->peer = *from;
+        l->pending = true;
+    }
 }
 
 /* It does not know us, or not any more: all is told anew. */

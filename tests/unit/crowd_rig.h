@@ -166,6 +166,7 @@ static inline void step(struct crowd *c, size_t i, const struct swarm_step *st)
     case SWARM_SERVE: take_held(c, i, st->id, true); break;
     case SWARM_DROP: take_held(c, i, st->id, false); break;
     case SWARM_SEED:
+        assert_true(node_key_word(&st->peer) != 0);
         if (c->complete[i])
             assert_int_equal(mesh_swarm_seed(mesh_at(c, i), &c->d, SIZE, c->r->now_ns), 0);
         break;

@@ -248,7 +248,7 @@ bool swarm_look(const struct swarm *s, const struct digest *d, struct swarm_view
     (void)now_ns;
     *out = (struct swarm_view){.backoff_ns = mesh_double.swarm.backoff_ns,
                                .neighbours = mesh_double.swarm.neighbours};
-    return true;
+    return !mesh_double.swarm.unknown;
 }
 
 int mesh_swarm_join(struct mesh *m, const struct swarm_want *want, u64 now_ns)
@@ -266,6 +266,15 @@ void mesh_swarm_leave(struct mesh *m, const struct digest *d, u64 now_ns)
     (void)d;
     (void)now_ns;
     mesh_double.swarm.left++;
+}
+
+int mesh_swarm_seed(struct mesh *m, const struct digest *d, u64 size, u64 now_ns)
+{
+    (void)m;
+    (void)now_ns;
+    assert(size > 0 && mesh_double.swarm.n_seeded < DOUBLE_CAME);
+    mesh_double.swarm.seeded[mesh_double.swarm.n_seeded++] = *d;
+    return 0;
 }
 
 void mesh_swarm_complete(struct mesh *m, const struct digest *d, u64 now_ns)
