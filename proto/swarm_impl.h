@@ -29,6 +29,7 @@
 #define SWARM_STEPS_MAX  4096
 #define SWARM_CALLERS    32   /* who asked before a seed was there */
 #define SWARM_FORMER     64   /* neighbours that left, remembered for what they did */
+#define SWARM_IDLERS     8    /* who let lie what it was given, of one layer */
 #define SWARM_FETCHERS   8    /* remembered as appointed */
 #define SWARM_ORIGINS    8    /* that guests name, of one layer */
 #define SWARM_VAIN       16   /* remembered: they kept us in line and gave nothing */
@@ -196,6 +197,7 @@ struct swarm_peer {
     u64 hungry_ns;   /* when it said that it waits for a piece; 0: it has been called since */
     u64 called_ns;   /* when it was called the last time, */
     u32 in_vain;     /* and how many times since it last came for a piece */
+    u64 came_ns;     /* when that was */
 };
 
 struct swarm_request {
@@ -302,6 +304,10 @@ struct swarm_layer {
     u32 n_candidates, next_candidate;
     struct swarm_former former[SWARM_FORMER];
     u32 next_former;
+    struct swarm_idler {
+        u64 word, until_ns; /* of its key; until then others come first */
+    } idlers[SWARM_IDLERS];
+    u32 next_idler;
     struct node_key callers[SWARM_CALLERS];
     u32 n_callers;
     struct swarm_request requests[LIMIT_SWARM_REQUESTS];

@@ -7,6 +7,8 @@
 #define NAMES_ONE_IN 8 /* else now and then */
 #define HELD_NS      (8000 * SWARM_MS)
 #define STALE_NS     (2000 * SWARM_MS)
+#define IDLER        4                 /* times as long as its line lay idle others come first */
+#define WANTS_NS     (1000 * SWARM_MS) /* who came so lately wants more */
 
 /* --- the line -------------------------------------------------------------------------------- */
 
@@ -26,6 +28,54 @@ static bool is_ending(const struct swarm *s, const struct swarm_serve_slot *v, u
     const struct swarm_layer *l = v->layer;
     return !v->far && !l->offers && l->upload_least_ns > 0 && swarm_singly(s, l) &&
            now_ns + SWARM_ENDING * swarm_answer_ns(l) > v->since_ns + l->upload_least_ns;
+}
+
+/* --- who lets lines lie ---------------------------------------------------------------------- */
+
+static struct swarm_idler *idler(struct swarm_layer *l, u64 word)
+{
+    for (u32 i = 0; i < SWARM_IDLERS; i++)
+        if (l->idlers[i].word == word)
+            return &l->idlers[i];
+    return NULL;
+}
+
+/* It would take each line again as soon as it is free, and let it lie. */
+static void note_idler(const struct swarm_serve_slot *v, u64 now_ns)
+{
+    struct swarm_layer *l = v->layer;
+    const u64 word = node_key_word(&v->peer);
+    struct swarm_idler *known = idler(l, word);
+    if (!known)
+        known = &l->idlers[l->next_idler++ % SWARM_IDLERS];
+    known->word = word;
+    known->until_ns = now_ns + IDLER * (now_ns - v->since_ns);
+}
+
+/* Of its place, another neighbour. */
+static bool another_wants(const struct swarm_layer *l, const struct node_key *peer, u64 now_ns)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_NEIGHBOURS; i++) {
+        const struct swarm_peer *p = &l->peers[i];
+        if (p->used && p->met && !p->far && p->came_ns > 0 && now_ns - p->came_ns < WANTS_NS &&
+            !node_key_equal(&p->key, peer))
+            return true;
+    }
+    return false;
+}
+
+/* It has let a line lie, and somebody else would not. */
+static bool makes_way(const struct swarm *s, struct swarm_layer *l, const struct node_key *peer,
+                      u64 now_ns)
+{
+    for (u32 i = 0; i < LIMIT_SWARM_SERVES; i++) {
+        const struct swarm_serve_slot *v = &s->serves[i];
+        if (v->id && v->active && v->layer == l && node_key_equal(&v->peer, peer) &&
+            is_stale(v, now_ns))
+            note_idler(v, now_ns);
+    }
+    const struct swarm_idler *known = idler(l, node_key_word(peer));
+    return known && now_ns < known->until_ns && another_wants(l, peer, now_ns);
 }
 
 static u32 room_for(const struct swarm *s, const struct swarm_layer *l, bool far)
@@ -231,7 +281,10 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
             return SWARM_ANSWER_MISSING;
     l->used_ns = now_ns;
     bool far = is_far(s, l, peer);
-    if (far && now_ns < s->far_rest_ns) {
+    struct swarm_peer *asker = swarm_peer_find(l, peer);
+    if (asker)
+        asker->came_ns = now_ns;
+    if (far ? now_ns < s->far_rest_ns : makes_way(s, l, peer, now_ns)) {
         s->stats.refused++;
         return SWARM_ANSWER_BUSY;
     }
@@ -252,7 +305,6 @@ enum swarm_answer swarm_serve(struct swarm *s, const struct node_key *peer, cons
     }
     bool room = share && (now || (waits && held < s->pace->waiting));
     struct swarm_serve_slot *v = room ? slot_new(s, l, peer, first, count, now_ns) : NULL;
-    struct swarm_peer *asker = swarm_peer_find(l, peer);
     if (asker) {
         asker->hungry_ns = v ? 0 : now_ns;
         asker->in_vain = v ? 0 : asker->in_vain;
@@ -320,6 +372,8 @@ void swarm_served(struct swarm *s, u32 id, bool whole, u64 now_ns)
             swarm_offer_given(s, l, v->first, &v->peer, now_ns);
         if (v->far && v->active)
             rest(s, l, now_ns - v->since_ns, now_ns);
+        else if (v->active && !whole && is_stale(v, now_ns))
+            note_idler(v, now_ns);
         slot_del(s, v);
         swarm_offer_tick(s, l, now_ns);
         fill_room(s, now_ns);

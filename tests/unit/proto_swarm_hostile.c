@@ -493,6 +493,37 @@ static void who_took_long_keeps_nobody_waiting(void **state)
     }
 }
 
+/* It takes each line that is free, lets it lie, and comes for it again: by other requests beside
+ * that one, or by breaking that one off. */
+static void who_lets_lines_lie_leaves_some_to_others(void **state)
+{
+    (void)state;
+    for (int breaks_off = 0; breaks_off < 2; breaks_off++) {
+        struct crowd *c = crowd_new(3);
+        u64 now = c->r->now_ns;
+        u32 ids[LIMIT_SWARM_SERVES] = {0}, id, given = 0;
+        size_t n = 0;
+        memset(c->has[0], 1, sizeof(c->has[0]));
+        c->complete[0] = true;
+        assert_int_equal(mesh_swarm_seed(mesh_at(c, 0), &c->d, SIZE, now), 0);
+        say_hello(c, 0, 2, 1);
+        swarm_peer_find(swarm_find(swarm_at(c, 0), &c->d), &c->r->n[2].key)->complete = false;
+        for (u64 ms = 0; ms < 30000; ms++, now += 1 * MS) {
+            if (breaks_off && ms % 3000 == 0)
+                for (; n > 0; n--)
+                    mesh_swarm_served(mesh_at(c, 0), ids[n - 1], false, now);
+            if (n < countof(ids) && serve(c, 0, 1, 1, &ids[n], now) == SWARM_ANSWER_NOW)
+                n++;
+            if (ms % 60 == 30 && serve(c, 0, 2, 1, &id, now) == SWARM_ANSWER_NOW) {
+                mesh_swarm_served(mesh_at(c, 0), id, true, now + 100 * MS);
+                given++;
+            }
+        }
+        assert_true(given > 50);
+        crowd_del(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +541,7 @@ int main(void)
         cmocka_unit_test(a_made_up_digest_keeps_nobody_out),
         cmocka_unit_test(who_leaves_and_comes_is_known),
         cmocka_unit_test(who_took_long_keeps_nobody_waiting),
+        cmocka_unit_test(who_lets_lines_lie_leaves_some_to_others),
         cmocka_unit_test(the_names_of_a_stranger_are_nobodys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
