@@ -107,8 +107,8 @@ static void format_address(const struct sockaddr *a, char text[64])
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, text, 64);
 }
 
-/* The last address of the list that no trusted proxy has. */
-static void through_proxies(struct rewrite_seen *s, const struct http_slice *list,
+/* Takes the last address of the list that no trusted proxy has. True: all are proxies'. */
+static bool through_proxies(struct rewrite_seen *s, const struct http_slice *list,
                             const struct cidr *proxies, size_t n_proxies)
 {
     size_t end = list->n;
@@ -121,14 +121,40 @@ static void through_proxies(struct rewrite_seen *s, const struct http_slice *lis
             a++;
         while (b > a && (list->p[b - 1] == ' ' || list->p[b - 1] == '\t'))
             b--;
-        struct sockaddr_storage found;
-        if (!parse_address(list->p + a, b - a, &found))
-            return;
-        s->address = found;
-        if (!in_any(proxies, n_proxies, (const struct sockaddr *)&found))
-            return;
+        if (!parse_address(list->p + a, b - a, &s->address)) {
+            memset(&s->address, 0, sizeof(s->address)); /* somebody, and not the proxy */
+            return false;
+        }
+        if (!in_any(proxies, n_proxies, (const struct sockaddr *)&s->address))
+            return false;
         end = start > 0 ? start - 1 : 0;
     }
+    return true;
+}
+
+/* What proxies of ours tell. Some add a line of their own below the client's (HAProxy): all lines
+ * are one list (RFC 9110, 5.3). */
+static void hear_proxies(struct rewrite_seen *s, const struct http_request *r,
+                         const struct cidr *proxies, size_t n_proxies)
+{
+    static const char name[] = "X-Forwarded-For";
+    bool on = true;
+    size_t len = 0;
+    for (size_t i = 0; i < r->n_fields; i++) {
+        const struct http_slice *list = &r->fields[i].value;
+        if (!is(r->fields[i].name.p, r->fields[i].name.n, name))
+            continue;
+        if (len + list->n + sizeof(", ") + INET6_ADDRSTRLEN > sizeof(s->forwarded)) {
+            len = 0; /* too long: the registry is told the proxy alone */
+            break;
+        }
+        len += (size_t)snprintf(s->forwarded + len, sizeof(s->forwarded) - len, "%.*s, ",
+                                (int)list->n, list->p);
+    }
+    s->forwarded[len] = 0;
+    for (size_t i = r->n_fields; on && i-- > 0;)
+        if (is(r->fields[i].name.p, r->fields[i].name.n, name))
+            on = through_proxies(s, &r->fields[i].value, proxies, n_proxies);
 }
 
 static bool host_is_plain(const struct http_slice *h)
@@ -165,7 +191,6 @@ static void set_base(struct rewrite_seen *s, const struct http_request *r, const
 void rewrite_see(struct rewrite_seen *s, const struct http_request *r, const char *public_url,
                  const struct cidr *proxies, size_t n_proxies)
 {
-    const struct http_slice *list = http_field(r, "X-Forwarded-For");
     char peer[64];
     memset(s, 0, sizeof(*s));
     bool ip = r->peer->sa_family == AF_INET || r->peer->sa_family == AF_INET6;
@@ -175,12 +200,10 @@ void rewrite_see(struct rewrite_seen *s, const struct http_request *r, const cha
                                              : sizeof(struct sockaddr_in6));
     bool proxied = ip && in_any(proxies, n_proxies, r->peer);
     format_address((const struct sockaddr *)&s->address, peer);
-    if (proxied && list && list->n > 0 && list->n < sizeof(s->forwarded) - sizeof(peer) - 2) {
-        snprintf(s->forwarded, sizeof(s->forwarded), "%.*s, %s", (int)list->n, list->p, peer);
-        through_proxies(s, list, proxies, n_proxies);
-    } else {
-        snprintf(s->forwarded, sizeof(s->forwarded), "%s", peer);
-    }
+    if (proxied)
+        hear_proxies(s, r, proxies, n_proxies);
+    size_t told = strlen(s->forwarded);
+    snprintf(s->forwarded + told, sizeof(s->forwarded) - told, "%s", peer);
     format_address((const struct sockaddr *)&s->address, s->client);
     set_base(s, r, public_url, proxied);
 }

@@ -129,6 +129,38 @@ static void claims(void **state)
     ask(&a, "10.0.0.1", odd, 2);
     rewrite_see(&s, &a.r, SEEN, &proxies, 1);
     assert_string_equal(s.base, SEEN);
+    assert_string_equal(s.client, ""); /* somebody: no claim makes a client of the proxy */
+    assert_int_equal(s.address.ss_family, AF_UNSPEC);
+}
+
+static void claims_in_lines(void **state)
+{
+    static const char *const said[] = {
+        "X-Forwarded-For", "192.0.2.1",    "Accept",          "*/*",
+        "x-forwarded-for", "198.51.100.7", "X-Forwarded-For", "10.0.0.9"};
+    struct asker a;
+    struct rewrite_seen s;
+    struct cidr proxies;
+    char longest[2000];
+    (void)state;
+    assert_int_equal(cidr_parse("10.0.0.0/8", &proxies), 0);
+    ask(&a, "10.0.0.1", said, 4); /* the first line is the client's own */
+    rewrite_see(&s, &a.r, SEEN, &proxies, 1);
+    assert_string_equal(s.client, "198.51.100.7");
+    assert_string_equal(s.forwarded, "192.0.2.1, 198.51.100.7, 10.0.0.9, 10.0.0.1");
+    memset(longest, ' ', sizeof(longest));
+    snprintf(longest + sizeof(longest) - 20, 20, ",198.51.100.7");
+    const char *const spun[] = {"X-Forwarded-For", longest};
+    ask(&a, "10.0.0.1", spun, 1); /* a client that writes much is not taken for the proxy */
+    rewrite_see(&s, &a.r, SEEN, &proxies, 1);
+    assert_string_equal(s.client, "198.51.100.7");
+    assert_string_equal(s.forwarded, "10.0.0.1");
+    const char *const all[] = {"X-Forwarded-For", "10.0.0.8,10.0.0.9"};
+    ask(&a, "10.0.0.1", all, 1);
+    rewrite_see(&s, &a.r, SEEN, &proxies, 1);
+    assert_string_equal(s.client, "10.0.0.8");
+    ask(&a, "10.0.0.1", NULL, 0);
+    rewrite_see(&s, &a.r, SEEN, &proxies, 1);
     assert_string_equal(s.client, "10.0.0.1");
 }
 
@@ -152,8 +184,12 @@ static void what_stays_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(urls),   cmocka_unit_test(links_and_realms),  cmocka_unit_test(dots),
-        cmocka_unit_test(claims), cmocka_unit_test(what_stays_behind),
+        cmocka_unit_test(urls),
+        cmocka_unit_test(links_and_realms),
+        cmocka_unit_test(dots),
+        cmocka_unit_test(claims),
+        cmocka_unit_test(claims_in_lines),
+        cmocka_unit_test(what_stays_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
