@@ -52,6 +52,8 @@ bool rewrite_drops_request(const struct http_request *r, const struct http_field
                                        "Forwarded", "X-Real-IP",      "Dray-Peer"};
     const char *name = f->name.p;
     size_t n = f->name.n;
+    if (is(name, n, "Authorization")) /* whoever lists it: the answer is to this login */
+        return false;
     const struct http_slice *connection = http_field(r, "Connection");
     for (size_t i = 0; i < countof(ours); i++)
         if (is(name, n, ours[i]))
@@ -283,11 +285,20 @@ bool rewrite_realm(const char *value, const char *registry, const char *base, ch
     return exchange(value, (size_t)(at - value), (size_t)(end - at), registry, base, out);
 }
 
-/* One character of a path, %2e and %2E read as a dot; `*n` is how long it is. */
+/* One character of a path: %2e is read as a dot; %2f, and a backslash, as the slash that some take
+ * it for. `*n` is how long it is. */
 static char path_char(const char *p, size_t left, size_t *n)
 {
-    *n = left >= 3 && p[0] == '%' && p[1] == '2' && (p[2] == 'e' || p[2] == 'E') ? 3 : 1;
-    return *n == 3 ? '.' : *p;
+    static const struct {
+        char text[4], means;
+    } words[] = {{"%2e", '.'}, {"%2f", '/'}, {"%5c", '/'}, {"\\", '/'}};
+    for (size_t i = 0; i < countof(words); i++) {
+        *n = strlen(words[i].text);
+        if (left >= *n && strncasecmp(p, words[i].text, *n) == 0)
+            return words[i].means;
+    }
+    *n = 1;
+    return *p;
 }
 
 bool rewrite_path_is_plain(const char *target, size_t len)

@@ -28,7 +28,7 @@ void rewrite_see(struct rewrite_seen *s, const struct http_request *r, const cha
                  const struct cidr *proxies, size_t n_proxies);
 
 /* Is it a field that is not passed on to the registry: hop-by-hop (RFC 9110, 7.6.1), named by
- * Connection, or ours to say? */
+ * Connection, or ours to say? Authorization never is. */
 bool rewrite_drops_request(const struct http_request *r, const struct http_field *f);
 /* The same of an answer. `connection` is its Connection field, NULL: none. */
 bool rewrite_drops_answer(const char *name, const char *connection);
