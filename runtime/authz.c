@@ -25,7 +25,7 @@ struct fact {
 };
 
 struct authz {
-    u64 ttl_ms, grace_ms;
+    u64 ttl_ms, grace_ms, generation;
     u8 key[crypto_generichash_KEYBYTES];
     struct fact rights[LIMIT_AUTHZ_ENTRIES];
     struct fact members[LIMIT_AUTHZ_ENTRIES];
@@ -55,6 +55,12 @@ void authz_forget(struct authz *a)
 {
     memset(a->rights, 0, sizeof(a->rights));
     memset(a->members, 0, sizeof(a->members));
+    a->generation++;
+}
+
+u64 authz_generation(const struct authz *a)
+{
+    return a->generation;
 }
 
 /* --- tables --------------------------------------------------------------------------------------

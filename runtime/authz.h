@@ -61,8 +61,11 @@ enum authz_answer authz_check_right(const struct authz *a, const struct authz_us
  * (at most `cap` bytes); returns its length, 0 when there is none. */
 size_t authz_user_name(const char *value, size_t len, u8 *out, size_t cap);
 
-/* All is forgotten: who asks next is asked about. */
+/* All is forgotten: who asks next is asked about. What the registry was asked before that is no
+ * permission afterwards; so its answer is noted only if the generation is still that of the
+ * question. */
 void authz_forget(struct authz *a);
+u64 authz_generation(const struct authz *a);
 
 /* "user" in audit lines: 16 hex digits of a keyed hash of the Basic name, the JWT's `sub`, or the
  * whole value; "anonymous" for none. `key` (32 bytes) is kept with the store so that lines can be

@@ -338,6 +338,9 @@ static enum http_refusal judge_fields(struct http_head *h, const char *buf)
         return HTTP_REFUSE_HOST;
     if (host && !host_valid(buf + host->value.at, host->value.n))
         return HTTP_REFUSE_HOST;
+    (void)find(h, buf, "authorization", &n); /* or we and the registry may go by different ones */
+    if (n > 1)
+        return HTTP_REFUSE_LOGIN;
     enum http_refusal r = judge_framing(h, buf);
     if (r)
         return r;

@@ -19,6 +19,7 @@
     X(FOLDED, 400, "folded header lines are not accepted")                                         \
     X(TARGET, 400, "the request target must be a path: this server is not a proxy")                \
     X(HOST, 400, "HTTP/1.1 needs exactly one valid Host header")                                   \
+    X(LOGIN, 400, "Authorization must appear at most once")                                        \
     X(LENGTH, 400, "Content-Length must appear once, in decimal digits")                           \
     X(FRAMING, 400, "Content-Length and Transfer-Encoding exclude each other")                     \
     X(CHUNK, 400, "the chunked body is malformed")                                                 \

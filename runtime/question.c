@@ -88,7 +88,7 @@ static void on_answer(void *arg, const struct answer *a)
 
 static bool same(const struct question *q, const struct question_text *t)
 {
-    return q->ask && q->text.upstream == t->upstream &&
+    return q->ask && q->text.upstream == t->upstream && q->text.generation == t->generation &&
            memcmp(q->text.user.id, t->user.id, sizeof(t->user.id)) == 0 &&
            digest_equal(&q->text.digest, &t->digest) && strcmp(q->repository, t->repository) == 0;
 }

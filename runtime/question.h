@@ -30,6 +30,7 @@ struct question_text {
     const char *authorization; /* NULL: anonymous */
     struct authz_user user;    /* of it */
     struct digest digest;
+    u64 generation;  /* questions of another one have their own answer (authz_generation) */
     u32 patience_ms; /* for its head; 0: as long as upstream.h has it */
 };
 

@@ -32,6 +32,7 @@ struct passage {
     struct front_wish wish;
     struct oci_route oci;
     char *authorization; /* kept for `learn` */
+    u64 generation;      /* of what is remembered, when the registry was asked */
     struct away_asked away;
     struct answer answer;
     bool collecting, replied, ended, paused;
@@ -181,6 +182,8 @@ static void collected(struct passage *p)
     if (!p->collecting)
         return;
     p->collecting = false;
+    if (p->generation != authz_generation(p->t->authz))
+        return; /* somebody was revoked meanwhile */
     if (p->answer.status == 200 && p->wish.learn)
         p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
     if (away_wants(&p->away, p->answer.status))
@@ -484,6 +487,7 @@ static struct passage *passage_new(struct tracker *t, struct http_exchange *x,
     p->x = x;
     p->route = wish->route;
     p->wish = *wish;
+    p->generation = authz_generation(t->authz);
     if (wish->oci)
         p->oci = *wish->oci;
     answer_init(&p->answer);

@@ -16,7 +16,8 @@ struct front_wish {
     const struct oci_route *oci; /* copied; NULL: not parsed */
     const char *path;            /* "/v2/...", in place of the request's own; NULL */
     bool direct; /* from registry.direct_url, where there is one: past a redirecting middleware */
-    /* A 200 to a manifest's GET, whole: `a` is borrowed for the call. NULL: nobody learns. */
+    /* A 200 to a manifest's GET or HEAD, whole: `a` is borrowed for the call. NULL: nobody learns.
+     * Not of what was asked before all was forgotten (authz_forget). */
     void (*learn)(struct tracker *t, const struct oci_route *oci, const char *authorization,
                   const struct sockaddr_storage *from, const struct answer *a);
 };

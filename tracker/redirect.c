@@ -182,6 +182,7 @@ struct asking {
     struct request r;
     struct oci_route oci;
     struct authz_user user;
+    u64 generation; /* of what is remembered, when it began to wait */
     char *authorization;
 };
 
@@ -215,9 +216,18 @@ static struct asking *asking_new(const struct request *r)
     a->oci = *r->oci;
     a->r.oci = &a->oci;
     a->r.authorization = a->authorization;
+    a->generation = authz_generation(r->t->authz);
     http_on_end(r->x, on_ended, a);
     return a;
 }
+
+/* Somebody was revoked while it waited: what was decided before counts no more. */
+static bool is_overtaken(const struct asking *a)
+{
+    return a->generation != authz_generation(a->r.t->authz);
+}
+
+static void decide(struct request *r);
 
 static void on_probed(void *arg, bool up)
 {
@@ -225,7 +235,10 @@ static void on_probed(void *arg, bool up)
     (void)up; /* who is down is not chosen any more */
     a->probe = NULL;
     http_on_end(a->r.x, NULL, NULL); /* the next one has it */
-    permitted(&a->r);
+    if (is_overtaken(a) && !a->r.trusted)
+        decide(&a->r);
+    else
+        permitted(&a->r);
     asking_free(a);
 }
 
@@ -293,12 +306,19 @@ static void without_registry(const struct request *r, const struct authz_user *u
     }
 }
 
+static void ask(const struct request *r, const struct authz_user *user);
+
 static void on_answered(struct question_waiter *w, const struct answer *answer)
 {
     struct asking *a = container_of(w, struct asking, waiter);
     struct tracker *t = a->r.t;
     u64 size;
     http_on_end(a->r.x, NULL, NULL); /* the next one has it */
+    if (is_overtaken(a)) {
+        ask(&a->r, &a->user);
+        asking_free(a);
+        return;
+    }
     switch (question_verdict(t->registry, answer, &size)) {
     case VERDICT_ALLOWED:
         note(a, size);
@@ -341,12 +361,29 @@ static void ask(const struct request *r, const struct authz_user *user)
                               .authorization = a->authorization,
                               .user = *user,
                               .digest = a->oci.digest,
+                              .generation = a->generation,
                               .patience_ms = known ? AWAY_PATIENCE_MS : 0};
     if (question_ask(t->questions, &q, &a->waiter) == 0)
         return;
     http_on_end(r->x, NULL, NULL);
     asking_free(a);
     front_unavailable(t, r->x, ROUTE_BLOB, "out of memory");
+}
+
+/* Is it known that the user may have it, or is the registry to be asked? */
+static void decide(struct request *r)
+{
+    struct tracker *t = r->t;
+    const char *value = r->authorization ? r->authorization : "", *up = upstream_name(t->registry);
+    struct authz_user user;
+    authz_user(t->authz, value, strlen(value), &user);
+    if (authz_check(t->authz, &user, up, r->oci->name, &r->oci->digest, wall_ms()) ==
+        AUTHZ_GRANTED) {
+        r->size = authz_size(t->authz, up, r->oci->name, &r->oci->digest);
+        permitted(r);
+    } else {
+        ask(r, &user);
+    }
 }
 
 /* A request for the rest of a layer: what came before was cut, maybe, by a node that died. */
@@ -364,7 +401,6 @@ void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci
     const struct http_slice *auth = http_field(q, "Authorization");
     struct request r = {.t = t, .x = x, .oci = oci, .cut_ms = cut_at(t, q)};
     struct rewrite_seen seen;
-    struct authz_user user;
     char value[16384] = "";
     if (auth && auth->n >= sizeof(value)) {
         front_begin(t, x, &(struct front_wish){.route = ROUTE_BLOB, .oci = oci, .direct = true});
@@ -381,14 +417,7 @@ void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci
         memset(&r.from, 0, sizeof(r.from));
     r.from.port = 1; /* its network counts, and only an address with a port is one */
     grants_user(t->grants, value, strlen(value), r.user, r.name, sizeof(r.name));
-    authz_user(t->authz, value, strlen(value), &user);
-    const char *up = upstream_name(t->registry);
-    if (authz_check(t->authz, &user, up, oci->name, &oci->digest, wall_ms()) == AUTHZ_GRANTED) {
-        r.size = authz_size(t->authz, up, oci->name, &oci->digest);
-        permitted(&r);
-    } else {
-        ask(&r, &user);
-    }
+    decide(&r);
     sodium_memzero(value, sizeof(value));
 }
 

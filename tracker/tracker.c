@@ -84,7 +84,10 @@ static void registry_request(struct tracker *t, struct http_exchange *x)
         redirect_begin(t, x, &oci);
         return;
     }
-    if ((redirects || t->config->authz.grace_ms) && oci.kind == OCI_ROUTE_MANIFEST && wish.oci)
+    bool reads =
+        r->method == HTTP_GET || r->method == HTTP_HEAD; /* of which a 200 is a permission */
+    if (reads && (redirects || t->config->authz.grace_ms) && wish.oci &&
+        oci.kind == OCI_ROUTE_MANIFEST)
         wish.learn = redirect_learn;
     front_begin(t, x, &wish);
 }

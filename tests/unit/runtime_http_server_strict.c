@@ -182,6 +182,8 @@ static const struct row rows[] = {
     {"no Host", "GET / HTTP/1.1\r\n\r\n", .status = 400},
     {"two Hosts", "GET / HTTP/1.1\r\n" HOST HOST "\r\n", .status = 400},
     {"two Hosts in HTTP/1.0", "GET / HTTP/1.0\r\n" HOST HOST "\r\n", .status = 400},
+    {"two logins", "GET / HTTP/1.1\r\n" HOST "Authorization: a\r\nauthorization: b\r\n\r\n",
+     .status = 400},
     {"Host with a path", "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n", .status = 400},
     {"Host with a user", "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n", .status = 400},
     {"two names in Host", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", .status = 400},

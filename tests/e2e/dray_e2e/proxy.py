@@ -352,7 +352,7 @@ class Proxy:
                     record.ended = time.monotonic()
                     exchange.done()
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _any
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _any
 
         return Handler
 

@@ -1,0 +1,83 @@
+"""A tracker under attack: nothing that is said to it makes more of what the registry granted."""
+
+import threading
+
+from dray_e2e import proxy, suite, wire
+from dray_e2e.stage import wait_for
+from test_tracker_away import ACCEPT
+from test_tracker_redirect import ALICE, REPO, Redirecting
+
+NOBODY = [("Authorization", wire.basic("alice", "bogus"))]
+MANIFEST = f"/v2/{REPO}/manifests/1"
+
+
+def late(event):
+    """The registry's answer of now, sent when `event` is set."""
+    def action(exchange):
+        status, fields, read = exchange.upstream_answer()
+        data = b"".join(iter(lambda: read(proxy.BLOCK), b""))
+        event.wait(60)
+        exchange.head(status, fields)
+        exchange.write(data)
+    return action
+
+
+class Learning(Redirecting):
+    def test_only_reading_a_manifest_teaches(self):
+        """Registries, and proxies before them, answer OPTIONS for browsers, whoever asks."""
+        self.office({"alice": "secret"}, count=1)
+        digest = self.image.layer_digests[0]
+        self.front.add(proxy.status(200), method="OPTIONS", path="/manifests/")
+        self.assertEqual(self.ask(digest, ALICE).status, 307, "now it is known to be in there")
+        self.assertEqual(self.tracker.get(MANIFEST, "OPTIONS").status, 200)
+        self.assertEqual(self.ask(digest).status, 401)
+
+    def test_two_logins_are_none(self):
+        """Which of them a registry goes by is its own affair: this one takes the last."""
+        self.office({"alice": "secret"}, count=1)
+
+        def last(exchange):
+            fields = exchange.record.headers
+            *others, at = [i for i, (n, _) in enumerate(fields) if n.lower() == "authorization"]
+            exchange.record.headers = [f for i, f in enumerate(fields) if i not in others]
+            exchange.forward()
+        self.front.add(last, path="/manifests/", when=lambda r: r.all("Authorization"))
+        self.assertEqual(self.ask(self.image.layer_digests[0], ALICE).status, 307)
+        answer = self.tracker.get(MANIFEST, headers=NOBODY + ALICE + ACCEPT)
+        self.assertEqual(self.ask(self.image.layer_digests[0], NOBODY).status, 401)
+        self.assertEqual(answer.status, 400)
+
+
+class Revoking(Redirecting):
+    """What the registry said before a user was revoked is no permission afterwards."""
+
+    def held_back(self, path, what):
+        """Asks for `what`; its answer is on its way while the user is revoked, and refused from then on."""
+        event, got = threading.Event(), []
+        self.front.add(late(event), path=path, times=1)
+        at = self.front.mark()
+        asking = threading.Thread(target=lambda: got.append(
+            self.tracker.get(what, headers=ALICE + ACCEPT)))
+        asking.start()
+        wait_for(lambda: self.front.requests("GET", path, since=at), 10, "the question")
+        self.assertEqual(self.tracker.command("users", "revoke", "alice")[0], 0)
+        self.front.add(proxy.status(401, b"{}"))
+        event.set()
+        asking.join()
+        return got[0]
+
+    def test_of_a_layer(self):
+        self.office({"alice": "secret"}, count=1)
+        digest = self.image.layer_digests[0]
+        answer = self.held_back("/blobs/", f"/v2/{REPO}/blobs/{digest}")
+        self.assertEqual(answer.status, 401)
+        self.assertEqual(self.ask(digest, ALICE).status, 401)
+
+    def test_of_a_manifest(self):
+        self.office({"alice": "secret"}, count=1)
+        self.assertEqual(self.held_back("/manifests/", MANIFEST).status, 200)
+        self.assertEqual(self.ask(self.image.layer_digests[0], ALICE).status, 401)
+
+
+if __name__ == "__main__":
+    suite.main()
