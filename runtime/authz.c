@@ -98,8 +98,8 @@ static enum authz_answer fact_check(const struct authz *a, const struct fact *ta
     for (int i = 0; i < BUCKET; i++) {
         if (bucket[i].fresh_until_ms == 0 || memcmp(bucket[i].key, key, AUTHZ_ID_SIZE) != 0)
             continue;
-        if (now_ms < bucket[i].fresh_until_ms)
-            return AUTHZ_GRANTED;
+        if (now_ms < bucket[i].fresh_until_ms) /* longer than any fact: the clock was set back */
+            return bucket[i].fresh_until_ms - now_ms <= a->ttl_ms ? AUTHZ_GRANTED : AUTHZ_UNKNOWN;
         return now_ms - bucket[i].fresh_until_ms < a->grace_ms ? AUTHZ_GRACE : AUTHZ_UNKNOWN;
     }
     return AUTHZ_UNKNOWN;

@@ -6,6 +6,7 @@
 
 #include "proto/types.h"
 
-/* Does the host of `url` equal that of `own`, or lie under it? Also true for what is no URL (NULL).
+/* Does the host of `url` equal that of `own`, or lie under it? Also true for what is no URL (NULL),
+ * and for one that clients could read as another: not plain ASCII, or with encoded characters.
  */
 bool unfit_url(const char *url, const char *own);
