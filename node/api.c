@@ -61,7 +61,7 @@ static bool may_ask(const struct node *n, const struct http_request *r)
     if (r->local)
         return true;
     for (size_t i = 0; i < n->config->admin.n_allow; i++)
-        if (cidr_has(&n->config->admin.allow[i], r->peer))
+        if (cidr_has(&n->config->admin.allow[i], r->peer) && !http_is_foreign(r))
             return true;
     return token_matches(n, http_field(r, "Authorization"));
 }

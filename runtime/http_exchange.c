@@ -147,6 +147,19 @@ const struct http_slice *http_field(const struct http_request *r, const char *na
     return NULL;
 }
 
+bool http_is_foreign(const struct http_request *r)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    const struct http_slice *origin = http_field(r, "Origin"), *host = http_field(r, "Host");
+    for (size_t i = 0; origin && host && i < countof(schemes); i++) {
+        size_t n = strlen(schemes[i]);
+        if (origin->n == n + host->n && strncasecmp(origin->p, schemes[i], n) == 0 &&
+            strncasecmp(origin->p + n, host->p, host->n) == 0)
+            return false;
+    }
+    return origin != NULL;
+}
+
 void http_on_end(struct http_exchange *x, void (*cb)(void *arg, const struct http_ended *e),
                  void *arg)
 {

@@ -146,6 +146,9 @@ void http_server_del(struct http_server *s, void (*gone)(void *arg), void *arg);
 const struct http_request *http_request(const struct http_exchange *x);
 /* The first field of that name (any case), NULL when absent. */
 const struct http_slice *http_field(const struct http_request *r, const char *name);
+/* Does a browser send it for a page of another site (RFC 6454, section 7)? Whoever has rights by an
+ * address alone has none then. What is no browser says no Origin. */
+bool http_is_foreign(const struct http_request *r);
 /* "10.1.2.3:4711", "[::1]:80", "unix". */
 void http_peer_text(const struct http_request *r, char text[64]);
 

@@ -56,7 +56,7 @@ bool api_may(const struct tracker *t, const struct http_request *r)
     if (r->local)
         return true;
     for (size_t i = 0; i < t->config->admin.n_allow; i++)
-        if (cidr_has(&t->config->admin.allow[i], r->peer))
+        if (cidr_has(&t->config->admin.allow[i], r->peer) && !http_is_foreign(r))
             return true;
     return token_matches(t, http_field(r, "Authorization"));
 }

@@ -193,27 +193,32 @@ static void add_user(void *arg, const char *name, const char *cache)
     json_object_set_new(arg, name, json_string(cache));
 }
 
+/* "10.20.1.9"; "": none. */
+static bool read_address(const char *text, struct addr *a)
+{
+    char with_port[96];
+    snprintf(with_port, sizeof(with_port), strchr(text, ':') ? "[%s]:1" : "%s:1", text);
+    return !*text || addr_parse(a, with_port, strlen(with_port)) == 0;
+}
+
 static void why(struct tracker *t, struct http_exchange *x)
 {
     struct http_slice target = http_request(x)->target;
-    char user[USERS_NAME_MAX + 1] = "", address[80] = "", text[DIGEST_TEXT_SIZE] = "";
+    char user[USERS_NAME_MAX + 1], address[80], text[DIGEST_TEXT_SIZE];
     struct digest d;
     struct addr from = {.port = 0};
-    bool has_user = words_query(target, "user", user, sizeof(user));
-    bool has_digest = words_query(target, "digest", text, sizeof(text));
-    if (has_digest && digest_parse(&d, text, strlen(text))) {
+    int has_user = words_query(target, "user", user, sizeof(user));
+    int has_digest = words_query(target, "digest", text, sizeof(text));
+    int has_address = words_query(target, "address", address, sizeof(address));
+    if (has_user == ERR_INVAL)
+        api_refuse(t, x, OCI_NAME_INVALID, "no name of a user");
+    else if (has_digest == ERR_INVAL || (has_digest == 0 && digest_parse(&d, text, strlen(text))))
         api_refuse(t, x, OCI_DIGEST_INVALID, "give a digest such as sha256:<64 hex digits>");
-        return;
-    }
-    if (words_query(target, "address", address, sizeof(address))) {
-        char with_port[96];
-        snprintf(with_port, sizeof(with_port), strchr(address, ':') ? "[%s]:1" : "%s:1", address);
-        if (addr_parse(&from, with_port, strlen(with_port))) {
-            api_refuse(t, x, OCI_NAME_INVALID, "address: give one such as 10.20.1.9");
-            return;
-        }
-    }
-    api_json(t, x, 200, redirect_why(t, has_user ? user : NULL, &from, has_digest ? &d : NULL));
+    else if (has_address == ERR_INVAL || !read_address(address, &from))
+        api_refuse(t, x, OCI_NAME_INVALID, "address: give one such as 10.20.1.9");
+    else
+        api_json(t, x, 200,
+                 redirect_why(t, has_user == 0 ? user : NULL, &from, has_digest == 0 ? &d : NULL));
 }
 
 bool api_users(struct tracker *t, struct http_exchange *x, struct http_slice path)

@@ -40,21 +40,24 @@ bool words_decode(const char *p, size_t n, char *out, size_t cap)
         out[len++] = (char)c;
     }
     out[len] = 0;
-    return true;
+    json_t *text = json_stringn(out, len);
+    json_decref(text);
+    return text != NULL;
 }
 
-bool words_query(struct http_slice target, const char *key, char *out, size_t cap)
+int words_query(struct http_slice target, const char *key, char *out, size_t cap)
 {
     const char *end = target.p + target.n, *at = memchr(target.p, '?', target.n);
     size_t n = strlen(key);
+    out[0] = 0;
     for (at = at ? at + 1 : end; at < end;) {
         const char *stop = memchr(at, '&', (size_t)(end - at));
         size_t len = stop ? (size_t)(stop - at) : (size_t)(end - at);
         if (len > n && memcmp(at, key, n) == 0 && at[n] == '=')
-            return words_decode(at + n + 1, len - n - 1, out, cap);
+            return words_decode(at + n + 1, len - n - 1, out, cap) ? 0 : ERR_INVAL;
         at += len + 1;
     }
-    return false;
+    return ERR_NOTFOUND;
 }
 
 bool words_text(const json_t *object, const char *key, char *out, size_t cap)

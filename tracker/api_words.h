@@ -7,10 +7,11 @@
 
 bool words_begin(struct http_slice s, const char *with);
 bool words_are(struct http_slice s, const char *text);
-/* Decodes %xx. False: malformed, a NUL, or too long for `cap` with its NUL. */
+/* Decodes %xx. False: malformed, no UTF-8, a NUL, or too long for `cap` with its NUL. */
 bool words_decode(const char *p, size_t n, char *out, size_t cap);
-/* The value of `key` in the query of a target, decoded; false: absent or malformed. */
-bool words_query(struct http_slice target, const char *key, char *out, size_t cap);
+/* The value of `key` in the query of a target, decoded. ERR_NOTFOUND: there is none (`out` is "");
+ * ERR_INVAL: as words_decode(). */
+must_use int words_query(struct http_slice target, const char *key, char *out, size_t cap);
 /* A member of an object that is a text of 1 to cap - 1 bytes, copied; false: it is none. */
 bool words_text(const json_t *object, const char *key, char *out, size_t cap);
 /* A body that is one JSON value; NULL: it is none. A new reference. */

@@ -79,5 +79,32 @@ class Revoking(Redirecting):
         self.assertEqual(self.ask(self.image.layer_digests[0], ALICE).status, 401)
 
 
+class Operators(Redirecting):
+    def test_no_page_of_another_site_gives_orders(self):
+        """A browser at an address of admin.allow sends them for whatever page it shows; it says for which."""
+        self.office(count=1)
+        node = self.region.nodes[0]
+        purge = b'{"digest": "%s"}' % self.image.layer_digests[0].encode()
+        orders = ((self.tracker, "/api/v1/users/alice/revoke", b""), (node, "/api/v1/purge", purge))
+        for daemon, path, body in orders:
+            def order(*origin):
+                return wire.fetch(daemon.url + path, "POST", [("Origin", o) for o in origin], body)
+            host = daemon.url.split("://")[1]
+            for origin in ("https://evil.test", "null", "", f"http://{host}.evil.test", f"http://x{host}",
+                           "http://" + host.split(":")[0]):
+                self.assertEqual(order(origin).status, 401, origin)
+            for origin in ((), (f"http://{host}",), (f"https://{host}",)):
+                self.assertEqual(order(*origin).status, 200, origin)
+
+    def test_names_that_are_no_text(self):
+        self.office(count=1)
+        for path in ("/api/v1/users/%ff", "/api/v1/users/a%c3%28", "/api/v1/teams/t/members/%ff"):
+            answer = self.tracker.ask(path, "PUT", [], b'{"cache": "n1"}')
+            self.assertEqual(answer.status, 400, answer.body)
+        for query in ("user=%ff", "user=" + "a" * 300, "user=%", "address=%ff", "digest=%ff"):
+            self.assertEqual(self.tracker.get("/api/v1/why?" + query).status, 400, query)
+        self.assertEqual(self.tracker.get("/api/v1/why?user=%C3%A9").json()["user"], "\u00e9")
+
+
 if __name__ == "__main__":
     suite.main()
