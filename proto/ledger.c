@@ -203,9 +203,9 @@ static bool is_over(size_t class, u64 counter, u64 now_ms)
     return is_forgettable(class) && counter < now_ms && now_ms - counter >= life;
 }
 
-bool ledger_has_room(const struct ledger *l, enum ledger_kind kind)
+bool ledger_has_room(const struct ledger *l, enum ledger_kind kind, size_t coming)
 {
-    return is_forgettable(kind) || l->counts[kind] < room[kind];
+    return is_forgettable(kind) || l->counts[kind] + coming < room[kind];
 }
 
 int ledger_merge(struct ledger *l, const struct ledger_entry *e, u64 now_ms)

@@ -82,8 +82,8 @@ must_use int ledger_stamp(struct ledger *l, struct ledger_entry *e, u64 now_ms);
 /* 0: it is in. ERR_EXISTS: known already, or older than what is here, or of a time that is
  * forgotten; ERR_INVAL: malformed, or too far ahead; ERR_FULL; ERR_NOMEM. */
 must_use int ledger_merge(struct ledger *l, const struct ledger_entry *e, u64 now_ms);
-/* Room for a new name of this kind? */
-bool ledger_has_room(const struct ledger *l, enum ledger_kind kind);
+/* Room for a new name of this kind, beside so many that are on their way? */
+bool ledger_has_room(const struct ledger *l, enum ledger_kind kind, size_t coming);
 /* Forgets what is over, a stretch of the table at each call (all of it in 64); what was forgotten
  * is written to `gone` (at most `max`, the rest waits), for the disk. Returns how many. */
 size_t ledger_expire(struct ledger *l, u64 now_ms, struct ledger_entry *gone, size_t max);

@@ -38,6 +38,7 @@ struct users {
     struct ledger *ledger;
     u8 id[LEDGER_ID_BYTES];
     size_t foreign_jobs;
+    size_t coming[LEDGER_KINDS]; /* new names that changes of ours bring, when they are written */
     void (*news)(void *arg, const struct ledger_entry *e, bool foreign);
     void *news_arg;
 };
@@ -52,6 +53,7 @@ struct change {
     void (*done)(void *arg, int rc);
     void *arg;
     size_t n, cap;
+    size_t coming[LEDGER_KINDS];
     struct ledger_entry *list;
 };
 
@@ -298,6 +300,8 @@ static void change_work(struct job *j)
 
 static void change_free(struct change *c)
 {
+    for (size_t i = 0; i < LEDGER_KINDS; i++)
+        c->users->coming[i] -= c->coming[i];
     free(c->list);
     free(c);
 }
@@ -334,17 +338,21 @@ static void submit(struct change *c)
 }
 
 /* Is it well-formed, and is there room? The version is filled in. */
-static int prepare(struct users *u, struct ledger_entry *e, const struct ledger_entry *wanted)
+static int prepare(struct change *c, struct ledger_entry *e, const struct ledger_entry *wanted)
 {
+    struct users *u = c->users;
     *e = *wanted;
     if (e->dead)
         e->value[0] = 0;
     if (!ledger_name_valid(e->name) || (e->kind == LEDGER_TEAM && check_label(e->name)) ||
         (!e->dead && e->kind != LEDGER_REVOKED && check_label(e->value)))
         return ERR_INVAL;
-    if (!e->dead && !ledger_find(u->ledger, e->kind, e->name) &&
-        !ledger_has_room(u->ledger, e->kind))
-        return ERR_FULL;
+    if (!e->dead && !ledger_find(u->ledger, e->kind, e->name)) {
+        if (!ledger_has_room(u->ledger, e->kind, u->coming[e->kind]))
+            return ERR_FULL;
+        u->coming[e->kind]++;
+        c->coming[e->kind]++;
+    }
     return ledger_stamp(u->ledger, e, wall_ms());
 }
 
@@ -358,14 +366,14 @@ int users_change(struct users *u, const struct ledger_entry *changes, size_t n,
         free(c);
         return ERR_NOMEM;
     }
+    c->users = u;
     for (; c->n < n; c->n++) {
-        int rc = prepare(u, &c->list[c->n], &changes[c->n]);
+        int rc = prepare(c, &c->list[c->n], &changes[c->n]);
         if (rc) {
             change_free(c);
             return rc;
         }
     }
-    c->users = u;
     c->what = OURS;
     c->done = done;
     c->arg = arg;

@@ -275,13 +275,14 @@ static void a_full_ledger_refuses_names_not_changes(void **state)
         snprintf(name, sizeof(name), "t%u", i);
         change(l, LEDGER_TEAM, name, "asia", NOW);
     }
-    assert_false(ledger_has_room(l, LEDGER_TEAM));
+    assert_false(ledger_has_room(l, LEDGER_TEAM, 0));
     struct ledger_entry e = entry(LEDGER_TEAM, "more", "asia");
     assert_int_equal(ledger_stamp(l, &e, NOW), 0);
     assert_int_equal(ledger_merge(l, &e, NOW), ERR_FULL);
     change(l, LEDGER_TEAM, "t7", "west", NOW);
     change(l, LEDGER_TEAM, "t8", NULL, NOW);
-    assert_true(ledger_has_room(l, LEDGER_TEAM));
+    assert_true(ledger_has_room(l, LEDGER_TEAM, 0));
+    assert_false(ledger_has_room(l, LEDGER_TEAM, 1));
     ledger_del(l);
 }
 

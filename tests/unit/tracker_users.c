@@ -289,10 +289,41 @@ static void a_clock_that_was_ahead_ends_no_changes(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* Changes that would be too many together are refused before they are written: else they were on
+ * the disk, and pushed others out at the next start. */
+static void too_many_at_once_are_none(void **state)
+{
+    static struct ledger_entry list[LEDGER_TEAMS_MAX];
+    struct users *u = open_users(0);
+    int done = 0;
+    (void)state;
+    for (size_t i = 0; i < countof(list); i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "t%zu", i);
+        list[i] = entry(LEDGER_TEAM, name, "n1");
+    }
+    struct ledger_entry more[] = {entry(LEDGER_TEAM, "a1", "n1"), entry(LEDGER_TEAM, "a2", "n1")};
+    assert_int_equal(change(u, list, countof(list) - 1), 0);
+    assert_int_equal(change(u, more, 2), ERR_FULL);
+    assert_int_equal(users_change(u, &more[0], 1, on_set, &done), 0); /* on its way */
+    assert_int_equal(change(u, &more[1], 1), ERR_FULL);
+    while (!done)
+        uv_run(&loop, UV_RUN_ONCE);
+    users_del(u);
+    u = open_users(0);
+    assert_int_equal(users_count(u, LEDGER_TEAM), LEDGER_TEAMS_MAX);
+    for (size_t i = 0; i < countof(list) - 1; i++)
+        assert_non_null(users_team_cache(u, list[i].name));
+    users_del(u);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(profiles), TEST(a_team_is_a_default),
-                                       TEST(two_trackers), TEST(the_newest_stays),
-                                       TEST(a_clock_that_was_ahead_ends_no_changes)};
+    const struct CMUnitTest tests[] = {TEST(profiles),
+                                       TEST(a_team_is_a_default),
+                                       TEST(two_trackers),
+                                       TEST(the_newest_stays),
+                                       TEST(a_clock_that_was_ahead_ends_no_changes),
+                                       TEST(too_many_at_once_are_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
