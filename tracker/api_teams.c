@@ -1,5 +1,6 @@
 /* api_teams.c - see api_teams.h. A change is one transaction of the team's entry and its members',
- * at most USERS_CHANGES_MAX of them. */
+ * at most USERS_CHANGES_MAX of them. What it is follows from who is in the team, so changes take
+ * turns: of two orders for one team the later counts, and not a mixture. */
 #include "tracker/api_teams.h"
 
 #include <stdio.h>
@@ -13,8 +14,9 @@ static const char teams_path[] = "/api/v1/teams", members_word[] = "/members/";
 struct asked {
     struct tracker *t;
     struct http_exchange *x; /* NULL: the client left */
-    bool changing;           /* the disk has the last word; then this is freed there */
-    char team[USERS_CACHE_MAX + 1];
+    struct users_turn turn;
+    bool changing; /* the disk has the last word; then this is freed there */
+    char team[USERS_CACHE_MAX + 1], user[USERS_NAME_MAX + 1];
     struct ledger_entry *changes;
     size_t n, cap;
     bool full;
@@ -139,6 +141,7 @@ static void on_ended(void *arg, const struct http_ended *e)
 {
     struct asked *a = arg;
     (void)e;
+    users_leave(&a->turn);
     a->x = NULL;
     if (!a->changing)
         asked_free(a);
@@ -205,21 +208,36 @@ static void remove_team(struct asked *a)
     change(a);
 }
 
-static void one_member(struct asked *a, enum http_method method, const char *user)
+static void put_member(struct asked *a)
 {
-    const char *now = users_team(a->t->users, user);
-    bool here = now && strcmp(now, a->team) == 0;
-    if (method == HTTP_PUT) {
-        (void)add(a, LEDGER_MEMBER, user, a->team);
+    (void)add(a, LEDGER_MEMBER, a->user, a->team);
+    change(a);
+}
+
+static void remove_member(struct asked *a)
+{
+    const char *now = users_team(a->t->users, a->user);
+    if (now && strcmp(now, a->team) == 0) {
+        (void)add(a, LEDGER_MEMBER, a->user, NULL);
         change(a);
-    } else if (method == HTTP_DELETE && here) {
-        (void)add(a, LEDGER_MEMBER, user, NULL);
-        change(a);
-    } else if (method == HTTP_DELETE) {
-        api_refuse(a->t, a->x, OCI_NAME_UNKNOWN, "this user is not in this team");
     } else {
-        api_refuse(a->t, a->x, OCI_UNSUPPORTED, "use PUT or DELETE");
+        api_refuse(a->t, a->x, OCI_NAME_UNKNOWN, "this user is not in this team");
     }
+}
+
+static void on_turn(struct users_turn *w)
+{
+    struct asked *a = container_of(w, struct asked, turn);
+    const struct http_request *r = http_request(a->x);
+    bool put = r->method == HTTP_PUT;
+    if (a->user[0] && put)
+        put_member(a);
+    else if (a->user[0])
+        remove_member(a);
+    else if (put)
+        put_team(a, r->body);
+    else
+        remove_team(a);
 }
 
 /* --- which ----------------------------------------------------------------------------------- */
@@ -243,8 +261,7 @@ static bool read_path(struct http_slice rest, char team[USERS_CACHE_MAX + 1],
 
 static void one_team(struct tracker *t, struct http_exchange *x, struct http_slice rest)
 {
-    const struct http_request *r = http_request(x);
-    char user[USERS_NAME_MAX + 1];
+    enum http_method method = http_request(x)->method;
     struct asked *a = calloc(1, sizeof(*a));
     if (!a) {
         api_refuse(t, x, OCI_UNAVAILABLE, "out of memory");
@@ -253,14 +270,13 @@ static void one_team(struct tracker *t, struct http_exchange *x, struct http_sli
     a->t = t;
     a->x = x;
     http_on_end(x, on_ended, a);
-    if (!read_path(rest, a->team, user))
+    a->turn.go = on_turn;
+    if (!read_path(rest, a->team, a->user))
         api_refuse(t, x, OCI_NAME_INVALID, "no name of a team, or of a user");
-    else if (user[0])
-        one_member(a, r->method, user);
-    else if (r->method == HTTP_PUT)
-        put_team(a, r->body);
-    else if (r->method == HTTP_DELETE)
-        remove_team(a);
+    else if (method == HTTP_PUT || method == HTTP_DELETE)
+        users_wait(t->users, &a->turn);
+    else if (a->user[0])
+        api_refuse(t, x, OCI_UNSUPPORTED, "use PUT or DELETE");
     else
         show(t, x, a->team);
 }

@@ -37,7 +37,8 @@ struct users {
     struct pool *disk;
     struct ledger *ledger;
     u8 id[LEDGER_ID_BYTES];
-    size_t foreign_jobs;
+    size_t foreign_jobs, our_jobs;
+    struct users_turn *turns;
     size_t coming[LEDGER_KINDS]; /* new names that changes of ours bring, when they are written */
     void (*news)(void *arg, const struct ledger_entry *e, bool foreign);
     void *news_arg;
@@ -312,12 +313,43 @@ static void tell(struct users *u, const struct ledger_entry *e, bool foreign)
         u->news(u->news_arg, e, foreign);
 }
 
+void users_leave(struct users_turn *w)
+{
+    if (!w->at)
+        return;
+    *w->at = w->next;
+    if (w->next)
+        w->next->at = w->at;
+    w->at = NULL;
+}
+
+static void next_turns(struct users *u)
+{
+    while (u->turns && u->our_jobs == 0) {
+        struct users_turn *w = u->turns;
+        users_leave(w);
+        w->go(w);
+    }
+}
+
+void users_wait(struct users *u, struct users_turn *w)
+{
+    struct users_turn **at = &u->turns;
+    while (*at)
+        at = &(*at)->next;
+    w->at = at;
+    w->next = NULL;
+    *at = w;
+    next_turns(u);
+}
+
 static void change_done(struct job *j)
 {
     struct change *c = container_of(j, struct change, job);
+    struct users *u = c->users;
     int rc = c->rc;
-    if (c->what == FOREIGN)
-        c->users->foreign_jobs--;
+    u->foreign_jobs -= c->what == FOREIGN;
+    u->our_jobs -= c->what == OURS;
     for (size_t i = 0; c->what == OURS && rc == 0 && i < c->n; i++) {
         int one = ledger_merge(c->users->ledger, &c->list[i], wall_ms());
         if (one == 0)
@@ -328,6 +360,7 @@ static void change_done(struct job *j)
     if (c->done)
         c->done(c->arg, rc);
     change_free(c);
+    next_turns(u);
 }
 
 static void submit(struct change *c)
@@ -377,6 +410,7 @@ int users_change(struct users *u, const struct ledger_entry *changes, size_t n,
     c->what = OURS;
     c->done = done;
     c->arg = arg;
+    u->our_jobs++;
     submit(c);
     return 0;
 }

@@ -51,6 +51,16 @@ bool users_name_valid(const char *name);
 must_use int users_change(struct users *u, const struct ledger_entry *changes, size_t n,
                           void (*done)(void *arg, int rc), void *arg);
 
+/* Whoever looks first and changes what follows from it does both in its turn: when no change made
+ * here is on its way to the disk, maybe at once. Zero it first. A turn that is left does not come.
+ */
+struct users_turn {
+    void (*go)(struct users_turn *w);
+    struct users_turn *next, **at; /* the users' own */
+};
+void users_wait(struct users *u, struct users_turn *w);
+void users_leave(struct users_turn *w);
+
 /* --- for the other trackers
  * ----------------------------------------------------------------------- */
 

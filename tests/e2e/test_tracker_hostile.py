@@ -1,5 +1,6 @@
 """A tracker under attack: nothing that is said to it makes more of what the registry granted."""
 
+import json
 import threading
 
 from dray_e2e import proxy, suite, wire
@@ -95,6 +96,18 @@ class Operators(Redirecting):
                 self.assertEqual(order(origin).status, 401, origin)
             for origin in ((), (f"http://{host}",), (f"https://{host}",)):
                 self.assertEqual(order(*origin).status, 200, origin)
+
+    def test_of_two_orders_for_a_team_one_counts(self):
+        self.office(count=1)
+        path, orders = "/api/v1/teams/web", (["a", "b"], ["b", "c"])
+        for _ in range(15):
+            both = [threading.Thread(target=self.tracker.ask, args=(
+                path, "PUT", [], json.dumps({"members": m}).encode())) for m in orders]
+            for one in both:
+                one.start()
+            for one in both:
+                one.join()
+            self.assertIn(sorted(self.tracker.get(path).json()["members"]), orders)
 
     def test_names_that_are_no_text(self):
         self.office(count=1)
