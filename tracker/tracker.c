@@ -32,6 +32,7 @@
 #define TALKS_LARGE      8
 #define DISK_THREADS     2
 #define CONNECTIONS_KEPT 1536 /* a node each that users are sent to, and the registry's */
+#define CONNECTIONS_OWN  64   /* to the registry, for what no client waits for */
 
 /* --- requests -------------------------------------------------------------------------------- */
 
@@ -247,7 +248,8 @@ static int make_parts(struct tracker *t, char why[CONF_WHY_MAX])
     struct http_client_options client = {
         .loop = t->loop,
         .user_agent = "dray-tracker/" DRAY_VERSION,
-        .max_per_host = LIMIT_UPSTREAM_CONNECTIONS,
+        /* As many as clients: those whose layers take long keep nobody else from the registry. */
+        .max_per_host = (unsigned)c->connections + CONNECTIONS_OWN,
         .kept = CONNECTIONS_KEPT,
     };
     /* What we ask and fetch ourselves goes past a redirecting middleware, or it would lead to us.

@@ -3,7 +3,7 @@
 import json
 import threading
 
-from dray_e2e import proxy, suite, wire
+from dray_e2e import proxy, suite, tracker, wire
 from dray_e2e.stage import wait_for
 from test_tracker_away import ACCEPT
 from test_tracker_redirect import ALICE, REPO, Redirecting
@@ -78,6 +78,21 @@ class Revoking(Redirecting):
         self.office({"alice": "secret"}, count=1)
         self.assertEqual(self.held_back("/manifests/", MANIFEST).status, 200)
         self.assertEqual(self.ask(self.image.layer_digests[0], ALICE).status, 401)
+
+
+class Crowds(suite.Case):
+    def test_slow_layers_keep_nobody_from_the_registry(self):
+        """Without nodes all layers pass through; some take long, or whoever reads them does."""
+        centre = proxy.Proxy(self.stage)
+        front = tracker.Tracker(self.stage, centre.url)
+        self.nodes.append(front)
+        centre.add(proxy.keep("begin"))
+        path = f"/v2/{REPO}/blobs/sha256:" + "0" * 64
+        crowd = [wire.open_reply(front.url + path, "GET", []) for _ in range(400)]
+        self.assertEqual({r.status for r in crowd}, {200})
+        self.assertEqual(front.get("/v2/").status, 200)
+        for one in crowd:
+            one.close()
 
 
 class Operators(Redirecting):
