@@ -11,22 +11,29 @@
 #define HEAD_TIMEOUT_MS    2000
 #define WHOLE_TIMEOUT_MS   3000 /* users wait for it */
 
+/* One that runs; it ends by itself, whoever leaves. */
+struct question {
+    struct probes *set;
+    struct question *next, **at;
+    struct http_transfer *transfer;
+    struct probe *waiters;
+    struct node_key node;
+    u64 asked_ms;
+    bool up;
+    i64 off_ms; /* its clock; INT64_MAX: it did not say */
+};
+
+struct probe {
+    struct probe *next, **at;
+    void (*done)(void *arg, bool up);
+    void *arg;
+};
+
 struct probes {
     uv_loop_t *loop;
     struct http_client *client;
     struct pulse *pulse;
-    struct probe *alone; /* those that nobody waits for */
-};
-
-struct probe {
-    struct probes *set;
-    struct probe *next, **at; /* among `alone` */
-    struct http_transfer *transfer;
-    struct node_key node;
-    void (*done)(void *arg, bool up);
-    void *arg;
-    bool up;
-    i64 off_ms; /* its clock; INT64_MAX: it did not say */
+    struct question *first;
 };
 
 int probes_new(struct probes **out, uv_loop_t *loop, struct http_client *client)
@@ -43,10 +50,9 @@ void probes_del(struct probes *p)
 {
     if (!p)
         return;
-    while (p->alone) {
-        struct probe *k = p->alone;
-        p->alone = k->next;
-        free(k);
+    for (struct question *q = p->first, *next; q; q = next) {
+        next = q->next;
+        free(q);
     }
     pulse_del(p->pulse);
     free(p);
@@ -59,48 +65,61 @@ struct pulse *probes_pulse(struct probes *p)
 
 static void on_head(void *arg, const struct http_response *r)
 {
-    struct probe *k = arg;
+    struct question *q = arg;
     const char *date = http_response_field(r, "Date");
     struct tm tm = {.tm_year = 0};
-    k->up = r->status == 200;
+    q->up = r->status == 200;
     if (!date || !strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
         return;
-    k->off_ms = (i64)timegm(&tm) * 1000 - (i64)wall_ms();
+    q->off_ms = (i64)timegm(&tm) * 1000 - (i64)wall_ms();
+}
+
+void probe_cancel(struct probe *k)
+{
+    *k->at = k->next;
+    if (k->next)
+        k->next->at = k->at;
+    free(k);
+}
+
+static void question_free(struct question *q)
+{
+    *q->at = q->next;
+    if (q->next)
+        q->next->at = q->at;
+    free(q);
 }
 
 static void on_end(void *arg, int err, const char *why)
 {
-    struct probe *k = arg;
-    bool up = err == 0 && k->up;
+    struct question *q = arg;
+    struct probe *waiters = q->waiters;
+    bool up = err == 0 && q->up;
+    u64 now = uv_now(q->set->loop);
     (void)why;
-    u64 now = uv_now(k->set->loop);
     if (up)
-        pulse_answered(k->set->pulse, &k->node, k->off_ms, now);
+        pulse_answered(q->set->pulse, &q->node, q->off_ms, now);
     else
-        pulse_silent(k->set->pulse, &k->node, now);
-    if (k->at) {
-        *k->at = k->next;
-        if (k->next)
-            k->next->at = k->at;
+        pulse_silent(q->set->pulse, &q->node, now);
+    question_free(q);
+    if (waiters)
+        waiters->at = &waiters;
+    while (waiters) {
+        struct probe k = *waiters;
+        probe_cancel(waiters);
+        k.done(k.arg, up);
     }
-    void (*done)(void *arg, bool up) = k->done;
-    void *done_arg = k->arg;
-    free(k);
-    if (done)
-        done(done_arg, up);
 }
 
-int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
+static int begin(struct probes *p, const struct probe_wish *w, struct question **out)
 {
-    struct probe *k = calloc(1, sizeof(*k));
-    if (!k)
+    struct question *q = *out = calloc(1, sizeof(*q));
+    if (!q)
         return ERR_NOMEM;
-    pulse_asks(p->pulse, w->node, !w->done, uv_now(p->loop));
-    k->set = p;
-    k->node = *w->node;
-    k->off_ms = INT64_MAX;
-    k->done = w->done;
-    k->arg = w->arg;
+    q->set = p;
+    q->node = *w->node;
+    q->asked_ms = uv_now(p->loop);
+    q->off_ms = INT64_MAX;
     struct http_transfer_options opt = {
         .url = w->url,
         .ca_file = w->ca,
@@ -110,27 +129,42 @@ int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
         .stall_timeout_ms = HEAD_TIMEOUT_MS,
         .whole_timeout_ms = WHOLE_TIMEOUT_MS,
         .on = {.head = on_head, .end = on_end},
-        .arg = k,
+        .arg = q,
     };
-    int rc = http_transfer_start(p->client, &opt, &k->transfer);
+    int rc = http_transfer_start(p->client, &opt, &q->transfer);
     if (rc) {
-        free(k);
+        free(q);
         return rc;
     }
-    if (w->done) {
-        *out = k;
-        return 0;
-    }
-    k->at = &p->alone;
-    k->next = p->alone;
-    if (k->next)
-        k->next->at = &k->next;
-    p->alone = k;
+    q->at = &p->first;
+    q->next = p->first;
+    if (q->next)
+        q->next->at = &q->next;
+    p->first = q;
+    pulse_asks(p->pulse, w->node, !w->done, q->asked_ms);
     return 0;
 }
 
-void probe_cancel(struct probe *k)
+int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out)
 {
-    http_transfer_cancel(k->transfer);
-    free(k);
+    struct probe *k = w->done ? calloc(1, sizeof(*k)) : NULL;
+    struct question *q = p->first;
+    if (w->done && !k)
+        return ERR_NOMEM;
+    while (q && (!node_key_equal(&q->node, w->node) || q->asked_ms < w->since_ms))
+        q = q->next;
+    int rc = q ? 0 : begin(p, w, &q);
+    if (rc || !k) {
+        free(k);
+        return rc;
+    }
+    k->done = w->done;
+    k->arg = w->arg;
+    k->at = &q->waiters;
+    k->next = q->waiters;
+    if (k->next)
+        k->next->at = &k->next;
+    q->waiters = k;
+    *out = k;
+    return 0;
 }

@@ -18,9 +18,11 @@ struct probe_wish {
     const struct node_key *node;
     const char *url;                  /* ".../healthz" */
     const char *ca;                   /* as region_ca() */
+    u64 since_ms;                     /* an answer to what was asked before that will not do */
     void (*done)(void *arg, bool up); /* from the loop */
     void *arg;
 };
-/* `done` NULL: nobody waits, and there is nothing to cancel; one such question runs for a node. */
+/* All who ask while a question runs have its answer. `done` NULL: nobody waits, and there is
+ * nothing to cancel. */
 must_use int probes_ask(struct probes *p, const struct probe_wish *w, struct probe **out);
 void probe_cancel(struct probe *k);

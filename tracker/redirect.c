@@ -249,7 +249,8 @@ static bool probe(const struct request *r, const struct pick_candidate *c, struc
     char url[ADDR_TEXT_SIZE + 24], at[ADDR_TEXT_SIZE];
     addr_format(&c->addr, at);
     snprintf(url, sizeof(url), "%s://%s/healthz", region_scheme(region), at);
-    struct probe_wish w = {.node = &c->key, .url = url, .ca = region_ca(region), .arg = a};
+    struct probe_wish w = {
+        .node = &c->key, .url = url, .ca = region_ca(region), .since_ms = r->cut_ms, .arg = a};
     if (a)
         w.done = on_probed;
     return probes_ask(r->t->probes, &w, a ? &a->probe : &alone) == 0;

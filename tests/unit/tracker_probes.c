@@ -131,9 +131,65 @@ static void a_body_that_never_ends(void **state)
     end();
 }
 
+#define CROWD 100
+
+static unsigned asked, told;
+
+static void script_slow(struct raw_peer *p)
+{
+    if (!raw_request(p))
+        return;
+    __atomic_add_fetch(&asked, 1, __ATOMIC_RELAXED);
+    usleep(200000);
+    raw_say(p, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void on_told(void *arg, bool is_up)
+{
+    (void)arg;
+    told += is_up;
+}
+
+static void run_until(unsigned n)
+{
+    u64 until = uv_hrtime() + 15000000000ull;
+    while (told < n && uv_hrtime() < until)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(told, n);
+}
+
+static void a_crowd_asks_once(void **state)
+{
+    char url[64];
+    struct probe *p[CROWD], *alone;
+    struct probe_wish w = {.node = &node, .url = url, .done = on_told};
+    (void)state;
+    begin(script_slow);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u/healthz", server->port);
+    for (size_t i = 0; i < CROWD; i++)
+        assert_int_equal(probes_ask(probes, &w, &p[i]), 0);
+    w.done = NULL;
+    assert_int_equal(probes_ask(probes, &w, &alone), 0);
+    w.done = on_told;
+    probe_cancel(p[0]);
+    probe_cancel(p[CROWD - 1]);
+    run_until(CROWD - 2);
+    assert_int_equal(asked, 1);
+    /* Who has seen it break off is not content with what was asked before. */
+    assert_int_equal(probes_ask(probes, &w, &p[0]), 0);
+    usleep(3000);
+    uv_update_time(&loop);
+    w.since_ms = uv_now(&loop);
+    assert_int_equal(probes_ask(probes, &w, &p[1]), 0);
+    run_until(CROWD);
+    assert_int_equal(asked, 3);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(dates_of_any_kind),
+                                       cmocka_unit_test(a_crowd_asks_once),
                                        cmocka_unit_test(a_body_that_never_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
