@@ -35,6 +35,7 @@ struct passage {
     u64 generation;      /* of what is remembered, when the registry was asked */
     struct away_asked away;
     struct answer answer;
+    u64 collected_bytes; /* of it */
     bool collecting, replied, ended, paused;
     /* What is collected and small goes out as a whole: some clients leave once they have the head,
      * and the passage ends with them. */
@@ -175,19 +176,38 @@ static bool say_instead(struct passage *p, const char *why)
     return true;
 }
 
+/* A part of an answer that is kept whole. False: it is too large, or they are together. */
+static bool collect(struct passage *p, const void *data, size_t len)
+{
+    if (len > FRONT_COLLECTED - p->t->collected_bytes ||
+        answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
+        return false;
+    p->t->collected_bytes += len;
+    p->collected_bytes += len;
+    return true;
+}
+
+static void collect_no_more(struct passage *p)
+{
+    p->collecting = false;
+    p->t->collected_bytes -= p->collected_bytes;
+    p->collected_bytes = 0;
+    answer_fini(&p->answer);
+}
+
 /* The answer is here as a whole. That is known with its last byte: the client may have it, and
  * leave, before the transfer's end is told. */
 static void collected(struct passage *p)
 {
     if (!p->collecting)
         return;
-    p->collecting = false;
-    if (p->generation != authz_generation(p->t->authz))
-        return; /* somebody was revoked meanwhile */
-    if (p->answer.status == 200 && p->wish.learn)
+    bool counts =
+        p->generation == authz_generation(p->t->authz); /* else one was revoked meanwhile */
+    if (counts && p->answer.status == 200 && p->wish.learn)
         p->wish.learn(p->t, &p->oci, p->authorization, &p->seen.address, &p->answer);
-    if (away_wants(&p->away, p->answer.status))
+    if (counts && away_wants(&p->away, p->answer.status))
         away_take(p->t, &p->away, &p->oci, &p->answer);
+    collect_no_more(p);
 }
 
 static void on_head(void *arg, const struct http_response *r)
@@ -242,8 +262,7 @@ static void passage_free(struct passage *p);
 /* The client has left. */
 static enum http_data_verdict on_data_alone(struct passage *p, const void *data, size_t len)
 {
-    if (p->collecting && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES) == 0 &&
-        p->answer.len != p->answer.content_length)
+    if (p->collecting && collect(p, data, len) && p->answer.len != p->answer.content_length)
         return HTTP_DATA_TAKEN;
     if (p->answer.len == p->answer.content_length)
         collected(p);
@@ -273,8 +292,8 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     }
     memcpy(p->buffer + p->at + p->len, data, len);
     p->len += len;
-    if (p->collecting && answer_data(&p->answer, data, len, LIMIT_MANIFEST_BYTES))
-        p->collecting = false;
+    if (p->collecting && !collect(p, data, len))
+        collect_no_more(p);
     if (p->collecting && p->answer.len == p->answer.content_length)
         collected(p);
     if (!p->late || !p->collecting)
@@ -430,7 +449,7 @@ static void passage_free(struct passage *p)
     if (p->authorization)
         sodium_memzero(p->authorization, strlen(p->authorization));
     free(p->authorization);
-    answer_fini(&p->answer);
+    collect_no_more(p);
     free(p->buffer);
     free(p);
 }

@@ -2,14 +2,17 @@
  * nothing but host names.
  *
  * Memory per request is bounded: FRONT_BUFFER of an answer, and what libcurl holds of an upload.
- * When the client reads slowly the registry is read slowly, and the other way round for a push.
- * Redirects of the registry are relayed, not followed. */
+ * What is kept whole beside that (manifests, to learn from them) has one bound for all,
+ * FRONT_COLLECTED; beyond it nothing is learnt. When the client reads slowly the registry is read
+ * slowly, and the other way round for a push. Redirects of the registry are relayed, not followed.
+ */
 #pragma once
 
 #include "proto/oci.h"
 #include "tracker/tracker_internal.h"
 
-#define FRONT_BUFFER (256 * KIB)
+#define FRONT_BUFFER    (256 * KIB)
+#define FRONT_COLLECTED (64 * MIB)
 
 struct front_wish {
     enum route route;

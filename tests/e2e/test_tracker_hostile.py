@@ -4,6 +4,7 @@ import json
 import threading
 
 from dray_e2e import proxy, suite, tracker, wire
+from dray_e2e.node import SANITIZED
 from dray_e2e.stage import wait_for
 from test_tracker_away import ACCEPT
 from test_tracker_redirect import ALICE, REPO, Redirecting
@@ -93,6 +94,26 @@ class Crowds(suite.Case):
         self.assertEqual(front.get("/v2/").status, 200)
         for one in crowd:
             one.close()
+
+
+    def test_manifests_that_are_not_read_to_their_end(self):
+        """They are kept whole to be learnt from; whoever pushed a large one could fill the memory."""
+        size, crowd = 4 << 20, 60
+        centre = proxy.Proxy(self.stage)
+        front = tracker.Tracker(self.stage, centre.url, authz={"grace": "1h"})
+        self.nodes.append(front)
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        head = b'{"schemaVersion": 2, "mediaType": "%s", "layers": [], "x": "' % kind.encode()
+        centre.serve(MANIFEST, head + b"x" * (size - len(head) - 2) + b'"}', kind)
+        before = front.rss()
+        replies = [wire.open_reply(front.url + MANIFEST, "GET", ACCEPT) for _ in range(crowd)]
+        for one in replies:
+            self.assertEqual(one.status, 200)
+            one.read_exactly(size // 2)
+        if not SANITIZED:
+            self.assertLess(front.rss() - before, crowd * (size // 2))
+        for one in replies:
+            self.assertEqual(len(one.read_all()), size // 2)
 
 
 class Operators(Redirecting):
