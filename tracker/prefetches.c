@@ -14,6 +14,7 @@
 
 #define USERS      4096
 #define RUNNING    64 /* orders on their way */
+#define RUNNING_TO 8  /* to one node: who never ends an answer takes no more places */
 #define TIMEOUT_MS 2000
 
 /* One who reads manifests; what falls on a taken place takes it. */
@@ -31,6 +32,7 @@ struct telling {
     struct telling *next, **at;
     struct prefetches *set;
     struct http_transfer *transfer;
+    struct node_key node;
     char name[MEMBER_TEXT_MAX + 1];
     int status;
 };
@@ -138,6 +140,14 @@ void prefetches_asked(struct prefetches *p, const struct chooser_wish *w)
 
 /* --- telling --------------------------------------------------------------------------------- */
 
+static bool may_tell(const struct prefetches *p, const struct node_key *node)
+{
+    unsigned n = 0;
+    for (const struct telling *k = p->first; k; k = k->next)
+        n += node_key_equal(&k->node, node);
+    return n < RUNNING_TO;
+}
+
 static void over(struct telling *k)
 {
     *k->at = k->next;
@@ -169,6 +179,7 @@ static void tell(struct prefetches *p, const struct pick_candidate *c, const u8 
         return;
     snprintf(k->name, sizeof(k->name), "%s", c->name);
     k->set = p;
+    k->node = c->key;
     k->at = &p->first;
     k->next = p->first;
     if (k->next)
@@ -239,6 +250,10 @@ void prefetches_manifest(struct prefetches *p, const struct chooser_wish *w,
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
+    if (!may_tell(p, &c->key)) {
+        ++*p->withheld;
+        return;
+    }
     /* Its layers will be sent there; nothing is under way to it yet. */
     wish.digest = NULL;
     wish.size = 0;

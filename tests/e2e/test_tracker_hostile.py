@@ -1,11 +1,14 @@
 """A tracker under attack: nothing that is said to it makes more of what the registry granted."""
 
 import json
+import socket
 import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from dray_e2e import proxy, suite, tracker, wire
 from dray_e2e.node import SANITIZED
-from dray_e2e.stage import wait_for
+from dray_e2e.stage import free_port, wait_for
 from test_tracker_away import ACCEPT
 from test_tracker_redirect import ALICE, REPO, Redirecting
 
@@ -114,6 +117,82 @@ class Crowds(suite.Case):
             self.assertLess(front.rss() - before, crowd * (size // 2))
         for one in replies:
             self.assertEqual(len(one.read_all()), size // 2)
+
+
+class Dripping(BaseHTTPRequestHandler):
+    """A node's port for peers in hostile hands: no answer of it ever ends but those that keep it in."""
+
+    protocol_version = "HTTP/1.1"
+    orders = 0
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path == "/healthz":
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self.drip()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        Dripping.orders += self.path == "/mesh/v1/prefetch"
+        self.drip()
+
+    def drip(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.5)
+        except OSError:
+            pass
+
+
+class Members(Redirecting):
+    def evil(self, ip="127.0.0.99"):
+        """A node that lives in the mesh, and whose HTTP is Dripping."""
+        port = free_port(ip)
+        server = ThreadingHTTPServer((ip, port), Dripping)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.stage.defer(server.shutdown)
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind((ip, port))
+        self.stage.defer(datagrams.close)
+        node = self.region.add("evil", advertise=f"{ip}:{port}")
+
+        def relay():
+            while True:
+                try:
+                    datagrams.sendto(datagrams.recv(65536), (node.place.address, node.port))
+                except OSError:
+                    return
+        threading.Thread(target=relay, daemon=True).start()
+        self.caches(2)
+
+    def manifest(self, user):
+        self.tracker.get(MANIFEST, headers=[("Authorization", wire.basic(user, "x")), *ACCEPT])
+
+    def test_who_never_ends_an_answer_ends_no_prefetching(self):
+        self.office(count=1)
+        self.evil()
+        crowd = [f"u{i}" for i in range(80)]  # more than may be told at a time
+        self.assertEqual(self.tracker.ask("/api/v1/teams/evil", "PUT", [], json.dumps(
+            {"cache": "evil", "members": crowd}).encode()).status, 200)
+        for user in crowd:
+            self.manifest(user)
+        wait_for(lambda: Dripping.orders >= 8, 10, "its orders")
+
+        def ordered():
+            return self.tracker.metrics()['dray_prefetches_total{outcome="ordered"}']
+        before = ordered()
+        self.manifest("another")
+        self.assertEqual(ordered(), before + 1)
 
 
 class Operators(Redirecting):
