@@ -77,7 +77,7 @@ static void list_member(void *arg, const char *name, const char *team)
 {
     struct listing *l = arg;
     if (!l->team || strcmp(l->team, team) == 0)
-        json_array_append_new(json_object_get(row(l->all, team), "members"), json_string(name));
+        json_array_append_new(json_object_get(row(l->all, team), "members"), words_string(name));
 }
 
 static json_t *list(const struct tracker *t, const char *team)

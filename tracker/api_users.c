@@ -34,7 +34,7 @@ static json_t *profile(const struct tracker *t, const char *name)
     const char *cache = users_cache(t->users, name), *team = users_team(t->users, name);
     if (!cache && !team)
         return NULL;
-    json_t *all = json_pack("{s:s}", "user", name);
+    json_t *all = json_pack("{s:o}", "user", words_string(name));
     if (cache)
         json_object_set_new(all, "cache", json_string(cache));
     if (team)
@@ -50,9 +50,9 @@ static void reply_changed(struct asked *a)
     struct tracker *t = a->t;
     json_t *all = a->act == ACT_PUT ? profile(t, a->name) : NULL;
     if (a->act == ACT_REVOKE)
-        all = json_pack("{s:s, s:b, s:I}", "user", a->name, "revoked", 1, "nodes",
+        all = json_pack("{s:o, s:b, s:I}", "user", words_string(a->name), "revoked", 1, "nodes",
                         (json_int_t)t->revocation_told);
-    api_json(t, a->x, 200, all ? all : json_pack("{s:s}", "user", a->name));
+    api_json(t, a->x, 200, all ? all : json_pack("{s:o}", "user", words_string(a->name)));
 }
 
 static void on_changed(void *arg, int rc)
@@ -190,7 +190,9 @@ static void one_user(struct tracker *t, struct http_exchange *x, struct http_sli
 
 static void add_user(void *arg, const char *name, const char *cache)
 {
-    json_object_set_new(arg, name, json_string(cache));
+    json_t *shown = words_string(name);
+    json_object_set_new(arg, json_string_value(shown), json_string(cache));
+    json_decref(shown);
 }
 
 /* "10.20.1.9"; "": none. */

@@ -2,6 +2,7 @@
 #include "tracker/api_words.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool words_begin(struct http_slice s, const char *with)
@@ -40,9 +41,7 @@ bool words_decode(const char *p, size_t n, char *out, size_t cap)
         out[len++] = (char)c;
     }
     out[len] = 0;
-    json_t *text = json_stringn(out, len);
-    json_decref(text);
-    return text != NULL;
+    return true;
 }
 
 int words_query(struct http_slice target, const char *key, char *out, size_t cap)
@@ -67,6 +66,19 @@ bool words_text(const json_t *object, const char *key, char *out, size_t cap)
         return false;
     snprintf(out, cap, "%s", text);
     return true;
+}
+
+json_t *words_string(const char *text)
+{
+    json_t *good = json_string(text);
+    char *shown = good ? NULL : strdup(text);
+    for (char *c = shown; c && *c; c++)
+        if ((u8)*c >= 0x80)
+            *c = '?';
+    if (shown)
+        good = json_string(shown);
+    free(shown);
+    return good;
 }
 
 json_t *words_json(struct http_slice body)

@@ -15,6 +15,7 @@
 #include "runtime/log.h"
 #include "runtime/manifest.h"
 #include "runtime/sockaddr.h"
+#include "tracker/api_words.h"
 #include "tracker/away.h"
 #include "tracker/config_schema.h"
 #include "tracker/front.h"
@@ -597,8 +598,8 @@ json_t *redirect_why(struct tracker *t, const char *user, const struct addr *fro
     for (size_t i = 0; i < c->n; i++)
         json_array_append_new(all, line(&c->list[c->lines[i].index], &c->lines[i], i));
     const struct pick_line *first = c->usable ? &c->lines[0] : NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "user", user ? user : "", "profile",
-                     w.profile ? w.profile : "", "decided",
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:o}", "user", words_string(user ? user : ""),
+                     "profile", w.profile ? w.profile : "", "decided",
                      first ? pick_class_name(first->class) : "no node is fit: the registry", "then",
                      first ? first->reason : "", "tried_one_in", EXPLORE_ONE_IN, "candidates", all);
 }
