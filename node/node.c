@@ -48,12 +48,14 @@ static bool is_talk(void *ctx, const struct http_request *q)
     return q->target.n == sizeof(path) - 1 && memcmp(q->target.p, path, q->target.n) == 0;
 }
 
-/* Plain HTTP on a TLS port is for peers alone (peer_plain). */
+/* Plain HTTP on a TLS port is for peers alone (peer_plain); trackers look at /healthz. */
 static bool is_permitted(const struct node *n, const struct http_request *q)
 {
-    static const char peers[] = "/mesh/v1/";
+    static const char peers[] = "/mesh/v1/", health[] = "/healthz";
+    struct http_slice t = q->target;
     return q->tls || q->local || !n->tls ||
-           (q->target.n >= sizeof(peers) - 1 && memcmp(q->target.p, peers, sizeof(peers) - 1) == 0);
+           (t.n >= sizeof(peers) - 1 && memcmp(t.p, peers, sizeof(peers) - 1) == 0) ||
+           (t.n == sizeof(health) - 1 && memcmp(t.p, health, t.n) == 0);
 }
 
 static void on_request(void *ctx, struct http_exchange *x)

@@ -100,11 +100,22 @@ static bool is_token(const struct tracker *t, const struct http_request *r)
            (r->target.n == n || r->target.p[n] == '?');
 }
 
+/* Plain HTTP on a TLS port is for peers alone (peer_plain): a login would pass in the open. */
+static bool is_permitted(const struct tracker *t, const struct http_request *r)
+{
+    return r->tls || r->local || !t->tls || under(r->target, "/mesh/v1") ||
+           under(r->target, "/healthz");
+}
+
 static void on_request(void *ctx, struct http_exchange *x)
 {
     struct tracker *t = ctx;
     const struct http_request *r = http_request(x);
-    if (under(r->target, "/v2"))
+    if (!is_permitted(t, r)) {
+        tracker_count(t, ROUTE_OTHER, 400);
+        http_reply_oci_status(x, 400, OCI_UNSUPPORTED,
+                              "this port speaks https: use an https:// URL", NULL);
+    } else if (under(r->target, "/v2"))
         registry_request(t, x);
     else if (is_talk(t, r))
         tracker_count(t, ROUTE_PEER, regions_talk(t->regions, x));

@@ -6,7 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from dray_e2e import proxy, suite, tracker, wire
+from dray_e2e import certs, proxy, region, registry, suite, tracker, wire
 from dray_e2e.node import SANITIZED
 from dray_e2e.stage import free_port, wait_for
 from test_tracker_away import ACCEPT
@@ -193,6 +193,37 @@ class Members(Redirecting):
         before = ordered()
         self.manifest("another")
         self.assertEqual(ordered(), before + 1)
+
+
+class PlainPeers(Redirecting):
+    """Users over TLS, peers without (peer_plain), at one port."""
+
+    def test_only_peers_speak_plain(self):
+        authority = certs.Authority(self.stage.dir("ca"))
+        self.centre = registry.Registry(self.stage)
+        self.centre.push(REPO, "1", self.image)
+        self.front = proxy.Proxy(self.stage, self.centre.url)
+        self.ticket_keys()
+        self.region = region.Region(self, [{"name": "centre", "url": self.front.url}],
+                                    region="asia-office", tracker_key=self.pub, peer_plain=True)
+        node = self.region.add("n1", tls=authority.server("n1", ["127.0.0.11"]), ca=authority.ca)
+        self.tracker = tracker.Tracker(
+            self.stage, self.front.url, tls=authority.server("tracker"), ca=authority.ca,
+            mesh_key=self.region.key_file, ticket_key=self.key, peer_plain=True,
+            regions=[{"name": "asia-office", "seeds": [node.host]}])
+        self.nodes.append(self.tracker)
+        self.caches(1)
+        for daemon in (node, self.tracker):
+            for path in ("/v2/", MANIFEST, "/api/v1/status", "/metrics", "/ui/", "/readyz"):
+                self.assertEqual(wire.fetch(f"http://{daemon.host}{path}").status, 400, path)
+            self.assertEqual(wire.fetch(f"http://{daemon.host}/healthz").status, 200)
+            talk = wire.fetch(f"http://{daemon.host}/mesh/v1/talk", "POST", body=b"x")
+            self.assertEqual(talk.status, 403)
+        digest = self.image.layer_digests[0]
+        answer = self.ask(digest)
+        self.assertEqual(answer.status, 307, "the node answers the tracker")
+        got = wire.fetch(answer.header("location"), ca=authority.ca)
+        self.assertEqual((got.status, got.body), (200, self.image.layers[0]))
 
 
 class Operators(Redirecting):

@@ -29,10 +29,7 @@ class Redirecting(suite.Case):
         self.centre = registry.Registry(self.stage, auth)
         self.centre.push(REPO, "1", self.image)
         self.front = proxy.Proxy(self.stage, self.centre.url)
-        name = f"tickets-{self.front.port}"
-        self.key, self.pub = (os.path.join(self.stage.path, name + end) for end in (".key", ".pub"))
-        subprocess.run([nodes_path.PROGRAM, "keygen", "ticket", self.key, self.pub], check=True,
-                       capture_output=True)
+        self.ticket_keys()
         upstream = {"name": f"127.0.0.1:{self.front.port}", "url": self.front.url}
         if credentials:
             upstream["credentials"] = self.stage.file(f"cred-{self.front.port}", "alice:secret")
@@ -46,6 +43,12 @@ class Redirecting(suite.Case):
         self.nodes.append(self.tracker)
         self.caches(count)
         return self.tracker
+
+    def ticket_keys(self):
+        name = f"tickets-{self.front.port}"
+        self.key, self.pub = (os.path.join(self.stage.path, name + end) for end in (".key", ".pub"))
+        subprocess.run([nodes_path.PROGRAM, "keygen", "ticket", self.key, self.pub], check=True,
+                       capture_output=True)
 
     def caches(self, count):
         def known():
