@@ -182,8 +182,9 @@ class Members(Redirecting):
         self.office(count=1)
         self.evil()
         crowd = [f"u{i}" for i in range(80)]  # more than may be told at a time
-        self.assertEqual(self.tracker.ask("/api/v1/teams/evil", "PUT", [], json.dumps(
-            {"cache": "evil", "members": crowd}).encode()).status, 200)
+        for cache, members in (("evil", crowd), ("n1", ["another"])):
+            self.assertEqual(self.tracker.ask(f"/api/v1/teams/{cache}", "PUT", [], json.dumps(
+                {"cache": cache, "members": members}).encode()).status, 200)
         for user in crowd:
             self.manifest(user)
         wait_for(lambda: Dripping.orders >= 8, 10, "its orders")
