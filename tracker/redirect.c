@@ -31,6 +31,7 @@ struct request {
     const char *authorization; /* NULL: anonymous */
     u8 user[TICKET_USER_BYTES];
     char name[256];
+    char base[sizeof(((struct rewrite_seen *)NULL)->base)]; /* as whom it knows us */
     struct addr from;
     u64 size;     /* UINT64_MAX: not known */
     bool unknown; /* the repository is: only who holds the layer can help */
@@ -163,6 +164,10 @@ static void permitted(const struct request *r)
         return;
     }
     const struct pick_candidate *c = &roster_at(t->roster, choice.number)->of;
+    if (strcmp(r->base, t->config->public_url) != 0 && unfit_url(c->url, r->base)) {
+        stream(r, "own_name");
+        return;
+    }
     const struct pulse *pulse = probes_pulse(t->probes);
     u64 now_ms = uv_now(t->loop);
     bool fresh = pulse_is_fresh(pulse, &c->key, r->cut_ms, now_ms);
@@ -418,6 +423,7 @@ void redirect_begin(struct tracker *t, struct http_exchange *x, const struct oci
     if (sockaddr_read((const struct sockaddr *)&seen.address, &r.from))
         memset(&r.from, 0, sizeof(r.from));
     r.from.port = 1; /* its network counts, and only an address with a port is one */
+    memcpy(r.base, seen.base, sizeof(r.base));
     grants_user(t->grants, value, strlen(value), r.user, r.name, sizeof(r.name));
     decide(&r);
     sodium_memzero(value, sizeof(value));
@@ -492,6 +498,7 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
         memset(&r.from, 0, sizeof(r.from));
     r.from.port = 1; /* its network counts, and only an address with a port is one */
     r.unknown = !read_referer(q, &oci);
+    memcpy(r.base, seen.base, sizeof(r.base));
     grants_user(t->grants, seen.client, strlen(seen.client), r.user, r.name, sizeof(r.name));
     permitted(&r);
     return true;

@@ -53,6 +53,18 @@ class Learning(Redirecting):
         self.assertEqual(answer.status, 400)
 
 
+class Names(Redirecting):
+    def test_nobody_is_sent_under_the_name_that_they_know_us_by(self):
+        """Go's clients send the password on to it: to a tracker's second name as to its first."""
+        self.office(count=1)
+        digest, host = self.image.layer_digests[0], self.region.nodes[0].host
+        self.assertEqual(self.ask(digest).status, 307)
+        for name in (host, "127.0.0.11"):
+            answer = self.ask(digest, [("Host", name)])
+            self.assertEqual((answer.status, answer.body), (200, self.image.layers[0]))
+        self.assertEqual(self.ask(digest, [("Host", "other.test")]).status, 307)
+
+
 class Revoking(Redirecting):
     """What the registry said before a user was revoked is no permission afterwards."""
 
