@@ -82,18 +82,17 @@ void probe_cancel(struct probe *k)
     free(k);
 }
 
-static void question_free(struct question *q)
+/* Nobody joins it any more. */
+static void question_out(struct question *q)
 {
     *q->at = q->next;
     if (q->next)
         q->next->at = q->at;
-    free(q);
 }
 
 static void on_end(void *arg, int err, const char *why)
 {
     struct question *q = arg;
-    struct probe *waiters = q->waiters;
     bool up = err == 0 && q->up;
     u64 now = uv_now(q->set->loop);
     (void)why;
@@ -101,14 +100,17 @@ static void on_end(void *arg, int err, const char *why)
         pulse_answered(q->set->pulse, &q->node, q->off_ms, now);
     else
         pulse_silent(q->set->pulse, &q->node, now);
-    question_free(q);
-    if (waiters)
-        waiters->at = &waiters;
-    while (waiters) {
-        struct probe k = *waiters;
-        probe_cancel(waiters);
-        k.done(k.arg, up);
+    question_out(q);
+    for (struct probe *k; (k = q->waiters) != NULL;) {
+        void (*done)(void *arg, bool up) = k->done;
+        void *done_arg = k->arg;
+        q->waiters = k->next;
+        if (k->next)
+            k->next->at = &q->waiters;
+        free(k);
+        done(done_arg, up);
     }
+    free(q);
 }
 
 static int begin(struct probes *p, const struct probe_wish *w, struct question **out)
