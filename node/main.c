@@ -10,6 +10,7 @@
 #include "node/node.h"
 #include "proto/seal.h"
 #include "runtime/daemon.h"
+#include "runtime/inherited.h"
 #include "runtime/log.h"
 
 static int start(void **self, uv_loop_t *loop, void *config, char why[CONF_WHY_MAX])
@@ -82,6 +83,7 @@ int main(int argc, char **argv)
 {
     static struct cmdline c; /* too large for the stack's taste */
     char why[CONF_WHY_MAX];
+    inherited_streams();
     if (cmdline_parse(&c, argc, argv, why) != 0) {
         fail(why);
         return 2;

@@ -33,6 +33,15 @@ static bool is_listener_at(int fd, const struct sockaddr *address, socklen_t len
            memcmp(&bound, address, len) == 0;
 }
 
+void inherited_streams(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < FIRST_FD)
+        ;
+    if (fd >= 0)
+        close(fd);
+}
+
 int inherited_listener(const struct sockaddr *address, socklen_t len)
 {
     long n = number("LISTEN_PID") == (long)getpid() ? number("LISTEN_FDS") : 0;

@@ -1,5 +1,5 @@
-/* inherited.h - listening sockets that whoever started us holds for us: systemd's socket
- * activation.
+/* inherited.h - what whoever started us left open: its standard streams, and listening sockets that
+ * it holds for us (systemd's socket activation).
  *
  * Why: a listener that a daemon binds itself is gone with it, and who comes in the second until it
  * runs again is refused; some clients (containerd) try an address once. A listener that the
@@ -12,6 +12,10 @@
 #pragma once
 
 #include <sys/socket.h>
+
+/* Whichever of descriptors 0, 1 and 2 is closed leads nowhere from now on. Else the next file that
+ * is opened, a database perhaps, would get its number, and the log's lines. Before any other. */
+void inherited_streams(void);
 
 /* The descriptor, ready for accept4() and closed on exec, now the caller's; -1: there is none. Each
  * is given once. */

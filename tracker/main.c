@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "runtime/daemon.h"
+#include "runtime/inherited.h"
 #include "runtime/log.h"
 #include "tracker/cmdline.h"
 #include "tracker/ctl.h"
@@ -80,6 +81,7 @@ int main(int argc, char **argv)
 {
     static struct cmdline c; /* too large for the stack's taste */
     char why[CONF_WHY_MAX];
+    inherited_streams();
     if (cmdline_parse(&c, argc, argv, why) != 0) {
         fail(why);
         return 2;

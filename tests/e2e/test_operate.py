@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 
-from dray_e2e import certs, images, proxy, registry, suite, tokens, wire
+from dray_e2e import certs, images, place, proxy, registry, suite, tokens, wire
 from dray_e2e import node as nodes
 from dray_e2e.readers import Reader
 from dray_e2e.stage import wait_for
@@ -377,6 +377,21 @@ class Signals(suite.Case):
             said = b""
             while b"STOPPING=1" not in said:
                 said += inbox.recv(4096)
+
+
+    def test_without_standard_streams(self):
+        """Nobody left it one: no file of its own takes their place, and the log's lines."""
+        node = self.node(self.upstream.url, start=False)
+        node.place = place.Place()
+        node.place.via = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+        node.start()
+        for fd in range(3):
+            self.assertEqual(os.readlink(f"/proc/{node.process.pid}/fd/{fd}"), "/dev/null")
+        data = images.random_bytes(MIB, self.id())
+        digest = images.digest_of(data)
+        self.upstream.serve_blob(REPO, data, digest)
+        self.assertEqual(images.digest_of(node.blob(REPO, digest).body), digest)
+        node.stop()
 
 
 class Login(suite.Case):

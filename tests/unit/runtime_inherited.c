@@ -1,9 +1,11 @@
 /* runtime_inherited.c - tests of runtime/inherited.h: a listener that somebody else holds is found
- * by its address, once, and only by the process that it is meant for. */
+ * by its address, once, and only by the process that it is meant for; a stream that nobody left is
+ * no file of ours. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +99,30 @@ static void no_listener(void)
     assert_int_equal(take(), 3);
 }
 
+/* None is open, as after `<&- >&- 2>&-`. */
+static void streams_are_filled(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        (void)close(fd);
+    inherited_streams();
+    bool filled = open("/dev/null", O_RDONLY) == 3; /* and no more than they */
+    for (int fd = 0; fd < 3; fd++)
+        filled &= (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+    if (!filled)
+        _exit(1);
+}
+
+static void streams_that_are_there_stay(void)
+{
+    int ends[2];
+    if (pipe(ends) != 0 || dup2(ends[1], 2) != 2)
+        _exit(1);
+    (void)close(0);
+    inherited_streams();
+    if (fcntl(0, F_GETFL) < 0 || (fcntl(2, F_GETFL) & O_ACCMODE) != O_WRONLY)
+        _exit(1);
+}
+
 static void test_found_once(void **state)
 {
     (void)state;
@@ -112,6 +138,12 @@ static void test_no_listener(void **state)
     (void)state;
     in_child(no_listener);
 }
+static void test_streams(void **state)
+{
+    (void)state;
+    in_child(streams_are_filled);
+    in_child(streams_that_are_there_stay);
+}
 
 int main(void)
 {
@@ -119,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_found_once),
         cmocka_unit_test(test_not_ours),
         cmocka_unit_test(test_no_listener),
+        cmocka_unit_test(test_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
