@@ -1,4 +1,8 @@
-/* login.c - see login.h. */
+/* login.c - see login.h.
+ *
+ * An ask either buys (it has the transfer), or waits for one that buys for the same repository, or
+ * is answered by its timer. One that buys goes on as long as anybody waits for it, its own asker
+ * gone or not. */
 #include "runtime/login.h"
 
 #include <assert.h>
@@ -35,6 +39,7 @@ struct login {
     bool basic_asked; /* the registry asked for Basic: send it ahead from then on */
     struct token tokens[TOKENS_MAX];
     size_t next_token;
+    struct login_ask *buying;
 };
 
 struct login_ask {
@@ -42,7 +47,10 @@ struct login_ask {
     char *repository;
     void (*cb)(void *arg, int err, const char *why);
     void *arg;
-    struct http_transfer *transfer; /* NULL: answered by the timer, below */
+    struct login_ask *next;         /* of those that buy, or that wait for the same one */
+    struct login_ask *waiting;      /* for this one */
+    struct login_ask *buyer;        /* that it waits for; NULL */
+    struct http_transfer *transfer; /* while it buys */
     uv_timer_t timer;               /* delivers what needs no request, from the loop */
     bool timer_open;
     int status, err;
@@ -188,29 +196,64 @@ static void timer_closed(uv_handle_t *h)
     ask_free(h->data);
 }
 
-static void ask_deliver(struct login_ask *k)
+static void tell(struct login_ask *k, int err, const char *why)
 {
-    if (k->cb)
-        k->cb(k->arg, k->err, k->why);
-    if (k->timer_open)
-        uv_close((uv_handle_t *)&k->timer, timer_closed);
-    else
-        ask_free(k);
+    void (*cb)(void *arg, int err, const char *why) = k->cb;
+    k->cb = NULL;
+    if (cb)
+        cb(k->arg, err, why);
 }
 
 static void on_timer(uv_timer_t *t)
 {
-    ask_deliver(t->data);
+    struct login_ask *k = t->data;
+    tell(k, k->err, k->why);
+    uv_close((uv_handle_t *)&k->timer, timer_closed);
+}
+
+static void ask_unlink(struct login_ask **list, const struct login_ask *k)
+{
+    while (*list != k)
+        list = &(*list)->next;
+    *list = k->next;
+}
+
+/* What was bought, or not, is told to all who wait. Each of them may leave meanwhile. */
+static void purchase_over(struct login_ask *k)
+{
+    struct login_ask *w;
+    ask_unlink(&k->login->buying, k);
+    tell(k, k->err, k->why);
+    while ((w = k->waiting)) {
+        k->waiting = w->next;
+        tell(w, k->err, k->why);
+        ask_free(w);
+    }
+    ask_free(k);
+}
+
+/* Nobody waits for it any more: it ends. One that is over already ends by itself. */
+static void purchase_idle(struct login_ask *k)
+{
+    if (k->cb || k->waiting || !k->transfer)
+        return;
+    ask_unlink(&k->login->buying, k);
+    http_transfer_cancel(k->transfer);
+    ask_free(k);
 }
 
 void login_ask_cancel(struct login_ask *k)
 {
+    struct login_ask *buyer = k->buyer;
     k->cb = NULL;
-    if (k->transfer) {
-        http_transfer_cancel(k->transfer);
-        ask_free(k);
-    } else if (!uv_is_closing((uv_handle_t *)&k->timer)) {
+    if (k->timer_open) {
         uv_close((uv_handle_t *)&k->timer, timer_closed);
+    } else if (buyer) {
+        ask_unlink(&buyer->waiting, k);
+        ask_free(k);
+        purchase_idle(buyer);
+    } else {
+        purchase_idle(k);
     }
 }
 
@@ -232,7 +275,7 @@ static void ask_stop(struct login_ask *k, int err, const char *why)
     http_transfer_cancel(k->transfer);
     k->transfer = NULL;
     fail(k, err, why);
-    ask_deliver(k);
+    purchase_over(k);
 }
 
 static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
@@ -296,7 +339,7 @@ static void on_end(void *arg, int err, const char *why)
         fail(k, ERR_PROTO, "the token server did not answer 200");
     else if (!k->err)
         read_token(k);
-    ask_deliver(k);
+    purchase_over(k);
 }
 
 /* realm?service=S&scope=repository:R:pull, each escaped. */
@@ -355,24 +398,49 @@ static int start_token(struct login_ask *k, const struct challenge *c)
     int rc = http_transfer_start(l->client, &opt, &k->transfer);
     sodium_memzero(field, cap);
     free(field);
+    if (rc == 0) {
+        k->next = l->buying;
+        l->buying = k;
+    }
     return rc;
 }
 
-int login_answer(struct login *l, const char *www_authenticate, const char *repository,
-                 void (*cb)(void *arg, int err, const char *why), void *arg, struct login_ask **out)
+static bool same_repository(const char *a, const char *b)
 {
-    assert(l->basic);
-    struct login_ask *k = calloc(1, sizeof(*k));
-    if (!k)
-        return ERR_NOMEM;
-    *k = (struct login_ask){.login = l, .cb = cb, .arg = arg};
-    k->repository = repository ? strdup(repository) : NULL;
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Waits for one that buys what it needs. False: there is none. */
+static bool join_purchase(struct login_ask *k)
+{
+    for (struct login_ask *b = k->login->buying; b; b = b->next) {
+        if (!same_repository(b->repository, k->repository))
+            continue;
+        k->buyer = b;
+        k->next = b->waiting;
+        b->waiting = k;
+        return true;
+    }
+    return false;
+}
+
+/* Since the request was sent another may have got what it lacked. */
+static bool known_since(struct login *l, const struct login_refusal *r)
+{
+    const char *value = login_value(l, r->repository);
+    return value && !(r->value && strcmp(value, r->value) == 0);
+}
+
+/* Does what the challenge asks for, or leaves it to the timer to tell the result. */
+static int meet(struct login_ask *k, const struct login_refusal *r)
+{
+    struct login *l = k->login;
     struct challenge *c = malloc(sizeof(*c));
-    int rc = !c || (repository && !k->repository) ? ERR_NOMEM : 0;
-    if (rc == 0 && challenge_parse(c, www_authenticate, strlen(www_authenticate)))
+    int rc = c ? 0 : ERR_NOMEM;
+    if (rc == 0 && challenge_parse(c, r->www_authenticate, strlen(r->www_authenticate)))
         fail(k, ERR_PROTO, "the registry's WWW-Authenticate cannot be read");
     else if (rc == 0 && c->scheme == CHALLENGE_BEARER)
-        rc = start_token(k, c);
+        rc = join_purchase(k) ? 0 : start_token(k, c);
     else if (rc == 0 && l->basic_asked)
         fail(k, ERR_DENIED,
              "the registry refused the node's credentials: check "
@@ -380,11 +448,24 @@ int login_answer(struct login *l, const char *www_authenticate, const char *repo
     else if (rc == 0)
         l->basic_asked = true;
     free(c);
+    return rc;
+}
+
+int login_answer(struct login *l, const struct login_refusal *r,
+                 void (*cb)(void *arg, int err, const char *why), void *arg, struct login_ask **out)
+{
+    assert(l->basic);
+    struct login_ask *k = calloc(1, sizeof(*k));
+    if (!k)
+        return ERR_NOMEM;
+    *k = (struct login_ask){.login = l, .cb = cb, .arg = arg};
+    k->repository = r->repository ? strdup(r->repository) : NULL;
+    int rc = r->repository && !k->repository ? ERR_NOMEM : known_since(l, r) ? 0 : meet(k, r);
     if (rc) {
         ask_free(k);
         return rc;
     }
-    if (!k->transfer) {
+    if (!k->transfer && !k->buyer) {
         uv_timer_init(l->loop, &k->timer);
         k->timer.data = k;
         k->timer_open = true;

@@ -3,7 +3,8 @@
  * Follows distribution's token authentication specification: a 401 with a Bearer challenge names a
  * realm; GET realm?service=&scope= with Basic answers a token, kept per repository until shortly
  * before it ends. A realm on a foreign host is refused unless allow_hosts names it (hygiene.h): it
- * would get the password. Nothing of this is ever given to a user. */
+ * would get the password. Who needs the same token at once shares one purchase. Nothing of this is
+ * ever given to a user. */
 #pragma once
 
 #include "runtime/conf.h"
@@ -26,10 +27,15 @@ bool login_present(const struct login *l);
  * until the next call into this module. */
 const char *login_value(struct login *l, const char *repository);
 
-/* A request was answered 401 with this WWW-Authenticate: gets what is asked for, then calls back
+struct login_refusal {
+    const char *value;            /* the Authorization that was refused; NULL: none was sent */
+    const char *www_authenticate; /* all its lines, as one list */
+    const char *repository;
+};
+/* A request was answered 401: gets what is asked for, unless another has since, then calls back
  * (never from inside): 0: login_value() has it now. ERR_DENIED (credentials refused, realm not
  * permitted), ERR_PROTO, ERR_UNREACHABLE, ...; `why` is borrowed. */
-must_use int login_answer(struct login *l, const char *www_authenticate, const char *repository,
+must_use int login_answer(struct login *l, const struct login_refusal *r,
                           void (*cb)(void *arg, int err, const char *why), void *arg,
                           struct login_ask **out);
 void login_ask_cancel(struct login_ask *k);

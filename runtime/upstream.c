@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "proto/digest.h"
 #include "proto/limits.h"
@@ -51,6 +52,7 @@ struct upstream_call {
     char **fields; /* copied lines, without Authorization */
     size_t n_fields;
     char *authorization; /* the user's value; NULL */
+    char *sent;          /* of our own, what the running transfer carries; NULL */
     bool own, follow;
     char url[URL_MAX]; /* where the running transfer goes */
     enum target_kind target;
@@ -221,12 +223,17 @@ static void trial_start(struct upstream *u, const struct upstream_call *c)
 
 /* --- one call -------------------------------------------------------------------------------- */
 
+static void secret_free(char *secret)
+{
+    if (secret)
+        sodium_memzero(secret, strlen(secret));
+    free(secret);
+}
+
 static void call_free(struct upstream_call *c)
 {
-    if (c->authorization) {
-        sodium_memzero(c->authorization, strlen(c->authorization));
-        free(c->authorization);
-    }
+    secret_free(c->authorization);
+    secret_free(c->sent);
     for (size_t i = 0; i < c->n_fields; i++)
         free(c->fields[i]);
     free(c->fields);
@@ -272,16 +279,32 @@ static int redirect_to(struct upstream_call *c, const char *location, char why[2
     return 0;
 }
 
+/* All lines of WWW-Authenticate as the one list that they are. NULL: none, or out of memory. */
+static char *challenges(const struct http_response *r)
+{
+    char *list = NULL;
+    for (size_t i = 0; i < r->n_fields; i++) {
+        char *longer = NULL;
+        if (strcasecmp(r->fields[i].name, "WWW-Authenticate") != 0)
+            continue;
+        if (asprintf(&longer, "%s%s%s", list ? list : "", list ? ", " : "", r->fields[i].value) < 0)
+            longer = NULL;
+        free(list);
+        if (!(list = longer))
+            break;
+    }
+    return list;
+}
+
 static void on_head(void *arg, const struct http_response *r)
 {
     struct upstream_call *c = arg;
     c->answered = true;
-    const char *challenge = http_response_field(r, "WWW-Authenticate");
     if (c->target == TARGET_OWN)
         set_state(c->up, r->status >= 500 ? UPSTREAM_DOWN : UPSTREAM_OK,
                   r->status >= 500 ? "it answers with a server error" : "");
-    if (c->own && r->status == 401 && challenge && !c->logged_in && c->target == TARGET_OWN) {
-        c->challenge = strdup(challenge);
+    if (c->own && r->status == 401 && !c->logged_in && c->target == TARGET_OWN) {
+        c->challenge = challenges(r);
         c->next = c->challenge ? NEXT_LOGIN : NEXT_NONE;
     } else if (is_redirect(r->status) && c->target == TARGET_OWN && !c->redirects) {
         trial_start(c->up, c);
@@ -321,8 +344,9 @@ static void call_next(struct upstream_call *c)
     c->next = NEXT_NONE;
     c->swallowing = false;
     if (next == NEXT_LOGIN) {
+        struct login_refusal r = {c->sent, c->challenge, c->repository};
         c->logged_in = true;
-        rc = login_answer(c->up->login, c->challenge, c->repository, login_done, c, &c->login_ask);
+        rc = login_answer(c->up->login, &r, login_done, c, &c->login_ask);
     } else {
         rc = call_send(c);
     }
@@ -389,9 +413,12 @@ static int call_send(struct upstream_call *c)
         lines[n] = c->fields[n];
     const char *value = c->own ? login_value(c->up->login, c->repository) : c->authorization;
     int rc = ERR_NOMEM;
+    secret_free(c->sent);
+    c->sent = NULL;
     if (value && c->target == TARGET_OWN) {
         secret = line("Authorization", value);
-        if (!secret)
+        c->sent = c->own ? strdup(value) : NULL;
+        if (!secret || (c->own && !c->sent))
             goto out;
         lines[n++] = secret;
     }
@@ -420,9 +447,7 @@ static int call_send(struct upstream_call *c)
     };
     rc = http_transfer_start(c->up->client, &opt, &c->transfer);
 out:
-    if (secret)
-        sodium_memzero(secret, strlen(secret));
-    free(secret);
+    secret_free(secret);
     free(range);
     return rc;
 }

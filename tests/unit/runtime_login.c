@@ -78,9 +78,9 @@ static bool was_heard(void *arg)
     return ((const struct heard *)arg)->done;
 }
 
-static struct heard ask(struct upstream *u, const char *repository, bool own)
+static struct upstream_ask *ask_begin(struct upstream *u, const char *repository, bool own,
+                                      struct heard *h)
 {
-    struct heard h = {0};
     struct upstream_ask *k;
     struct upstream_request q = {
         .method = "GET",
@@ -90,7 +90,14 @@ static struct heard ask(struct upstream *u, const char *repository, bool own)
         .own = own,
         .follow = true,
     };
-    assert_int_equal(upstream_ask(u, &q, LIMIT_RELAY_BYTES, false, on_answer, &h, &k), 0);
+    assert_int_equal(upstream_ask(u, &q, LIMIT_RELAY_BYTES, false, on_answer, h, &k), 0);
+    return k;
+}
+
+static struct heard ask(struct upstream *u, const char *repository, bool own)
+{
+    struct heard h = {0};
+    ask_begin(u, repository, own, &h);
     rig_wait(&rig, was_heard, &h);
     return h;
 }
@@ -200,6 +207,96 @@ static void test_many_repositories(void **state)
     finish();
 }
 
+static unsigned sold(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < server_count(registry); i++) {
+        struct server_request r;
+        server_request_at(registry, i, &r);
+        n += strncmp(r.target, "/token", 6) == 0;
+    }
+    return n;
+}
+
+/* As script(), but the first token is not sold before the test says so. */
+static void script_slow_token(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    if (strncmp(r->target, "/token", 6) == 0)
+        wait_gate(p, 0);
+    script(p, r, arg);
+}
+
+static bool token_wanted(void *arg)
+{
+    return server_count(registry) > *(const unsigned *)arg;
+}
+
+/* `n` asks, of which each was refused and waits for a token. */
+static void begin_crowd(struct heard *h, struct upstream_ask **asks, size_t n)
+{
+    unsigned refused = (unsigned)n;
+    begin(script_slow_token);
+    struct upstream *u = node_upstream(NULL);
+    for (size_t i = 0; i < n; i++)
+        asks[i] = ask_begin(u, "team/app", true, &h[i]);
+    rig_wait(&rig, token_wanted, &refused);
+    rig_settle(&rig);
+}
+
+static void test_one_token_for_many_at_once(void **state)
+{
+    (void)state;
+    struct heard h[8] = {{0}};
+    struct upstream_ask *asks[8];
+    begin_crowd(h, asks, countof(h));
+    server_open(registry, 0);
+    for (size_t i = 0; i < countof(h); i++) {
+        rig_wait(&rig, was_heard, &h[i]);
+        assert_int_equal(h[i].status, 200);
+    }
+    assert_int_equal(sold(), 1);
+    finish();
+}
+
+/* Whoever leaves, in whatever order, takes nothing from those who stay. */
+static void test_some_of_many_leave(void **state)
+{
+    (void)state;
+    for (unsigned stays = 0; stays < 16; stays++) {
+        struct heard h[4] = {{0}};
+        struct upstream_ask *asks[4];
+        begin_crowd(h, asks, countof(h));
+        for (unsigned i = 0; i < countof(h); i++)
+            if (!(stays >> i & 1))
+                upstream_ask_cancel(asks[i]);
+        rig_settle(&rig);
+        server_open(registry, 0);
+        for (unsigned i = 0; i < countof(h); i++) {
+            if (stays >> i & 1)
+                rig_wait(&rig, was_heard, &h[i]);
+            assert_int_equal(h[i].status, stays >> i & 1 ? 200 : 0);
+        }
+        rig_settle(&rig);
+        finish();
+    }
+}
+
+static void test_a_refusal_of_many_at_once(void **state)
+{
+    (void)state;
+    struct heard h[4] = {{0}};
+    struct upstream_ask *asks[4];
+    begin_crowd(h, asks, countof(h));
+    token_status = 403;
+    server_open(registry, 0);
+    for (size_t i = 0; i < countof(h); i++) {
+        rig_wait(&rig, was_heard, &h[i]);
+        assert_int_equal(h[i].err, ERR_DENIED);
+    }
+    assert_int_equal(sold(), 1);
+    finish();
+}
+
 /* --- Basic ------------------------------------------------------------------------------------ */
 
 static void script_basic(struct server_peer *p, const struct server_request *r, void *arg)
@@ -221,6 +318,23 @@ static void test_basic(void **state)
     assert_int_equal(server_count(registry), 2);
     assert_int_equal(ask(u, "team/other", true).status, 200); /* sent ahead from now on */
     assert_int_equal(server_count(registry), 3);
+    finish();
+}
+
+/* None of them knew the password when it was sent; that is no refusal of it. */
+static void test_basic_for_many_at_once(void **state)
+{
+    (void)state;
+    struct heard h[8] = {{0}};
+    begin(script_basic);
+    struct upstream *u = node_upstream(NULL);
+    for (size_t i = 0; i < countof(h); i++)
+        ask_begin(u, "team/app", true, &h[i]);
+    for (size_t i = 0; i < countof(h); i++) {
+        rig_wait(&rig, was_heard, &h[i]);
+        assert_int_equal(h[i].err, 0);
+        assert_int_equal(h[i].status, 200);
+    }
     finish();
 }
 
@@ -321,6 +435,26 @@ static void test_a_garbled_challenge(void **state)
     begin(script_garbled);
     assert_int_equal(ask(node_upstream(NULL), "team/app", true).err, ERR_PROTO);
     assert_int_equal(server_count(registry), 1);
+    finish();
+}
+
+/* RFC 9110, 11.6.1: a list may as well come in several lines. */
+static void script_two_lines(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    const char *value = request_field(r, "Authorization");
+    if (value && strcmp(value, NODE_BASIC) == 0)
+        say_answer(p, 200, "", "");
+    else
+        say_answer(p, 401, "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: Basic realm=\"x\"\r\n",
+                   "{}");
+}
+
+static void test_challenges_in_several_lines(void **state)
+{
+    (void)state;
+    begin(script_two_lines);
+    assert_int_equal(ask(node_upstream(NULL), "team/app", true).status, 200);
     finish();
 }
 
@@ -482,12 +616,17 @@ int main(void)
         cmocka_unit_test(test_a_short_lived_token),
         cmocka_unit_test(test_a_token_that_ended_is_replaced),
         cmocka_unit_test(test_many_repositories),
+        cmocka_unit_test(test_one_token_for_many_at_once),
+        cmocka_unit_test(test_some_of_many_leave),
+        cmocka_unit_test(test_a_refusal_of_many_at_once),
         cmocka_unit_test(test_basic),
+        cmocka_unit_test(test_basic_for_many_at_once),
         cmocka_unit_test(test_basic_refused),
         cmocka_unit_test(test_new_credentials),
         cmocka_unit_test(test_foreign_realms),
         cmocka_unit_test(test_realms_that_are_no_urls),
         cmocka_unit_test(test_a_garbled_challenge),
+        cmocka_unit_test(test_challenges_in_several_lines),
         cmocka_unit_test(test_a_listed_realm),
         cmocka_unit_test(test_http_realm_under_https),
         cmocka_unit_test(test_answers_without_a_token),
