@@ -125,6 +125,15 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *outle
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* Asked to renegotiate, OpenSSL says no and reads on within the same SSL_read(), as long as it is
+ * asked again. Who asks has ended, as far as we read. */
+static void on_info(const SSL *ssl, int where, int what)
+{
+    SSL *own = (SSL *)(uintptr_t)ssl;
+    if (where == SSL_CB_WRITE_ALERT && (what & 0xff) == SSL_AD_NO_RENEGOTIATION)
+        SSL_set_shutdown(own, SSL_get_shutdown(own) | SSL_RECEIVED_SHUTDOWN);
+}
+
 static int settings(SSL_CTX *ctx)
 {
     static const unsigned char id[] = "dray";
@@ -133,6 +142,10 @@ static int settings(SSL_CTX *ctx)
     /* A write may be repeated from another address, and end at a record: bodies are only peeked. */
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                               SSL_MODE_RELEASE_BUFFERS);
+    /* Reading comes back after each record, also one without data: new keys without end would else
+     * hold the loop. */
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_info_callback(ctx, on_info);
     /* Sessions live in the clients' tickets, not in our memory. */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);

@@ -1,7 +1,8 @@
 /* tls.h - certificates for our listeners (OpenSSL).
  *
- * TLS 1.2 and newer, session resumption by ticket, ECDSA preferred when offered. A context can be
- * reloaded in place (SIGHUP): running connections keep the old certificate, new ones get the new.
+ * TLS 1.2 and newer, session resumption by ticket, ECDSA preferred when offered. No renegotiation:
+ * who asks for one is let go. A context can be reloaded in place (SIGHUP): running connections keep
+ * the old certificate, new ones get the new.
  */
 #pragma once
 

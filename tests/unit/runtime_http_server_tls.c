@@ -1,6 +1,10 @@
 /* HTTP over TLS, and what a handshake may cost. */
 #include "tls_rig.h"
 
+#include <netinet/tcp.h>
+#include <openssl/kdf.h>
+#include <sys/ioctl.h>
+
 /* --- HTTP over TLS ---------------------------------------------------------------------------- */
 
 static void sees_tls(struct rig *r, struct http_exchange *x)
@@ -332,6 +336,145 @@ static void many_handshakes_at_once_all_succeed(void **state)
     tls_stop(&t);
 }
 
+/* --- what comes after the handshake and is no data -------------------------------------------- */
+
+/* The server's end of a client's connection. */
+static int other_end(const struct client *c)
+{
+    struct sockaddr_in ours, peer;
+    socklen_t n = sizeof(ours);
+    assert_int_equal(getsockname(c->fd, (struct sockaddr *)&ours, &n), 0);
+    for (int fd = 3; fd < 256; fd++) {
+        n = sizeof(peer);
+        if (fd != c->fd && getpeername(fd, (struct sockaddr *)&peer, &n) == 0 &&
+            peer.sin_family == AF_INET && peer.sin_port == ours.sin_port)
+            return fd;
+    }
+    fail_msg("no such connection");
+    return -1;
+}
+
+static int unread(int fd)
+{
+    int n = 0;
+    assert_int_equal(ioctl(fd, FIONREAD, &n), 0);
+    return n;
+}
+
+#define FLOOD 1000
+
+/* New keys over and over: each is work, and reading would go on for as long as they come. */
+static void new_keys_without_end_hold_nobody_up(void **state)
+{
+    struct tls_rig t = {0};
+    struct client c;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    rig_rest(&t.r, 20);
+    int fd = other_end(&c), now = 1;
+    assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &now, sizeof(now)), 0);
+    for (int i = 0; i < FLOOD; i++) {
+        assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(ssl), 1);
+    }
+    int before = unread(fd);
+    assert_true(before > FLOOD);
+    rig_turn(&t.r);
+    assert_true(unread(fd) > before / 2); /* others have their turn now */
+    tls_send(ssl, "GET / HTTP/1.1\r\n" HOST "\r\n");
+    tls_expect(&c, ssl, "hello\n"); /* and it has had its own in the end */
+    tls_bye(&c, ssl);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
+/* A client's record under TLS 1.2 with AES-128-GCM (RFC 5288), made by hand: no library sends such.
+ */
+struct by_hand {
+    u8 keys[40]; /* client's, server's, and the beginnings of their nonces */
+    u64 seq;
+};
+
+static void by_hand_init(struct by_hand *h, const SSL *ssl)
+{
+    u8 master[48], seed[64];
+    size_t n = sizeof(h->keys);
+    EVP_PKEY_CTX *prf = EVP_PKEY_CTX_new_id(EVP_PKEY_TLS1_PRF, NULL);
+    assert_string_equal(SSL_get_cipher_name(ssl), "ECDHE-ECDSA-AES128-GCM-SHA256");
+    assert_int_equal(SSL_SESSION_get_master_key(SSL_get_session(ssl), master, sizeof(master)), 48);
+    assert_int_equal(SSL_get_server_random(ssl, seed, 32), 32);
+    assert_int_equal(SSL_get_client_random(ssl, seed + 32, 32), 32);
+    assert_int_equal(EVP_PKEY_derive_init(prf), 1);
+    assert_int_equal(EVP_PKEY_CTX_set_tls1_prf_md(prf, EVP_sha256()), 1);
+    assert_int_equal(EVP_PKEY_CTX_set1_tls1_prf_secret(prf, master, sizeof(master)), 1);
+    assert_int_equal(EVP_PKEY_CTX_add1_tls1_prf_seed(prf, (const u8 *)"key expansion", 13), 1);
+    assert_int_equal(EVP_PKEY_CTX_add1_tls1_prf_seed(prf, seed, sizeof(seed)), 1);
+    assert_int_equal(EVP_PKEY_derive(prf, h->keys, &n), 1);
+    EVP_PKEY_CTX_free(prf);
+    h->seq = 1; /* after Finished */
+}
+
+static void put_u64(u8 *to, u64 v)
+{
+    for (int i = 0; i < 8; i++)
+        to[i] = (u8)(v >> (56 - 8 * i));
+}
+
+/* Returns the record's length. */
+static size_t by_hand_record(struct by_hand *h, u8 type, const u8 *text, u8 len, u8 *out)
+{
+    u8 nonce[12], head[13] = {[8] = type, 3, 3, 0, len};
+    int n;
+    EVP_CIPHER_CTX *gcm = EVP_CIPHER_CTX_new();
+    memcpy(nonce, h->keys + 32, 4);
+    put_u64(nonce + 4, h->seq);
+    put_u64(head, h->seq++);
+    memcpy(out, (u8[]){type, 3, 3, 0, (u8)(8 + len + 16)}, 5);
+    memcpy(out + 5, nonce + 4, 8);
+    assert_int_equal(EVP_EncryptInit_ex(gcm, EVP_aes_128_gcm(), NULL, h->keys, nonce), 1);
+    assert_int_equal(EVP_EncryptUpdate(gcm, NULL, &n, head, sizeof(head)), 1);
+    assert_int_equal(EVP_EncryptUpdate(gcm, out + 13, &n, text, len), 1);
+    assert_int_equal(EVP_EncryptFinal_ex(gcm, out + 13 + len, &n), 1);
+    assert_int_equal(EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_GCM_GET_TAG, 16, out + 13 + len), 1);
+    EVP_CIPHER_CTX_free(gcm);
+    return 13u + len + 16;
+}
+
+/* Asked to renegotiate, OpenSSL says no and reads on, for as long as it is asked. */
+static void renegotiations_without_end_hold_nobody_up(void **state)
+{
+    static const u8 hello[] = {1, 0, 0, 0}; /* enough to see what is wanted */
+    static u8 flood[FLOOD * 40];
+    struct tls_rig t = {0};
+    struct client c;
+    struct by_hand h;
+    size_t n = 0;
+    (void)state;
+    tls_start(&t, "server.pem", "server.key", NULL);
+    SSL_CTX *ctx = client_context();
+    SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256");
+    client_open(&c, &t.r);
+    SSL *ssl = tls_client(&c, ctx);
+    assert_int_equal(tls_step(&c, ssl, SSL_connect), SSL_ERROR_NONE);
+    rig_rest(&t.r, 20);
+    by_hand_init(&h, ssl);
+    for (int i = 0; i < FLOOD; i++)
+        n += by_hand_record(&h, 22, hello, sizeof(hello), flood + n);
+    client_send_n(&c, flood, n);
+    int fd = other_end(&c);
+    assert_int_equal(unread(fd), n);
+    rig_turn(&t.r);
+    assert_true(rig_stats(&t.r).open == 0 || unread(fd) > (int)n / 2);
+    tls_bye(&c, ssl);
+    SSL_CTX_free(ctx);
+    tls_stop(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +489,8 @@ int main(void)
         cmocka_unit_test(plain_http_is_told_the_way),
         cmocka_unit_test(plain_is_served_beside_tls_where_wanted),
         cmocka_unit_test(many_handshakes_at_once_all_succeed),
+        cmocka_unit_test(new_keys_without_end_hold_nobody_up),
+        cmocka_unit_test(renegotiations_without_end_hold_nobody_up),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }
