@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,15 @@ static char *spell_ca(unsigned generation, const char *file)
     return asprintf(&out, "%s%s", front, file) < 0 ? NULL : out;
 }
 
+/* As our own listeners read (tls.c): one record without data does not lead to the next, or new keys
+ * without end would hold the loop. */
+static CURLcode on_tls(CURL *easy, void *ctx, void *arg)
+{
+    (void)easy, (void)arg;
+    SSL_CTX_clear_mode((SSL_CTX *)ctx, SSL_MODE_AUTO_RETRY);
+    return CURLE_OK;
+}
+
 static int set_tls(struct http_transfer *t, const char *ca_file, bool any_name)
 {
     char *file = (char *)ca_file;
@@ -236,6 +246,7 @@ static int set_tls(struct http_transfer *t, const char *ca_file, bool any_name)
         curl_easy_getinfo(t->easy, CURLINFO_CAINFO, &file);
     t->own_ca = ca_file != NULL;
     bad = curl_easy_setopt(t->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    bad |= curl_easy_setopt(t->easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
     if (any_name)
         bad |= curl_easy_setopt(t->easy, CURLOPT_SSL_VERIFYHOST, 0L);
     /* No directory beside the file: only what the file holds is trusted, and libcurl caches what it

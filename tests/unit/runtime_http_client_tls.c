@@ -4,7 +4,9 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 
 #include "tests/unit/http_client_fixture.h"
 
@@ -376,14 +378,98 @@ static void large_bodies_come_whole(void **state)
     SSL_CTX_free(tls);
 }
 
+/* --- what comes after the handshake and is no data ----------------------------------------- */
+
+#define FLOOD 1000
+
+static atomic_int flooded;
+
+static void say_keys_without_end(struct raw_peer *p)
+{
+    int now = 1;
+
+    if (!raw_request(p))
+        return;
+    setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &now, sizeof(now));
+    for (int i = 0; i < FLOOD; i++)
+        if (SSL_key_update(p->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 ||
+            SSL_do_handshake(p->ssl) != 1)
+            return;
+    atomic_store(&flooded, 1);
+    raw_wait(p, 1);
+    raw_say(p, HELLO);
+    raw_wait_gone(p);
+}
+
+/* Our end of the connection to the server. */
+static int our_end(void)
+{
+    struct sockaddr_in peer;
+
+    for (int fd = 3; fd < 256; fd++) {
+        socklen_t n = sizeof(peer);
+
+        if (getpeername(fd, (struct sockaddr *)&peer, &n) == 0 && peer.sin_family == AF_INET &&
+            ntohs(peer.sin_port) == server->port)
+            return fd;
+    }
+    fail_msg("no such connection");
+    return -1;
+}
+
+static int unread(int fd)
+{
+    int n = 0;
+
+    assert_int_equal(ioctl(fd, FIONREAD, &n), 0);
+    return n;
+}
+
+static void new_keys_without_end_hold_nobody_up(void **state)
+{
+    SSL_CTX *tls = server_tls(&ca, "DNS:localhost", 5);
+    struct fetch f = {0};
+    struct http_transfer_options opt;
+    char url[256];
+    int before, fd;
+
+    (void)state;
+    begin_with(say_keys_without_end, tls, 0);
+    opt = options(&f, url, NULL);
+    opt.ca_file = ca_path;
+    fetch_start_with(&f, &opt);
+    while (atomic_load(&server->requests) == 0)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    while (atomic_load(&flooded) == 0)
+        usleep(1000);
+    fd = our_end();
+    before = unread(fd);
+    assert_true(before > FLOOD);
+    for (int i = 0; i < 4; i++) /* one may go to something else */
+        uv_run(&loop, UV_RUN_NOWAIT);
+    assert_true(unread(fd) > before / 2);
+    atomic_store(&server->gate, 1);
+    run_until(&f.ended);
+    assert_int_equal(f.err, 0);
+    assert_string_equal(f.body, "hello");
+    fetch_free(&f);
+    end();
+    SSL_CTX_free(tls);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trusts_the_given_ca),       cmocka_unit_test(leftovers_are_no_answer),
-        cmocka_unit_test(trusts_nobody_else),        cmocka_unit_test(a_name_may_be_left_to_others),
-        cmocka_unit_test(old_protocols_are_refused), cmocka_unit_test(plain_servers_are_named),
-        cmocka_unit_test(cut_bodies_are_noticed),    cmocka_unit_test(reload_reads_the_ca_again),
+        cmocka_unit_test(trusts_the_given_ca),
+        cmocka_unit_test(leftovers_are_no_answer),
+        cmocka_unit_test(trusts_nobody_else),
+        cmocka_unit_test(a_name_may_be_left_to_others),
+        cmocka_unit_test(old_protocols_are_refused),
+        cmocka_unit_test(plain_servers_are_named),
+        cmocka_unit_test(cut_bodies_are_noticed),
+        cmocka_unit_test(reload_reads_the_ca_again),
         cmocka_unit_test(large_bodies_come_whole),
+        cmocka_unit_test(new_keys_without_end_hold_nobody_up),
     };
 
     return cmocka_run_group_tests(tests, make_all, remove_all);
