@@ -18,9 +18,11 @@
 #include "runtime/log.h"
 #include "runtime/login.h"
 
-#define AWAY_MS     2000       /* how long a failure is taken for granted by who can do without */
-#define AWAY_MAX_MS 8000       /* when it fails again and again */
-#define SWALLOW_MAX (64 * KIB) /* of an answer on the way; beyond it the connection is given up */
+#define AWAY_MS     2000 /* how long a failure is taken for granted by who can do without */
+#define AWAY_MAX_MS 8000 /* when it fails again and again */
+/* Of an answer on the way; beyond it the connection is given up. */
+#define SWALLOW_MAX (64 * KIB)
+#define SWALLOW_MS  2000
 /* Clients wait with us: docker gives a ping 15 s, and CRI a pull 5 minutes without a byte. */
 #define HEAD_TIMEOUT_MS  20000
 #define STALL_TIMEOUT_MS 20000
@@ -63,7 +65,7 @@ struct upstream_call {
     bool answered;   /* this transfer's head came */
     bool again;      /* it was sent a second time, on another connection */
     bool swallowing; /* this transfer's answer is not the last */
-    u64 swallowed;
+    u64 swallowed, swallow_until_ms;
     enum { NEXT_NONE, NEXT_LOGIN, NEXT_REDIRECT } next;
     char *challenge;
     struct http_transfer *transfer;
@@ -323,6 +325,7 @@ static void on_head(void *arg, const struct http_response *r)
     }
     c->swallowing = c->next != NEXT_NONE;
     c->swallowed = 0;
+    c->swallow_until_ms = uv_now(c->up->loop) + SWALLOW_MS;
     if (!c->swallowing)
         c->on.head(c->arg, r, c->redirects > 0);
 }
@@ -360,7 +363,7 @@ static enum http_data_verdict on_data(void *arg, const void *data, size_t len)
     if (!c->swallowing)
         return c->on.data(c->arg, data, len);
     c->swallowed += len;
-    if (c->swallowed > SWALLOW_MAX) {
+    if (c->swallowed > SWALLOW_MAX || uv_now(c->up->loop) >= c->swallow_until_ms) {
         struct http_transfer *t = c->transfer;
         c->transfer = NULL;
         http_transfer_cancel(t);

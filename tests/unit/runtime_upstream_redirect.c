@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -288,6 +289,34 @@ static void test_redirect_with_an_endless_body(void **state)
     finish();
 }
 
+/* Short, and never at its end: a byte at a time, until the next request is there. */
+static void script_dripping_redirect(struct server_peer *p, const struct server_request *r,
+                                     void *arg)
+{
+    (void)arg;
+    if (strcmp(r->target, "/data") == 0 || is_trial(r)) {
+        say_answer(p, is_trial(r) ? 404 : 200, "", "here");
+        return;
+    }
+    say(p, "HTTP/1.1 307 Moved\r\nLocation: /data\r\nTransfer-Encoding: chunked\r\n\r\n");
+    while (server_count_of(registry, "/data") == 0 && !peer_left(p)) {
+        say_chunk(p, "x", 1);
+        usleep(50000);
+    }
+    hang_up(p);
+}
+
+static void test_redirect_with_a_dripping_body(void **state)
+{
+    (void)state;
+    struct heard h;
+    begin(script_dripping_redirect, NULL);
+    ask(&rig, simple(NULL), &ask_blob, &h);
+    assert_int_equal(h.err, 0);
+    assert_string_equal(h.body, "here");
+    finish();
+}
+
 /* A storage server that fails does not make the registry count as away. */
 static void test_failing_storage(void **state)
 {
@@ -506,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_too_many_redirects),
         cmocka_unit_test(test_redirect_in_circles),
         cmocka_unit_test(test_redirect_with_an_endless_body),
+        cmocka_unit_test(test_redirect_with_a_dripping_body),
         cmocka_unit_test(test_failing_storage),
         cmocka_unit_test(test_from_https_to_http),
         cmocka_unit_test(test_unknown_authority),
