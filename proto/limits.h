@@ -42,6 +42,9 @@
  * (a permission, a manifest) must never stand in line behind them. */
 #define LIMIT_UPSTREAM_CONNECTIONS 384
 static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_FILLS + 64, "room beside all fetches");
+/* Bodies passed on to it at once, each at its sender's own speed. */
+#define LIMIT_UPLOADS 256
+static_assert(LIMIT_UPSTREAM_CONNECTIONS >= LIMIT_UPLOADS + 64, "room beside all pushes");
 
 /* The mesh. */
 #define LIMIT_DATAGRAM_BYTES  1200      /* fits any path's MTU with IPv6 and UDP headers (1,280) */

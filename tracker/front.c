@@ -21,6 +21,7 @@
 #define READ_TIMEOUT_MS  60000  /* for what it only has to look up */
 #define STALL_TIMEOUT_MS 60000
 #define KEPT_TIMEOUT_MS  120000 /* for what is heard as a whole; one that drips ends, too */
+#define UPLOADS_RETRY_S  "5"    /* when there are too many */
 
 struct passage {
     struct body body; /* given to the connection with the head */
@@ -36,7 +37,7 @@ struct passage {
     struct away_asked away;
     struct answer answer;
     u64 collected_bytes; /* of it */
-    bool collecting, replied, ended, paused;
+    bool collecting, replied, ended, paused, uploads;
     /* What is collected and small goes out as a whole: some clients leave once they have the head,
      * and the passage ends with them. */
     bool late;
@@ -477,6 +478,7 @@ static void on_ended(void *arg, const struct http_ended *e)
     struct passage *p = arg;
     (void)e;
     p->t->passages--;
+    p->t->uploads -= p->uploads;
     if (goes_on_alone(p))
         return;
     if (p->transfer)
@@ -532,6 +534,13 @@ void front_begin(struct tracker *t, struct http_exchange *x, const struct front_
         p->replied = true;
         return;
     }
+    if (http_upload_is(x) && t->uploads == LIMIT_UPLOADS) {
+        (void)!http_add(x, "Retry-After", UPLOADS_RETRY_S);
+        refuse(p, 429, OCI_TOOMANYREQUESTS, "too many pushes at once", NULL);
+        return;
+    }
+    p->uploads = http_upload_is(x);
+    t->uploads += p->uploads;
     int rc = start(p);
     if (rc)
         refuse(p, rc == ERR_INVAL ? 400 : 503, rc == ERR_INVAL ? OCI_UNSUPPORTED : OCI_UNAVAILABLE,

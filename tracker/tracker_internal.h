@@ -91,6 +91,7 @@ struct tracker {
     u64 *answers[ROUTE_COUNT][600]; /* by status; made when first counted */
     u64 passages;                   /* that run now */
     u64 collected_bytes;            /* of their answers that are kept whole, by front.c */
+    unsigned uploads;               /* of them, those that send a body as it comes */
     struct passage *alone;          /* front.c's: those whose client has left */
     unsigned n_alone;
     u64 through_bytes;  /* read through for nodes */

@@ -8,6 +8,7 @@ import socket
 import threading
 
 from dray_e2e import certs, clients, images, node as nodes, proxy, registry, suite, tokens, tracker, wire
+from dray_e2e.stage import wait_for
 
 REPO = "team/app"
 
@@ -155,6 +156,39 @@ class Protocol(Front):
         threading.Event().wait(0.3)
         sock.close()
         self.assertEqual(front.get("/v2/").status, 200)
+
+    def test_slow_pushers_stand_in_nobodys_way(self):
+        """Each holds a connection to a registry that reads a body before it judges who sends it:
+        more of them than there may be connections."""
+        centre = proxy.Proxy(self.stage)
+        centre.serve("/v2/", b"{}")
+        front = tracker.Tracker(self.stage, centre.url)
+        self.nodes.append(front)
+        socks = []
+        for _ in range(420):
+            sock = socket.create_connection(("127.0.0.1", front.port))
+            self.addCleanup(sock.close)
+            sock.sendall(f"PATCH /v2/{REPO}/blobs/uploads/1 HTTP/1.1\r\nHost: {front.host}\r\n"
+                         "Content-Length: 400\r\n\r\n0".encode())
+            socks.append(sock)
+        self.assertEqual(front.get("/v2/", timeout=100).status, 200)
+        self.assertNotIn("does not answer", front.log())
+        refused = 0
+        for sock in socks:
+            sock.setblocking(False)
+            try:
+                refused += sock.recv(4096).startswith(b"HTTP/1.1 429 ")
+            except BlockingIOError:
+                pass
+        self.assertGreater(refused, 0)
+        self.assertLess(refused, 300)
+        for sock in socks:
+            sock.close()
+
+        def pushes():
+            answer = front.ask(f"/v2/{REPO}/blobs/uploads/2", "PUT", body=b"x" * 10)
+            return answer.status != 429
+        wait_for(pushes, 30, "room for another")
 
     def test_imports_that_are_wrong(self):
         _, front = self.front(push=False)
