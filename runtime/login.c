@@ -62,6 +62,16 @@ struct login_ask {
 /* --- credentials --------------------------------------------------------------------------------
  */
 
+/* Whatever else stood in the file would be sent as part of the password. */
+static bool is_login(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    bool plain = colon && colon != text;
+    for (; *text; text++)
+        plain &= (unsigned char)*text >= ' ' && *text != 0x7f;
+    return plain;
+}
+
 int login_reload(struct login *l, char why[CONF_WHY_MAX])
 {
     if (!l->config->credentials)
@@ -72,7 +82,7 @@ int login_reload(struct login *l, char why[CONF_WHY_MAX])
         return rc;
     size_t n = strlen(plain);
     char *basic = NULL;
-    if (!strchr(plain, ':')) {
+    if (!is_login(plain)) {
         snprintf(why, CONF_WHY_MAX, "%s: write one line \"user:password\"", l->config->credentials);
         rc = ERR_INVAL;
         goto out;

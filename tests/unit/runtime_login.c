@@ -376,6 +376,10 @@ static void test_new_credentials(void **state)
     assert_non_null(strstr(why, rig.configs[0].credentials));
     assert_null(strstr(why, "no colon"));
     assert_int_equal(ask(u, "team/app", true).status, 200);
+    write_credentials("node:secret\n\n"); /* as an editor may leave it; no part of the password */
+    assert_true(upstream_reload(u, why) < 0);
+    assert_non_null(strstr(why, "one line"));
+    assert_int_equal(ask(u, "team/app", true).status, 200);
     assert_int_equal(chmod(rig.configs[0].credentials, 0644), 0); /* for all to read */
     write_credentials("node:wrong\n");
     assert_true(upstream_reload(u, why) < 0);
