@@ -20,6 +20,7 @@
 #include "node/last_copy.h"
 #include "node/node_internal.h"
 #include "proto/limits.h"
+#include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
@@ -192,10 +193,16 @@ static int open_store(struct node *n, char why[CONF_WHY_MAX])
 
 static int admin_token(struct node *n, char why[CONF_WHY_MAX])
 {
-    char token[sizeof(n->admin_token)];
-    if (!n->config->admin.token)
+    char token[sizeof(n->admin_token)], reason[CONF_WHY_MAX];
+    const char *path = n->config->admin.token;
+    const char *bad = path ? check_token(path, reason) : NULL;
+    if (!path)
         return 0;
-    int rc = conf_secret(n->config->admin.token, token, sizeof(token), why);
+    if (bad) {
+        snprintf(why, CONF_WHY_MAX, "%.200s %.300s", path, bad);
+        return ERR_INVAL;
+    }
+    int rc = conf_secret(path, token, sizeof(token), why);
     if (rc == 0)
         memcpy(n->admin_token, token, sizeof(token));
     sodium_memzero(token, sizeof(token));

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "proto/limits.h"
+#include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "tracker/away.h"
@@ -235,10 +236,16 @@ static void timers_open(struct tracker *t)
 
 static int admin_token(struct tracker *t, char why[CONF_WHY_MAX])
 {
-    char token[sizeof(t->admin_token)];
-    if (!t->config->admin.token)
+    char token[sizeof(t->admin_token)], reason[CONF_WHY_MAX];
+    const char *path = t->config->admin.token;
+    const char *bad = path ? check_token(path, reason) : NULL;
+    if (!path)
         return 0;
-    int rc = conf_secret(t->config->admin.token, token, sizeof(token), why);
+    if (bad) {
+        snprintf(why, CONF_WHY_MAX, "%.200s %.300s", path, bad);
+        return ERR_INVAL;
+    }
+    int rc = conf_secret(path, token, sizeof(token), why);
     if (rc == 0)
         memcpy(t->admin_token, token, sizeof(token));
     sodium_memzero(token, sizeof(token));

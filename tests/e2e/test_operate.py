@@ -260,6 +260,24 @@ class Admin(suite.Case):
         self.assertEqual(node.command("status")[0], 0, "the socket needs none")
         self.assertNotIn(SECRET, node.log())
 
+    def test_token_is_read_again(self):
+        path = self.stage.file("new.token", SECRET + "\n")
+        node = self.node(proxy.Proxy(self.stage).url, admin={"token": path, "allow": ["10.9.8.0/24"]})
+
+        def status(token):
+            return node.get("/metrics", headers=[("Authorization", "Bearer " + token)]).status
+        for text in ("short", "two words of it, long enough", SECRET + "2\n\n"):
+            told = node.log().count("the old admin token stays")
+            self.stage.file("new.token", text + "\n")
+            node.process.signal(signal.SIGHUP)
+            wait_for(lambda: node.log().count("the old admin token stays") > told, 5, "a refusal")
+            self.assertEqual(status(SECRET), 200, text)
+            self.assertIn(status(text.strip()), (401, 403))
+        self.stage.file("new.token", SECRET + "3\n")
+        node.process.signal(signal.SIGHUP)
+        wait_for(lambda: status(SECRET + "3") == 200, 5, "the new token")
+        self.assertIn(status(SECRET), (401, 403))
+
     def test_forwarded_for_is_not_believed(self):
         node = self.node(proxy.Proxy(self.stage).url, admin={"allow": ["10.9.8.0/24"]})
         got = node.get("/metrics", headers=[("X-Forwarded-For", "10.9.8.7"),
