@@ -178,7 +178,8 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
         return CURL_SOCKET_BAD;
     t->opened++;
     t->fd = fd;
-    give_up_after(fd, SILENCE_MS);
+    /* To the kernel a reader whose window stays shut is silent, too, whatever it acknowledges. */
+    give_up_after(fd, t->upload != NULL ? t->stall_timeout_ms : SILENCE_MS);
     return fd;
 }
 

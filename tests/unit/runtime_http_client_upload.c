@@ -158,6 +158,40 @@ static void an_answer_before_the_end(void **state)
     fetch_free(&f);
 }
 
+#define LONG_SIZE (16 * 1024 * 1024) /* more than the kernels hold */
+
+/* A registry that hands on what it has to a slow storage before it reads more: its window is shut,
+ * but it is there, and says so. */
+static void take_a_break(struct raw_peer *p)
+{
+    static char some[65536];
+    size_t n = 0;
+    if (!raw_request(p))
+        return;
+    sleep(8);
+    for (ssize_t k; n < LONG_SIZE && (k = raw_read(p, some, sizeof(some))) > 0;)
+        n += (size_t)k;
+    whole = n == LONG_SIZE;
+    raw_say(p, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void a_reader_that_takes_a_break(void **state)
+{
+    struct fetch f = {0};
+    char url[256];
+    (void)state;
+    begin(take_a_break);
+    struct http_transfer_options opt = begin_upload(&f, url, LONG_SIZE, LONG_SIZE);
+    fetch_start_with(&f, &opt);
+    run_until(&f.ended);
+    if (f.err)
+        fail_msg("%s", f.why);
+    assert_int_equal(f.status, 202);
+    assert_true(whole);
+    end();
+    fetch_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +199,7 @@ int main(void)
         cmocka_unit_test(one_that_is_not_and_comes_late),
         cmocka_unit_test(a_source_that_breaks),
         cmocka_unit_test(an_answer_before_the_end),
+        cmocka_unit_test(a_reader_that_takes_a_break),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
