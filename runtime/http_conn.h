@@ -39,6 +39,8 @@
 #define HTTP_LARGE_PER_ADDRESS 2
 /* How long accepting pauses when descriptors or memory run out. */
 #define HTTP_ACCEPT_PAUSE_MS 100
+/* Connections of Unix sockets beyond `max_connections`. */
+#define HTTP_LOCAL_EXTRA     16
 #define HTTP_ADDRESS_BUCKETS 1024
 /* Room before the reply's fields for the status line and the connection's own fields. */
 #define HTTP_REPLY_LEAD 256

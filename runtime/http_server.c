@@ -4,8 +4,9 @@
  * less than arming a timer per request would. A check handle goes on with connections that were
  * queued during a turn of the loop; an idle handle keeps the loop from sleeping until it did.
  *
- * Accepting pauses, never spins: at `max_connections` until one closes, and for a moment when
- * descriptors or memory run out. What waits meanwhile, waits in the kernel's queue. */
+ * Accepting pauses, never spins: at `max_connections` until one closes (but Unix sockets, which are
+ * the operator's, have a few more), and for a moment when descriptors or memory run out. What waits
+ * meanwhile, waits in the kernel's queue. */
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
@@ -30,15 +31,17 @@ static void on_sweep(uv_timer_t *t);
 
 /* --- accepting ------------------------------------------------------------------------------- */
 
-static bool may_accept(const struct http_server *s)
+static bool may_accept(const struct http_listener *l)
 {
-    return !s->draining && !s->accept_at && s->stats.open < s->opt.max_connections;
+    const struct http_server *s = l->server;
+    unsigned max = s->opt.max_connections + (l->path ? HTTP_LOCAL_EXTRA : 0);
+    return !s->draining && !s->accept_at && s->stats.open < max;
 }
 
 static void poll_listeners(struct http_server *s)
 {
-    bool on = may_accept(s);
     for (struct http_listener *l = s->listeners; l; l = l->next) {
+        bool on = may_accept(l);
         if (l->closed || l->polling == on)
             continue;
         l->polling = on;
@@ -128,7 +131,7 @@ static void on_listener(uv_poll_t *handle, int status, int events)
         pause_accept(l->server);
         return;
     }
-    for (unsigned i = 0; i < HTTP_TURN_ACCEPTS && may_accept(l->server) && accept_one(l); i++)
+    for (unsigned i = 0; i < HTTP_TURN_ACCEPTS && may_accept(l) && accept_one(l); i++)
         ;
     poll_listeners(l->server);
 }
@@ -480,7 +483,7 @@ void http_server_closed(struct http_server *s)
     s->stats.open--;
     if (s->deleting)
         return;
-    if (s->stats.open + 1 == s->opt.max_connections)
+    if (s->stats.open + 1 >= s->opt.max_connections)
         poll_listeners(s);
     maybe_drained(s);
 }

@@ -76,7 +76,7 @@ struct http_server_options {
     uv_loop_t *loop;
     http_handler handler;
     void *ctx;
-    unsigned max_connections; /* accept pauses at it; default 4096 */
+    unsigned max_connections; /* accept pauses at it, but for Unix sockets; default 4096 */
     unsigned max_per_address; /* default 1024; of one IPv4 address (an office is one) or IPv6 /64 */
     /* May this request have a body of more than LIMIT_HTTP_BODY_BYTES? Asked when its head is read,
      * and only when it names its length; NULL: never. Only looks. `large_bytes` at most each,

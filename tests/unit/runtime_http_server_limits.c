@@ -278,6 +278,40 @@ static void at_the_cap_new_connections_wait(void **state)
     rig_stop(&r);
 }
 
+/* Whoever fills the port does not lock the operator out of the socket. */
+static void at_the_cap_the_operator_is_served(void **state)
+{
+    struct http_server_options opt = {.max_connections = 2};
+    struct rig r;
+    struct client c[3], local;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char why[256];
+    (void)state;
+    rig_start(&r, &opt);
+    snprintf(a.sun_path, sizeof(a.sun_path), "/tmp/dray-limits-%d.sock", (int)getpid());
+    assert_int_equal(http_listen_unix(r.server, a.sun_path, why), 0);
+    for (int i = 0; i < 3; i++)
+        client_open(&c[i], &r);
+    rig_rest(&r, 50);
+    assert_int_equal(rig_stats(&r).accepted, 2);
+    for (int i = 0; i < 20; i++) { /* as often as they like, and the port stays full */
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+        client_open_fd(&local, &r, fd);
+        client_send(&local, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        client_expect(&local, "hello\n");
+        client_close(&local);
+        rig_until(&r, rig_stats(&r).open == 2);
+    }
+    assert_int_equal(rig_stats(&r).accepted, 22);
+    client_send(&c[2], "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_close(&c[0]);
+    client_expect(&c[2], "hello\n");
+    client_close(&c[1]);
+    client_close(&c[2]);
+    rig_stop(&r);
+}
+
 static void without_descriptors_accepting_pauses(void **state)
 {
     struct http_server_options opt = {0};
@@ -442,6 +476,7 @@ int main(void)
         cmocka_unit_test(half_a_request_harms_nobody),
         cmocka_unit_test(an_address_has_its_share),
         cmocka_unit_test(at_the_cap_new_connections_wait),
+        cmocka_unit_test(at_the_cap_the_operator_is_served),
         cmocka_unit_test(without_descriptors_accepting_pauses),
         cmocka_unit_test(a_large_body_where_one_is_permitted),
         cmocka_unit_test(large_bodies_are_few_at_a_time),
