@@ -196,6 +196,8 @@ size_t authz_user_name(const char *value, size_t len, u8 *buf, size_t cap)
     const char *rest;
     size_t n, out = 0;
     if (scheme_is(value, len, "Basic", &rest, &n)) {
+        if (n > cap / 3 * 4) /* the name comes first, the password may be a whole token */
+            n = cap / 3 * 4;
         if (sodium_base642bin(buf, cap, rest, n, NULL, &out, NULL,
                               sodium_base64_VARIANT_ORIGINAL) == 0) {
             const u8 *colon = memchr(buf, ':', out);

@@ -59,7 +59,8 @@ enum authz_answer authz_check_right(const struct authz *a, const struct authz_us
                                     const char *upstream, const char *repository, u64 now_ms);
 
 /* The name that an Authorization carries, unverified: Basic's, or a JWT's `sub`. Copied to `out`
- * (at most `cap` bytes); returns its length, 0 when there is none. */
+ * (at most `cap` bytes); returns its length, 0 when there is none, or none that short. A password
+ * may be of any length. */
 size_t authz_user_name(const char *value, size_t len, u8 *out, size_t cap);
 
 /* All is forgotten: who asks next is asked about. What the registry was asked before that is no

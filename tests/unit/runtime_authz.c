@@ -308,6 +308,30 @@ static void expect_same(const char *a, const char *b, bool same)
         fail_msg("%s and %s: %s and %s", a, b, x, y);
 }
 
+/* A token, as some registries take it in a password's place. */
+static void test_a_name_before_a_long_password(void **state)
+{
+    (void)state;
+    static char plain[8000], value[12000] = "Basic ";
+    u8 name[64];
+    begin(TTL, 0);
+    for (size_t n = 8; n < sizeof(plain); n += n < 200 ? 1 : 97) {
+        memset(plain, 'x', n);
+        memcpy(plain, "alice:", 6);
+        sodium_bin2base64(value + 6, sizeof(value) - 6, (const u8 *)plain, n,
+                          sodium_base64_VARIANT_ORIGINAL);
+        expect_same("Basic YWxpY2U6cHc=", value, true);
+        assert_int_equal(authz_user_name(value, strlen(value), name, sizeof(name)), 5);
+        assert_memory_equal(name, "alice", 5);
+    }
+    memset(plain, 'x', sizeof(plain)); /* and a name that is too long is none */
+    plain[100] = ':';
+    sodium_bin2base64(value + 6, sizeof(value) - 6, (const u8 *)plain, sizeof(plain),
+                      sodium_base64_VARIANT_ORIGINAL);
+    assert_int_equal(authz_user_name(value, strlen(value), name, sizeof(name)), 0);
+    authz_del(authz);
+}
+
 static void test_labels(void **state)
 {
     (void)state;
@@ -393,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_an_overlong_token),
         cmocka_unit_test(test_tables_are_bounded),
         cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_a_name_before_a_long_password),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
