@@ -36,7 +36,8 @@
 #define LIMIT_CONFIG_BYTES  (256 * KIB)
 #define LIMIT_UPSTREAMS     64
 #define LIMIT_ALLOW_HOSTS   64
-#define LIMIT_AUTHZ_ENTRIES 65536 /* remembered decisions, each table */
+#define LIMIT_SECRET_BYTES  (8 * KIB) /* of a login: clouds give tokens for passwords */
+#define LIMIT_AUTHZ_ENTRIES 65536     /* remembered decisions, each table */
 
 /* To one registry. Each fetch may hold one for as long as its slowest reader takes; what is small
  * (a permission, a manifest) must never stand in line behind them. */

@@ -14,13 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/limits.h"
 #include "runtime/hygiene.h"
 #include "runtime/keyfile.h"
 
 #define LABEL_MAX    64  /* HOST_NAME_MAX: the default of `name` */
 #define HOST_MAX     253 /* a DNS name, RFC 1035 */
 #define TOKEN_LENGTH 16  /* characters: what nobody guesses over the network */
-#define SECRET_MAX   1024
+#define TOKEN_MAX    256 /* and its NUL, as the daemons keep it */
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS  "0123456789"
@@ -296,7 +297,7 @@ static bool printable(const char *text)
 
 const char *check_credentials(const char *path, char why[CONF_WHY_MAX])
 {
-    char text[SECRET_MAX];
+    char text[LIMIT_SECRET_BYTES];
     const char *bad = secret(path, text, sizeof(text), why);
     if (bad)
         return bad;
@@ -309,7 +310,7 @@ const char *check_credentials(const char *path, char why[CONF_WHY_MAX])
 
 const char *check_token(const char *path, char why[CONF_WHY_MAX])
 {
-    char text[SECRET_MAX];
+    char text[TOKEN_MAX];
     const char *bad = secret(path, text, sizeof(text), why);
     if (bad)
         return bad;

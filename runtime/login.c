@@ -22,7 +22,6 @@
 #define TOKEN_LIFE_S    60    /* the specification's default when expires_in is absent */
 #define WHOLE_MS        60000 /* a token server that drips keeps nobody longer */
 #define TOKEN_SLACK_MS  5000  /* a token this near its end is not used any more */
-#define CREDENTIALS_MAX 1024
 
 struct token {
     char *repository;
@@ -76,7 +75,7 @@ int login_reload(struct login *l, char why[CONF_WHY_MAX])
 {
     if (!l->config->credentials)
         return 0;
-    char plain[CREDENTIALS_MAX];
+    char plain[LIMIT_SECRET_BYTES];
     int rc = conf_secret(l->config->credentials, plain, sizeof(plain), why);
     if (rc)
         return rc;

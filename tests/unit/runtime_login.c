@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "proto/limits.h"
+#include "runtime/check.h"
 #include "runtime/login.h"
 #include "support/rig.h"
 
@@ -353,6 +354,31 @@ static void test_basic_refused(void **state)
     finish();
 }
 
+/* As clouds give them: the password is a token of some kilobytes. */
+static void script_any_basic(struct server_peer *p, const struct server_request *r, void *arg)
+{
+    (void)arg;
+    const char *value = request_field(r, "Authorization");
+    if (value && strlen(value) > 3600)
+        say_answer(p, 200, "", "");
+    else
+        say_answer(p, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n", "{}");
+}
+
+static void test_a_long_password(void **state)
+{
+    (void)state;
+    char text[2800], why[CONF_WHY_MAX];
+    memset(text, 'x', sizeof(text));
+    memcpy(text, "AWS:", 4);
+    text[sizeof(text) - 1] = '\0';
+    begin(script_any_basic);
+    struct upstream *u = rig_upstream(&rig, server_url(registry), NULL, text, NULL);
+    assert_null(check_credentials(rig.configs[0].credentials, why));
+    assert_int_equal(ask(u, "team/app", true).status, 200);
+    finish();
+}
+
 static void write_credentials(const char *text)
 {
     FILE *to = fopen(rig.configs[0].credentials, "w");
@@ -626,6 +652,7 @@ int main(void)
         cmocka_unit_test(test_basic),
         cmocka_unit_test(test_basic_for_many_at_once),
         cmocka_unit_test(test_basic_refused),
+        cmocka_unit_test(test_a_long_password),
         cmocka_unit_test(test_new_credentials),
         cmocka_unit_test(test_foreign_realms),
         cmocka_unit_test(test_realms_that_are_no_urls),
