@@ -404,7 +404,7 @@ static void say_keys_without_end(struct raw_peer *p)
 /* Our end of the connection to the server. */
 static int our_end(void)
 {
-    struct sockaddr_in peer;
+    struct sockaddr_in peer = {0};
 
     for (int fd = 3; fd < 256; fd++) {
         socklen_t n = sizeof(peer);

@@ -341,7 +341,7 @@ static void many_handshakes_at_once_all_succeed(void **state)
 /* The server's end of a client's connection. */
 static int other_end(const struct client *c)
 {
-    struct sockaddr_in ours, peer;
+    struct sockaddr_in ours, peer = {0};
     socklen_t n = sizeof(ours);
     assert_int_equal(getsockname(c->fd, (struct sockaddr *)&ours, &n), 0);
     for (int fd = 3; fd < 256; fd++) {
