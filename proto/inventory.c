@@ -484,10 +484,14 @@ u64 inventory_hash(const struct inventory *v)
         const struct inventory_seat *s = &v->seats[v->order[i]];
         if (s->table == INVENTORY_NO_TABLE)
             continue;
-        const struct inventory_table *t = inventory_table_at(v, s->table);
+        struct inventory_table *t = inventory_table_at(v, s->table);
         hash += seat_hash(v, s);
-        if (inventory_table_reaches(t, s->n))
-            hash ^= inventory_table_sum(v->pool, t, s->n).lane[0] * t->step;
+        if (!inventory_table_reaches(t, s->n))
+            continue;
+        struct inventory_hash256 content = inventory_table_hash256(v->pool, t, s->n);
+        u64 word;
+        memcpy(&word, content.bytes, sizeof(word));
+        hash ^= word * t->step;
     }
     return hash;
 }

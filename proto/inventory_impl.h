@@ -42,7 +42,7 @@ enum inventory_message {
 #define INVENTORY_FRAME_BYTES   48 /* a batch's message around its items */
 #define INVENTORY_OP_BYTES_MAX  29
 #define INVENTORY_TYPICAL_BYTES 10
-#define INVENTORY_HEAD_BYTES    105
+#define INVENTORY_HEAD_BYTES    121
 #define INVENTORY_WANT_BYTES    20
 #define INVENTORY_BYTES_MOD     255u /* of a version, in anti-entropy */
 
@@ -266,8 +266,8 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
                          u16 from, u64 now_ns);
 /* Rightly signed? Counts it if not. */
 bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inventory_head *h);
-/* The bytes of one head within an item or a snapshot: n, sum, signature. */
-#define INVENTORY_HEAD_BODY (4 + 16 + NODE_SIGNATURE_BYTES)
+/* The bytes of one head within an item or a snapshot: n, hash, signature. */
+#define INVENTORY_HEAD_BODY (4 + 32 + NODE_SIGNATURE_BYTES)
 void inventory_head_put(const struct inventory_head *h, u8 at[INVENTORY_HEAD_BODY]);
 void inventory_head_get(const u8 at[INVENTORY_HEAD_BODY], struct inventory_head *h);
 /* Applies what waited behind a gap that may be closed now. */

@@ -7,7 +7,7 @@
  *     c0 fp32                                            ADD
  *     c1 rank24                                          REMOVE
  *     c2                                                 NOP: a version that changes nothing
- *     c3 place64 epoch64 n32 sum128 signature            HEAD
+ *     c3 place64 epoch64 n32 hash256 signature           HEAD
  *     c4 place64 epoch64 n32                             FAR: "more than ops can tell; fetch it"
  *     c5 place64 epoch64, then one of the first six      NAMED: of this key and epoch
  *
@@ -18,6 +18,7 @@
  * table that nobody else does. */
 #include "proto/inventory_impl.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,18 +101,18 @@ size_t inventory_item_op(const struct inventory *v, const struct inventory_table
 
 void inventory_head_put(const struct inventory_head *h, u8 at[INVENTORY_HEAD_BODY])
 {
-    put_be(at, h->n, 4);
-    put_be(at + 4, h->sum.lane[0], 8);
-    put_be(at + 12, h->sum.lane[1], 8);
-    memcpy(at + 20, h->sig.bytes, NODE_SIGNATURE_BYTES);
+    size_t len = put_be(at, h->n, 4);
+    memcpy(at + len, h->hash.bytes, sizeof(h->hash.bytes));
+    len += sizeof(h->hash.bytes);
+    memcpy(at + len, h->sig.bytes, NODE_SIGNATURE_BYTES);
+    assert(len + NODE_SIGNATURE_BYTES == INVENTORY_HEAD_BODY);
 }
 
 void inventory_head_get(const u8 at[INVENTORY_HEAD_BODY], struct inventory_head *h)
 {
     h->n = (u32)get_be(at, 4);
-    h->sum.lane[0] = get_be(at + 4, 8);
-    h->sum.lane[1] = get_be(at + 12, 8);
-    memcpy(h->sig.bytes, at + 20, NODE_SIGNATURE_BYTES);
+    memcpy(h->hash.bytes, at + 4, sizeof(h->hash.bytes));
+    memcpy(h->sig.bytes, at + 4 + sizeof(h->hash.bytes), NODE_SIGNATURE_BYTES);
 }
 
 size_t inventory_item_head(const struct inventory *v, const struct inventory_table *t,
@@ -191,17 +192,18 @@ static void doubt_by(struct inventory *v, u16 o, u16 via, u64 now_ns)
 static u16 sibling(const struct inventory *v, u16 i, const struct inventory_op *op)
 {
     const struct inventory_pool *p = v->pool;
-    const struct inventory_table *t = p->tables[i];
+    struct inventory_table *t = p->tables[i];
     u32 n = v->seats[t->origin].n;
-    struct inventory_sum mine = inventory_table_sum(p, t, n);
+    struct inventory_hash256 mine = inventory_table_hash256(p, t, n);
     for (u16 k = p->names[t->origin].tables; k != INVENTORY_NO_TABLE;
          k = p->tables[k]->next_of_origin) {
-        const struct inventory_table *other = p->tables[k];
+        struct inventory_table *other = p->tables[k];
         if (k == i || other->epoch != t->epoch || !inventory_table_reaches(other, n))
             continue;
-        struct inventory_sum sum = inventory_table_sum(p, other, n);
-        if (inventory_sum_equal(&sum, &mine) &&
-            (other->n == n ? !other->owned : same_op(inventory_table_op(other, n + 1), op)))
+        if (other->n == n ? other->owned : !same_op(inventory_table_op(other, n + 1), op))
+            continue;
+        struct inventory_hash256 its = inventory_table_hash256(p, other, n);
+        if (inventory_hash256_equal(&its, &mine))
             return k;
     }
     return INVENTORY_NO_TABLE;
@@ -375,7 +377,7 @@ static void take_op(struct inventory *v, u16 i, u32 tag, struct inventory_op *op
 
 static bool head_equal(const struct inventory_head *a, const struct inventory_head *b)
 {
-    return a->n == b->n && inventory_sum_equal(&a->sum, &b->sum) &&
+    return a->n == b->n && inventory_hash256_equal(&a->hash, &b->hash) &&
            memcmp(a->sig.bytes, b->sig.bytes, sizeof(a->sig.bytes)) == 0;
 }
 
@@ -405,23 +407,23 @@ bool inventory_head_true(struct inventory *v, u16 o, u64 epoch, const struct inv
 
 static void head_own(struct inventory *v, u64 epoch, const struct inventory_head *h, u16 from)
 {
-    const struct inventory_table *t = inventory_table_at(v, v->seats[v->me].table);
+    struct inventory_table *t = inventory_table_at(v, v->seats[v->me].table);
     if (epoch < t->epoch) { /* `from` missed our new epoch, and by the bytes it seems ahead */
         inventory_tell_own(v, from);
         return;
     }
-    if (epoch == t->epoch && h->n <= t->n) {
-        for (u32 k = 0; k < t->n_heads; k++)
-            if (head_equal(&t->heads[k], h))
-                return;
-        if (!inventory_table_reaches(t, h->n))
+    bool written = epoch == t->epoch && h->n <= t->n;
+    for (u32 k = 0; written && k < t->n_heads; k++)
+        if (head_equal(&t->heads[k], h))
             return;
-        struct inventory_sum sum = inventory_table_sum(v->pool, t, h->n);
-        if (inventory_sum_equal(&sum, &h->sum))
+    if ((written && !inventory_table_reaches(t, h->n)) || !inventory_head_true(v, v->me, epoch, h))
+        return;
+    if (written) {
+        struct inventory_hash256 hash = inventory_table_hash256(v->pool, t, h->n);
+        if (inventory_hash256_equal(&hash, &h->hash))
             return;
     }
-    if (inventory_head_true(v, v->me, epoch, h))
-        inventory_own_renew(v, epoch);
+    inventory_own_renew(v, epoch);
 }
 
 static void head_known(struct inventory *v, u16 o, const struct inventory_head *h, u16 from)
@@ -440,7 +442,7 @@ static void head_same(struct inventory *v, u16 o, const struct inventory_head *h
                       u64 now_ns)
 {
     struct inventory_seat *s = &v->seats[o];
-    const struct inventory_table *t = inventory_table_at(v, s->table);
+    struct inventory_table *t = inventory_table_at(v, s->table);
     if (h->n < v->notes[o].head_n || !inventory_head_true(v, o, t->epoch, h))
         return;
     if (h->n > s->n) {
@@ -453,8 +455,8 @@ static void head_same(struct inventory *v, u16 o, const struct inventory_head *h
     }
     if (h->n < t->reach)
         return; /* too old to be held against anything */
-    struct inventory_sum sum = inventory_table_sum(v->pool, t, h->n);
-    if (inventory_sum_equal(&sum, &h->sum)) {
+    struct inventory_hash256 hash = inventory_table_hash256(v->pool, t, h->n);
+    if (inventory_hash256_equal(&hash, &h->hash)) {
         head_known(v, o, h, from);
         return;
     }
@@ -472,7 +474,7 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
         head_own(v, epoch, h, from);
         return;
     }
-    const struct inventory_table *t =
+    struct inventory_table *t =
         s->table == INVENTORY_NO_TABLE ? NULL : inventory_table_at(v, s->table);
     if (t && epoch < t->epoch)
         return;
@@ -483,14 +485,14 @@ void inventory_head_take(struct inventory *v, u16 o, u64 epoch, const struct inv
     if (!inventory_head_true(v, o, epoch, h))
         return;
     /* A new epoch. Of nothing, or of just what is here: then there is no need to fetch it. */
-    struct inventory_sum mine = {{0, 0}};
+    struct inventory_hash256 mine = inventory_hash256(v->pool, NULL, 0);
     u32 *fp = NULL, len = 0;
     u16 i = INVENTORY_NO_TABLE;
-    bool empty = inventory_sum_equal(&mine, &h->sum);
+    bool empty = inventory_hash256_equal(&mine, &h->hash);
     if (!empty && t && inventory_table_reaches(t, s->n))
-        mine = inventory_table_sum(v->pool, t, s->n);
-    if (inventory_sum_equal(&mine, &h->sum)) {
-        i = inventory_table_find(v->pool, o, epoch, h->n, &h->sum);
+        mine = inventory_table_hash256(v->pool, t, s->n);
+    if (inventory_hash256_equal(&mine, &h->hash)) {
+        i = inventory_table_find(v->pool, o, epoch, h->n, &h->hash);
         if (i == INVENTORY_NO_TABLE && (empty || !inventory_table_content(t, s->n, &fp, &len)) &&
             inventory_table_new(v->pool, o, epoch, h->n, fp, len, &i))
             i = INVENTORY_NO_TABLE;

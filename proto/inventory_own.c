@@ -317,7 +317,7 @@ static void sign(struct inventory *v, u64 now_ns)
     struct inventory_own *w = &v->own;
     struct inventory_seat *s = &v->seats[v->me];
     struct inventory_table *t = own_table(v);
-    struct inventory_head h = {.n = t->n, .sum = t->sum};
+    struct inventory_head h = {.n = t->n, .hash = inventory_table_hash256(v->pool, t, t->n)};
     inventory_head_sign(&v->secret, t->epoch, &h);
     inventory_head_keep(t, &h);
     v->notes[v->me].head_n = h.n + 1;

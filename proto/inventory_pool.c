@@ -272,25 +272,26 @@ static void put_be(u8 *at, u64 v, unsigned bytes)
         at[i] = (u8)(v >> (8 * (bytes - 1 - i)));
 }
 
-/* Signed: epoch, n, sum. The key is the verifier's, so that it need not be within. */
-static void head_statement(u64 epoch, const struct inventory_head *h, u8 out[28])
+#define STATEMENT_BYTES (12 + sizeof(struct inventory_hash256))
+
+/* Signed: epoch, n, hash. The key is the verifier's, so that it need not be within. */
+static void head_statement(u64 epoch, const struct inventory_head *h, u8 out[STATEMENT_BYTES])
 {
     put_be(out, epoch, 8);
     put_be(out + 8, h->n, 4);
-    put_be(out + 12, h->sum.lane[0], 8);
-    put_be(out + 20, h->sum.lane[1], 8);
+    memcpy(out + 12, h->hash.bytes, sizeof(h->hash.bytes));
 }
 
 void inventory_head_sign(const struct node_secret *secret, u64 epoch, struct inventory_head *h)
 {
-    u8 statement[28];
+    u8 statement[STATEMENT_BYTES];
     head_statement(epoch, h, statement);
     identity_sign(secret, IDENTITY_HEAD, statement, sizeof(statement), &h->sig);
 }
 
 int inventory_head_verify(const struct node_key *key, u64 epoch, const struct inventory_head *h)
 {
-    u8 statement[28];
+    u8 statement[STATEMENT_BYTES];
     head_statement(epoch, h, statement);
     return identity_verify(key, IDENTITY_HEAD, statement, sizeof(statement), &h->sig);
 }

@@ -43,15 +43,16 @@ struct inventory_op {
     u32 new_fp;    /* added, or 0 */
 };
 
-/* Of a multiset of fingerprints: the sum of their 128-bit keyed hashes, in two lanes. */
-struct inventory_sum {
-    u64 lane[2];
+/* Of all that a table holds: BLAKE2b-256 under the salt, of the sorted fingerprints. Who has one
+ * table finds no other of the same hash. */
+struct inventory_hash256 {
+    u8 bytes[32];
 };
 
 /* What an origin signed. */
 struct inventory_head {
     u32 n;
-    struct inventory_sum sum;
+    struct inventory_hash256 hash;
     struct node_signature sig;
 };
 
@@ -68,11 +69,12 @@ struct inventory_table {
     u8 n_heads;
     u16 next_of_origin;
     u64 base, epoch;
-    struct inventory_sum sum; /* at `n` */
-    u32 *fp;                  /* sorted, `len` of `cap` */
+    u32 *fp; /* sorted, `len` of `cap` */
     u32 len, cap;
     u32 users;
-    u32 stamp;                                    /* of the look-up that last saw it */
+    u32 stamp;                     /* of the look-up that last saw it */
+    u32 hashed_n;                  /* the version that was hashed last; UINT32_MAX: none */
+    struct inventory_hash256 hash; /* of that */
     struct inventory_head heads[INVENTORY_HEADS]; /* verified, oldest first */
     struct inventory_coded *coded;                /* NULL: not kept */
 };
@@ -157,8 +159,9 @@ static inline struct inventory_op *inventory_table_op(const struct inventory_tab
     return &t->ring[n & (t->ring_cap - 1)];
 }
 bool inventory_table_reaches(const struct inventory_table *t, u32 n);
-struct inventory_sum inventory_table_sum(const struct inventory_pool *p,
-                                         const struct inventory_table *t, u32 n);
+/* At version `n`. Reads all of it, but for the version that was asked for last. */
+struct inventory_hash256 inventory_table_hash256(const struct inventory_pool *p,
+                                                 struct inventory_table *t, u32 n);
 u32 inventory_table_len(const struct inventory_table *t, u32 n);
 /* The sorted multiset at version `n`: *out is malloc()ed, owned by the caller. */
 must_use int inventory_table_content(const struct inventory_table *t, u32 n, u32 **out, u32 *len);
@@ -167,11 +170,11 @@ u32 inventory_table_rank(const struct inventory_table *t, u32 fp); /* lower boun
 u32 inventory_table_half(const struct inventory_table *t, u32 fp);
 bool inventory_halves_fit(const u32 *fp, u32 len);
 u32 inventory_table_count(const struct inventory_table *t, u32 fp, u32 n);
-struct inventory_sum inventory_sum_of(const struct inventory_pool *p, const u32 *fp, u32 len);
-bool inventory_sum_equal(const struct inventory_sum *a, const struct inventory_sum *b);
+struct inventory_hash256 inventory_hash256(const struct inventory_pool *p, const u32 *fp, u32 len);
+bool inventory_hash256_equal(const struct inventory_hash256 *a, const struct inventory_hash256 *b);
 /* A table of that origin and epoch that was, or is, in this state; or INVENTORY_NO_TABLE. */
 u16 inventory_table_find(const struct inventory_pool *p, u16 origin, u64 epoch, u32 n,
-                         const struct inventory_sum *sum);
+                         const struct inventory_hash256 *hash);
 
 /* The sorted multiset at version `n`, coded (inventory_rice.c); borrowed until the pool changes.
  * NULL: no memory. */

@@ -3,55 +3,53 @@
 #include "proto/inventory_pool.h"
 
 #include <assert.h>
-#include <sodium/crypto_shorthash.h>
+#include <endian.h>
+#include <sodium/crypto_generichash.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- sums ------------------------------------------------------------------------------------ */
+/* --- hashes ---------------------------------------------------------------------------------- */
 
-static void sum_hash(const struct inventory_pool *p, u32 fp, u64 lane[2])
+#define HASH_ROW 256u /* fingerprints that are hashed at once */
+
+static_assert(sizeof(struct inventory_hash256) == crypto_generichash_BYTES, "BLAKE2b-256");
+static_assert(crypto_generichash_KEYBYTES_MIN == 16, "the salt is its key");
+
+static void hash_begin(crypto_generichash_state *s, const struct inventory_pool *p)
 {
-    u8 in[4] = {(u8)fp, (u8)(fp >> 8), (u8)(fp >> 16), (u8)(fp >> 24)};
-    u8 out[crypto_shorthash_siphashx24_BYTES];
-    crypto_shorthash_siphashx24(out, in, sizeof(in), p->salt);
-    for (unsigned l = 0; l < 2; l++) {
-        lane[l] = 0;
-        for (int i = 7; i >= 0; i--)
-            lane[l] = lane[l] << 8 | out[8 * l + (unsigned)i];
-    }
+    int err = crypto_generichash_init(s, p->salt, sizeof(p->salt), crypto_generichash_BYTES);
+    assert(!err);
 }
 
-static void sum_add(const struct inventory_pool *p, struct inventory_sum *s, u32 fp)
+/* Not more than HASH_ROW. */
+static void hash_more(crypto_generichash_state *s, const u32 *fp, u32 len)
 {
-    u64 lane[2];
-    if (!fp)
-        return;
-    sum_hash(p, fp, lane);
-    s->lane[0] += lane[0];
-    s->lane[1] += lane[1];
-}
-
-static void sum_take(const struct inventory_pool *p, struct inventory_sum *s, u32 fp)
-{
-    u64 lane[2];
-    if (!fp)
-        return;
-    sum_hash(p, fp, lane);
-    s->lane[0] -= lane[0];
-    s->lane[1] -= lane[1];
-}
-
-struct inventory_sum inventory_sum_of(const struct inventory_pool *p, const u32 *fp, u32 len)
-{
-    struct inventory_sum s = {{0, 0}};
+    u32 row[HASH_ROW];
+    assert(len <= HASH_ROW);
     for (u32 i = 0; i < len; i++)
-        sum_add(p, &s, fp[i]);
-    return s;
+        row[i] = htole32(fp[i]);
+    crypto_generichash_update(s, (const u8 *)row, len * sizeof(*row));
 }
 
-bool inventory_sum_equal(const struct inventory_sum *a, const struct inventory_sum *b)
+static struct inventory_hash256 hash_end(crypto_generichash_state *s)
 {
-    return a->lane[0] == b->lane[0] && a->lane[1] == b->lane[1];
+    struct inventory_hash256 h;
+    crypto_generichash_final(s, h.bytes, sizeof(h.bytes));
+    return h;
+}
+
+struct inventory_hash256 inventory_hash256(const struct inventory_pool *p, const u32 *fp, u32 len)
+{
+    crypto_generichash_state s;
+    hash_begin(&s, p);
+    for (u32 i = 0; i < len; i += HASH_ROW)
+        hash_more(&s, fp + i, len - i < HASH_ROW ? len - i : HASH_ROW);
+    return hash_end(&s);
+}
+
+bool inventory_hash256_equal(const struct inventory_hash256 *a, const struct inventory_hash256 *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
 /* --- sorted rows ----------------------------------------------------------------------------- */
@@ -216,7 +214,8 @@ int inventory_table_new(struct inventory_pool *p, u16 origin, u64 epoch, u32 n, 
     if (!t)
         return ERR_NOMEM;
     u64 place = p->names[origin].place;
-    *t = (struct inventory_table){.epoch = epoch, .n = n, .reach = n, .origin = origin};
+    *t = (struct inventory_table){
+        .epoch = epoch, .n = n, .reach = n, .origin = origin, .hashed_n = UINT32_MAX};
     t->base = base_of(place, epoch);
     t->step = mix(t->base) | 1;
     t->ref = ref_of(t->base);
@@ -233,7 +232,6 @@ int inventory_table_new(struct inventory_pool *p, u16 origin, u64 epoch, u32 n, 
     if (len > 0)
         memcpy(t->fp, fp, len * sizeof(*fp));
     t->len = len;
-    t->sum = inventory_sum_of(p, fp, len);
     p->tables[i] = t;
     link_in(p, i);
     *out = i;
@@ -362,8 +360,6 @@ int inventory_table_append(struct inventory_pool *p, u16 i, struct inventory_op 
     if (op->old_fp)
         inventory_index_take(&p->now, &p->bytes, op->old_fp, i);
     t->len = shift(t->fp, t->len, at, op->new_fp);
-    sum_take(p, &t->sum, op->old_fp);
-    sum_add(p, &t->sum, op->new_fp);
     t->n++;
     *inventory_table_op(t, t->n) = *op;
     return 0;
@@ -405,21 +401,7 @@ int inventory_table_rewrite(struct inventory_pool *p, u16 i, const u32 *add, u32
     t->cap = cap;
     t->n += writes;
     t->reach = t->n;
-    t->sum = inventory_sum_of(p, fp, len);
     return 0;
-}
-
-struct inventory_sum inventory_table_sum(const struct inventory_pool *p,
-                                         const struct inventory_table *t, u32 n)
-{
-    struct inventory_sum s = t->sum;
-    assert(inventory_table_reaches(t, n));
-    for (u32 v = t->n; v > n; v--) {
-        const struct inventory_op *op = inventory_table_op(t, v);
-        sum_take(p, &s, op->new_fp);
-        sum_add(p, &s, op->old_fp);
-    }
-    return s;
 }
 
 u32 inventory_table_len(const struct inventory_table *t, u32 n)
@@ -432,20 +414,90 @@ u32 inventory_table_len(const struct inventory_table *t, u32 n)
     return len;
 }
 
-int inventory_table_content(const struct inventory_table *t, u32 n, u32 **out, u32 *out_len)
+/* A table as it was at a version, read from its beginning: what stands there now, with what went
+ * since and without what came. */
+struct past {
+    const struct inventory_table *t;
+    u32 at, n_went, n_came, went_at, came_at;
+    u32 went[INVENTORY_RING_MAX], came[INVENTORY_RING_MAX]; /* sorted */
+};
+
+static int by_value(const void *a, const void *b)
 {
-    u32 len = t->len;
-    u32 *fp = malloc((len + (t->n - n) + 1) * sizeof(*fp));
-    assert(inventory_table_reaches(t, n));
-    if (!fp)
-        return ERR_NOMEM;
-    if (len > 0)
-        memcpy(fp, t->fp, len * sizeof(*fp));
+    u32 x = *(const u32 *)a, y = *(const u32 *)b;
+    return (x > y) - (x < y);
+}
+
+static void past_init(struct past *p, const struct inventory_table *t, u32 n)
+{
+    assert(inventory_table_reaches(t, n) && t->n - n <= INVENTORY_RING_MAX);
+    p->t = t;
+    p->at = p->n_went = p->n_came = p->went_at = p->came_at = 0;
     for (u32 v = t->n; v > n; v--) {
         const struct inventory_op *op = inventory_table_op(t, v);
-        u32 at = op->new_fp ? lower_bound(fp, len, op->new_fp) : len;
-        len = shift(fp, len, at, op->old_fp);
+        if (op->old_fp)
+            p->went[p->n_went++] = op->old_fp;
+        if (op->new_fp)
+            p->came[p->n_came++] = op->new_fp;
     }
+    qsort(p->went, p->n_went, sizeof(u32), by_value); /* equal values are the same */
+    qsort(p->came, p->n_came, sizeof(u32), by_value);
+}
+
+/* The next, at most `max`; how many there were. What came since stands in the row, or it went. */
+static u32 past_read(struct past *p, u32 *out, u32 max)
+{
+    const struct inventory_table *t = p->t;
+    const u64 none = 1ull << 32;
+    u32 got = 0;
+    while (got < max) {
+        u64 went = p->went_at < p->n_went ? p->went[p->went_at] : none;
+        u64 came = p->came_at < p->n_came ? p->came[p->came_at] : none;
+        u64 bound = went < came ? went : came;
+        while (got < max && p->at < t->len && t->fp[p->at] < bound)
+            out[got++] = t->fp[p->at++];
+        if (got == max || bound == none)
+            break;
+        if (came > bound) {
+            out[got++] = p->went[p->went_at++];
+            continue;
+        }
+        p->came_at++;
+        if (went == bound)
+            p->went_at++;
+        else
+            p->at++;
+    }
+    return got;
+}
+
+struct inventory_hash256 inventory_table_hash256(const struct inventory_pool *p,
+                                                 struct inventory_table *t, u32 n)
+{
+    crypto_generichash_state s;
+    struct past past;
+    u32 row[HASH_ROW], len;
+    if (t->hashed_n == n)
+        return t->hash;
+    hash_begin(&s, p);
+    past_init(&past, t, n);
+    while ((len = past_read(&past, row, HASH_ROW)) > 0)
+        hash_more(&s, row, len);
+    t->hash = hash_end(&s);
+    t->hashed_n = n;
+    return t->hash;
+}
+
+int inventory_table_content(const struct inventory_table *t, u32 n, u32 **out, u32 *out_len)
+{
+    u32 len = inventory_table_len(t, n);
+    u32 *fp = malloc((len + 1) * sizeof(*fp));
+    struct past past;
+    if (!fp)
+        return ERR_NOMEM;
+    past_init(&past, t, n);
+    u32 got = past_read(&past, fp, len);
+    assert(got == len);
     *out = fp;
     *out_len = len;
     return 0;
@@ -496,15 +548,15 @@ u32 inventory_table_count(const struct inventory_table *t, u32 fp, u32 n)
 }
 
 u16 inventory_table_find(const struct inventory_pool *p, u16 origin, u64 epoch, u32 n,
-                         const struct inventory_sum *sum)
+                         const struct inventory_hash256 *hash)
 {
     for (u16 i = p->names[origin].tables; i != INVENTORY_NO_TABLE;
          i = p->tables[i]->next_of_origin) {
-        const struct inventory_table *t = p->tables[i];
+        struct inventory_table *t = p->tables[i];
         if (t->epoch != epoch || !inventory_table_reaches(t, n))
             continue;
-        struct inventory_sum s = inventory_table_sum(p, t, n);
-        if (inventory_sum_equal(&s, sum))
+        struct inventory_hash256 h = inventory_table_hash256(p, t, n);
+        if (inventory_hash256_equal(&h, hash))
             return i;
     }
     return INVENTORY_NO_TABLE;

@@ -287,7 +287,7 @@ static int find_or_make(struct inventory *v, const struct snapshot *s, u16 *out)
     bool proven = s->head.n == s->n;
     u32 *fp;
     if (proven) {
-        *out = inventory_table_find(v->pool, s->origin, s->epoch, s->n, &s->head.sum);
+        *out = inventory_table_find(v->pool, s->origin, s->epoch, s->n, &s->head.hash);
         if (*out != INVENTORY_NO_TABLE)
             return 0; /* by the origin's word: the bits need no reading */
     }
@@ -298,13 +298,13 @@ static int find_or_make(struct inventory *v, const struct snapshot *s, u16 *out)
         free(fp);
         return ERR_PROTO;
     }
-    struct inventory_sum sum = inventory_sum_of(v->pool, fp, s->count);
-    if (proven && !inventory_sum_equal(&sum, &s->head.sum)) {
+    struct inventory_hash256 hash = inventory_hash256(v->pool, fp, s->count);
+    if (proven && !inventory_hash256_equal(&hash, &s->head.hash)) {
         v->stats.bad_heads++;
         free(fp);
         return ERR_CORRUPT;
     }
-    *out = inventory_table_find(v->pool, s->origin, s->epoch, s->n, &sum);
+    *out = inventory_table_find(v->pool, s->origin, s->epoch, s->n, &hash);
     if (*out == INVENTORY_NO_TABLE)
         err = inventory_table_new(v->pool, s->origin, s->epoch, s->n, fp, s->count, out);
     free(fp);

@@ -111,7 +111,7 @@ static void our_key_in_a_later_epoch_renews_ours(void **state)
         struct rig r;
         u8 item[INVENTORY_HEAD_BYTES];
         region(&r, 6, shared, 30);
-        struct inventory_head h = {.n = 12, .sum = {{3, 4}}};
+        struct inventory_head h = {.n = 12, .hash = {{3, 4}}};
         inventory_head_sign(&r.node[VICTIM].secret, 5000, &h);
         size_t len = forge_head(&r, 2, 5000, &h, item);
         assert_int_equal(say(&r, LIAR, VICTIM, item, len), 0);
