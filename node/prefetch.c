@@ -23,6 +23,7 @@ struct layer {
     struct prefetch *set;
     struct digest digest;
     u64 size;
+    bool config;
     char *ticket;
     struct fill_waiter waiter;
     enum { LAYER_TO_DO, LAYER_ASKED, LAYER_RUNS, LAYER_OVER } state;
@@ -258,26 +259,30 @@ static void on_timer(uv_timer_t *t)
 
 /* --- orders ---------------------------------------------------------------------------------- */
 
-static struct order *find(struct prefetch *p, const u8 user[TICKET_USER_BYTES],
-                          const char *repository)
+static bool is_of(const struct order *o, const u8 user[TICKET_USER_BYTES], const char *repository)
 {
-    struct order *o = p->first;
-    while (o &&
-           (memcmp(o->user, user, sizeof(o->user)) != 0 || strcmp(o->repository, repository) != 0))
-        o = o->next;
-    return o;
+    return memcmp(o->user, user, sizeof(o->user)) == 0 && strcmp(o->repository, repository) == 0;
+}
+
+static bool has_layer(const struct order *o, const struct digest *d)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (digest_equal(&o->layers[i].digest, d))
+            return !o->layers[i].config;
+    return false;
 }
 
 void prefetch_claim(struct prefetch *p, const struct ticket *t)
 {
-    struct order *o = p->count ? find(p, t->user, t->repository) : NULL;
-    if (!o)
-        return;
-    if (!o->claimed)
-        count(p, CLAIMED);
-    o->claimed = true;
-    o->at_ms = uv_now(p->n->loop);
-    order_run(p, o);
+    for (struct order *o = p->first; o; o = o->next) {
+        if (!is_of(o, t->user, t->repository) || !has_layer(o, &t->digest))
+            continue;
+        if (!o->claimed)
+            count(p, CLAIMED);
+        o->claimed = true;
+        o->at_ms = uv_now(p->n->loop);
+        order_run(p, o);
+    }
 }
 
 static void make_room(struct prefetch *p)
@@ -300,20 +305,21 @@ static struct order *order_new(struct node *n, const struct prefetch_order *from
     if (good)
         memcpy(o->repository, from->repository, sizeof(o->repository));
     for (size_t i = 0; good && i < from->n; i++) {
-        const struct prefetch_layer *l = &from->layers[i];
+        const struct prefetch_blob *b = &from->blobs[i];
         struct layer *to = &o->layers[i];
-        wanted.digest = &l->digest;
-        good = tickets_check(n->tickets, (struct http_slice){l->ticket, l->ticket_n}, &wanted,
+        wanted.digest = &b->digest;
+        good = tickets_check(n->tickets, (struct http_slice){b->ticket, b->ticket_n}, &wanted,
                              &t) == TICKET_VALID &&
                (i == 0 || memcmp(o->user, t.user, sizeof(t.user)) == 0) &&
-               (to->ticket = strndup(l->ticket, l->ticket_n)) != NULL;
+               (to->ticket = strndup(b->ticket, b->ticket_n)) != NULL;
         if (!good)
             break;
         memcpy(o->user, t.user, sizeof(o->user));
         o->tracker = t.tracker;
         o->upstream = pull_upstream_of(n, &t);
-        to->digest = l->digest;
+        to->digest = b->digest;
         to->size = t.size;
+        to->config = b->config;
         o->n = i + 1;
         good = o->upstream != NULL;
     }
@@ -327,8 +333,9 @@ static struct order *order_new(struct node *n, const struct prefetch_order *from
 static void take(struct prefetch *p, struct order *o)
 {
     struct order **at = &p->first;
-    const struct order *old = find(p, o->user, o->repository);
-    bool claimed = old && old->claimed; /* another manifest of the same pull */
+    bool claimed = false;
+    for (const struct order *old = p->first; old; old = old->next)
+        claimed |= old->claimed && is_of(old, o->user, o->repository); /* of the same pull */
     if (p->count == PREFETCH_ORDERS)
         make_room(p);
     o->at_ms = uv_now(p->n->loop);

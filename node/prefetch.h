@@ -1,8 +1,8 @@
 /* prefetch.h - begins with layers before a user asks for them: POST /mesh/v1/prefetch.
  *
  * A tracker that relayed a manifest, and will send its reader here, says what it needs
- * (proto/prefetch.h). Scanners read manifests and never pull, so until that user shows the first
- * ticket for that repository here, an order may use
+ * (proto/prefetch.h). Scanners read manifests and configs and never pull, so until that user shows
+ * a ticket for one of its layers here, an order may use
  *   - free room only: nothing is evicted for it
  *   - a tenth of limits.wan (of PREFETCH_WAN where there is no limit), all orders together: a
  *     budget that grows by that, and pays for a layer before it is begun; one at a time

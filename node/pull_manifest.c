@@ -131,11 +131,12 @@ static bool serve_grace(struct pull *p)
 
 /* --- from the registry ----------------------------------------------------------------------- */
 
-static void note_blob(void *arg, const struct digest *d, u64 size)
+static void note_blob(void *arg, const struct manifest_blob *b)
 {
     struct pull *p = arg;
-    authz_note_member(p->node->authz, upstream_name(p->up), p->route.name, d, wall_ms());
-    authz_note_size(p->node->authz, upstream_name(p->up), p->route.name, d, size);
+    const char *up = upstream_name(p->up);
+    authz_note_member(p->node->authz, up, p->route.name, &b->digest, wall_ms());
+    authz_note_size(p->node->authz, up, p->route.name, &b->digest, b->size);
 }
 
 /* Keeps what a 200 brought. ERR_CORRUPT: the bytes are not what the digest says. */

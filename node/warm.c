@@ -241,11 +241,11 @@ static void on_timer(uv_timer_t *t)
 
 static void resolve_next(struct warm *k);
 
-static void add_layer(void *arg, const struct digest *d, u64 size)
+static void add_layer(void *arg, const struct manifest_blob *b)
 {
     struct warm *k = arg;
     struct layer **at = &k->layers;
-    while (*at && !digest_equal(&(*at)->digest, d))
+    while (*at && !digest_equal(&(*at)->digest, &b->digest))
         at = &(*at)->next;
     if (*at)
         return; /* platforms share some */
@@ -253,8 +253,8 @@ static void add_layer(void *arg, const struct digest *d, u64 size)
         fail(k, "more layers than are fetched at once");
         return;
     }
-    (*at)->digest = *d;
-    (*at)->size = size;
+    (*at)->digest = b->digest;
+    (*at)->size = b->size;
     (*at)->of = k;
     k->n_layers++;
 }

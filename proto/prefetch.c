@@ -21,11 +21,12 @@ size_t prefetch_pack(const struct prefetch_order *o, u8 *out)
     wire_put_text(&w, o->repository);
     wire_put_array(&w, (u32)o->n);
     for (size_t i = 0; i < o->n; i++) {
-        assert(o->layers[i].ticket_n < TICKET_TEXT_SIZE);
-        digest_format(&o->layers[i].digest, digest);
-        wire_put_array(&w, 2);
+        assert(o->blobs[i].ticket_n < TICKET_TEXT_SIZE);
+        digest_format(&o->blobs[i].digest, digest);
+        wire_put_array(&w, 3);
         wire_put_text(&w, digest);
-        wire_put_bin(&w, o->layers[i].ticket, o->layers[i].ticket_n);
+        wire_put_bin(&w, o->blobs[i].ticket, o->blobs[i].ticket_n);
+        wire_put_bool(&w, o->blobs[i].config);
     }
     assert(!wire_full(&w));
     return w.len;
@@ -42,12 +43,13 @@ int prefetch_unpack(struct prefetch_order *o, const void *data, size_t len)
     wire_get_text(&r, o->repository, sizeof(o->repository));
     size_t n = wire_get_array(&r, PREFETCH_MAX);
     for (size_t i = 0; i < n && wire_ok(&r); i++) {
-        struct prefetch_layer *l = &o->layers[i];
-        if (wire_get_array(&r, 2) != 2)
+        struct prefetch_blob *b = &o->blobs[i];
+        if (wire_get_array(&r, 3) != 3)
             return ERR_PROTO;
         wire_get_text(&r, digest, sizeof(digest));
-        l->ticket = (const char *)wire_get_bin(&r, TICKET_TEXT_SIZE - 1, &l->ticket_n);
-        if (!wire_ok(&r) || digest_parse(&l->digest, digest, strlen(digest)))
+        b->ticket = (const char *)wire_get_bin(&r, TICKET_TEXT_SIZE - 1, &b->ticket_n);
+        b->config = wire_get_bool(&r);
+        if (!wire_ok(&r) || digest_parse(&b->digest, digest, strlen(digest)))
             return ERR_PROTO;
     }
     if (!wire_ok(&r) || wire_left(&r) > 0)

@@ -5,10 +5,11 @@
  * node may begin. Sent as POST /mesh/v1/prefetch, with a Dray-Peer, by a tracker alone. A body is
  * one msgpack array, at most PREFETCH_BYTES_MAX bytes:
  *
- *     [version, repository, [[digest, ticket], ...]]
+ *     [version, repository, [[digest, ticket, config], ...]]
  *
  * version is 1; digest as text; ticket is the one (ticket.h) that the user will be given for that
- * layer at this node, so that an order opens nothing that the user could not open.
+ * blob at this node, so that an order opens nothing that the user could not open; config: it is the
+ * manifest's, which is read by who pulls nothing, too.
  * Guarantee: what is unpacked is within these bounds, or nothing of it is believed. Not here:
  * whether and when anything is fetched (node/prefetch.h). */
 #pragma once
@@ -18,17 +19,18 @@
 #include "proto/wire.h"
 
 #define PREFETCH_PATH      "/mesh/v1/prefetch"
-#define PREFETCH_MAX       32 /* layers of one order: of more the first */
+#define PREFETCH_MAX       32 /* blobs of one order: of more the first */
 #define PREFETCH_BYTES_MAX (48 * KIB)
 
 struct prefetch_order {
     char repository[OCI_NAME_MAX + 1];
     size_t n;
-    struct prefetch_layer {
+    struct prefetch_blob {
         struct digest digest;
+        bool config;
         const char *ticket; /* borrowed: from the caller, or from the bytes that were unpacked */
         size_t ticket_n;
-    } layers[PREFETCH_MAX];
+    } blobs[PREFETCH_MAX];
 };
 
 /* The other kind: a node of the region that an operator told to warm it says to each other node

@@ -40,18 +40,13 @@ static bool keys_are_plain(json_t *object)
     return true;
 }
 
-struct blob {
-    struct digest digest;
-    u64 size;
-};
-
-static int blob_of(json_t *descriptor, struct blob *out)
+static int blob_of(json_t *descriptor, struct manifest_blob *out)
 {
     json_t *text = json_object_get(descriptor, "digest");
     json_t *size = json_object_get(descriptor, "size");
     if (!json_is_object(descriptor) || !keys_are_plain(descriptor) || !json_is_string(text))
         return ERR_INVAL;
-    out->size = UINT64_MAX;
+    *out = (struct manifest_blob){.size = UINT64_MAX};
     if (json_is_integer(size) && json_integer_value(size) >= 0)
         out->size = (u64)json_integer_value(size);
     return digest_parse(&out->digest, json_string_value(text), json_string_length(text));
@@ -84,7 +79,7 @@ static bool says_type(json_t *root, const char *media_type)
 }
 
 /* Every digest, found before any is told: a document is taken whole or not at all. */
-static int collect(json_t *root, struct blob *found, size_t *n)
+static int collect(json_t *root, struct manifest_blob *found, size_t *n)
 {
     json_t *config = json_object_get(root, "config"), *layers = json_object_get(root, "layers");
     if (!json_is_object(root) || !keys_are_plain(root) || json_object_get(root, "manifests") ||
@@ -93,6 +88,7 @@ static int collect(json_t *root, struct blob *found, size_t *n)
     if (json_array_size(layers) > MANIFEST_BLOBS_MAX)
         return ERR_TOOBIG;
     int rc = blob_of(config, &found[0]);
+    found[0].config = true;
     *n = json_object_get(config, "urls") ? 0 : 1;
     size_t i;
     json_t *layer;
@@ -107,20 +103,20 @@ static int collect(json_t *root, struct blob *found, size_t *n)
 }
 
 int manifest_blobs(const char *media_type, const void *json, size_t len,
-                   void (*each)(void *arg, const struct digest *d, u64 size), void *arg)
+                   void (*each)(void *arg, const struct manifest_blob *b), void *arg)
 {
     if (!is_image(media_type))
         return ERR_INVAL;
     if (len > LIMIT_MANIFEST_BYTES || !values_are_few(json, len))
         return ERR_TOOBIG;
-    struct blob *found = calloc(MANIFEST_BLOBS_MAX + 2, sizeof(*found));
+    struct manifest_blob *found = calloc(MANIFEST_BLOBS_MAX + 2, sizeof(*found));
     json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
     size_t n = 0;
     int rc = !found                        ? ERR_NOMEM
              : says_type(root, media_type) ? collect(root, found, &n)
                                            : ERR_INVAL;
     for (size_t i = 0; rc == 0 && i < n; i++)
-        each(arg, &found[i].digest, found[i].size);
+        each(arg, &found[i]);
     json_decref(root);
     free(found);
     return rc;
@@ -135,7 +131,7 @@ static const char *text_at(json_t *object, const char *key)
 /* True: `*child` is filled in. */
 static bool child_of(json_t *entry, struct manifest_child *child)
 {
-    struct blob b;
+    struct manifest_blob b;
     json_t *platform = json_object_get(entry, "platform");
     if (blob_of(entry, &b))
         return false;

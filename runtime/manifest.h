@@ -17,11 +17,16 @@
 
 #define MANIFEST_BLOBS_MAX 1024 /* more layers than any runtime mounts */
 
-/* Calls `each` for every config and layer without urls, or not at all: ERR_INVAL: not such a
- * manifest; ERR_TOOBIG. `size` is the descriptor's, UINT64_MAX when it has none that makes sense:
- * a claim of whoever pushed it. */
+struct manifest_blob {
+    struct digest digest;
+    u64 size; /* the descriptor's, UINT64_MAX when it has none that makes sense: a claim of whoever
+                 pushed it */
+    bool config;
+};
+/* Calls `each` for every config and layer without urls, the config first, or not at all:
+ * ERR_INVAL: not such a manifest; ERR_TOOBIG. */
 must_use int manifest_blobs(const char *media_type, const void *json, size_t len,
-                            void (*each)(void *arg, const struct digest *d, u64 size), void *arg);
+                            void (*each)(void *arg, const struct manifest_blob *b), void *arg);
 
 /* One entry of an index. Texts are borrowed for the call, "" where nothing is said. */
 struct manifest_child {

@@ -13,6 +13,7 @@
 #include "tracker/tracker_internal.h"
 
 #define USERS      4096
+#define CONFIGS    16384
 #define RUNNING    64 /* orders on their way */
 #define RUNNING_TO 8  /* to one node: who never ends an answer takes no more places */
 #define TIMEOUT_MS 2000
@@ -44,6 +45,7 @@ struct prefetches {
     unsigned running;
     u64 *ordered, *withheld;
     struct reader readers[USERS];
+    u64 configs[CONFIGS]; /* marks; what falls on a taken place takes it */
 };
 
 struct prefetches *prefetches_new(struct tracker *t)
@@ -70,12 +72,39 @@ void prefetches_del(struct prefetches *p)
     free(p);
 }
 
-/* --- who reads ------------------------------------------------------------------------------- */
+/* --- configs --------------------------------------------------------------------------------- */
 
 static void repository_key(const struct prefetches *p, const char *repository, u8 key[16])
 {
     crypto_shorthash_siphashx24(key, (const u8 *)repository, strlen(repository), p->hash_key);
 }
+
+/* Of a blob in a repository; others may call it what they like in theirs. */
+static u64 mark_of(const struct prefetches *p, const u8 repository[16], const struct digest *d)
+{
+    u8 both[16 + 1 + DIGEST_BYTES_MAX], out[16];
+    u64 mark;
+    memcpy(both, repository, 16);
+    both[16] = d->alg;
+    memcpy(both + 17, d->bytes, DIGEST_BYTES_MAX);
+    crypto_shorthash_siphashx24(out, both, 17 + digest_size(d->alg), p->hash_key);
+    memcpy(&mark, out, sizeof(mark));
+    return mark;
+}
+
+static void note_configs(struct prefetches *p, const char *repository,
+                         const struct manifest_blob *blobs, size_t n)
+{
+    u8 key[16];
+    repository_key(p, repository, key);
+    for (size_t i = 0; i < n; i++)
+        if (blobs[i].config) {
+            u64 mark = mark_of(p, key, &blobs[i].digest);
+            p->configs[mark % CONFIGS] = mark;
+        }
+}
+
+/* --- who reads ------------------------------------------------------------------------------- */
 
 static struct reader *reader_of(struct prefetches *p, const struct chooser_wish *w)
 {
@@ -131,8 +160,11 @@ void prefetches_asked(struct prefetches *p, const struct chooser_wish *w)
 {
     struct reader *r = reader_of(p, w);
     u8 repository[16];
-    r->lapses = 0;
     repository_key(p, w->repository, repository);
+    u64 mark = mark_of(p, repository, w->digest);
+    if (p->configs[mark % CONFIGS] == mark)
+        return; /* who pulls asks for layers */
+    r->lapses = 0;
     for (size_t i = 0; i < PREFETCHES_OPEN; i++)
         if (memcmp(r->open[i].repository, repository, sizeof(repository)) == 0)
             r->open[i].at_ms = 0;
@@ -206,35 +238,36 @@ static void tell(struct prefetches *p, const struct pick_candidate *c, const u8 
 
 /* What the node does not hold. The tickets are those that the user will be given. */
 static void write_order(struct prefetches *p, const struct chooser_wish *w,
-                        const struct pick_candidate *c, const struct prefetches_layer *layers,
-                        size_t n, struct prefetch_order *out)
+                        const struct pick_candidate *c, const struct manifest_blob *blobs, size_t n,
+                        struct prefetch_order *out)
 {
     static char texts[PREFETCH_MAX][TICKET_TEXT_SIZE]; /* one thread: too large for a stack */
     struct mesh *m = region_mesh(regions_at(p->t->regions, c->region_index));
     out->n = 0;
     snprintf(out->repository, sizeof(out->repository), "%s", w->repository);
     for (size_t i = 0; m && i < n && out->n < PREFETCH_MAX; i++) {
-        if (inventory_is_held_by(mesh_inventory(m), &layers[i].digest, &c->key))
+        if (inventory_is_held_by(mesh_inventory(m), &blobs[i].digest, &c->key))
             continue;
         struct ticket ticket = {.tracker = *mesh_key(m),
-                                .digest = layers[i].digest,
-                                .size = layers[i].size,
+                                .digest = blobs[i].digest,
+                                .size = blobs[i].size,
                                 .node = c->key};
         memcpy(ticket.user, w->user, sizeof(ticket.user));
         snprintf(ticket.upstream, sizeof(ticket.upstream), "%s", p->t->config->registry.name);
         snprintf(ticket.repository, sizeof(ticket.repository), "%s", w->repository);
-        struct prefetch_layer *l = &out->layers[out->n];
+        struct prefetch_blob *b = &out->blobs[out->n];
         snprintf(texts[out->n], sizeof(texts[0]), "%s",
                  grants_ticket(p->t->grants, &ticket, wall_ms()));
-        l->digest = layers[i].digest;
-        l->ticket = texts[out->n];
-        l->ticket_n = strlen(texts[out->n]);
+        b->digest = blobs[i].digest;
+        b->config = blobs[i].config;
+        b->ticket = texts[out->n];
+        b->ticket_n = strlen(texts[out->n]);
         out->n++;
     }
 }
 
 void prefetches_manifest(struct prefetches *p, const struct chooser_wish *w,
-                         const char *authorization, const struct prefetches_layer *layers, size_t n)
+                         const char *authorization, const struct manifest_blob *blobs, size_t n)
 {
     static struct prefetch_order order;
     static u8 body[PREFETCH_BYTES_MAX];
@@ -243,8 +276,9 @@ void prefetches_manifest(struct prefetches *p, const struct chooser_wish *w,
     struct chooser_wish wish = *w;
     if (n == 0)
         return;
-    wish.digest = &layers[0].digest;
-    wish.size = layers[0].size;
+    note_configs(p, w->repository, blobs, n);
+    wish.digest = &blobs[0].digest;
+    wish.size = blobs[0].size;
     if (!may_order(p, w) || !chooser_choose(t->chooser, &wish, &choice)) {
         ++*p->withheld;
         return;
@@ -258,7 +292,7 @@ void prefetches_manifest(struct prefetches *p, const struct chooser_wish *w,
     wish.digest = NULL;
     wish.size = 0;
     chooser_sent(t->chooser, &wish, choice.number);
-    write_order(p, w, c, layers, n, &order);
+    write_order(p, w, c, blobs, n, &order);
     if (order.n == 0)
         return;
     if (grants_keep(t->grants, w->user, w->repository, authorization, uv_now(t->loop)))

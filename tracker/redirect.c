@@ -509,18 +509,18 @@ bool redirect_trusted(struct tracker *t, struct http_exchange *x)
 struct lesson {
     struct tracker *t;
     const char *repository;
-    struct prefetches_layer layers[PREFETCH_MAX];
+    struct manifest_blob blobs[PREFETCH_MAX];
     size_t n;
 };
 
-static void learn_blob(void *arg, const struct digest *d, u64 size)
+static void learn_blob(void *arg, const struct manifest_blob *b)
 {
     struct lesson *l = arg;
     const char *up = upstream_name(l->t->registry);
-    authz_note_member(l->t->authz, up, l->repository, d, wall_ms());
-    authz_note_size(l->t->authz, up, l->repository, d, size);
+    authz_note_member(l->t->authz, up, l->repository, &b->digest, wall_ms());
+    authz_note_size(l->t->authz, up, l->repository, &b->digest, b->size);
     if (l->n < PREFETCH_MAX)
-        l->layers[l->n++] = (struct prefetches_layer){*d, size};
+        l->blobs[l->n++] = *b;
 }
 
 /* The node that will have this user's layers may begin. */
@@ -540,7 +540,7 @@ static void order(struct tracker *t, const struct oci_route *oci, const char *au
                 sizeof(name));
     w.profile = users_cache(t->users, name);
     look_around(t);
-    prefetches_manifest(t->prefetches, &w, authorization, l->layers, l->n);
+    prefetches_manifest(t->prefetches, &w, authorization, l->blobs, l->n);
 }
 
 void redirect_learn(struct tracker *t, const struct oci_route *oci, const char *authorization,

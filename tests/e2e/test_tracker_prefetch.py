@@ -1,12 +1,15 @@
 """The node that will be chosen begins when the manifest is read; who only reads manifests moves nothing."""
 
 import json
+import time
 
 from dray_e2e import images, suite
 from dray_e2e.stage import wait_for
 from test_tracker_redirect import ALICE, PATIENCE_S, REPO, Redirecting
 
 SCANNED = 1000
+LOOKED_INTO = 100
+LOOKS_S = 0.5  # a node looks at its orders five times meanwhile
 LAYER = 64 << 10
 LARGE = 12 << 20  # more than ever is begun unasked
 
@@ -41,6 +44,23 @@ class Prefetch(Redirecting):
             self.assertEqual(self.follow(self.ask(digest, ALICE)).body, data)
             self.assertEqual(len(self.front.fetches(digest, at)), 1, "one copy crosses the line")
 
+    def test_a_config_is_no_layer(self):
+        """Who reads it beside the manifest has not asked for anything large."""
+        self.office({"alice": "secret"}, count=2)
+        image = images.Image(b'{"made": "up, too"}',
+                             [images.random_bytes(LARGE, f"config {i}") for i in range(2)])
+        self.centre.push(REPO, "looked-at", image)
+        at = self.front.mark()
+        self.manifest(REPO, image, ALICE)
+        for _ in range(3):
+            got = self.follow(self.ask(image.config_digest, ALICE))
+            self.assertEqual((got.status, got.body), (200, image.config))
+            time.sleep(LOOKS_S)
+        self.assertEqual([self.front.fetches(d, at) for d in image.layer_digests], [[], []])
+        first, second = image.layer_digests
+        self.assertEqual(self.follow(self.ask(first, ALICE)).status, 200)
+        wait_for(lambda: self.front.fetches(second, at), PATIENCE_S, "the other one comes with it")
+
     def test_what_is_held_is_not_ordered(self):
         self.office(count=1)
         for digest in self.image.blobs():
@@ -68,6 +88,15 @@ class Prefetch(Redirecting):
         self.assertLess(moved, everything / 100)
         withheld = self.tracker.metrics()['dray_prefetches_total{outcome="withheld"}']
         self.assertGreater(withheld, SCANNED * 9 / 10)
+        # Configs are no layers.
+        at = self.front.mark()
+        for repository, image in made[:LOOKED_INTO]:
+            self.manifest(repository, image)
+            path = f"/v2/{repository}/blobs/{image.config_digest}"
+            got = self.follow(self.tracker.get(path))
+            self.assertEqual((got.status, got.body), (200, image.config))
+        layers = [d for _, image in made[:LOOKED_INTO] for d in image.layer_digests]
+        self.assertLess(sum(len(self.front.fetches(d, at)) for d in layers), LOOKED_INTO / 10)
         # Whoever pulls is served as ever.
         digest = self.image.layer_digests[0]
         self.assertEqual(self.follow(self.ask(digest)).body, self.image.layers[0])

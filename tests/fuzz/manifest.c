@@ -18,17 +18,18 @@ struct told {
     u64 sum;
 };
 
-static void each(void *arg, const struct digest *d, u64 size)
+static void each(void *arg, const struct manifest_blob *b)
 {
     struct told *t = arg;
     char text[DIGEST_TEXT_SIZE];
-    size_t len = digest_format(d, text);
+    size_t len = digest_format(&b->digest, text);
     /* Its hex digits stand in the text as they are, unless the text writes them as escapes. */
     bool escaped = memchr(t->data, '\\', t->size);
     must(escaped || memmem(t->data, t->size, text, len));
+    must(!b->config || t->n == 0); /* one, and first */
     t->n++;
-    must(size == UINT64_MAX || size <= INT64_MAX);
-    t->sum = (t->sum * 31 + digest_hash(d, 1)) * 31 + size;
+    must(b->size == UINT64_MAX || b->size <= INT64_MAX);
+    t->sum = (t->sum * 31 + digest_hash(&b->digest, 1)) * 31 + b->size;
 }
 
 static const char *const types[] = {

@@ -29,10 +29,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         strcmp(again.repository, o.repository) != 0)
         abort();
     for (size_t i = 0; i < o.n; i++)
-        if (!digest_equal(&o.layers[i].digest, &again.layers[i].digest) ||
-            o.layers[i].ticket_n != again.layers[i].ticket_n ||
-            (o.layers[i].ticket_n > 0 &&
-             memcmp(o.layers[i].ticket, again.layers[i].ticket, o.layers[i].ticket_n) != 0))
+        if (!digest_equal(&o.blobs[i].digest, &again.blobs[i].digest) ||
+            o.blobs[i].config != again.blobs[i].config ||
+            o.blobs[i].ticket_n != again.blobs[i].ticket_n ||
+            (o.blobs[i].ticket_n > 0 &&
+             memcmp(o.blobs[i].ticket, again.blobs[i].ticket, o.blobs[i].ticket_n) != 0))
             abort();
     return 0;
 }

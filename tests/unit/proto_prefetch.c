@@ -19,10 +19,11 @@ static void fill(size_t n, size_t ticket_n)
     snprintf(order.repository, sizeof(order.repository), "team/app");
     order.n = n;
     for (size_t i = 0; i < n; i++) {
-        order.layers[i].digest.alg = DIGEST_SHA256;
-        order.layers[i].digest.bytes[0] = (u8)i;
-        order.layers[i].ticket = text;
-        order.layers[i].ticket_n = ticket_n;
+        order.blobs[i].digest.alg = DIGEST_SHA256;
+        order.blobs[i].digest.bytes[0] = (u8)i;
+        order.blobs[i].ticket = text;
+        order.blobs[i].ticket_n = ticket_n;
+        order.blobs[i].config = i == 0;
     }
 }
 
@@ -36,9 +37,10 @@ static void what_was_packed_is_read_back(void **state)
         assert_string_equal(back.repository, "team/app");
         assert_int_equal(back.n, n);
         for (size_t i = 0; i < n; i++) {
-            assert_true(digest_equal(&back.layers[i].digest, &order.layers[i].digest));
-            assert_int_equal(back.layers[i].ticket_n, order.layers[i].ticket_n);
-            assert_memory_equal(back.layers[i].ticket, text, back.layers[i].ticket_n);
+            assert_true(digest_equal(&back.blobs[i].digest, &order.blobs[i].digest));
+            assert_int_equal(back.blobs[i].config, i == 0);
+            assert_int_equal(back.blobs[i].ticket_n, order.blobs[i].ticket_n);
+            assert_memory_equal(back.blobs[i].ticket, text, back.blobs[i].ticket_n);
         }
         for (size_t cut = 0; cut < len; cut += 1 + cut / 16) {
             assert_int_equal(prefetch_unpack(&back, bytes, cut), ERR_PROTO);
@@ -57,9 +59,13 @@ static void what_is_malformed_is_refused(void **state)
         unsigned version, count, fields;
         const char *digest;
         size_t ticket_n;
-    } bad[] = {{2, 1, 2, good, 10}, {1, PREFETCH_MAX + 1, 2, good, 10},
-               {1, 1, 3, good, 10}, {1, 1, 2, "sha256:00", 10},
-               {1, 1, 2, "", 10},   {1, 1, 2, good, TICKET_TEXT_SIZE}};
+    } bad[] = {{2, 1, 3, good, 10},
+               {1, PREFETCH_MAX + 1, 3, good, 10},
+               {1, 1, 2, good, 10},
+               {1, 1, 4, good, 10},
+               {1, 1, 3, "", 10},
+               {1, 1, 3, "sha256:00", 10},
+               {1, 1, 3, good, TICKET_TEXT_SIZE}};
     (void)state;
     memset(text, 'x', sizeof(text));
     for (size_t i = 0; i < countof(bad); i++) {
@@ -74,7 +80,7 @@ static void what_is_malformed_is_refused(void **state)
             wire_put_text(&w, bad[i].digest);
             wire_put_bin(&w, text, bad[i].ticket_n);
             for (size_t f = 2; f < bad[i].fields; f++)
-                wire_put_u64(&w, 1);
+                wire_put_bool(&w, true);
         }
         assert_int_equal(prefetch_unpack(&back, bytes, w.len), ERR_PROTO);
         assert_int_equal(back.n, 0);

@@ -23,13 +23,18 @@ static char seen[4096]; /* "abc": the first letters of the digests told */
 static size_t n_seen;
 
 static u64 last_size;
+static char config; /* its letter, or 0 */
 
-static void each(void *arg, const struct digest *d, u64 size)
+static void each(void *arg, const struct manifest_blob *b)
 {
     (void)arg;
-    last_size = size;
+    last_size = b->size;
     char text[DIGEST_TEXT_SIZE];
-    digest_format(d, text);
+    digest_format(&b->digest, text);
+    if (b->config) {
+        assert_int_equal(n_seen, 0);
+        config = text[7];
+    }
     if (n_seen + 1 < sizeof(seen))
         seen[n_seen++] = text[7];
     seen[n_seen] = '\0';
@@ -38,7 +43,7 @@ static void each(void *arg, const struct digest *d, u64 size)
 static int read_bare(const char *type, const void *json, size_t len)
 {
     n_seen = 0;
-    seen[0] = '\0';
+    seen[0] = config = '\0';
     int rc = manifest_blobs(type, json, len, each, NULL);
     if (rc)
         assert_int_equal(n_seen, 0); /* taken whole or not at all */
@@ -110,6 +115,12 @@ static void test_images(void **state)
     expect(OCI, "{\"config\":{\"digest\":\"" A "\"},\"layers\":[]}", "a");
     expect(OCI, " {\"layers\":[{\"digest\":\"" B "\"}],\"config\":{\"digest\":\"" A "\"}} \n",
            "ab");
+    assert_int_equal(config, 'a');
+    expect(OCI,
+           "{\"config\":{\"digest\":\"" A "\",\"urls\":[]},"
+           "\"layers\":[{\"digest\":\"" B "\"}]}",
+           "b");
+    assert_int_equal(config, '\0');
     /* The same layer twice is told twice: harmless. */
     expect(OCI,
            "{\"config\":{\"digest\":\"" A "\"},"
