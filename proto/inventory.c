@@ -270,7 +270,7 @@ int inventory_new(struct inventory **out, const struct inventory_options *opt)
     v->entropy_ns = opt->anti_entropy_ns ? opt->anti_entropy_ns : 2000 * INVENTORY_MS;
     v->born_ns = opt->now_ns;
     v->bytes = sizeof(*v);
-    v->root = INVENTORY_NONE;
+    v->root = v->alike.from = INVENTORY_NONE;
     struct rng rates = rng_split(&v->rng, "rates");
     rate_init(&v->heads, LIMIT_RATE_SENDER, LIMIT_RATE_SENDER_S, rng_u64(&rates));
     rate_init(&v->doubts, LIMIT_RATE_CONFLICTS, LIMIT_RATE_CONFLICTS_S, rng_u64(&rates));

@@ -350,6 +350,17 @@ static bool compare(struct inventory *v, struct row *row, u32 at, const u8 *byte
     return same;
 }
 
+static u32 group_begin(const struct inventory *v, unsigned group)
+{
+    u32 at = 0;
+    while (at < v->n_order && group_of(v, at) < group)
+        at++;
+    return at;
+}
+
+/* Who is in a group is not agreed on: by name then, one such group of each datagram. Likewise where
+ * all bytes are the same, from the first group to the last: the hashes were not, so that one of 255
+ * hides a difference. */
 static int read_vector(struct inventory *v, u16 from, struct wire_in *msg, u64 now_ns)
 {
     unsigned g = (unsigned)wire_get_max(msg, GROUPS - 1);
@@ -358,35 +369,37 @@ static int read_vector(struct inventory *v, u16 from, struct wire_in *msg, u64 n
     if (!wire_ok(msg))
         return ERR_PROTO;
     struct row row = {.to = from};
-    unsigned differ = 0, alike = 0, chosen = GROUPS;
-    bool same = true;
-    u32 at = 0, chosen_at = 0, chosen_end = 0;
-    while (at < v->n_order && group_of(v, at) < g)
-        at++;
-    for (; g < GROUPS && len > 0; g++) {
-        u16 who;
+    struct inventory_alike *a = &v->alike;
+    unsigned differ = 0, chosen = GROUPS;
+    u16 who;
+    if (g == 0)
+        *a = (struct inventory_alike){.from = from};
+    else if (a->from != from || a->next != g)
+        a->from = INVENTORY_NONE;
+    for (u32 at = group_begin(v, g); g < GROUPS && len > 0; g++) {
         u32 end = group_end(v, at, g, &who);
         u32 n = len >= GROUP_HEAD ? (u32)get_be(p, 2) : 0;
         if (len < GROUP_HEAD + n)
             return ERR_PROTO;
         bool known = n == end - at && get_be(p + 2, 2) == who;
-        same &= known && compare(v, &row, at, p + GROUP_HEAD, n, now_ns);
-        if (n > 0 && (known ? same && rng_below(&v->rng, ++alike) == 0
-                            : rng_below(&v->rng, ++differ) == 0)) {
+        if (!known || !compare(v, &row, at, p + GROUP_HEAD, n, now_ns))
+            a->from = INVENTORY_NONE;
+        else if (n > 0 && a->from == from && rng_below(&v->rng, ++a->seen) == 0)
+            a->chosen = (u8)g;
+        if (!known && n > 0 && rng_below(&v->rng, ++differ) == 0)
             chosen = g;
-            chosen_at = at;
-            chosen_end = end;
-        }
         p += GROUP_HEAD + n;
         len -= GROUP_HEAD + n;
         at = end;
     }
-    /* Who is in it is not agreed on: by name then, one such group at a time. Likewise where all
-     * bytes are the same: the hashes were not, so that one of 255 hides a difference. */
-    if (!same && differ == 0)
-        chosen = GROUPS;
-    for (u32 k = chosen_at; chosen < GROUPS && k < chosen_end; k++)
-        row_add(v, &row, from, v->order[k]);
+    a->next = (u8)g;
+    if (g == GROUPS && a->from == from && a->seen > 0)
+        chosen = a->chosen;
+    if (chosen < GROUPS) {
+        u32 at = group_begin(v, chosen), end = group_end(v, at, chosen, &who);
+        for (; at < end; at++)
+            row_add(v, &row, from, v->order[at]);
+    }
     row_send(v, &row);
     return 0;
 }

@@ -122,6 +122,12 @@ struct inventory_want {
     u64 due_ns;
 };
 
+struct inventory_alike { /* a vector, of as many datagrams as it takes, while all in it is alike */
+    u16 from;            /* INVENTORY_NONE: there is none */
+    u8 next;             /* the group that its next datagram begins with */
+    u8 seen, chosen;     /* groups; one of them */
+};
+
 struct inventory_out {
     struct inventory_out *next;
     u16 to;
@@ -191,7 +197,8 @@ struct inventory {
     struct inventory_limb *limbs;
     u8 *then[2];      /* a byte a seat: as of the last round of anti-entropy, and the one before */
     u64 hash_then[2]; /* ours in these rounds */
-    u16 *order;       /* who is up, ourselves included, by place */
+    struct inventory_alike alike;
+    u16 *order; /* who is up, ourselves included, by place */
     u32 n_order, cap_order, n_known;
     struct inventory_pending *pending;
     u32 n_pending, cap_pending;
