@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "proto/swarm_impl.h"
 
 const char *swarm_outcome_name(enum swarm_outcome o)
@@ -88,11 +90,16 @@ void swarm_del(struct swarm *s)
 
 /* --- layers ---------------------------------------------------------------------------------- */
 
+/* Not of the digest's own bytes: one that begins like a given one is easily made up. */
 u64 swarm_word(const struct digest *d)
 {
+    u8 name[1 + DIGEST_BYTES_MAX] = {d->alg}, hash[crypto_generichash_BYTES];
+    size_t n = digest_size((enum digest_alg)d->alg);
     u64 w = 0;
+    memcpy(name + 1, d->bytes, n);
+    crypto_generichash(hash, sizeof(hash), name, 1 + n, NULL, 0);
     for (int i = 0; i < 8; i++)
-        w = w << 8 | d->bytes[i];
+        w = w << 8 | hash[i];
     return w;
 }
 
@@ -141,7 +148,7 @@ static bool make_room(struct swarm *s, u64 now_ns)
 struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_ns)
 {
     if (digest_size((enum digest_alg)d->alg) == 0 || swarm_find_word(s, swarm_word(d)))
-        return NULL; /* or another that begins with the same 64 bits: one of them must do */
+        return NULL;
     if (s->n_layers == LIMIT_SWARMS && !make_room(s, now_ns))
         return NULL;
     struct swarm_layer *l = calloc(1, sizeof(*l));
@@ -164,16 +171,6 @@ struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_n
     swarm_wake(l, now_ns);
     l->piece_ns = l->far_ns = l->upload_ns = 100 * SWARM_MS;
     return l;
-}
-
-struct swarm_layer *swarm_add_own(struct swarm *s, const struct digest *d, u64 now_ns)
-{
-    struct swarm_layer *said = swarm_find_word(s, swarm_word(d));
-    if (said && !said->wanted && !said->complete) {
-        swarm_stop(s, said, LEASE_YIELDED, now_ns);
-        forget(s, said, now_ns);
-    }
-    return swarm_add(s, d, now_ns);
 }
 
 int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns)
@@ -295,7 +292,7 @@ int swarm_join(struct swarm *s, const struct swarm_want *want, u64 now_ns)
         swarm_leave(s, &want->digest, now_ns);
         l = swarm_find(s, &want->digest);
     }
-    if (!l && !(l = swarm_add_own(s, &want->digest, now_ns)))
+    if (!l && !(l = swarm_add(s, &want->digest, now_ns)))
         return ERR_FULL;
     int err = swarm_cut(s, l, want->size, now_ns);
     if (!err)
@@ -361,7 +358,7 @@ static void become_seed(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 int swarm_seed(struct swarm *s, const struct digest *d, u64 size, u64 now_ns)
 {
     struct swarm_layer *l = swarm_find(s, d);
-    if (!l && !(l = swarm_add_own(s, d, now_ns)))
+    if (!l && !(l = swarm_add(s, d, now_ns)))
         return ERR_FULL;
     int err = swarm_cut(s, l, size, now_ns);
     if (err)

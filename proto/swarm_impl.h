@@ -383,9 +383,6 @@ struct swarm {
 struct swarm_layer *swarm_find(const struct swarm *s, const struct digest *d);
 struct swarm_layer *swarm_find_word(const struct swarm *s, u64 word);
 struct swarm_layer *swarm_add(struct swarm *s, const struct digest *d, u64 now_ns); /* NULL */
-/* Likewise, of one that is wanted or held here: what others merely said of another digest with the
- * same word is forgotten. */
-struct swarm_layer *swarm_add_own(struct swarm *s, const struct digest *d, u64 now_ns);
 int swarm_cut(struct swarm *s, struct swarm_layer *l, u64 size, u64 now_ns); /* makes its maps */
 u64 swarm_word(const struct digest *d);
 bool swarm_order(struct swarm *s, const struct swarm_out *o); /* false: no room */

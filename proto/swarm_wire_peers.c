@@ -109,7 +109,7 @@ static void call_seed(struct swarm *s, struct swarm_layer *l, const struct node_
                    .kind = MSG_BYE, .reason = BYE_NOT_HERE, .word = swarm_word(d), .to = *from});
         return;
     }
-    if (!l && !(l = swarm_add_own(s, d, now_ns)))
+    if (!l && !(l = swarm_add(s, d, now_ns)))
         return;
     l->used_ns = now_ns;
     for (u32 i = 0; i < l->n_callers; i++)

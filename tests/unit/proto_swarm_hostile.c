@@ -338,6 +338,32 @@ static void a_made_up_digest_keeps_nobody_out(void **state)
     crowd_del(c);
 }
 
+/* Nor out of the swarm at ranks that do not want the layer and heard of the other first. */
+static void a_made_up_digest_takes_no_rank(void **state)
+{
+    (void)state;
+    struct crowd *c = crowd_new(NODES);
+    struct digest made_up = c->d;
+    bool done = false;
+    made_up.bytes[31] ^= 1;
+    for (size_t i = 0; i < NODES; i++)
+        mesh_set_can_fetch(mesh_at(c, i), false, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    for (size_t place = 0; place < SWARM_RANKS; place++)
+        say_join(c, placed(c, place), placed(c, BAD), &made_up);
+    for (size_t place = SWARM_RANKS; place < NODES; place++)
+        if (place != BAD)
+            join(c, placed(c, place), true);
+    for (u32 i = 0; i < 500 && !done; i++) {
+        for (size_t place = 0; i % 40 == 0 && place < SWARM_RANKS; place++)
+            say_join(c, placed(c, place), placed(c, BAD), &made_up);
+        done = run(c, TICK);
+    }
+    assert_true(done);
+    assert_int_equal(c->fetches_begun, 1);
+    crowd_del(c);
+}
+
 /* --- names ----------------------------------------------------------------------------------- */
 
 static void put_names(struct wire_out *w, const struct crowd *c)
@@ -539,6 +565,7 @@ int main(void)
         cmocka_unit_test(a_stranger_stops_nobody),
         cmocka_unit_test(who_is_a_home_for_others_appoints),
         cmocka_unit_test(a_made_up_digest_keeps_nobody_out),
+        cmocka_unit_test(a_made_up_digest_takes_no_rank),
         cmocka_unit_test(who_leaves_and_comes_is_known),
         cmocka_unit_test(who_took_long_keeps_nobody_waiting),
         cmocka_unit_test(who_lets_lines_lie_leaves_some_to_others),
