@@ -48,7 +48,7 @@ struct mesh_double {
         struct node_key fetcher; /* whose claims count, beside those of holders */
         u64 backoff_ns;          /* as the home says that it asked for */
         u32 neighbours;
-        bool unknown;            /* there is no such swarm */
+        bool unknown; /* there is no such swarm */
         struct digest seeded[DOUBLE_CAME];
         size_t n_seeded;
     } swarm;
