@@ -202,7 +202,9 @@ class Revoked(Office):
             self.ask(b, digest, ALICE)
             return len(self.front.requests(since=before)) > 0
         wait_for(asked_anew, PATIENCE_S, "the other tracker to ask the registry anew")
-        for node in self.region.nodes:  # and it outlives a node
+        for node in self.region.nodes:  # and it outlives a node that has written it
+            wait_for(lambda n=node: os.path.exists(os.path.join(n.store, "revoked")), PATIENCE_S,
+                     "a revocation on the disk")
             node.kill()
             node.start()
         self.region.wait_all()
