@@ -410,7 +410,7 @@ static void say_vector(struct rig *r, unsigned from, unsigned to, u8 ahead)
     u8 groups[256], *end = groups, buf[RIG_DATAGRAM];
     struct wire_out w;
     for (unsigned g = from; g < to; g++) {
-        u8 bytes[3];
+        u8 *bytes = end + 4; /* behind how many, and their hash */
         u32 n = 0, h = 0;
         for (u32 i = 0; i < v->n_order; i++) {
             const struct inventory_seat *s = &v->seats[v->order[i]];
@@ -422,7 +422,6 @@ static void say_vector(struct rig *r, unsigned from, unsigned to, u8 ahead)
         }
         put(&end, n, 2);
         put(&end, h >> 16, 2);
-        memcpy(end, bytes, n);
         end += n;
     }
     wire_out_init(&w, buf, sizeof(buf));
