@@ -238,6 +238,7 @@ struct swarm_layer {
     char *origin;    /* NULL: unknown */
     bool own_origin; /* as our daemon says; else as we were appointed with */
     u64 size, begun_ns, used_ns, gained_ns;
+    u64 resort_ns;  /* when one with strikes was asked last */
     u64 in_line_ns; /* when somebody who has what we lack was last seen to be busy */
     u32 n, position;
     u64 next_ns; /* tick */

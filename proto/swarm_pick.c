@@ -17,8 +17,9 @@
 #define WINDOW      4              /* of so many requests one may be for what a client waits for */
 #define BUSY_NS     (5 * SWARM_MS) /* until it is asked again, */
 #define DOUBLINGS   6              /* so many times */
-#define REFUSALS    8              /* doubled with each so many in a row, */
-#define PER_PEER    2              /* while others can be asked */
+#define RESORT_NS   (500 * SWARM_MS) /* and four pieces' time, without one that is right */
+#define REFUSALS    8                /* doubled with each so many in a row, */
+#define PER_PEER    2                /* while others can be asked */
 /* One at a time; in answers, as in swarm_call.c: */
 #define ENDING    10              /* so near its end, the next one is asked for */
 #define BEGUN     30              /* so young, it makes way for what is offered */
@@ -250,6 +251,8 @@ static bool ask(struct swarm *s, struct swarm_layer *l, u32 piece, u32 peer, boo
     swarm_piece_changed(l, piece);
     l->peers[peer].asked++;
     l->peers[peer].load++;
+    if (l->peers[peer].strikes >= SWARM_STRIKES)
+        l->resort_ns = now_ns;
     s->stats.asked++;
     step->id = r->id;
     step->first = piece;
@@ -326,6 +329,14 @@ static bool pick_one(struct swarm *s, struct swarm_layer *l, const struct reach 
     return peer != SWARM_NONE && ask(s, l, piece, peer, window, now_ns);
 }
 
+/* Is it time to ask one of those with strikes? That the others are busy just now is no reason: who
+ * sends wrong bytes always has time. */
+static bool is_last_resort(const struct swarm_layer *l, u64 now_ns)
+{
+    u64 since_ns = l->gained_ns > l->resort_ns ? l->gained_ns : l->resort_ns;
+    return l->n_requests == 0 && now_ns - since_ns > RESORT_NS + 4 * l->piece_ns;
+}
+
 static void pick_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
 {
     if (!l->wanted || l->n == 0 || l->map.have == l->n)
@@ -334,10 +345,11 @@ static void pick_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
     bool apart = is_apart(l), singly = swarm_singly(s, l);
     /* Who is busy calls when it is free. */
     bool waits = singly && now_ns - l->gained_ns < l->least_ns + CALLED_NS;
-    const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, l->n_requests == 0, ALL};
+    const struct reach far = {FAR, PER_PEER, UINT32_MAX, false, is_last_resort(l, now_ns), ALL};
     const struct reach idle = {
         apart ? NEAR : ANYWHERE, PER_PEER, swarm_uploads(s, l), false, false, ALL};
-    const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, l->n_requests == 0, ALL};
+    const struct reach offered = {ANYWHERE, PER_PEER, UINT32_MAX, true, is_last_resort(l, now_ns),
+                                  ALL};
     while (l->n_offered < SWARM_OFFERED && pick_one(s, l, &offered, now_ns))
         make_way(s, l, now_ns);
     while (apart && l->n_far < swarm_far_depth(l, depth) && pick_one(s, l, &far, now_ns))
@@ -349,7 +361,8 @@ static void pick_all(struct swarm *s, struct swarm_layer *l, u64 now_ns)
         if (pick_one(s, l, &idle, now_ns))
             continue;
         /* Nobody is known to be idle: somebody is asked all the same. */
-        const struct reach busy = {idle.where, depth, UINT32_MAX, false, l->n_requests == 0, ALL};
+        const struct reach busy = {idle.where, depth, UINT32_MAX, false, is_last_resort(l, now_ns),
+                                   ALL};
         if (!waits && asked < (singly ? depth : s->pace->depth) && pick_one(s, l, &busy, now_ns))
             continue;
         if (asked >= depth || !ask_twice(s, l, apart, now_ns))

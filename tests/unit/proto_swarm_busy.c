@@ -76,6 +76,25 @@ static void who_was_waited_for_in_vain_is_not_again(void **state)
     crowd_del(c);
 }
 
+/* One of two holders sends wrong bytes, and always has time; the other is busy. */
+static void who_sends_wrong_bytes_is_not_asked_because_others_are_busy(void **state)
+{
+    (void)state;
+    struct crowd *c = one_seed(3);
+    memset(c->has[1], 1, sizeof(c->has[1]));
+    c->complete[1] = c->spoils[1] = c->busy[0] = true;
+    mesh_hold(mesh_at(c, 1), &c->d, c->r->now_ns);
+    rig_run(c->r, 3 * S);
+    join(c, 2, true);
+    assert_false(run(c, 5 * S));
+    assert_in_range(c->wrong, 1, 15);
+    c->busy[0] = false;
+    assert_true(run(c, 5 * S));
+    assert_in_range(c->wrong, 1, 17);
+    assert_int_equal(c->registry_pieces, 0);
+    crowd_del(c);
+}
+
 /* Asked again and again it would have nothing else to do. */
 static void who_is_busy_is_asked_less_and_less(void **state)
 {
@@ -148,6 +167,7 @@ int main(void)
         cmocka_unit_test(busy_is_no_reason_for_the_registry),
         cmocka_unit_test(nobody_is_waited_for_for_ever),
         cmocka_unit_test(who_was_waited_for_in_vain_is_not_again),
+        cmocka_unit_test(who_sends_wrong_bytes_is_not_asked_because_others_are_busy),
         cmocka_unit_test(who_is_busy_is_asked_less_and_less),
         cmocka_unit_test(who_lost_sight_of_a_neighbour_is_told_all_again),
         cmocka_unit_test(news_that_are_lost_come_again),
