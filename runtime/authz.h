@@ -2,10 +2,14 @@
  *
  * Why: the central registry decides who may pull what; asking it for every layer would cross the
  * long link each time. Two facts together are a permission (see "How a pull goes" in
- * docs/decisions.md): right   this Authorization may pull this repository member  this digest is in
- * this repository Each is kept for `ttl`, which a clock that is set back does not prolong. While
- * the centre is away (and only then) a fact also counts for `grace` more. Only what was granted is
- * remembered, never a refusal.
+ * docs/decisions.md):
+ *
+ *   right    this Authorization may pull this repository
+ *   member   this digest is in this repository
+ *
+ * Each is kept for `ttl`, which a clock that is set back does not prolong. While the centre is away
+ * (and only then) a fact also counts for `grace` more. Only what was granted is remembered, never a
+ * refusal.
  *
  * Nothing secret is kept: keys are BLAKE2b-128 under a key of this process's own. Tables are
  * bounded (LIMIT_AUTHZ_ENTRIES each); of a full bucket the fact that ends first makes room, which
