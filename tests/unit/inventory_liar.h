@@ -11,15 +11,7 @@
 
 unused_fn void region(struct rig *r, u32 n, bool shared, u32 layers)
 {
-    rig_init(r, n, shared, 77);
-    for (u32 i = 0; i < n; i++) {
-        rig_start(r, i, 1000);
-        for (u32 k = 0; k < layers; k++)
-            rig_add(r, i, 1000 * i + k);
-    }
-    rig_all_up(r);
-    rig_run(r, 3 * SECOND);
-    rig_settle(r, 0, 20 * SECOND);
+    rig_region(r, n, shared, 77, layers);
 }
 
 /* What the reader of node `to` says of the items, as if `from` had answered a want. */

@@ -465,3 +465,17 @@ unused_fn struct inventory_stats rig_stats(const struct rig *r, u32 i)
     inventory_stats(r->node[i].v, &s);
     return s;
 }
+
+/* Nodes that know each other, and what each holds: so many layers of its own. */
+unused_fn void rig_region(struct rig *r, u32 n, bool shared, u64 seed, u32 layers)
+{
+    rig_init(r, n, shared, seed);
+    for (u32 i = 0; i < n; i++) {
+        rig_start(r, i, 1000);
+        for (u32 k = 0; k < layers; k++)
+            rig_add(r, i, 1000 * i + k);
+    }
+    rig_all_up(r);
+    rig_run(r, 3 * SECOND);
+    rig_settle(r, 0, 20 * SECOND);
+}

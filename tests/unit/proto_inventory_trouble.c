@@ -35,19 +35,6 @@ static void churn(struct rig *r, u32 times)
     }
 }
 
-static void region(struct rig *r, u32 n, bool shared, u64 seed, u32 layers)
-{
-    rig_init(r, n, shared, seed);
-    for (u32 i = 0; i < n; i++) {
-        rig_start(r, i, 1000);
-        for (u32 k = 0; k < layers; k++)
-            rig_add(r, i, 1000 * i + k);
-    }
-    rig_all_up(r);
-    rig_run(r, 3 * SECOND);
-    rig_settle(r, 0, 20 * SECOND);
-}
-
 static void loss_only_delays(void **state)
 {
     (void)state;
@@ -55,7 +42,7 @@ static void loss_only_delays(void **state)
     for (size_t k = 0; k < countof(losses); k++)
         for (int shared = 0; shared < 2; shared++) {
             struct rig r;
-            region(&r, 24, shared, 10 + k, 20);
+            rig_region(&r, 24, shared, 10 + k, 20);
             r.loss = losses[k];
             churn(&r, 60);
             u64 took = rig_settle(&r, 0, 60 * SECOND);
@@ -73,7 +60,7 @@ static void a_silent_node_cuts_nobody_off(void **state)
     (void)state;
     for (u32 frozen = 0; frozen < 20; frozen++) {
         struct rig r;
-        region(&r, 20, true, 30, 5);
+        rig_region(&r, 20, true, 30, 5);
         r.node[frozen].mute = true;
         rig_run(&r, 500 * MS);
         u32 writer = (frozen + 7) % 20;
@@ -96,7 +83,7 @@ static void both_sides_of_a_cut_meet_again(void **state)
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
         struct rig r;
-        region(&r, 16, shared, 40, 10);
+        rig_region(&r, 16, shared, 40, 10);
         u64 before = layer_number;
         cut(&r, 0, 5, 1, 3 * SECOND);
         churn(&r, 40);
@@ -122,7 +109,7 @@ static void a_long_cut_takes_snapshots(void **state)
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
         struct rig r;
-        region(&r, 8, shared, 41, 10);
+        rig_region(&r, 8, shared, 41, 10);
         cut(&r, 0, 3, 1, SECOND);
         u64 had = rig_stats(&r, 0).snapshots_received;
         churn(&r, 700);
@@ -137,7 +124,7 @@ static void one_way_deafness_heals(void **state)
 {
     (void)state;
     struct rig r;
-    region(&r, 10, false, 43, 5);
+    rig_region(&r, 10, false, 43, 5);
     for (u32 i = 0; i < 3; i++) { /* asks go out, nothing comes in, for a while */
         r.node[i].side = 1;
         churn(&r, 30);
@@ -169,7 +156,7 @@ static void a_hole_is_filled_when_the_line_is_good_again(void **state)
     (void)state;
     for (u32 bad_s = 1; bad_s <= 12; bad_s++) {
         struct rig r;
-        region(&r, 2, false, 43 + bad_s, 5);
+        rig_region(&r, 2, false, 43 + bad_s, 5);
         lost_seq = 3;
         r.filter = all_batches_but_one;
         for (u32 t = 0; t < 10 * bad_s; t++) {
@@ -198,7 +185,7 @@ static void a_hole_that_stays_cuts_nobody_off(void **state)
 {
     (void)state;
     struct rig r;
-    region(&r, 10, false, 71, 5);
+    rig_region(&r, 10, false, 71, 5);
     lost_seq = 20;
     r.filter = all_but_one_batch;
     churn(&r, 600);
@@ -213,7 +200,7 @@ static void down_and_up_in_the_same_epoch(void **state)
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
         struct rig r;
-        region(&r, 6, shared, 44, 300);
+        rig_region(&r, 6, shared, 44, 300);
         u64 had = rig_stats(&r, 0).snapshots_received;
         rig_down(&r, 5);
         assert_int_equal(rig_holders(&r, 0, 5007), 0);
@@ -233,7 +220,7 @@ static void a_restart_with_the_same_store_costs_no_snapshot(void **state)
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
         struct rig r;
-        region(&r, 6, shared, 45, 400);
+        rig_region(&r, 6, shared, 45, 400);
         u64 had = rig_stats(&r, 0).snapshots_received;
         rig_stop(&r, 5);
         rig_down(&r, 5);
@@ -257,7 +244,7 @@ static void a_lost_store_is_noticed(void **state)
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
         struct rig r;
-        region(&r, 6, shared, 46, 400);
+        rig_region(&r, 6, shared, 46, 400);
         rig_stop(&r, 5);
         rig_start(&r, 5, 2000); /* back before anybody missed it, and empty */
         rig_add(&r, 5, 777);
@@ -279,7 +266,7 @@ static void a_lower_epoch_grows_past_what_others_know(void **state)
     for (int shared = 0; shared < 2; shared++)
         for (u64 epoch = 998; epoch <= 1000; epoch += 2) {
             struct rig r;
-            region(&r, 6, shared, 47, 40);
+            rig_region(&r, 6, shared, 47, 40);
             rig_stop(&r, 5);
             rig_start(&r, 5, epoch);
             rig_add(&r, 5, 777);
@@ -321,7 +308,7 @@ static void the_tree_bends(void **state)
 {
     (void)state;
     struct rig r;
-    region(&r, 40, true, 49, 5);
+    rig_region(&r, 40, true, 49, 5);
     for (u32 i = 10; i < 20; i++)
         rig_stop(&r, i);
     churn(&r, 20);
@@ -348,7 +335,7 @@ static void a_busy_daemon_asks_for_what_it_lacks(void **state)
 {
     (void)state;
     struct rig r;
-    region(&r, 3, false, 51, 5);
+    rig_region(&r, 3, false, 51, 5);
     cut(&r, 2, 3, 1, 1 * SECOND);
     for (u32 i = 0; i < 200; i++) { /* more than one byte tells: 200 behind looks like 55 ahead */
         rig_add(&r, 0, layer_number++);
@@ -430,7 +417,7 @@ static void a_table_that_one_alone_follows_hides_nobody(void **state)
 {
     (void)state;
     struct rig r;
-    region(&r, 8, false, 6, 10);
+    rig_region(&r, 8, false, 6, 10);
     struct inventory *v = r.node[0].v;
     u16 o = inventory_find_key(v, &r.node[5].key), table;
     u32 fp = 77, known = 0;
@@ -464,7 +451,7 @@ static void what_fits_no_more_is_sent_all_the_same(void **state)
 {
     (void)state;
     struct rig r;
-    region(&r, 2, false, 7, 10);
+    rig_region(&r, 2, false, 7, 10);
     r.filter = some_batches_alone;
     batches_come = false;
     for (u32 k = 0; k < 120; k++)
@@ -487,7 +474,7 @@ static void a_seed_decides_everything(void **state)
     for (u32 k = 0; k < 3; k++) {
         struct rig r;
         layer_number = 5000000;
-        region(&r, 16, k > 0, 50, 30);
+        rig_region(&r, 16, k > 0, 50, 30);
         r.loss = 0.1;
         churn(&r, 50);
         hash[k] = inventory_hash(r.node[3].v);
